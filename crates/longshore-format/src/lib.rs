@@ -1,0 +1,1 @@
+//! What the bytes of a longshore log mean: positions, epochs, record frames, segments, checksums.

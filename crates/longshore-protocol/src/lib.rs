@@ -1,0 +1,1 @@
+//! How a primary and a replica agree: state machines without I/O, clocks or async.

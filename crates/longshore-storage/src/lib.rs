@@ -1,0 +1,1 @@
+//! Where the bytes of a longshore log live: mapped regions, directories, durable syncs, locks.

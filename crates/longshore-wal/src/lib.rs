@@ -1,0 +1,1 @@
+//! The segmented log: append, group commit, read in order, recover, retain.

@@ -1,0 +1,1 @@
+//! The embeddable library: Primary, Replica and Replay assembled from the parts.
