@@ -1,0 +1,179 @@
+//! A real file, which knows about the one region that may be mapped from it.
+
+use std::fs::File as StdFile;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, PoisonError};
+
+use memmap2::MmapOptions;
+use rustix::fs::{FallocateFlags, FileType, Stat};
+use rustix::io::{Errno, retry_on_intr};
+
+use crate::region::RegionWatch;
+use crate::trouble::{Locate, located};
+use crate::{Access, File, Region, RegionReader, RegionWriter, ZERO_FILL_STEP};
+
+#[derive(Debug)]
+pub(super) struct FsFile {
+    file: StdFile,
+    path: String,
+    /// The region mapped from this file last; locked for lines, never across a system call that waits for the disk.
+    region: Mutex<RegionWatch>,
+}
+
+impl FsFile {
+    pub(super) fn new(file: StdFile, path: String) -> FsFile {
+        FsFile {
+            file,
+            path,
+            region: Mutex::default(),
+        }
+    }
+
+    /// Refuses what is not a plain file of one name (F-050).
+    pub(super) fn refuse_strange(&self, access: Access) -> io::Result<()> {
+        let stat = self.stat()?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(self.refuse("not a regular file; move it out of the data directory"));
+        }
+        if access == Access::Write && stat.st_nlink > 1 {
+            return Err(self.refuse("the file has a second hard link, so a write would change that copy too; copy it instead"));
+        }
+        Ok(())
+    }
+
+    fn stat(&self) -> io::Result<Stat> {
+        rustix::fs::fstat(&self.file).locate("look at", &self.path)
+    }
+
+    fn refuse(&self, reason: &str) -> io::Error {
+        located(
+            "use",
+            &self.path,
+            io::Error::new(io::ErrorKind::InvalidInput, reason),
+        )
+    }
+
+    fn region(&self) -> RegionWatch {
+        self.region
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// After a sync: what is durable must still be the whole region, under a name (F-054, F-055).
+    fn check_whole(&self) -> io::Result<()> {
+        let Some(living) = self.region().living() else {
+            return Ok(());
+        };
+        let stat = self.stat()?;
+        if (stat.st_size as u64) < living.len as u64 {
+            return Err(self
+                .refuse("the file was cut short while it was mapped; restart after restoring it"));
+        }
+        if stat.st_nlink == 0 {
+            return Err(
+                self.refuse("the file was removed while it was mapped; restart after restoring it")
+            );
+        }
+        Ok(())
+    }
+}
+
+impl File for FsFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.stat()?.st_size as u64)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buf.len() {
+            match self
+                .file
+                .read_at(&mut buf[filled..], offset + filled as u64)
+            {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    return Err(error).locate("read", format!("{} at offset {offset}", self.path));
+                }
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if self
+            .region()
+            .living()
+            .is_some_and(|living| offset < living.published as u64)
+        {
+            return Err(self.refuse("a write below what is published of its mapped region"));
+        }
+        self.file
+            .write_all_at(bytes, offset)
+            .locate("write", format!("{} at offset {offset}", self.path))
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        match retry_on_intr(|| rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len)) {
+            Ok(()) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.allocate_by_writing(len),
+            Err(error) => Err(located("allocate space for", &self.path, error)),
+        }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        if self
+            .region()
+            .living()
+            .is_some_and(|living| len < living.len as u64)
+        {
+            return Err(self.refuse("a length shorter than its mapped region"));
+        }
+        retry_on_intr(|| rustix::fs::ftruncate(&self.file, len))
+            .locate("set the length of", &self.path)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        retry_on_intr(|| rustix::fs::fdatasync(&self.file)).locate("sync", &self.path)?;
+        self.check_whole()
+    }
+
+    fn map(&self, len: usize) -> io::Result<(RegionWriter, RegionReader)> {
+        if len == 0 || self.len()? < len as u64 {
+            return Err(self.refuse("the file is shorter than the region to be mapped"));
+        }
+        self.allocate(len as u64)?;
+        let mut region = self.region.lock().unwrap_or_else(PoisonError::into_inner);
+        if region.living().is_some() {
+            return Err(self.refuse("a region of this file is already mapped"));
+        }
+        let map = MmapOptions::new()
+            .len(len)
+            .map_raw(&self.file)
+            .locate("map", &self.path)?;
+        let (writer, reader) = Region::map(map);
+        *region = reader.watch();
+        Ok((writer, reader))
+    }
+}
+
+impl FsFile {
+    /// For file systems without `fallocate`: what is there is written over with itself, the rest with zeros.
+    fn allocate_by_writing(&self, len: u64) -> io::Result<()> {
+        let there = self.len()?;
+        let mut block = [0; ZERO_FILL_STEP];
+        let mut at = 0;
+        while at < there.min(len) {
+            let read = self.read_at(&mut block, at)?;
+            self.write_all_at(&block[..read], at)?;
+            at += ZERO_FILL_STEP as u64;
+        }
+        self.zero_fill(there.min(len)..len)
+    }
+}
