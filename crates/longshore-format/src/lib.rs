@@ -1,1 +1,50 @@
-//! What the bytes of a longshore log mean: positions, epochs, record frames, segments, checksums.
+#![doc = include_str!("../FORMAT.md")]
+#![forbid(unsafe_code)]
+
+mod bytes;
+mod chain;
+mod content;
+mod control;
+mod control_codec;
+mod cursor;
+mod digest;
+mod epoch;
+mod error;
+mod error_kind;
+mod fault;
+mod footer;
+mod frames;
+mod geometry;
+mod header;
+mod history;
+mod id;
+mod kind;
+mod name;
+pub mod payload;
+mod position;
+mod record;
+mod resync;
+mod run;
+mod seed;
+
+pub use chain::Chain;
+pub use content::Content;
+pub use control::{Control, ControlFault, Intent, Slot};
+pub use cursor::{Cursor, Step};
+pub use digest::SegmentDigest;
+pub use epoch::{Epoch, EpochEntry};
+pub use error::FormatError;
+pub use error_kind::ErrorKind;
+pub use fault::{Bad, Corruption, Fault, LifeFault};
+pub use footer::{Footer, FooterFault, IndexBuilder};
+pub use frames::Frames;
+pub use geometry::SegmentSize;
+pub use header::{HeaderFault, SegmentHeader};
+pub use history::{EpochHistory, Fork, HistoryFault};
+pub use id::{Digest, Incarnation, LogId, WriterId};
+pub use kind::{Flags, Kind};
+pub use name::Name;
+pub use position::Lsn;
+pub use record::{Draft, HEADER_LEN as RECORD_HEADER_LEN, Minted, Record};
+pub use resync::{Evidence, Resync};
+pub use seed::payload_crc;

@@ -1,0 +1,176 @@
+//! The control file: what a node knows about a log beyond the log itself.
+
+use thiserror::Error;
+
+use crate::bytes::{Fields, is_zero};
+use crate::control_codec as codec;
+use crate::{
+    Content, Digest, Epoch, EpochHistory, FormatError, LogId, Lsn, Name, SegmentSize, WriterId,
+};
+
+/// A node's own state of one log. It may be ahead of the log directory, never behind; any older
+/// version of [`durable`](Control::durable) is also true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Which log.
+    pub log: LogId,
+    /// What the log's records mean.
+    pub content: Content,
+    /// The size of its segments.
+    pub size: SegmentSize,
+    /// The writer ids under which this node minted records, oldest first. Only promises in records
+    /// of these epochs speak of this node's disk.
+    pub writers: Vec<WriterId>,
+    /// The lives of the log.
+    pub history: EpochHistory,
+    /// The highest epoch this node ever accepted.
+    pub highest: Epoch,
+    /// The digest of the segment before the first one that this node ever held, if its log did not
+    /// begin with the first segment: that segment's footer names it.
+    pub before: Option<Digest>,
+    /// Everything below is durable on this disk.
+    pub durable: Lsn,
+    /// Where the log ended when it was closed cleanly; `None` while it is open, and after a crash.
+    pub clean: Option<Lsn>,
+    /// This node acknowledged bytes up to here and then lost some; `None` once it has them again.
+    pub lost: Option<Lsn>,
+    /// Who follows this log, and how far each has come.
+    pub slots: Vec<Slot>,
+    /// A change to the directory that was decided and must be finished before anything else.
+    pub intent: Option<Intent>,
+}
+
+/// How far one replica has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Its name: its certificate's identity.
+    pub name: Name,
+    /// It made everything below durable.
+    pub durable: Lsn,
+    /// It applied everything below.
+    pub applied: Lsn,
+    /// When it was last heard of, in microseconds since 1970 UTC; zero for never.
+    pub seen: u64,
+    /// It was dropped because it held back too much: it must be seeded again.
+    pub lost: bool,
+}
+
+/// A change to a log's directory that takes several steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Intent {
+    /// Cut the log to end at `at`, and keep the rest as a log of its own.
+    Truncate {
+        /// The new end.
+        at: Lsn,
+        /// When that was decided, in microseconds since 1970 UTC; names the place of the rest.
+        time: u64,
+    },
+}
+
+/// Why bytes are not a slot of a control file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ControlFault {
+    /// All zeros: never written.
+    #[error("the control slot is empty")]
+    Empty,
+    /// Something else altogether.
+    #[error("this is no longshore control file")]
+    Magic,
+    /// Whole, and written by a later version.
+    #[error("the control file was written by a newer version: format {0}, this version reads 1")]
+    NewerVersion(u16),
+    /// Torn or damaged.
+    #[error("the control slot does not match its checksum")]
+    Checksum,
+    /// Whole, but a field says what cannot be.
+    #[error("the control slot has an impossible {0}")]
+    Field(&'static str),
+}
+
+impl Control {
+    /// The two slots of the file are this far apart, and each is this long.
+    pub const SLOT_LEN: usize = 64 << 10;
+    /// The most writer ids of its own that a node keeps: as many as a history has entries.
+    pub const WRITERS_LIMIT: usize = EpochHistory::LIMIT;
+    /// The most replicas that can follow a log.
+    pub const SLOTS_LIMIT: usize = 256;
+    /// The version that this code writes, and the newest it reads.
+    pub const VERSION: u16 = 1;
+
+    /// The bytes to write at the start of a slot; of two good slots the one with the greater
+    /// `sequence` counts. What lies after them in the slot does not matter.
+    ///
+    /// # Errors
+    /// If there are more writers or slots than fit.
+    pub fn encode_slot(&self, sequence: u64) -> Result<Vec<u8>, FormatError> {
+        let payload = codec::encode(self)?;
+        let mut bytes = Vec::with_capacity(PRELUDE + payload.len() + 4);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&Control::VERSION.to_le_bytes());
+        bytes.extend_from_slice(&[0; 2]);
+        bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&sequence.to_le_bytes());
+        bytes.extend_from_slice(&payload);
+        let crc = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        Ok(bytes)
+    }
+
+    /// The sequence number and the state that a slot beginning with these bytes holds.
+    pub fn decode_slot(bytes: &[u8]) -> Result<(u64, Control), ControlFault> {
+        let bytes = &bytes[..bytes.len().min(Control::SLOT_LEN)];
+        if is_zero(bytes) {
+            return Err(ControlFault::Empty);
+        }
+        let mut fields = Fields(bytes);
+        if fields.take(MAGIC.len()) != Some(MAGIC) {
+            return Err(ControlFault::Magic);
+        }
+        let torn = ControlFault::Checksum;
+        let version = fields.u16().ok_or(torn)?;
+        let reserved = fields.u16().ok_or(torn)?;
+        let length = fields.u32().ok_or(torn)? as usize;
+        let sequence = fields.u64().ok_or(torn)?;
+        let payload = fields.take(length).ok_or(torn)?;
+        let covered = &bytes[..PRELUDE + length];
+        if fields.u32() != Some(crc32fast::hash(covered)) {
+            return Err(torn);
+        }
+        if version > Control::VERSION {
+            return Err(ControlFault::NewerVersion(version));
+        }
+        if version != Control::VERSION || reserved != 0 {
+            return Err(ControlFault::Field("version"));
+        }
+        Ok((sequence, codec::decode(payload)?))
+    }
+
+    /// Of the two slots of a control file, the newest good one: its number (0 or 1), its sequence
+    /// number and its state.
+    ///
+    /// # Errors
+    /// If neither is good, or one was written by a newer version (F-021, F-047).
+    pub fn newest(slots: [&[u8]; 2]) -> Result<(usize, u64, Control), ControlFault> {
+        let mut newest: Option<(usize, u64, Control)> = None;
+        let mut fault = ControlFault::Empty;
+        for (number, slot) in slots.into_iter().enumerate() {
+            match Control::decode_slot(slot) {
+                Ok((sequence, control)) => {
+                    if newest.as_ref().is_none_or(|(_, best, _)| *best < sequence) {
+                        newest = Some((number, sequence, control));
+                    }
+                }
+                Err(newer @ ControlFault::NewerVersion(_)) => return Err(newer),
+                Err(ControlFault::Empty) => {}
+                Err(other) => fault = other,
+            }
+        }
+        newest.ok_or(fault)
+    }
+}
+
+const MAGIC: &[u8] = b"LONGCTRL";
+/// Magic, version, reserved, length, sequence.
+const PRELUDE: usize = 24;

@@ -1,0 +1,168 @@
+//! Looking for proof that a bad record is corruption and not the end of a torn tail.
+
+use crate::payload::{EpochStart, NewIncarnation};
+use crate::record::{HEADER_LEN, RawHeader, extent_of};
+use crate::seed::{Place, Seed};
+use crate::{EpochEntry, Flags, Kind, LogId, Lsn, SegmentHeader, SegmentSize};
+
+/// A search, in one segment, for records that were written after a bad one.
+///
+/// Yields each record whose header is sound under one of the given lives and links to a sound header
+/// directly before it: a lone candidate is not believed. The extent of a sound header is never
+/// entered, so a payload that looks like records is not taken for any (F-019). Each position is
+/// looked at once, whatever the bytes say, and nothing grows with them.
+///
+/// What is found says that bytes after the bad record were written; whether they were *durable* is
+/// what [`Evidence::promise`] says, and only of the disk of whoever minted that life.
+#[derive(Clone, Debug)]
+pub struct Resync<'a> {
+    log: LogId,
+    size: SegmentSize,
+    lives: Vec<(EpochEntry, Seed)>,
+    /// The rest of the body.
+    bytes: &'a [u8],
+    /// Where `bytes` begin.
+    position: Lsn,
+    /// The checksum of the sound header whose extent ends at `position`.
+    link: Option<u32>,
+}
+
+/// A record that is certainly one: its header is sound, so is the one directly before it, and they
+/// link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// Where it starts.
+    pub start: Lsn,
+    /// The life it was checked under.
+    pub life: EpochEntry,
+    /// What it says was durable when it was minted, if anything.
+    pub promise: Option<Lsn>,
+}
+
+impl<'a> Resync<'a> {
+    /// A search in the segment of the bad record. `bytes` are a part of its body that begins at
+    /// `from`: where the bad record's extent ends if that is known, else eight bytes after its start.
+    ///
+    /// `lives` are those that the records can be of: the one at the bad record, and all later ones
+    /// that the control file or later segments' headers know. Lives that begin on the way are added.
+    pub fn new(
+        log: LogId,
+        size: SegmentSize,
+        lives: &[EpochEntry],
+        from: Lsn,
+        bytes: &'a [u8],
+    ) -> Resync<'a> {
+        let position = from.get().next_multiple_of(8);
+        let bytes = bytes
+            .get((position - from.get()) as usize..)
+            .unwrap_or_default();
+        let lives = lives
+            .iter()
+            .take(LIVES_LIMIT)
+            .map(|life| (*life, Seed::of(log, life)));
+        Resync {
+            log,
+            size,
+            lives: lives.collect(),
+            bytes,
+            position: Lsn::new(position),
+            link: None,
+        }
+    }
+
+    /// A search in a later segment, whose header is good: the link in it stands for the record
+    /// before its first. `body` begins with the first record.
+    pub fn in_segment(header: &SegmentHeader, lives: &[EpochEntry], body: &'a [u8]) -> Resync<'a> {
+        let chain = &header.chain;
+        let mut search = Resync::new(header.log, header.size, lives, chain.position, body);
+        search.add_life(chain.life);
+        search.link = Some(chain.link);
+        search
+    }
+
+    /// The sound header at the position, if one is there.
+    fn sound(&self) -> Option<(RawHeader, Place, EpochEntry)> {
+        let raw = self.bytes.first_chunk::<HEADER_LEN>()?;
+        let header = RawHeader::decode(raw);
+        let payload_len = header
+            .payload_len()
+            .filter(|len| *len <= self.size.max_payload())?;
+        let end = self.size.offset_in(self.position) + extent_of(payload_len);
+        if end > self.size.body_end_offset() || header.flags.bits() > Flags::ALL.bits() {
+            return None;
+        }
+        self.lives.iter().find_map(|(life, seed)| {
+            let place = seed.place(self.position);
+            (place.header_crc(raw) == header.crc).then_some((header, place, *life))
+        })
+    }
+
+    /// The life that the record at the position begins, if its payload holds.
+    fn new_life(&self, header: &RawHeader, place: Place, life: &EpochEntry) -> Option<EpochEntry> {
+        let payload = self.bytes.get(HEADER_LEN..header.length as usize)?;
+        if place.payload_crc(crate::payload_crc(payload)) != header.payload_crc {
+            return None;
+        }
+        if header.kind == Kind::EPOCH_START {
+            return EpochStart::decode(payload)
+                .ok()
+                .map(|start| *start.history.current());
+        }
+        let incarnation = NewIncarnation::decode(payload)?.incarnation;
+        Some(EpochEntry {
+            start: self.position,
+            epoch: life.epoch,
+            incarnation,
+        })
+    }
+
+    fn add_life(&mut self, life: EpochEntry) {
+        let known = self.lives.iter().any(|(other, _)| *other == life);
+        if !known && self.lives.len() < LIVES_LIMIT {
+            self.lives.push((life, Seed::of(self.log, &life)));
+        }
+    }
+
+    fn skip(&mut self, bytes: u64) {
+        let skipped = self
+            .bytes
+            .len()
+            .min(usize::try_from(bytes).unwrap_or(usize::MAX));
+        self.bytes = &self.bytes[skipped..];
+        self.position = self.position.checked_add(bytes).unwrap_or(Lsn::MAX);
+    }
+}
+
+impl Iterator for Resync<'_> {
+    type Item = Evidence;
+
+    fn next(&mut self) -> Option<Evidence> {
+        while self.bytes.len() >= HEADER_LEN {
+            let Some((header, place, life)) = self.sound() else {
+                self.link = None;
+                self.skip(8);
+                continue;
+            };
+            let start = self.position;
+            let linked = self.link == Some(header.link);
+            if header.kind.begins_life()
+                && let Some(new) = self.new_life(&header, place, &life)
+            {
+                self.add_life(new);
+            }
+            self.link = Some(header.crc);
+            self.skip(extent_of(header.payload_len().unwrap_or(0)));
+            if linked {
+                return Some(Evidence {
+                    start,
+                    life,
+                    promise: header.durable(start).ok().flatten(),
+                });
+            }
+        }
+        None
+    }
+}
+
+/// More than a history holds twice over; a bound on the work for each position.
+const LIVES_LIMIT: usize = 128;
