@@ -1,0 +1,446 @@
+//! Who holds what: the acks of all nodes, and what they prove together.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use longshore_format::Lsn;
+
+use crate::{Durability, Error, Limits, NodeId, Quorum, Region, Result, Stage};
+
+/// How far a node is: `applied <= durable <= received`, each the end of a record, or zero for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Ack {
+    received: Lsn,
+    durable: Lsn,
+    applied: Lsn,
+}
+
+impl Ack {
+    /// Nothing held.
+    pub const NONE: Self = Self {
+        received: Lsn::ZERO,
+        durable: Lsn::ZERO,
+        applied: Lsn::ZERO,
+    };
+
+    /// An ack; refused when a later stage is ahead of an earlier one.
+    pub fn new(received: Lsn, durable: Lsn, applied: Lsn) -> Result<Self> {
+        if applied <= durable && durable <= received {
+            Ok(Self {
+                received,
+                durable,
+                applied,
+            })
+        } else {
+            Err(Error::AckOrder {
+                received,
+                durable,
+                applied,
+            })
+        }
+    }
+
+    /// The end of what is in the node's log, perhaps in memory only.
+    pub fn received(&self) -> Lsn {
+        self.received
+    }
+
+    /// The end of what survives a power cut at the node.
+    pub fn durable(&self) -> Lsn {
+        self.durable
+    }
+
+    /// The end of what is in the node's sink; zero without one.
+    pub fn applied(&self) -> Lsn {
+        self.applied
+    }
+
+    /// The position of one stage.
+    pub fn at(&self, stage: Stage) -> Lsn {
+        match stage {
+            Stage::Received => self.received,
+            Stage::Durable => self.durable,
+            Stage::Applied => self.applied,
+        }
+    }
+
+    /// The further of two acks of one node, stage by stage: acks may arrive late, but what was held stays held.
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            received: self.received.max(other.received),
+            durable: self.durable.max(other.durable),
+            applied: self.applied.max(other.applied),
+        }
+    }
+
+    /// The same, but nothing beyond `limit`.
+    pub fn min(self, limit: Lsn) -> Self {
+        Self {
+            received: self.received.min(limit),
+            durable: self.durable.min(limit),
+            applied: self.applied.min(limit),
+        }
+    }
+}
+
+/// The ack of a named node, as another node passes it on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NodeAck {
+    /// Whose it is. It counts once, whatever paths it came by.
+    pub node: NodeId,
+    /// How far that node is.
+    pub ack: Ack,
+}
+
+/// What a log asks for when a wait does not say, and what happens when it cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AckPolicy {
+    /// What a wait asks for by default.
+    pub durability: Durability,
+    /// How long a wait lasts before it answers that the position is not confirmed.
+    pub timeout: Duration,
+    /// What an append does while too few nodes are connected.
+    pub shortfall: Shortfall,
+}
+
+/// What an append does while the policy's durability cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Shortfall {
+    /// It is accepted, and its wait ends by time: durable here, not confirmed there.
+    #[default]
+    Accept,
+    /// It is refused before anything is written.
+    Refuse,
+}
+
+impl Default for AckPolicy {
+    fn default() -> Self {
+        Self {
+            durability: Durability::LOCAL,
+            timeout: Duration::from_secs(30),
+            shortfall: Shortfall::Accept,
+        }
+    }
+}
+
+/// What is known of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeState {
+    /// Where it is, if the grants say so.
+    pub region: Option<Region>,
+    /// How far it is known to be.
+    pub ack: Ack,
+    /// Whether a stream of it, or of a node that relays for it, is open now.
+    pub connected: bool,
+}
+
+/// The acks of every node that may count for one log, the local node's own kept apart.
+///
+/// Only admitted nodes are kept: an upstream admits those its grants know, so that no replica can invent others.
+#[derive(Debug, Clone, Default)]
+pub struct AckTable {
+    local: Ack,
+    nodes: BTreeMap<NodeId, NodeState>,
+}
+
+impl AckTable {
+    /// A table that knows nobody.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets `node` count, in `region`. Known nodes keep their ack.
+    pub fn admit(&mut self, node: NodeId, region: Option<Region>) -> Result<()> {
+        if self.nodes.len() >= Limits::MAX_NODES && !self.nodes.contains_key(&node) {
+            return Err(Error::TooManyNodes {
+                limit: Limits::MAX_NODES,
+            });
+        }
+        let state = NodeState {
+            region: None,
+            ack: Ack::NONE,
+            connected: false,
+        };
+        self.nodes.entry(node).or_insert(state).region = region;
+        Ok(())
+    }
+
+    /// No longer counts `node`.
+    pub fn forget(&mut self, node: &NodeId) {
+        self.nodes.remove(node);
+    }
+
+    /// Sets the local node's own positions.
+    pub fn set_local(&mut self, ack: Ack) {
+        self.local = ack;
+    }
+
+    /// The local node's own positions.
+    pub fn local(&self) -> Ack {
+        self.local
+    }
+
+    /// Sets what `node` holds, also when that is less than it was: it opened a new stream, or lost its disk.
+    /// False when the node is not admitted.
+    pub fn set(&mut self, node: &NodeId, ack: Ack) -> bool {
+        self.nodes
+            .get_mut(node)
+            .map(|state| state.ack = ack)
+            .is_some()
+    }
+
+    /// Takes an ack of `node`, by whatever path; one that is behind changes nothing. True when something moved.
+    pub fn merge(&mut self, node: &NodeId, ack: Ack) -> bool {
+        let Some(state) = self.nodes.get_mut(node) else {
+            return false;
+        };
+        let merged = state.ack.max(ack);
+        let moved = merged != state.ack;
+        state.ack = merged;
+        moved
+    }
+
+    /// Notes whether `node` can be reached.
+    pub fn set_connected(&mut self, node: &NodeId, connected: bool) {
+        if let Some(state) = self.nodes.get_mut(node) {
+            state.connected = connected;
+        }
+    }
+
+    /// What is known of each node, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = (&NodeId, &NodeState)> {
+        self.nodes.iter()
+    }
+
+    /// What is known of one node.
+    pub fn node(&self, node: &NodeId) -> Option<&NodeState> {
+        self.nodes.get(node)
+    }
+
+    /// The position up to which `durability` holds; zero when too few nodes are known.
+    ///
+    /// ```
+    /// # use longshore_protocol::*;
+    /// # use longshore_format::Lsn;
+    /// let mut table = AckTable::new();
+    /// for (node, region, at) in [("a", "eu-west", 300), ("b", "eu-west", 200), ("c", "us-east", 100)] {
+    ///     let node = NodeId::new(node)?;
+    ///     table.admit(node.clone(), Some(Region::new(region)?))?;
+    ///     table.merge(&node, Ack::new(Lsn::new(at), Lsn::new(at), Lsn::ZERO)?);
+    /// }
+    /// assert_eq!(table.reached(&"replicas:2".parse()?), Lsn::new(200));
+    /// assert_eq!(table.reached(&"regions:2".parse()?), Lsn::new(100));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn reached(&self, durability: &Durability) -> Lsn {
+        let stage = durability.stage;
+        let (count, positions) = match &durability.quorum {
+            Quorum::Local => return self.local.at(stage),
+            Quorum::Replicas(count) => (
+                count,
+                self.nodes
+                    .values()
+                    .map(|state| state.ack.at(stage))
+                    .collect(),
+            ),
+            Quorum::Regions { count, .. } => (
+                count,
+                self.per_region(durability, |state| state.ack.at(stage)),
+            ),
+        };
+        nth_greatest(positions, count.get()).unwrap_or(Lsn::ZERO)
+    }
+
+    /// Whether `durability` holds for everything before `lsn`.
+    pub fn satisfied(&self, durability: &Durability, lsn: Lsn) -> bool {
+        lsn <= self.reached(durability)
+    }
+
+    /// Whether enough nodes are connected that a new record could become this durable.
+    pub fn within_reach(&self, durability: &Durability) -> bool {
+        let up = match &durability.quorum {
+            Quorum::Local => return true,
+            Quorum::Replicas(count) => (
+                count,
+                self.nodes.values().map(|state| state.connected).collect(),
+            ),
+            Quorum::Regions { count, .. } => {
+                (count, self.per_region(durability, |state| state.connected))
+            }
+        };
+        nth_greatest(up.1, up.0.get()).unwrap_or(false)
+    }
+
+    /// The best value of each region that counts.
+    fn per_region<T: Ord + Copy>(
+        &self,
+        durability: &Durability,
+        value: impl Fn(&NodeState) -> T,
+    ) -> Vec<T> {
+        let mut best: BTreeMap<&Region, T> = BTreeMap::new();
+        let Quorum::Regions { among, .. } = &durability.quorum else {
+            return Vec::new();
+        };
+        for state in self.nodes.values() {
+            let Some(region) = state
+                .region
+                .as_ref()
+                .filter(|r| among.is_empty() || among.contains(r))
+            else {
+                continue;
+            };
+            let value = value(state);
+            best.entry(region)
+                .and_modify(|best| *best = value.max(*best))
+                .or_insert(value);
+        }
+        best.into_values().collect()
+    }
+}
+
+/// The value that `count` of `values` reach, if there are so many.
+fn nth_greatest<T: Ord + Copy>(mut values: Vec<T>, count: u32) -> Option<T> {
+    values.sort_unstable_by(|a, b| b.cmp(a));
+    values.get((count as usize).checked_sub(1)?).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lsn(n: u64) -> Lsn {
+        Lsn::new(n)
+    }
+
+    fn ack(received: u64, durable: u64, applied: u64) -> Ack {
+        Ack::new(lsn(received), lsn(durable), lsn(applied)).unwrap()
+    }
+
+    fn table(rows: &[(&str, &str, Ack)]) -> AckTable {
+        let mut table = AckTable::new();
+        table.set_local(ack(1000, 900, 800));
+        for (node, region, ack) in rows {
+            let node = NodeId::new(node).unwrap();
+            let region = if region.is_empty() {
+                None
+            } else {
+                Some(Region::new(region).unwrap())
+            };
+            table.admit(node.clone(), region).unwrap();
+            assert!(table.set(&node, *ack));
+        }
+        table
+    }
+
+    #[test]
+    fn each_durability_holds_up_to_what_enough_nodes_hold() {
+        let table = table(&[
+            ("a", "eu-west", ack(900, 700, 100)),
+            ("b", "eu-west", ack(850, 800, 200)),
+            ("c", "us-east", ack(600, 500, 0)),
+            ("d", "", ack(950, 950, 950)),
+        ]);
+        for (durability, reached) in [
+            ("local/received", 1000),
+            ("local", 900),
+            ("local/applied", 800),
+            ("replicas:1", 950),
+            ("replicas:2", 800),
+            ("replicas:3", 700),
+            ("replicas:4", 500),
+            ("replicas:5", 0),
+            ("replicas:2/received", 900),
+            ("replicas:3/applied", 100),
+            ("replicas:4/applied", 0),
+            ("regions:1", 800),
+            ("regions:2", 500),
+            ("regions:3", 0),
+            ("regions:1@us-east", 500),
+            ("regions:1@us-east,eu-west", 800),
+            ("regions:2@us-east,eu-west/received", 600),
+            ("regions:1@ap-south", 0),
+            ("replicas:4294967295", 0),
+        ] {
+            let durability: Durability = durability.parse().unwrap();
+            assert_eq!(table.reached(&durability), lsn(reached), "{durability}");
+            assert!(table.satisfied(&durability, lsn(reached)));
+            assert!(!table.satisfied(&durability, lsn(reached + 1)));
+        }
+    }
+
+    #[test]
+    fn a_node_counts_once_whatever_path_its_acks_came_by() {
+        let mut table = table(&[("a", "", ack(100, 100, 0)), ("b", "", Ack::NONE)]);
+        let a = NodeId::new("a").unwrap();
+        assert!(table.merge(&a, ack(200, 150, 0)), "relayed by b");
+        assert!(!table.merge(&a, ack(120, 110, 0)), "the direct one, late");
+        assert_eq!(table.reached(&"replicas:1".parse().unwrap()), lsn(150));
+        assert_eq!(table.reached(&"replicas:2".parse().unwrap()), Lsn::ZERO);
+    }
+
+    #[test]
+    fn a_node_nobody_admitted_counts_for_nothing() {
+        let mut table = table(&[]);
+        let ghost = NodeId::new("ghost").unwrap();
+        assert!(!table.merge(&ghost, ack(100, 100, 100)));
+        assert!(!table.set(&ghost, ack(100, 100, 100)));
+        assert_eq!(
+            table.reached(&"replicas:1/received".parse().unwrap()),
+            Lsn::ZERO
+        );
+    }
+
+    #[test]
+    fn a_node_that_lost_its_disk_is_set_back() {
+        let mut table = table(&[("a", "", ack(100, 100, 50))]);
+        table.set(&NodeId::new("a").unwrap(), ack(60, 60, 50));
+        assert_eq!(table.reached(&"replicas:1".parse().unwrap()), lsn(60));
+    }
+
+    #[test]
+    fn a_later_stage_ahead_of_an_earlier_one_is_refused_f100() {
+        for (received, durable, applied) in
+            [(0, 1, 0), (1, 1, 2), (0, 0, u64::MAX), (5, u64::MAX, 0)]
+        {
+            assert!(Ack::new(lsn(received), lsn(durable), lsn(applied)).is_err());
+        }
+        assert!(Ack::new(lsn(u64::MAX), lsn(u64::MAX), lsn(u64::MAX)).is_ok());
+    }
+
+    #[test]
+    fn the_table_is_bounded_f101() {
+        let mut table = AckTable::new();
+        for i in 0..Limits::MAX_NODES {
+            table
+                .admit(NodeId::new(&format!("n{i}")).unwrap(), None)
+                .unwrap();
+        }
+        assert!(table.admit(NodeId::new("one-more").unwrap(), None).is_err());
+        assert!(table.admit(NodeId::new("n0").unwrap(), None).is_ok());
+    }
+
+    #[test]
+    fn reach_is_about_who_is_connected_now() {
+        let mut table = table(&[
+            ("a", "eu-west", Ack::NONE),
+            ("b", "eu-west", Ack::NONE),
+            ("c", "us-east", Ack::NONE),
+        ]);
+        for node in ["a", "b"] {
+            table.set_connected(&NodeId::new(node).unwrap(), true);
+        }
+        for (durability, within) in [
+            ("local", true),
+            ("replicas:2", true),
+            ("replicas:3", false),
+            ("regions:1", true),
+            ("regions:2", false),
+        ] {
+            assert_eq!(
+                table.within_reach(&durability.parse().unwrap()),
+                within,
+                "{durability}"
+            );
+        }
+    }
+}

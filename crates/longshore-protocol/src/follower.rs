@@ -1,0 +1,314 @@
+//! The replica's side of a stream.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use longshore_format::{Epoch, Lsn};
+
+use crate::pulse::Pulse;
+use crate::{
+    Ack, AckTable, Error, Limits, NodeAck, NodeId, Result, ToReplica, ToUpstream, Verdict,
+};
+
+/// The rules of the replica's end: what may be stored, when to ack, how much more to take.
+#[derive(Debug)]
+pub struct Follower {
+    limits: Limits,
+    pulse: Pulse,
+    stage: Stage,
+    /// Where the next record belongs: the end of the local log.
+    position: Lsn,
+    /// The highest epoch accepted, from whomever.
+    epoch: Epoch,
+    /// Bytes of frames that came on this stream.
+    received_bytes: u64,
+    /// Bytes of them that no longer take up room.
+    stored_bytes: u64,
+    granted: u64,
+    acked: Option<Ack>,
+    relayed: BTreeMap<NodeId, Ack>,
+    upstream: Upstream,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Greeting,
+    Deciding,
+    Streaming,
+}
+
+/// What is known of the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Upstream {
+    /// The end of what is durable there.
+    pub durable: Lsn,
+    /// Keep at least from here.
+    pub retain: Lsn,
+    /// The end of the newest segment that was found equal, and when.
+    pub proved: Option<(Lsn, Duration)>,
+}
+
+/// How frames fit the end of the local log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// They begin exactly there: append them.
+    Append,
+    /// They are already held: compare them with the log, then pass over them (F-090).
+    Duplicate,
+    /// The first `skip` bytes are already held: compare those, append the rest.
+    Overlap {
+        /// How many bytes.
+        skip: usize,
+    },
+}
+
+/// What a message from the upstream means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FollowerTurn {
+    /// Nothing to be done.
+    Nothing,
+    /// Answer with the checksum of the record that ends here.
+    Answer(Lsn),
+    /// Act on this verdict. After [`Verdict::Continue`] and [`Verdict::Wait`] the stream goes on.
+    Verdict(Verdict),
+    /// Store the frames of this message, then call [`Follower::on_stored`].
+    Store(Fit),
+}
+
+impl Follower {
+    /// A stream that begins with a `Hello` about a log that ends at `position`. `epoch` is the highest accepted so far.
+    pub fn new(position: Lsn, epoch: Epoch, limits: Limits, now: Duration) -> Self {
+        Self {
+            limits,
+            pulse: Pulse::new(now),
+            stage: Stage::Greeting,
+            position,
+            epoch,
+            received_bytes: 0,
+            stored_bytes: 0,
+            granted: 0,
+            acked: None,
+            relayed: BTreeMap::new(),
+            upstream: Upstream::default(),
+        }
+    }
+
+    /// Where the next record belongs.
+    pub fn position(&self) -> Lsn {
+        self.position
+    }
+
+    /// The highest epoch accepted: to be kept across restarts, because it never goes back.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// What is known of the upstream.
+    pub fn upstream(&self) -> Upstream {
+        self.upstream
+    }
+
+    /// Whether frames may come.
+    pub fn is_streaming(&self) -> bool {
+        self.stage == Stage::Streaming
+    }
+
+    /// Takes a message. Nothing of a refused one may be stored.
+    pub fn on(&mut self, message: &ToReplica, now: Duration) -> Result<FollowerTurn> {
+        self.pulse.hear(now);
+        match (message, self.stage) {
+            (ToReplica::Refused(refusal), _) => Err(Error::Refused(refusal.clone())),
+            (ToReplica::Welcome(welcome), Stage::Greeting) => {
+                self.stage = Stage::Deciding;
+                self.upstream.durable = welcome.durable;
+                Ok(FollowerTurn::Nothing)
+            }
+            (ToReplica::Heartbeat { .. }, Stage::Greeting) => Ok(FollowerTurn::Nothing),
+            (ToReplica::Probe { at }, Stage::Deciding | Stage::Streaming) => {
+                Ok(FollowerTurn::Answer(*at))
+            }
+            (ToReplica::Verdict(verdict), Stage::Deciding) => self.on_verdict(*verdict),
+            (ToReplica::Verdict(verdict @ Verdict::Diverged { .. }), Stage::Streaming) => {
+                Ok(FollowerTurn::Verdict(*verdict))
+            }
+            (ToReplica::Frames(frames), Stage::Streaming) => {
+                self.accept(frames.epoch)?;
+                self.on_frames(frames.start, frames.bytes.len())
+                    .map(FollowerTurn::Store)
+            }
+            (
+                ToReplica::Heartbeat {
+                    durable,
+                    epoch,
+                    retain,
+                },
+                stage,
+            ) => {
+                if stage == Stage::Streaming {
+                    self.accept(*epoch)?;
+                }
+                self.upstream.durable = self.upstream.durable.max(*durable);
+                self.upstream.retain = *retain;
+                Ok(FollowerTurn::Nothing)
+            }
+            (ToReplica::Proved { end, .. }, Stage::Streaming) => {
+                let end = self
+                    .upstream
+                    .proved
+                    .map_or(*end, |(proved, _)| proved.max(*end));
+                self.upstream.proved = Some((end, now));
+                Ok(FollowerTurn::Nothing)
+            }
+            (message, _) => Err(Error::OutOfTurn {
+                what: name_of(message),
+            }),
+        }
+    }
+
+    fn on_verdict(&mut self, verdict: Verdict) -> Result<FollowerTurn> {
+        if let Verdict::Continue { at } = verdict {
+            if at != self.position {
+                return Err(Error::Gap {
+                    expected: self.position,
+                    found: at,
+                });
+            }
+            self.stage = Stage::Streaming;
+        }
+        Ok(FollowerTurn::Verdict(verdict))
+    }
+
+    /// A lower epoch is over, a higher one is accepted: the upstream is a peer that this node was told to follow.
+    fn accept(&mut self, epoch: Epoch) -> Result<()> {
+        let current = self.epoch;
+        if epoch.number < current.number {
+            return Err(Error::Fenced {
+                current,
+                found: epoch,
+            });
+        }
+        if epoch.number == current.number && epoch.writer != current.writer {
+            return Err(Error::TwoWriters {
+                current,
+                found: epoch,
+            });
+        }
+        self.epoch = epoch;
+        Ok(())
+    }
+
+    fn on_frames(&mut self, start: Lsn, len: usize) -> Result<Fit> {
+        if Limits::MAX_FRAMES < len {
+            return Err(Error::TooLarge {
+                bytes: len,
+                limit: Limits::MAX_FRAMES,
+            });
+        }
+        if len == 0 {
+            return Err(Error::Malformed {
+                what: "batch of frames: it is empty",
+            });
+        }
+        let Some(end) = start.checked_add(len as u64) else {
+            return Err(Error::Malformed { what: "position" });
+        };
+        self.received_bytes = self.received_bytes.saturating_add(len as u64);
+        // One record may overdraw the credit, and no more.
+        let over = self.received_bytes.saturating_sub(self.granted);
+        if Limits::MAX_FRAMES as u64 <= over {
+            return Err(Error::OverCredit { over });
+        }
+        if self.position < start {
+            Err(Error::Gap {
+                expected: self.position,
+                found: start,
+            })
+        } else if start == self.position {
+            Ok(Fit::Append)
+        } else if end <= self.position {
+            Ok(Fit::Duplicate)
+        } else {
+            let skip = usize::try_from(self.position.since(start)).expect("it is less than `len`");
+            Ok(Fit::Overlap { skip })
+        }
+    }
+
+    /// Notes that `bytes` bytes of frames no longer take up room, and that the log now ends at `position`.
+    pub fn on_stored(&mut self, position: Lsn, bytes: usize) {
+        self.position = self.position.max(position);
+        self.stored_bytes = self.stored_bytes.saturating_add(bytes as u64);
+    }
+
+    /// What to say now, most urgent first; `own` is how far the local log is, `below` who follows this node.
+    ///
+    /// An error means that the upstream is to be given up. Call it after every message and at
+    /// [`deadline`](Self::deadline), until it has nothing to say.
+    pub fn say(&mut self, own: Ack, below: &AckTable, now: Duration) -> Result<Option<ToUpstream>> {
+        let heartbeat = self.pulse.beat(&self.limits, now)?;
+        let message = if self.stage == Stage::Streaming {
+            self.ack(own, below).or_else(|| self.credit())
+        } else {
+            None
+        };
+        let message = message.or(heartbeat.then_some(ToUpstream::Heartbeat));
+        if message.is_some() {
+            self.pulse.say(now);
+        }
+        Ok(message)
+    }
+
+    /// When [`say`](Self::say) must be asked again, if nothing happens before.
+    pub fn deadline(&self) -> Duration {
+        self.pulse.deadline(&self.limits)
+    }
+
+    /// Everything new since the last ack, if there is any.
+    fn ack(&mut self, own: Ack, below: &AckTable) -> Option<ToUpstream> {
+        let news = |(node, ack): &(&NodeId, Ack)| self.relayed.get(*node) != Some(ack);
+        let below = below
+            .nodes()
+            .map(|(node, state)| (node, state.ack))
+            .filter(|(_, ack)| *ack != Ack::NONE);
+        let relayed: Vec<NodeAck> = below
+            .filter(news)
+            .take(Limits::MAX_RELAYED)
+            .map(|(node, ack)| NodeAck {
+                node: node.clone(),
+                ack,
+            })
+            .collect();
+        if self.acked == Some(own) && relayed.is_empty() {
+            return None;
+        }
+        self.acked = Some(own);
+        self.relayed.extend(
+            relayed
+                .iter()
+                .map(|relayed| (relayed.node.clone(), relayed.ack)),
+        );
+        Some(ToUpstream::Ack { ack: own, relayed })
+    }
+
+    /// A new total, once a quarter of the window is free again.
+    fn credit(&mut self) -> Option<ToUpstream> {
+        let total = self.stored_bytes.saturating_add(self.limits.window);
+        let due = self.granted == 0 || self.limits.window / 4 <= total - self.granted;
+        if !due || total == self.granted {
+            return None;
+        }
+        self.granted = total;
+        Some(ToUpstream::Credit { total })
+    }
+}
+
+fn name_of(message: &ToReplica) -> &'static str {
+    match message {
+        ToReplica::Welcome(_) => "a welcome",
+        ToReplica::Probe { .. } => "a probe",
+        ToReplica::Verdict(_) => "a verdict",
+        ToReplica::Frames(_) => "frames",
+        ToReplica::Heartbeat { .. } => "a heartbeat",
+        ToReplica::Proved { .. } => "a proof",
+        ToReplica::Refused(_) => "a refusal",
+    }
+}

@@ -1,0 +1,262 @@
+//! What is to become of a replica's log: the decision on a `Hello`.
+
+use std::fmt;
+
+use longshore_format::{Content, Epoch, EpochHistory, ErrorKind, Fork, LogId, Lsn, SegmentSize};
+
+use crate::Holding;
+
+/// What the upstream decided about a replica's copy of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Frames follow from here, the end of the replica's log.
+    Continue {
+        /// The position.
+        at: Lsn,
+    },
+    /// The replica is ahead on the same history; another verdict follows once the upstream has caught up.
+    Wait {
+        /// The end of what is durable at the upstream.
+        end: Lsn,
+    },
+    /// The histories prove that the replica's log left the common past here. It sets the rest aside, if its own record
+    /// before the fork is the same one, and opens a new stream.
+    Truncate {
+        /// Where the common past ends.
+        fork: Lsn,
+        /// The header checksum of the upstream's record that ends there.
+        crc: u32,
+    },
+    /// The log cannot bring the replica up to date: it needs a new copy.
+    Reseed {
+        /// Why.
+        reason: ReseedReason,
+        /// The oldest position the upstream has.
+        first_available: Lsn,
+    },
+    /// The upstream itself is behind an epoch that the replica has seen.
+    Stale {
+        /// That epoch.
+        epoch: Epoch,
+    },
+    /// Nothing explains the difference: nothing is changed, an operator decides.
+    Diverged {
+        /// The first position that is known to differ.
+        at: Lsn,
+        /// What differs.
+        why: Difference,
+    },
+}
+
+/// Why a replica needs a new copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReseedReason {
+    /// The upstream has trimmed what comes next (F-094).
+    TooOld,
+    /// The fork lies in what one of the two has trimmed, so that the common past cannot be checked.
+    ForkTrimmed,
+    /// The sink has applied past the fork and cannot rewind.
+    AppliedPastFork,
+    /// The epoch histories, of at most 64 lives, no longer overlap.
+    NoCommonLife,
+}
+
+/// What differs between two logs that nothing explains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Difference {
+    /// They are two logs, perhaps of one name.
+    OtherLog,
+    /// One log, but its content or its segment size is not the same.
+    OtherShape,
+    /// Two writers minted the same epoch number (F-112).
+    TwoWriters,
+    /// The writer does not know a life of its own epoch: its log was restored, or its disk lost it.
+    ForgottenLife,
+    /// One epoch, other bytes (F-097).
+    Bytes,
+}
+
+/// What [`decide`] must know of the upstream's log, as of one moment.
+pub trait LogState {
+    /// Why a record could not be looked up.
+    type Error;
+
+    /// Which log.
+    fn log(&self) -> LogId;
+    /// What its records mean.
+    fn content(&self) -> Content;
+    /// The size of its segments.
+    fn segment_size(&self) -> SegmentSize;
+    /// Its lives.
+    fn history(&self) -> &EpochHistory;
+    /// The oldest position held.
+    fn first(&self) -> Lsn;
+    /// The end of what is durable.
+    fn end(&self) -> Lsn;
+    /// Whether this node mints the records, rather than following another.
+    fn writes(&self) -> bool;
+
+    /// The last boundary at or before `at`, and the header checksum of the record that ends there.
+    ///
+    /// `at` is within `first..=end`. At `first` it is the link that the first record carries.
+    fn boundary(&self, at: Lsn) -> Result<(Lsn, u32), Self::Error>;
+}
+
+/// Decides on a replica's copy of the log.
+///
+/// For [`Difference::Bytes`] the position is the latest one known to be equal; [`Reception`](crate::Reception) finds the
+/// exact one by asking. Fails only when the log cannot be read.
+pub fn decide<L: LogState>(replica: &Holding, log: &L) -> Result<Verdict, L::Error> {
+    if replica.log != log.log() {
+        return Ok(Verdict::Diverged {
+            at: log.first(),
+            why: Difference::OtherLog,
+        });
+    }
+    if replica.content != log.content() || replica.segment_size != log.segment_size() {
+        return Ok(Verdict::Diverged {
+            at: log.first(),
+            why: Difference::OtherShape,
+        });
+    }
+    match log.history().fork(&replica.history) {
+        Fork::Unrelated => Ok(reseed(ReseedReason::NoCommonLife, log)),
+        Fork::Ahead { at } if at < replica.end => truncate(at, replica, log),
+        Fork::Same | Fork::Ahead { .. } => same_branch(replica, log),
+        // A node that only follows may simply not have received that life yet.
+        Fork::Behind { at } if !log.writes() && log.end() <= at => {
+            Ok(Verdict::Wait { end: log.end() })
+        }
+        Fork::Behind { at } => unknown_life(at.min(log.end()), replica, log),
+        Fork::Forked { at } => unknown_life(at, replica, log),
+    }
+}
+
+/// The replica's log is, by its history, a part of ours, or runs ahead of it.
+fn same_branch<L: LogState>(replica: &Holding, log: &L) -> Result<Verdict, L::Error> {
+    if log.end() < replica.end {
+        return Ok(Verdict::Wait { end: log.end() });
+    }
+    if replica.end < log.first() {
+        return Ok(reseed(ReseedReason::TooOld, log));
+    }
+    if log.boundary(replica.end)? == (replica.end, replica.last_crc) {
+        return Ok(Verdict::Continue { at: replica.end });
+    }
+    Ok(Verdict::Diverged {
+        at: log.first().max(replica.first),
+        why: Difference::Bytes,
+    })
+}
+
+/// The replica had a life that we do not know, after the last one that both had.
+fn unknown_life<L: LogState>(fork: Lsn, replica: &Holding, log: &L) -> Result<Verdict, L::Error> {
+    let (ours, theirs) = (
+        log.history().current().epoch,
+        replica.history.current().epoch,
+    );
+    if ours.number < theirs.number {
+        return Ok(Verdict::Stale { epoch: theirs });
+    }
+    if theirs.number < ours.number {
+        return truncate(fork, replica, log);
+    }
+    let why = if ours.writer == theirs.writer {
+        Difference::ForgottenLife
+    } else {
+        Difference::TwoWriters
+    };
+    Ok(Verdict::Diverged { at: fork, why })
+}
+
+/// The histories prove that what the replica has after `fork` is no part of the log.
+fn truncate<L: LogState>(fork: Lsn, replica: &Holding, log: &L) -> Result<Verdict, L::Error> {
+    if replica.applied.is_some_and(|applied| fork < applied) {
+        return Ok(reseed(ReseedReason::AppliedPastFork, log));
+    }
+    if fork < log.first() || fork < replica.first {
+        return Ok(reseed(ReseedReason::ForkTrimmed, log));
+    }
+    let (boundary, crc) = log.boundary(fork)?;
+    if boundary == fork {
+        Ok(Verdict::Truncate { fork, crc })
+    } else {
+        Ok(Verdict::Diverged {
+            at: boundary,
+            why: Difference::Bytes,
+        })
+    }
+}
+
+fn reseed<L: LogState>(reason: ReseedReason, log: &L) -> Verdict {
+    Verdict::Reseed {
+        reason,
+        first_available: log.first(),
+    }
+}
+
+impl Verdict {
+    /// The error that the replica's operator sees; `None` for verdicts that go on by themselves.
+    pub fn kind(&self) -> Option<ErrorKind> {
+        match self {
+            Self::Continue { .. } | Self::Wait { .. } | Self::Truncate { .. } => None,
+            Self::Reseed { .. } => Some(ErrorKind::TooOld),
+            Self::Stale { .. } => Some(ErrorKind::Fenced),
+            Self::Diverged { .. } => Some(ErrorKind::Diverged),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Continue { at } => write!(f, "continue at {at}"),
+            Self::Wait { end } => write!(f, "wait: the upstream ends at {end}"),
+            Self::Truncate { fork, .. } => write!(f, "truncate to the fork at {fork}"),
+            Self::Reseed {
+                reason,
+                first_available,
+            } => {
+                write!(
+                    f,
+                    "{reason}; the first available position is {first_available}: set the local copy aside and start again with --reseed"
+                )
+            }
+            Self::Stale { epoch } => {
+                write!(
+                    f,
+                    "the upstream is behind epoch {epoch}: let the replica follow the node that was promoted"
+                )
+            }
+            Self::Diverged { at, why } => write!(
+                f,
+                "diverged at {at}: {why}; nothing was changed: compare with verify --against, then decide which copy wins"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for ReseedReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooOld => "the upstream no longer has what comes next",
+            Self::ForkTrimmed => "the fork lies before what is still kept",
+            Self::AppliedPastFork => "the sink has applied past the fork and cannot rewind",
+            Self::NoCommonLife => "the epoch histories no longer overlap",
+        })
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OtherLog => "the upstream's log has another id",
+            Self::OtherShape => "content or segment size are not the same",
+            Self::TwoWriters => "two writers minted one epoch number",
+            Self::ForgottenLife => {
+                "the writer does not know a life of its own epoch: was its log restored?"
+            }
+            Self::Bytes => "one epoch, other bytes",
+        })
+    }
+}
