@@ -43,5 +43,5 @@ pub use file::{File, ZERO_FILL_STEP};
 pub use fork::ForkGuard;
 pub use fs::FsDirectory;
 pub use medium::{Concern, Medium};
-pub use region::{OnWrite, Region, RegionReader, RegionSlice, RegionWriter};
+pub use region::{Living, OnWrite, Region, RegionReader, RegionSlice, RegionWatch, RegionWriter};
 pub use trouble::Trouble;

@@ -213,8 +213,8 @@ impl RegionReader {
         }
     }
 
-    /// A handle that does not keep the region alive, for whoever must know whether it still is.
-    pub(crate) fn watch(&self) -> RegionWatch {
+    /// A handle that does not keep the region alive, for a file that must know whether one of its regions still is.
+    pub fn watch(&self) -> RegionWatch {
         RegionWatch {
             shared: Arc::downgrade(&self.shared),
         }
@@ -236,20 +236,25 @@ impl AsRef<[u8]> for RegionSlice {
     }
 }
 
-/// Tells whether any handle on a region is left, and how much of it is frozen (R5).
+/// Tells whether any handle on a region is left, and how much of it is frozen (invariant R5). The default one watches
+/// nothing.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RegionWatch {
+pub struct RegionWatch {
     shared: Weak<Shared>,
 }
 
-/// What a living region forbids its file.
-pub(crate) struct Living {
-    pub(crate) len: usize,
-    pub(crate) published: usize,
+/// A region that still has handles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Living {
+    /// Its length: the file may not become shorter.
+    pub len: usize,
+    /// What is published of it: the file may not be written below.
+    pub published: usize,
 }
 
 impl RegionWatch {
-    pub(crate) fn living(&self) -> Option<Living> {
+    /// The region, if any handle on it is left.
+    pub fn living(&self) -> Option<Living> {
         let shared = self.shared.upgrade()?;
         Some(Living {
             len: shared.memory.len(),
