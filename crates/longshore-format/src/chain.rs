@@ -73,8 +73,8 @@ impl Chain {
     /// Whether a record header at `position` is sound under this chain's life, whatever it follows.
     /// What a sparse index entry must pass before it is used (F-012).
     pub fn fits(&self, log: LogId, header: &[u8; HEADER_LEN]) -> bool {
-        let place = crate::seed::Seed::of(log, &self.life).place(self.position);
+        let seed = crate::seed::Seed::of(log, &self.life);
         let raw = crate::record::RawHeader::decode(header);
-        place.header_crc(header) == raw.crc && raw.link == self.link
+        seed.header_crc(self.position, header) == raw.crc && raw.link == self.link
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::bytes::is_zero;
 use crate::record::{HEADER_LEN, NO_PROMISE, RawHeader, extent_of};
-use crate::seed::{Place, Seed};
+use crate::seed::Seed;
 use crate::{
     Bad, Chain, Draft, EpochEntry, Fault, Kind, LogId, Lsn, Minted, Record, SegmentSize, payload,
     run,
@@ -114,9 +114,8 @@ impl Cursor {
         if is_zero(raw) {
             return Step::End;
         }
-        let place = self.seed.place(self.chain.position);
         let header = RawHeader::decode(raw);
-        if place.header_crc(raw) != header.crc {
+        if self.seed.header_crc(self.chain.position, raw) != header.crc {
             return Step::Bad(Bad {
                 fault: Fault::HeaderChecksum,
                 extent: None,
@@ -132,7 +131,7 @@ impl Cursor {
             }
         };
         let extent = extent_of(payload_len);
-        match self.judge(&header, place, bytes, end) {
+        match self.judge(&header, bytes, end) {
             Ok(Some(record)) => Step::Record(record),
             Ok(None) => Step::Short {
                 need: extent as usize,
@@ -162,20 +161,19 @@ impl Cursor {
             draft.kind.begins_life(),
             "a life and its record go together"
         );
-        let place = self.seed.place(start);
         let distance = u32::try_from(start.since(draft.durable)).unwrap_or(NO_PROMISE);
         let time = draft.time.max(self.chain.time);
         let mut header = RawHeader {
             length: (HEADER_LEN + draft.payload_len) as u32,
             crc: 0,
-            payload_crc: place.payload_crc(draft.payload_crc),
+            payload_crc: self.seed.payload_crc(start, draft.payload_crc),
             link: self.chain.link,
             kind: draft.kind,
             flags: draft.flags,
             distance,
             time,
         };
-        header.crc = place.header_crc(&header.encode());
+        header.crc = self.seed.header_crc(start, &header.encode());
         if let Some(life) = draft.life {
             payload::check_life(&self.chain, draft.kind, &life).expect("the new life can follow");
             self.enter(life);
@@ -227,7 +225,6 @@ impl Cursor {
     fn judge<'a>(
         &mut self,
         header: &RawHeader,
-        place: Place,
         bytes: &'a [u8],
         end: Lsn,
     ) -> Result<Option<Record<'a>>, Fault> {
@@ -248,7 +245,7 @@ impl Cursor {
             return Ok(None);
         };
         let (payload, padding) = body.split_at(payload_len);
-        if place.payload_crc(crate::payload_crc(payload)) != header.payload_crc {
+        if self.seed.payload_crc(start, crate::payload_crc(payload)) != header.payload_crc {
             return Err(Fault::PayloadChecksum);
         }
         if !is_zero(padding) {

@@ -2,7 +2,7 @@
 
 use crate::payload::{EpochStart, NewIncarnation};
 use crate::record::{HEADER_LEN, RawHeader, extent_of};
-use crate::seed::{Place, Seed};
+use crate::seed::Seed;
 use crate::{EpochEntry, Flags, Kind, LogId, Lsn, SegmentHeader, SegmentSize};
 
 /// A search, in one segment, for records that were written after a bad one.
@@ -18,7 +18,10 @@ use crate::{EpochEntry, Flags, Kind, LogId, Lsn, SegmentHeader, SegmentSize};
 pub struct Resync<'a> {
     log: LogId,
     size: SegmentSize,
-    lives: Vec<(EpochEntry, Seed)>,
+    lives: Vec<EpochEntry>,
+    /// For each of the lives what its seed adds to a header's checksum.
+    shares: Vec<u32>,
+    unseeded: Seed,
     /// The rest of the body.
     bytes: &'a [u8],
     /// Where `bytes` begin.
@@ -56,18 +59,18 @@ impl<'a> Resync<'a> {
         let bytes = bytes
             .get((position - from.get()) as usize..)
             .unwrap_or_default();
-        let lives = lives
-            .iter()
-            .take(LIVES_LIMIT)
-            .map(|life| (*life, Seed::of(log, life)));
-        Resync {
+        let mut search = Resync {
             log,
             size,
-            lives: lives.collect(),
+            lives: Vec::new(),
+            shares: Vec::new(),
+            unseeded: Seed::none(),
             bytes,
             position: Lsn::new(position),
             link: None,
-        }
+        };
+        lives.iter().for_each(|life| search.add_life(*life));
+        search
     }
 
     /// A search in a later segment, whose header is good: the link in it stands for the record
@@ -80,8 +83,8 @@ impl<'a> Resync<'a> {
         search
     }
 
-    /// The sound header at the position, if one is there.
-    fn sound(&self) -> Option<(RawHeader, Place, EpochEntry)> {
+    /// The sound header at the position, if one is there, and the life that it is of.
+    fn sound(&self) -> Option<(RawHeader, EpochEntry)> {
         let raw = self.bytes.first_chunk::<HEADER_LEN>()?;
         let header = RawHeader::decode(raw);
         let payload_len = header
@@ -91,16 +94,16 @@ impl<'a> Resync<'a> {
         if end > self.size.body_end_offset() || header.flags.bits() > Flags::ALL.bits() {
             return None;
         }
-        self.lives.iter().find_map(|(life, seed)| {
-            let place = seed.place(self.position);
-            (place.header_crc(raw) == header.crc).then_some((header, place, *life))
-        })
+        let share = header.crc ^ self.unseeded.header_crc(self.position, raw);
+        let life = self.shares.iter().position(|known| *known == share)?;
+        Some((header, self.lives[life]))
     }
 
     /// The life that the record at the position begins, if its payload holds.
-    fn new_life(&self, header: &RawHeader, place: Place, life: &EpochEntry) -> Option<EpochEntry> {
+    fn new_life(&self, header: &RawHeader, life: &EpochEntry) -> Option<EpochEntry> {
         let payload = self.bytes.get(HEADER_LEN..header.length as usize)?;
-        if place.payload_crc(crate::payload_crc(payload)) != header.payload_crc {
+        let crc = Seed::of(self.log, life).payload_crc(self.position, crate::payload_crc(payload));
+        if crc != header.payload_crc {
             return None;
         }
         if header.kind == Kind::EPOCH_START {
@@ -117,9 +120,9 @@ impl<'a> Resync<'a> {
     }
 
     fn add_life(&mut self, life: EpochEntry) {
-        let known = self.lives.iter().any(|(other, _)| *other == life);
-        if !known && self.lives.len() < LIVES_LIMIT {
-            self.lives.push((life, Seed::of(self.log, &life)));
+        if !self.lives.contains(&life) && self.lives.len() < LIVES_LIMIT {
+            self.lives.push(life);
+            self.shares.push(Seed::of(self.log, &life).share());
         }
     }
 
@@ -138,7 +141,7 @@ impl Iterator for Resync<'_> {
 
     fn next(&mut self) -> Option<Evidence> {
         while self.bytes.len() >= HEADER_LEN {
-            let Some((header, place, life)) = self.sound() else {
+            let Some((header, life)) = self.sound() else {
                 self.link = None;
                 self.skip(8);
                 continue;
@@ -146,7 +149,7 @@ impl Iterator for Resync<'_> {
             let start = self.position;
             let linked = self.link == Some(header.link);
             if header.kind.begins_life()
-                && let Some(new) = self.new_life(&header, place, &life)
+                && let Some(new) = self.new_life(&header, &life)
             {
                 self.add_life(new);
             }
