@@ -1,0 +1,262 @@
+//! What a replay will do, before it does anything.
+
+use longshore_format::{Lsn, Name};
+
+use crate::error::{Error, Result};
+use crate::runs::{Found, Run, Runs};
+use crate::source::Source;
+use crate::target::{Point, Target};
+
+/// What lies between what an output holds and a target: every record of it was read and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Where applying begins: what the output holds, or the log's beginning.
+    pub from: Lsn,
+    /// Where it stops: everything kept ends at or before this boundary.
+    pub stop: Lsn,
+    /// The last run that is kept: its end and when it was committed, microseconds UTC. `None` when
+    /// nothing after `from` is kept.
+    pub last: Option<(Lsn, u64)>,
+    /// When the first run that is kept was committed.
+    pub first_time: Option<u64>,
+    /// Runs to apply.
+    pub runs: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Payload bytes in them.
+    pub bytes: u64,
+    /// Bytes of log to read.
+    pub log_bytes: u64,
+    /// Runs in between that were never finished, and are not applied.
+    pub aborted: u64,
+    /// The next complete run after the stop, which is left out.
+    pub next: Option<Next>,
+    /// A run at the log's end that is not complete, and is left out.
+    pub unfinished: Option<Lsn>,
+    /// Where the log ends.
+    pub end: Lsn,
+}
+
+/// The first run that a target leaves out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Next {
+    /// Where it starts.
+    pub start: Lsn,
+    /// Where it ends.
+    pub end: Lsn,
+    /// When it was committed, microseconds UTC.
+    pub time: u64,
+    /// Its records.
+    pub records: u64,
+}
+
+/// Makes a [`Plan`], step by step.
+pub struct Planner<S: Source> {
+    target: Target,
+    runs: Runs<S::Records>,
+    /// Whether the log has lost its beginning.
+    trimmed: bool,
+    /// When the last run was committed that the output holds.
+    held_time: Option<u64>,
+    plan: Plan,
+    phase: Phase,
+    marks: Marks,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Counting what is kept.
+    Keeping,
+    /// Looking for the next run, to name it, and for a second mark of the name.
+    Beyond,
+}
+
+#[derive(Default)]
+struct Marks {
+    /// The last few, for the message.
+    seen: Vec<(Name, Lsn)>,
+    /// Of the name that was asked for.
+    matching: u64,
+    last: Lsn,
+}
+
+impl<S: Source> Planner<S> {
+    /// Begins a plan from the boundary `held`, which the output holds, or from the log's beginning.
+    pub fn new(source: &S, held: Option<Lsn>, target: Target) -> Result<Self> {
+        let size = source.segment_size();
+        let from = size.normalise(held.unwrap_or(Lsn::ZERO));
+        let first = source.first();
+        let target = match target.point {
+            Point::Lsn(lsn) => Target { point: Point::Lsn(size.normalise(lsn)), ..target },
+            _ => target,
+        };
+        if from < first {
+            let sink = "the output".to_owned();
+            return Err(Error::SinkTooOld { sink, held, first });
+        }
+        let mut runs = Runs::new(source.read_from(from)?)?;
+        runs.watched = match target.point {
+            Point::Lsn(lsn) => Some(lsn),
+            _ => None,
+        };
+        let held_time = held.map(|_| runs.time());
+        let plan = Plan {
+            from,
+            stop: from,
+            last: None,
+            first_time: None,
+            runs: 0,
+            records: 0,
+            bytes: 0,
+            log_bytes: 0,
+            aborted: 0,
+            next: None,
+            unfinished: None,
+            end: source.end(),
+        };
+        let trimmed = size.normalise(Lsn::ZERO) < first;
+        Ok(Planner { target, runs, trimmed, held_time, plan, phase: Phase::Keeping, marks: Marks::default() })
+    }
+
+    /// Reads on, a bounded amount; the plan once it is made.
+    pub fn step(&mut self) -> Result<Option<Plan>> {
+        match self.runs.find(ALLOWANCE)? {
+            Found::Working => Ok(None),
+            Found::End => self.conclude(true).map(Some),
+            Found::Run(run) => {
+                self.note_mark(&run);
+                self.take(&run)?;
+                // A mark may be there twice, which only its whole log can tell.
+                let searching = matches!(self.target.point, Point::Mark(_));
+                if self.plan.next.is_some() && !searching { self.conclude(false).map(Some) } else { Ok(None) }
+            }
+        }
+    }
+
+    /// Makes the whole plan.
+    pub fn run(mut self) -> Result<Plan> {
+        loop {
+            if let Some(plan) = self.step()? {
+                return Ok(plan);
+            }
+        }
+    }
+
+    /// Up to where the log was read, for progress.
+    pub fn position(&self) -> Lsn {
+        self.runs.position()
+    }
+
+    fn take(&mut self, run: &Run) -> Result<()> {
+        if self.phase == Phase::Keeping {
+            self.check_boundary()?;
+            if self.target.keeps(run) {
+                self.keep(run);
+                return Ok(());
+            }
+            self.phase = Phase::Beyond;
+            self.plan.aborted = self.runs.aborted;
+            if self.plan.last.is_none() {
+                self.check_beginning(run)?;
+            }
+        }
+        if run.mark.is_none() && self.plan.next.is_none() {
+            let end = run.end;
+            let next = Next { start: end.start, end: end.lsn, time: end.time, records: end.records };
+            self.plan.next = Some(next);
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, run: &Run) {
+        let plan = &mut self.plan;
+        plan.stop = run.end.lsn;
+        if run.mark.is_some() {
+            return;
+        }
+        plan.last = Some((run.end.lsn, run.end.time));
+        plan.first_time.get_or_insert(run.end.time);
+        plan.runs += 1;
+        plan.records += run.end.records;
+        plan.bytes += run.bytes;
+    }
+
+    /// A target among the runs must be a boundary. The search goes record by record, but only whole
+    /// runs come here; so the check is made by the search.
+    fn check_boundary(&self) -> Result<()> {
+        match (self.runs.straddled, &self.target.point) {
+            (Some((below, above)), Point::Lsn(lsn)) => Err(Error::NotABoundary { lsn: *lsn, below, above }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing is kept: because the output is past the target, or because the log begins after it?
+    fn check_beginning(&self, run: &Run) -> Result<()> {
+        let past_time = matches!((&self.target.point, self.held_time), (Point::Time(limit), Some(held)) if *limit < held);
+        let past_lsn = matches!(self.target.point, Point::Lsn(lsn) if lsn < self.plan.from);
+        let target = self.target.clone();
+        if self.held_time.is_some() && (past_time || past_lsn) {
+            let sink = "the output".to_owned();
+            return Err(Error::SinkPast { sink, held: self.plan.from, target });
+        }
+        let before_first = matches!(self.target.point, Point::Time(_)) || past_lsn;
+        if self.held_time.is_none() && before_first {
+            let (first, time, trimmed) = (run.end.lsn, run.end.time, self.trimmed);
+            return Err(Error::BeforeFirst { target, first, time, trimmed });
+        }
+        Ok(())
+    }
+
+    fn note_mark(&mut self, run: &Run) {
+        let Some(name) = &run.mark else { return };
+        if matches!(&self.target.point, Point::Mark(wanted) if wanted == name) {
+            self.marks.matching += 1;
+            self.marks.last = run.end.start;
+        }
+        if self.marks.seen.len() == MARKS_SHOWN {
+            self.marks.seen.remove(0);
+        }
+        self.marks.seen.push((name.clone(), run.end.start));
+    }
+
+    fn conclude(&mut self, at_end: bool) -> Result<Plan> {
+        let position = self.runs.position();
+        if at_end {
+            self.check_boundary()?;
+            self.check_end(position)?;
+            self.plan.unfinished = self.runs.unfinished();
+            self.plan.end = position;
+        }
+        if self.phase == Phase::Keeping {
+            self.plan.aborted = self.runs.aborted;
+        }
+        let mut plan = self.plan.clone();
+        plan.log_bytes = plan.stop.since(plan.from);
+        Ok(plan)
+    }
+
+    /// The log is read to its end: did it reach the target?
+    fn check_end(&mut self, end: Lsn) -> Result<()> {
+        let beyond = || Error::BeyondEnd { target: self.target.clone(), end, time: self.runs.time() };
+        match &self.target.point {
+            Point::Lsn(lsn) if end < *lsn => Err(beyond()),
+            Point::Time(limit) if self.runs.time() < *limit => Err(beyond()),
+            Point::Mark(name) if self.marks.matching == 0 => Err(Error::NoSuchMark {
+                name: name.clone(),
+                from: self.plan.from,
+                end,
+                marks: std::mem::take(&mut self.marks.seen),
+            }),
+            Point::Mark(name) if self.marks.matching > 1 => Err(Error::AmbiguousMark {
+                name: name.clone(),
+                count: self.marks.matching,
+                last: self.marks.last,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How much one step reads: some milliseconds, so that progress and stopping stay prompt.
+const ALLOWANCE: u64 = 4 << 20;
+const MARKS_SHOWN: usize = 5;

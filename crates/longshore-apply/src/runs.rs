@@ -1,0 +1,121 @@
+//! Complete runs, found ahead of whoever uses them.
+
+use longshore_format::{Kind, Lsn, Name, Record, payload};
+
+use crate::error::{Error, Result};
+use crate::sink::RunEnd;
+use crate::source::Records;
+
+/// Finds where runs end. It holds no payload: a run is read again by whoever wants its records, so
+/// that a run of any size takes no memory.
+pub(crate) struct Runs<R> {
+    records: R,
+    open: Option<OpenRun>,
+    /// Runs that were begun and never finished, as far as seen.
+    pub(crate) aborted: u64,
+    /// A position of interest, and the record that was found to lie across it, if one does.
+    pub(crate) watched: Option<Lsn>,
+    pub(crate) straddled: Option<(Lsn, Lsn)>,
+}
+
+struct OpenRun {
+    start: Lsn,
+    records: u64,
+    bytes: u64,
+}
+
+/// A complete run, or a mark, which stands between runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) end: RunEnd,
+    /// Payload bytes.
+    pub(crate) bytes: u64,
+    pub(crate) mark: Option<Name>,
+}
+
+/// What a search found.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Run(Run),
+    /// Nothing complete yet, and the allowance is used up.
+    Working,
+    /// The end of what is durable.
+    End,
+}
+
+impl<R: Records> Runs<R> {
+    /// Searches from where `records` stand, which must be between runs.
+    pub(crate) fn new(records: R) -> Result<Self> {
+        let chain = records.chain();
+        match chain.run {
+            Some(start) => Err(Error::InsideRun { position: chain.position, start }),
+            None => Ok(Runs { records, open: None, aborted: 0, watched: None, straddled: None }),
+        }
+    }
+
+    /// The next complete run. `allowance` is in bytes, so that one call takes a bounded time.
+    pub(crate) fn find(&mut self, allowance: u64) -> Result<Found> {
+        let begin = self.records.chain().position;
+        while let Some(record) = self.records.next()? {
+            if self.watched.is_some_and(|lsn| record.start < lsn && lsn < record.end) {
+                self.straddled = Some((record.start, record.end));
+            }
+            let (end, aborts) = (record.end, matches!(record.kind, Kind::ABORT | Kind::INCARNATION | Kind::EPOCH_START));
+            if aborts {
+                self.aborted += u64::from(self.open.take().is_some());
+            } else if let Some(run) = close(&mut self.open, &record)? {
+                return Ok(Found::Run(run));
+            }
+            if end.since(begin) >= allowance {
+                return Ok(Found::Working);
+            }
+        }
+        Ok(Found::End)
+    }
+
+    /// Where the search stands.
+    pub(crate) fn position(&self) -> Lsn {
+        self.records.chain().position
+    }
+
+    /// The header checksum of the record before the place of the search.
+    pub(crate) fn link(&self) -> u32 {
+        self.records.chain().link
+    }
+
+    /// When the last record was written that the search has seen.
+    pub(crate) fn time(&self) -> u64 {
+        self.records.chain().time
+    }
+
+    /// The last position that is not inside an unfinished run.
+    pub(crate) fn settled(&self) -> Lsn {
+        self.open.as_ref().map_or(self.position(), |run| run.start)
+    }
+
+    /// Where the run starts whose end is not there.
+    pub(crate) fn unfinished(&self) -> Option<Lsn> {
+        self.open.as_ref().map(|run| run.start)
+    }
+}
+
+/// Takes one record into the open run and returns the run if that was its last. The reader has
+/// checked the order of runs, so FIRST opens one and everything else continues it.
+fn close(open: &mut Option<OpenRun>, record: &Record<'_>) -> Result<Option<Run>> {
+    let mark = match record.kind {
+        Kind::MARK => Some(payload::Mark::decode(record.payload).map_err(|_| Error::BadMark { position: record.start })?.name),
+        kind if kind.is_user() => None,
+        _ => return Ok(None),
+    };
+    let run = open.get_or_insert(OpenRun { start: record.start, records: 0, bytes: 0 });
+    if mark.is_none() {
+        run.records += 1;
+        run.bytes += record.payload.len() as u64;
+    }
+    if !record.is_last() {
+        return Ok(None);
+    }
+    let OpenRun { start, records, bytes } = open.take().expect("it was just there");
+    let end = RunEnd { start, lsn: record.end, crc: record.header_crc, time: record.time, records };
+    Ok(Some(Run { end, bytes, mark }))
+}
