@@ -49,3 +49,38 @@ impl Backoff {
         self.attempts
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_are_half_random_f110() {
+        let millis = Duration::from_millis;
+        for (random, expected) in [
+            (0, [50, 100, 200, 400, 500, 500]),
+            (u64::MAX, [100, 200, 400, 800, 1000, 1000]),
+        ] {
+            let mut backoff = Backoff::new(millis(100), millis(1000));
+            for expected in expected {
+                let pause = backoff.pause(random);
+                assert!(
+                    pause.abs_diff(millis(expected)) <= millis(1),
+                    "{pause:?} {expected}"
+                );
+            }
+            backoff.reset();
+            assert_eq!(backoff.attempts(), 0);
+            assert!(backoff.pause(random) <= millis(100));
+        }
+    }
+
+    #[test]
+    fn it_never_stops_and_never_overflows() {
+        let mut backoff = Backoff::new(Duration::MAX, Duration::MAX);
+        backoff.attempts = u32::MAX - 1;
+        for _ in 0..3 {
+            assert!(Duration::ZERO < backoff.pause(u64::MAX / 2));
+        }
+    }
+}

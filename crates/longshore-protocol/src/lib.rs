@@ -53,3 +53,8 @@ pub use reception::{Peer, Reception, Reply};
 pub use session::{Equality, Heard, Registry, Session, SessionId, Turn, Want};
 pub use verdict::{Difference, LogState, ReseedReason, Verdict, decide};
 pub use version::{Agreed, Feature, Offer, VersionRange};
+
+#[cfg(test)]
+mod chaos;
+#[cfg(test)]
+mod fake;

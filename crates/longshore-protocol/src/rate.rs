@@ -156,3 +156,89 @@ impl Timeline {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_time_to_catch_up_is_what_remains_by_the_difference_of_the_rates() {
+        for (remaining, ship, append, expected, shown) in [
+            (0, 0.0, 5.0, CatchUp::Done, "caught up"),
+            (1000, 100.0, 0.0, CatchUp::In(secs(10)), "10 s"),
+            (
+                41 * 6000,
+                200.0,
+                100.0,
+                CatchUp::In(secs(41 * 60)),
+                "41 min",
+            ),
+            (3600 * 5, 1.0, 0.0, CatchUp::In(secs(5 * 3600)), "5 h"),
+            (86_400 * 8, 1.0, 0.0, CatchUp::In(secs(8 * 86_400)), "8 d"),
+            (1000, 100.0, 100.0, CatchUp::Never, "never at this rate"),
+            (1000, 50.0, 100.0, CatchUp::Never, "never at this rate"),
+            (u64::MAX, 1.0, 0.0, CatchUp::Never, "never at this rate"),
+            (1, f64::NAN, 0.0, CatchUp::Never, "never at this rate"),
+        ] {
+            let result = catch_up(remaining, ship, append);
+            assert_eq!(result, expected);
+            assert_eq!(result.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn a_rate_follows_what_is_measured() {
+        let mut rate = Rate::new(secs(10));
+        assert_eq!(rate.per_second(), 0.0);
+        for second in 0..=100 {
+            rate.observe(Lsn::new(4096 + second * 1000), secs(second));
+        }
+        assert!((rate.per_second() - 1000.0).abs() < 1.0);
+        for second in 101..=200 {
+            rate.observe(Lsn::new(4096 + 100_000), secs(second));
+        }
+        assert!(rate.per_second() < 1.0);
+        rate.observe(Lsn::ZERO, secs(201));
+        assert_eq!(
+            rate.per_second(),
+            0.0,
+            "a position that went back begins anew"
+        );
+        rate.observe(Lsn::MAX, secs(201));
+        rate.observe(Lsn::MAX, secs(0));
+        assert!(rate.per_second().is_finite());
+    }
+
+    #[test]
+    fn a_lag_is_as_old_as_the_oldest_record_that_is_missing() {
+        let mut timeline = Timeline::new();
+        for second in 1..=60u64 {
+            timeline.observe(Lsn::new(second * 100), secs(second));
+        }
+        let lag = |position, now| timeline.lag(Lsn::new(position), secs(now));
+        assert_eq!(lag(6000, 60), Some(secs(0)));
+        assert_eq!(lag(5950, 60), Some(secs(0)));
+        assert_eq!(lag(5900, 61), Some(secs(1)));
+        assert_eq!(lag(100, 60), Some(secs(58)));
+        assert_eq!(lag(99, 60), None, "from before anything was noted");
+        timeline.trim(Lsn::new(5000));
+        assert_eq!(timeline.lag(Lsn::new(5000), secs(60)), Some(secs(9)));
+        assert_eq!(timeline.samples.len(), 11);
+    }
+
+    #[test]
+    fn a_timeline_is_bounded_and_still_knows_a_lag_of_days() {
+        let mut timeline = Timeline::new();
+        let day = 86_400;
+        for second in 1..=3 * day {
+            timeline.observe(Lsn::new(second * 100), secs(second));
+        }
+        assert!(timeline.samples.len() <= Timeline::MAX);
+        let lag = timeline.lag(Lsn::new(day * 100), secs(3 * day)).unwrap();
+        assert!(lag.abs_diff(secs(2 * day)) < secs(day / 50), "{lag:?}");
+    }
+}

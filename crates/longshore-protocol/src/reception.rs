@@ -45,8 +45,8 @@ enum Stage {
     Deciding,
     /// Asking whether a replica that is ahead holds our last record; with our checksum.
     CheckingPrefix { at: Lsn, crc: u32 },
-    /// The replica is ahead, with the same past.
-    Waiting,
+    /// The replica is ahead, with the same past; it may not know yet.
+    Waiting { told: bool },
     /// The bytes differ; looking for the first record that does.
     Locating(Locate),
     /// The verdict is final.
@@ -136,30 +136,22 @@ impl Reception {
         loop {
             match &mut self.stage {
                 Stage::Decided(verdict) => return Ok(Reply::Verdict(*verdict)),
-                Stage::Deciding => {
-                    self.stage = match decide(&self.hello.holding, log)? {
-                        Verdict::Wait { end } => match log.boundary(end)? {
-                            (at, crc) if at == end && self.hello.holding.first <= end => {
-                                Stage::CheckingPrefix { at, crc }
-                            }
-                            _ => Stage::Waiting,
-                        },
-                        Verdict::Diverged {
-                            at,
-                            why: Difference::Bytes,
-                        } => Stage::Locating(Locate::new(at, self.hello.holding.end)),
-                        verdict => Stage::Decided(verdict),
-                    };
-                    if let Stage::Waiting = self.stage {
-                        return Ok(Reply::Verdict(Verdict::Wait { end: log.end() }));
+                Stage::Deciding => match decide(&self.hello.holding, log)? {
+                    Verdict::Wait { end } => self.stage = self.before_waiting(end, log)?,
+                    verdict => self.decided(verdict),
+                },
+                Stage::Waiting { told } => match decide(&self.hello.holding, log)? {
+                    Verdict::Wait { .. } if *told => return Ok(Reply::Nothing),
+                    wait @ Verdict::Wait { .. } => {
+                        *told = true;
+                        return Ok(Reply::Verdict(wait));
                     }
-                }
+                    verdict => self.decided(verdict),
+                },
                 Stage::CheckingPrefix { at, .. } => {
                     let at = *at;
                     return Ok(self.ask(at, now));
                 }
-                Stage::Waiting if log.end() < self.hello.holding.end => return Ok(Reply::Nothing),
-                Stage::Waiting => self.stage = Stage::Deciding,
                 Stage::Locating(locate) => match locate.step(log)? {
                     Located::Ask(at) if self.probes < Self::MAX_PROBES => {
                         return Ok(self.ask(at, now));
@@ -173,6 +165,26 @@ impl Reception {
                 },
             }
         }
+    }
+
+    /// A replica that is ahead is first asked whether it holds our last record.
+    fn before_waiting<L: LogState>(&self, end: Lsn, log: &L) -> Result<Stage, L::Error> {
+        let holding = &self.hello.holding;
+        if end < holding.first || end < log.first() {
+            return Ok(Stage::Waiting { told: false });
+        }
+        let (at, crc) = log.boundary(end)?;
+        Ok(Stage::CheckingPrefix { at, crc })
+    }
+
+    fn decided(&mut self, verdict: Verdict) {
+        self.stage = match verdict {
+            Verdict::Diverged {
+                at,
+                why: Difference::Bytes,
+            } => Stage::Locating(Locate::new(at, self.hello.holding.end)),
+            verdict => Stage::Decided(verdict),
+        };
     }
 
     fn ask(&mut self, at: Lsn, now: Duration) -> Reply {
@@ -192,7 +204,7 @@ impl Reception {
             Stage::CheckingPrefix { at, crc } if probed.at == *at => {
                 let holding = &self.hello.holding;
                 self.stage = if probed.crc == Some(*crc) {
-                    Stage::Waiting
+                    Stage::Waiting { told: false }
                 } else {
                     Stage::Locating(Locate::new(holding.first.min(*at), *at))
                 };
@@ -218,5 +230,174 @@ impl Reception {
             self.limits,
             now,
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fake, lsn, node, peer, reception, secs};
+
+    /// Steps until something other than a probe comes, answering probes from `replica`; and how many there were.
+    fn ask(reception: &mut Reception, upstream: &Fake, replica: &Fake) -> (Reply, usize) {
+        for probes in 0.. {
+            match reception.step(upstream, secs(0)).unwrap() {
+                Reply::Probe { at } => {
+                    reception
+                        .probed(Probed {
+                            at,
+                            crc: replica.crc_at(at),
+                        })
+                        .unwrap();
+                }
+                reply => return (reply, probes),
+            }
+        }
+        unreachable!()
+    }
+
+    #[test]
+    fn the_first_differing_record_is_found_in_few_questions_f097() {
+        let records = 10_000;
+        let upstream = Fake::new(&[(1, 1, 1, records)]);
+        for ends_at in [records, records - 1, 5003, 1] {
+            for differs in [0, 1, 17, 4999, 5000, 5001, 9998] {
+                if ends_at <= differs {
+                    continue;
+                }
+                let replica = Fake::salted(&[(1, 1, 1, ends_at)], differs, 3);
+                let (reply, probes) = ask(&mut reception(&replica), &upstream, &replica);
+                let at = lsn(differs);
+                let expected = Verdict::Diverged {
+                    at,
+                    why: Difference::Bytes,
+                };
+                assert_eq!(reply, Reply::Verdict(expected), "{ends_at} {differs}");
+                assert!(probes <= 21, "{probes}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_replica_ahead_waits_until_the_upstream_reaches_its_end_f095() {
+        let replica = Fake::new(&[(1, 1, 1, 20)]);
+        let mut reception = reception(&replica);
+        let upstream = |records| Fake::new(&[(1, 1, 1, records)]);
+        let wait = Reply::Verdict(Verdict::Wait { end: lsn(10) });
+        assert_eq!(ask(&mut reception, &upstream(10), &replica), (wait, 1));
+        assert_eq!(
+            ask(&mut reception, &upstream(19), &replica),
+            (Reply::Nothing, 0)
+        );
+        let go = Reply::Verdict(Verdict::Continue { at: lsn(20) });
+        assert_eq!(ask(&mut reception, &upstream(21), &replica), (go, 0));
+        assert_eq!(reception.into_session(secs(0)).unwrap().sent(), lsn(20));
+    }
+
+    #[test]
+    fn a_replica_ahead_of_a_restored_primary_has_diverged_f095() {
+        let replica = Fake::new(&[(1, 1, 1, 20)]);
+        // It already wrote other bytes below the replica's end.
+        let mut early = reception(&replica);
+        let upstream = Fake::salted(&[(1, 1, 1, 10)], 8, 3);
+        let diverged = Reply::Verdict(Verdict::Diverged {
+            at: lsn(8),
+            why: Difference::Bytes,
+        });
+        assert_eq!(ask(&mut early, &upstream, &replica).0, diverged);
+        // It does so while the replica waits.
+        let mut late = reception(&replica);
+        let upstream = Fake::new(&[(1, 1, 1, 8)]);
+        assert_eq!(
+            ask(&mut late, &upstream, &replica).0,
+            Reply::Verdict(Verdict::Wait { end: lsn(8) })
+        );
+        let upstream = Fake::salted(&[(1, 1, 1, 30)], 8, 3);
+        assert_eq!(ask(&mut late, &upstream, &replica).0, diverged);
+    }
+
+    #[test]
+    fn a_peer_that_calls_itself_by_another_name_is_refused_f124() {
+        let hello = Fake::new(&[(1, 1, 1, 5)]).hello();
+        let limits = Limits::default();
+        let error = Reception::new(hello, peer("us-east"), &Offer::ours(), SessionId(1), limits)
+            .unwrap_err();
+        let (certificate, claimed) = (node("us-east"), node("eu-west"));
+        assert_eq!(
+            error,
+            Error::Identity {
+                certificate,
+                claimed
+            }
+        );
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_is_malformed_f100() {
+        for change in [
+            |holding: &mut crate::Holding| holding.first = Lsn::MAX,
+            |holding: &mut crate::Holding| holding.end = Lsn::ZERO,
+        ] {
+            let mut hello = Fake::new(&[(1, 1, 1, 5)]).hello();
+            change(&mut hello.holding);
+            let peer = peer("eu-west");
+            let limits = Limits::default();
+            let error = Reception::new(hello, peer, &Offer::ours(), SessionId(1), limits);
+            assert!(matches!(error, Err(Error::Malformed { .. })));
+        }
+    }
+
+    #[test]
+    fn positions_near_the_end_of_the_number_line_are_only_positions_f100() {
+        let upstream = Fake::new(&[(1, 1, 1, 5)]);
+        let mut hello = upstream.hello();
+        hello.holding.end = Lsn::MAX;
+        let mut reception = Reception::new(
+            hello,
+            peer("eu-west"),
+            &Offer::ours(),
+            SessionId(1),
+            Limits::default(),
+        )
+        .unwrap();
+        let wait = Reply::Verdict(Verdict::Wait { end: lsn(5) });
+        assert_eq!(ask(&mut reception, &upstream, &upstream).0, wait);
+    }
+
+    #[test]
+    fn answers_that_nobody_asked_for_are_refused() {
+        let fake = Fake::new(&[(1, 1, 1, 5)]);
+        let unasked = Probed {
+            at: lsn(1),
+            crc: None,
+        };
+        assert!(reception(&fake).probed(unasked).is_err());
+
+        let longer = Fake::new(&[(1, 1, 1, 9)]);
+        let mut reception = reception(&longer);
+        assert_eq!(
+            reception.step(&fake, secs(0)).unwrap(),
+            Reply::Probe { at: lsn(5) }
+        );
+        assert!(reception.probed(unasked).is_err());
+    }
+
+    #[test]
+    fn only_a_peer_that_may_promote_is_believed_about_a_higher_epoch() {
+        let fake = Fake::new(&[(1, 1, 1, 5)]);
+        for may_promote in [false, true] {
+            let peer = Peer {
+                may_promote,
+                ..peer("eu-west")
+            };
+            let reception = Reception::new(
+                fake.hello(),
+                peer,
+                &Offer::ours(),
+                SessionId(1),
+                Limits::default(),
+            );
+            assert_eq!(reception.unwrap().is_believed(), may_promote);
+        }
     }
 }

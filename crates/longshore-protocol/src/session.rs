@@ -353,3 +353,346 @@ impl Session {
         Ok(Heard::Probed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fake, epoch, lsn, node, peer, reception, secs};
+    use crate::{LogState, Offer};
+
+    /// A session of a replica that holds `records` records, opened at second 0.
+    fn session(records: usize, limits: Limits) -> Session {
+        let agreed = Offer::ours().agree(&Offer::ours()).unwrap();
+        Session::new(
+            SessionId(1),
+            peer("eu-west"),
+            agreed,
+            lsn(records),
+            limits,
+            secs(0),
+        )
+    }
+
+    fn ack(received: usize, durable: usize, applied: usize) -> Ack {
+        Ack::new(lsn(received), lsn(durable), lsn(applied)).unwrap()
+    }
+
+    fn acked(ack: Ack, relayed: &[(&str, Ack)]) -> ToUpstream {
+        let relayed = relayed.iter().map(|(name, ack)| NodeAck {
+            node: node(name),
+            ack: *ack,
+        });
+        ToUpstream::Ack {
+            ack,
+            relayed: relayed.collect(),
+        }
+    }
+
+    #[test]
+    fn a_session_comes_only_from_a_verdict_to_continue() {
+        let upstream = Fake::new(&[(1, 1, 1, 9)]);
+        let (behind, diverged) = (Fake::new(&[(1, 1, 1, 5)]), Fake::new(&[(2, 2, 2, 5)]));
+        for (replica, expected) in [(behind, Some(lsn(5))), (diverged, None)] {
+            let mut reception = reception(&replica);
+            assert!(matches!(
+                reception.step(&upstream, secs(0)),
+                Ok(crate::Reply::Verdict(_))
+            ));
+            assert_eq!(
+                reception
+                    .into_session(secs(0))
+                    .map(|session| session.sent()),
+                expected
+            );
+        }
+        assert!(
+            reception(&upstream).into_session(secs(0)).is_none(),
+            "nothing decided yet"
+        );
+    }
+
+    #[test]
+    fn frames_are_sent_only_up_to_what_is_durable_and_within_credit_f096() {
+        let limits = Limits {
+            batch: 1000,
+            ..Limits::default()
+        };
+        let mut session = session(5, limits);
+        assert_eq!(session.wants(lsn(50)), None, "no credit yet");
+        session
+            .on(ToUpstream::Credit { total: 1500 }, secs(0))
+            .unwrap();
+        assert_eq!(
+            session.wants(lsn(5)),
+            None,
+            "nothing durable beyond what it has"
+        );
+        assert_eq!(
+            session.wants(lsn(4)),
+            None,
+            "a watermark behind the replica"
+        );
+        let want = |from, max| {
+            Some(Want {
+                from: lsn(from),
+                max,
+            })
+        };
+        assert_eq!(session.wants(lsn(50)), want(5, 1000), "a batch");
+        session.on_sent(lsn(15), 1000, secs(0));
+        assert_eq!(session.wants(lsn(50)), want(15, 500), "what is left");
+        session.on_sent(lsn(23), 800, secs(0));
+        assert_eq!(session.wants(lsn(50)), None, "overdrawn by a long record");
+        session
+            .on(ToUpstream::Credit { total: 1700 }, secs(0))
+            .unwrap();
+        assert_eq!(session.wants(lsn(50)), None, "still");
+        session
+            .on(ToUpstream::Credit { total: 1900 }, secs(0))
+            .unwrap();
+        assert_eq!(session.wants(lsn(50)), want(23, 100));
+        session
+            .on(ToUpstream::Credit { total: 10 }, secs(0))
+            .unwrap();
+        assert_eq!(
+            session.wants(lsn(50)),
+            want(23, 100),
+            "an older total takes nothing back"
+        );
+        session
+            .on(ToUpstream::Credit { total: u64::MAX }, secs(0))
+            .unwrap();
+        assert_eq!(
+            session.wants(lsn(50)),
+            want(23, 1000),
+            "and the greatest is only much (F-100)"
+        );
+    }
+
+    #[test]
+    fn an_ack_beyond_what_was_sent_is_not_believed_f100() {
+        for beyond in [lsn(6), Lsn::MAX] {
+            let mut session = session(5, Limits::default());
+            let ack = Ack::new(beyond, lsn(5), lsn(0)).unwrap();
+            let error = session.on(acked(ack, &[]), secs(0)).unwrap_err();
+            assert!(matches!(error, Error::AckBeyond { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn late_acks_take_nothing_back() {
+        let mut session = session(9, Limits::default());
+        let news = session.on(acked(ack(9, 5, 1), &[]), secs(0)).unwrap();
+        assert_eq!(
+            news,
+            Heard::Acks(vec![NodeAck {
+                node: node("eu-west"),
+                ack: ack(9, 5, 1)
+            }])
+        );
+        let late = session.on(acked(ack(8, 4, 0), &[]), secs(0)).unwrap();
+        assert_eq!(late, Heard::Nothing);
+        assert_eq!(session.acked(), ack(9, 5, 1));
+    }
+
+    #[test]
+    fn relayed_acks_are_cut_to_what_the_relay_was_sent_and_none_speaks_for_the_relay() {
+        let mut session = session(9, Limits::default());
+        let relayed = [("below", ack(20, 15, 2)), ("eu-west", ack(9, 9, 9))];
+        let Heard::Acks(acks) = session.on(acked(ack(9, 5, 1), &relayed), secs(0)).unwrap() else {
+            panic!("acks expected")
+        };
+        let expected = [("eu-west", ack(9, 5, 1)), ("below", ack(9, 9, 2))];
+        assert_eq!(
+            acks,
+            expected.map(|(name, ack)| NodeAck {
+                node: node(name),
+                ack
+            })
+        );
+    }
+
+    #[test]
+    fn a_list_of_relayed_acks_is_bounded_f101() {
+        let many = vec![
+            NodeAck {
+                node: node("x"),
+                ack: Ack::NONE
+            };
+            Limits::MAX_RELAYED + 1
+        ];
+        let message = ToUpstream::Ack {
+            ack: Ack::NONE,
+            relayed: many,
+        };
+        assert!(session(1, Limits::default()).on(message, secs(0)).is_err());
+    }
+
+    #[test]
+    fn only_the_newest_session_of_a_replica_is_served_f091() {
+        let mut registry = Registry::new(7);
+        let (eu, us) = (node("eu-west"), node("us-east"));
+        let old = registry.open(&eu);
+        let other = registry.open(&us);
+        registry.check(&eu, old).unwrap();
+        let new = registry.open(&eu);
+        assert!(old < new);
+        assert_eq!(
+            registry.check(&eu, old),
+            Err(Error::Superseded { node: eu.clone() })
+        );
+        registry.check(&eu, new).unwrap();
+        registry.check(&us, other).unwrap();
+        assert!(
+            !registry.close(&eu, old),
+            "the end of an old stream changes nothing"
+        );
+        registry.check(&eu, new).unwrap();
+        assert!(registry.close(&eu, new));
+        assert!(registry.check(&eu, new).is_err());
+    }
+
+    #[test]
+    fn any_message_counts_as_life_and_silence_ends_the_stream_f086_f087() {
+        let mut session = session(1, Limits::default());
+        assert_eq!(session.turn(secs(0)).unwrap(), Turn::Until(secs(2)));
+        assert_eq!(session.turn(secs(2)).unwrap(), Turn::Heartbeat);
+        assert_eq!(session.turn(secs(2)).unwrap(), Turn::Until(secs(4)));
+        session
+            .on(ToUpstream::Credit { total: 1 }, secs(9))
+            .unwrap();
+        assert_eq!(session.turn(secs(18)).unwrap(), Turn::Heartbeat);
+        assert_eq!(session.turn(secs(18)).unwrap(), Turn::Until(secs(19)));
+        assert_eq!(
+            session.turn(secs(19)),
+            Err(Error::Silent { heard: secs(10) })
+        );
+    }
+
+    #[test]
+    fn frames_are_heartbeats_too() {
+        let mut session = session(1, Limits::default());
+        session.on_sent(lsn(2), 100, secs(1));
+        assert_eq!(session.turn(secs(2)).unwrap(), Turn::Until(secs(3)));
+    }
+
+    #[test]
+    fn an_equal_digest_proves_and_another_one_starts_the_search() {
+        let log = Fake::new(&[(1, 1, 1, 9)]);
+        let replica = Fake::salted(&[(1, 1, 1, 9)], 6, 1);
+        let mut session = session(9, Limits::default());
+        let (ours, theirs) = (Digest::from_bytes([1; 32]), Digest::from_bytes([2; 32]));
+        session
+            .on(ToUpstream::Credit { total: 1 << 20 }, secs(1))
+            .unwrap();
+        for digest in [ours, theirs] {
+            let sealed = ToUpstream::Sealed {
+                base: lsn(0),
+                digest,
+            };
+            assert_eq!(session.on(sealed, secs(1)).unwrap(), Heard::Sealed);
+        }
+
+        assert_eq!(session.unproved(), Some((lsn(0), ours)));
+        let proof = session.compare(ours, lsn(0), lsn(5), secs(2));
+        assert_eq!(
+            proof,
+            Some(ToReplica::Proved {
+                base: lsn(0),
+                end: lsn(5)
+            })
+        );
+        assert_eq!(
+            session.equality(),
+            Some(Equality {
+                to: lsn(5),
+                at: secs(2)
+            })
+        );
+        assert!(session.locating(secs(2)).is_none());
+
+        assert_eq!(session.compare(ours, lsn(0), lsn(9), secs(3)), None);
+        assert_eq!(session.wants(lsn(50)), None, "nothing more is sent");
+        let found = loop {
+            match session.locating(secs(3)).unwrap().step(&log).unwrap() {
+                crate::Located::At(at) => break at,
+                crate::Located::Ask(at) => {
+                    let probed = ToUpstream::Probed(Probed {
+                        at,
+                        crc: replica.crc_at(at),
+                    });
+                    assert_eq!(session.on(probed, secs(3)).unwrap(), Heard::Probed);
+                }
+            }
+        };
+        assert_eq!(found, lsn(6));
+        assert_eq!(log.end(), lsn(9));
+    }
+
+    #[test]
+    fn a_peer_that_beats_but_does_not_answer_is_given_up_f088() {
+        let mut session = session(9, Limits::default());
+        let digest = |byte| Digest::from_bytes([byte; 32]);
+        let sealed = ToUpstream::Sealed {
+            base: lsn(0),
+            digest: digest(1),
+        };
+        session.on(sealed, secs(0)).unwrap();
+        session.compare(digest(2), lsn(0), lsn(9), secs(0));
+        session.locating(secs(1)).unwrap();
+        session.on(ToUpstream::Heartbeat, secs(10)).unwrap();
+        session.turn(secs(10)).unwrap();
+        assert!(matches!(session.turn(secs(11)), Err(Error::Stalled { .. })));
+    }
+
+    #[test]
+    fn digests_that_cannot_be_compared_yet_are_bounded() {
+        let mut session = session(9, Limits::default());
+        for i in 0..100 {
+            let digest = Digest::from_bytes([i; 32]);
+            session
+                .on(
+                    ToUpstream::Sealed {
+                        base: lsn(i as usize),
+                        digest,
+                    },
+                    secs(0),
+                )
+                .unwrap();
+        }
+        let mut kept = 0;
+        while session.unproved().is_some() {
+            session.skip_unproved();
+            kept += 1;
+        }
+        assert_eq!(kept, Session::MAX_UNPROVED);
+    }
+
+    #[test]
+    fn a_second_hello_and_unasked_answers_are_out_of_turn() {
+        let hello = Fake::new(&[(1, 1, 1, 9)]).hello();
+        for message in [
+            ToUpstream::Hello(Box::new(hello)),
+            ToUpstream::Probed(Probed {
+                at: lsn(1),
+                crc: None,
+            }),
+        ] {
+            let error = session(9, Limits::default())
+                .on(message, secs(0))
+                .unwrap_err();
+            assert!(matches!(error, Error::OutOfTurn { .. }));
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_says_how_far_the_upstream_is() {
+        let beat = session(1, Limits::default()).heartbeat(lsn(9), epoch(1, 1), lsn(3));
+        let expected = ToReplica::Heartbeat {
+            durable: lsn(9),
+            epoch: epoch(1, 1),
+            retain: lsn(3),
+        };
+        assert_eq!(beat, expected);
+    }
+}

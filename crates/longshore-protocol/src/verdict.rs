@@ -260,3 +260,325 @@ impl fmt::Display for Difference {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fake, Life, epoch, lsn};
+    use longshore_format::LogId;
+
+    fn check(what: &str, upstream: &Fake, replica: &Holding, expected: Verdict) {
+        let verdict = decide(replica, upstream).unwrap();
+        assert_eq!(verdict, expected, "{what}");
+        assert!(!verdict.to_string().is_empty());
+    }
+
+    fn follower(lives: &[Life]) -> Fake {
+        Fake {
+            writes: false,
+            ..Fake::new(lives)
+        }
+    }
+
+    #[test]
+    fn a_replica_whose_log_is_a_prefix_continues_at_its_end_f084() {
+        let upstream = Fake::new(&[(1, 1, 1, 10), (1, 1, 2, 10), (2, 2, 3, 10)]);
+        let rows: [(&[Life], usize); 7] = [
+            (&[(1, 1, 1, 0)], 0),
+            (&[(1, 1, 1, 1)], 1),
+            (&[(1, 1, 1, 10)], 10),
+            (&[(1, 1, 1, 10), (1, 1, 2, 0)], 10),
+            (&[(1, 1, 1, 10), (1, 1, 2, 7)], 17),
+            (&[(1, 1, 1, 10), (1, 1, 2, 10)], 20),
+            (&[(1, 1, 1, 10), (1, 1, 2, 10), (2, 2, 3, 10)], 30),
+        ];
+        for (lives, at) in rows {
+            let replica = Fake::new(lives).holding();
+            check(
+                "prefix",
+                &upstream,
+                &replica,
+                Verdict::Continue { at: lsn(at) },
+            );
+        }
+    }
+
+    #[test]
+    fn an_upstream_behind_on_the_same_history_lets_the_replica_wait_f095() {
+        let replica = Fake::new(&[(1, 1, 1, 20)]).holding();
+        let wait = |records| Verdict::Wait { end: lsn(records) };
+        check(
+            "the same life",
+            &Fake::new(&[(1, 1, 1, 10)]),
+            &replica,
+            wait(10),
+        );
+
+        let replica = Fake::new(&[(1, 1, 1, 20), (1, 1, 2, 5), (2, 2, 3, 5)]).holding();
+        check(
+            "a follower without that life yet",
+            &follower(&[(1, 1, 1, 20)]),
+            &replica,
+            wait(20),
+        );
+        let behind = follower(&[(1, 1, 1, 20), (1, 1, 2, 4)]);
+        check(
+            "a follower without that epoch yet",
+            &behind,
+            &replica,
+            wait(24),
+        );
+    }
+
+    #[test]
+    fn a_fork_that_the_histories_prove_is_truncated_f095() {
+        let rows: [(&str, &[Life], &[Life], usize); 4] = [
+            (
+                "the writer opened again before the replica's end",
+                &[(1, 1, 1, 10), (1, 1, 2, 50)],
+                &[(1, 1, 1, 15)],
+                10,
+            ),
+            (
+                "a promotion",
+                &[(1, 1, 1, 10), (2, 2, 9, 3)],
+                &[(1, 1, 1, 15)],
+                10,
+            ),
+            (
+                "a dead branch with a life of its own",
+                &[(1, 1, 1, 10), (2, 2, 9, 30)],
+                &[(1, 1, 1, 12), (1, 1, 2, 5)],
+                10,
+            ),
+            (
+                "a dead branch that left earlier",
+                &[(1, 1, 1, 20), (3, 3, 9, 30)],
+                &[(1, 1, 1, 12), (2, 2, 2, 50)],
+                12,
+            ),
+        ];
+        for (what, upstream, replica, fork) in rows {
+            let (upstream, replica) = (Fake::new(upstream), Fake::new(replica).holding());
+            let crc = upstream.crc_at(lsn(fork)).unwrap();
+            check(
+                what,
+                &upstream,
+                &replica,
+                Verdict::Truncate {
+                    fork: lsn(fork),
+                    crc,
+                },
+            );
+        }
+    }
+
+    #[test]
+    fn a_log_that_cannot_bring_the_replica_up_to_date_says_so_and_from_where_it_could_f094() {
+        let reseed = |reason, first| Verdict::Reseed {
+            reason,
+            first_available: lsn(first),
+        };
+        let trimmed = |lives: &[Life], first| Fake {
+            first: lsn(first),
+            ..Fake::new(lives)
+        };
+
+        let replica = Fake::new(&[(1, 1, 1, 10)]).holding();
+        let upstream = trimmed(&[(1, 1, 1, 50)], 11);
+        check(
+            "too old",
+            &upstream,
+            &replica,
+            reseed(ReseedReason::TooOld, 11),
+        );
+        let upstream = trimmed(&[(1, 1, 1, 50)], 10);
+        check(
+            "just old enough",
+            &upstream,
+            &replica,
+            Verdict::Continue { at: lsn(10) },
+        );
+
+        let replica = Fake::new(&[(1, 1, 1, 20)]).holding();
+        let upstream = trimmed(&[(1, 1, 1, 10), (2, 2, 2, 50)], 11);
+        check(
+            "fork trimmed",
+            &upstream,
+            &replica,
+            reseed(ReseedReason::ForkTrimmed, 11),
+        );
+        let upstream = Fake::new(&[(1, 1, 1, 10), (2, 2, 2, 50)]);
+        let kept_little = Holding {
+            first: lsn(15),
+            ..replica.clone()
+        };
+        check(
+            "there too",
+            &upstream,
+            &kept_little,
+            reseed(ReseedReason::ForkTrimmed, 0),
+        );
+
+        let crc = upstream.crc_at(lsn(10)).unwrap();
+        let truncate = Verdict::Truncate { fork: lsn(10), crc };
+        for (applied, expected) in [
+            (None, truncate),
+            (Some(10), truncate),
+            (Some(11), reseed(ReseedReason::AppliedPastFork, 0)),
+        ] {
+            let replica = Holding {
+                applied: applied.map(lsn),
+                ..replica.clone()
+            };
+            check("a sink", &upstream, &replica, expected);
+        }
+
+        let stranger = Fake::new(&[(5, 5, 5, 20)]).holding();
+        check(
+            "nothing in common",
+            &upstream,
+            &stranger,
+            reseed(ReseedReason::NoCommonLife, 0),
+        );
+    }
+
+    #[test]
+    fn an_upstream_behind_an_epoch_is_stale_f111() {
+        let replica = Fake::new(&[(1, 1, 1, 10), (2, 2, 2, 5)]).holding();
+        let stale = Verdict::Stale { epoch: epoch(2, 2) };
+        check(
+            "a writer, not past the fork",
+            &Fake::new(&[(1, 1, 1, 8)]),
+            &replica,
+            stale,
+        );
+        check(
+            "a writer past the fork",
+            &Fake::new(&[(1, 1, 1, 12)]),
+            &replica,
+            stale,
+        );
+        check(
+            "a follower past the fork",
+            &follower(&[(1, 1, 1, 12)]),
+            &replica,
+            stale,
+        );
+        let other_branch = Fake::new(&[(1, 1, 1, 12), (1, 1, 7, 3)]);
+        check(
+            "a writer with a life of its own",
+            &other_branch,
+            &replica,
+            stale,
+        );
+    }
+
+    #[test]
+    fn what_the_histories_do_not_explain_has_diverged_f097_f112() {
+        let at = |at, why| Verdict::Diverged { at: lsn(at), why };
+        let upstream = Fake::new(&[(1, 1, 1, 20)]);
+
+        let other = Fake {
+            log: LogId::from_bytes([2; 16]),
+            ..Fake::new(&[(1, 1, 1, 5)])
+        };
+        check(
+            "another log",
+            &upstream,
+            &other.holding(),
+            at(0, Difference::OtherLog),
+        );
+
+        let mut shape = Fake::new(&[(1, 1, 1, 5)]).holding();
+        shape.content = Content::Sql;
+        check(
+            "other content",
+            &upstream,
+            &shape,
+            at(0, Difference::OtherShape),
+        );
+        shape = Holding {
+            segment_size: SegmentSize::DEFAULT,
+            content: Content::Bytes,
+            ..shape
+        };
+        check(
+            "other segments",
+            &upstream,
+            &shape,
+            at(0, Difference::OtherShape),
+        );
+
+        let bytes = Fake::salted(&[(1, 1, 1, 15)], 7, 5).holding();
+        check("other bytes", &upstream, &bytes, at(0, Difference::Bytes));
+
+        let crooked = Fake::new(&[(1, 1, 1, 15)]).holding();
+        let crooked = Holding {
+            end: Lsn::new(crooked.end.get() - 8),
+            ..crooked
+        };
+        check("no boundary", &upstream, &crooked, at(0, Difference::Bytes));
+
+        let promoted_twice = Fake::new(&[(1, 1, 1, 12), (2, 3, 9, 4)]).holding();
+        let upstream = Fake::new(&[(1, 1, 1, 10), (2, 2, 2, 10)]);
+        check(
+            "two writers",
+            &upstream,
+            &promoted_twice,
+            at(10, Difference::TwoWriters),
+        );
+
+        let remembered = Fake::new(&[(1, 1, 1, 10), (1, 1, 2, 5)]).holding();
+        let restored = Fake::new(&[(1, 1, 1, 8), (1, 1, 9, 50)]);
+        check(
+            "a restored primary",
+            &restored,
+            &remembered,
+            at(8, Difference::ForgottenLife),
+        );
+        let restored = Fake::new(&[(1, 1, 1, 8)]);
+        check(
+            "and before it wrote",
+            &restored,
+            &remembered,
+            at(8, Difference::ForgottenLife),
+        );
+    }
+
+    #[test]
+    fn only_verdicts_that_need_somebody_have_an_error_kind() {
+        let reason = ReseedReason::TooOld;
+        for (verdict, kind) in [
+            (Verdict::Continue { at: lsn(1) }, None),
+            (Verdict::Wait { end: lsn(1) }, None),
+            (
+                Verdict::Truncate {
+                    fork: lsn(1),
+                    crc: 1,
+                },
+                None,
+            ),
+            (
+                Verdict::Reseed {
+                    reason,
+                    first_available: lsn(1),
+                },
+                Some(ErrorKind::TooOld),
+            ),
+            (
+                Verdict::Stale { epoch: epoch(2, 2) },
+                Some(ErrorKind::Fenced),
+            ),
+            (
+                Verdict::Diverged {
+                    at: lsn(1),
+                    why: Difference::Bytes,
+                },
+                Some(ErrorKind::Diverged),
+            ),
+        ] {
+            assert_eq!(verdict.kind(), kind);
+        }
+    }
+}
