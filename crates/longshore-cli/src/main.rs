@@ -1,2 +1,33 @@
-//! The `longshore` binary.
-fn main() {}
+//! The `longshore` binary: arguments in, exit codes out, no logic of its own.
+//!
+//! It translates: arguments to settings ([`settings`]), library results to text or JSON
+//! ([`output`]), error kinds to exit codes ([`failure`]). A command is a file under `commands/`.
+#![deny(unsafe_code)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "longshore runs on Linux only: its durability rests on fallocate, fdatasync and mapped files \
+     as Linux defines them"
+);
+
+mod cli;
+mod commands;
+mod failure;
+mod output;
+mod quantity;
+mod records;
+mod settings;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let json = output::wants_json(std::env::args_os());
+    match settings::load(std::env::args_os().collect()) {
+        Ok(cli) => match commands::run(cli) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.report(json),
+        },
+        Err(settings::Refusal::Usage(error)) if !json || !error.use_stderr() => error.exit(),
+        Err(refusal) => failure::Failure::from(refusal).report(json),
+    }
+}

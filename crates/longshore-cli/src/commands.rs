@@ -1,0 +1,73 @@
+//! The commands, a file each. [`Command`] lists them in the order of `longshore help`.
+
+mod append;
+mod bench;
+mod certs;
+mod completions;
+mod config;
+mod demo;
+mod dump;
+mod forget;
+mod init;
+mod man;
+mod mark;
+mod place;
+mod primary;
+mod read;
+mod repair;
+mod replay;
+mod replica;
+mod status;
+mod verify;
+
+use clap::Subcommand;
+
+use crate::cli::Cli;
+use crate::failure::Failure;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Certs(certs::Certs),
+    Init(init::Init),
+    Primary(primary::Primary),
+    Replica(replica::Replica),
+    Append(append::Append),
+    Read(read::Read),
+    Mark(mark::Mark),
+    Status(status::Status),
+    Dump(dump::Dump),
+    Verify(verify::Verify),
+    Repair(repair::Repair),
+    Forget(forget::Forget),
+    Replay(replay::Replay),
+    Demo(demo::Demo),
+    Bench(bench::Bench),
+    Config(config::Config),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+/// Runs the command that was asked for.
+pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Certs(command) => command.run(),
+        Command::Init(command) => command.run(&global),
+        Command::Primary(command) => command.run(&global),
+        Command::Replica(command) => command.run(&global),
+        Command::Append(command) => command.run(&global),
+        Command::Read(command) => command.run(&global),
+        Command::Mark(command) => command.run(&global),
+        Command::Status(command) => command.run(&global),
+        Command::Dump(command) => command.run(),
+        Command::Verify(command) => command.run(&global),
+        Command::Repair(command) => command.run(&global),
+        Command::Forget(command) => command.run(&global),
+        Command::Replay(command) => command.run(),
+        Command::Demo(command) => command.run(),
+        Command::Bench(command) => command.run(),
+        Command::Config(command) => command.run(global.config.as_deref()),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
+    }
+}

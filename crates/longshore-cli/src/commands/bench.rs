@@ -1,0 +1,46 @@
+//! `longshore bench`: the measurements, ours beside the raw limit of this machine.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::failure::Failure;
+
+/// Measure this machine: longshore beside a raw row of the same work, interleaved, median of five
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// What to measure
+    what: What,
+
+    /// The report as one JSON document
+    #[arg(long)]
+    json: bool,
+
+    /// Where to work: a directory on the disk to measure; without it, the current one
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+
+    /// Runs of each row; the median is shown
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    runs: usize,
+
+    /// The part of the full amount of data to use, for a quick look: figures shrink with it
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    scale: f64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum What {
+    /// Append, sync and open: the local log
+    Wal,
+    /// Catch-up over mutual TLS to a durable replica, and memory
+    Ship,
+    /// Durable appends, one at a time and 64 in flight
+    Commit,
+}
+
+impl Bench {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        todo!()
+    }
+}

@@ -1,0 +1,160 @@
+//! How a command fails: a kind, what happened, what to try next.
+//!
+//! The exit code follows from the kind ([`ErrorKind::exit_code`]) and from nothing else.
+
+use std::io;
+use std::process::ExitCode;
+
+use longshore_format::ErrorKind;
+use serde::Serialize;
+
+use crate::output::Document;
+use crate::settings::Refusal;
+
+/// A failed command, ready to be told to a person or a program.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    kind: ErrorKind,
+    message: String,
+    next: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            next: None,
+        }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+    }
+
+    /// What to try next, where the command knows better than the kind does.
+    pub(crate) fn next(mut self, hint: impl Into<String>) -> Self {
+        self.next = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn output(error: &io::Error) -> Self {
+        Self::new(
+            ErrorKind::Preflight,
+            format!("cannot write to stdout: {error}"),
+        )
+    }
+
+    /// A file named by the caller that cannot be used.
+    pub(crate) fn file(what: &str, path: &std::path::Path, error: &io::Error) -> Self {
+        let kind = match error.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::AlreadyExists => ErrorKind::Busy,
+            _ => ErrorKind::Preflight,
+        };
+        Self::new(kind, format!("{what} {}: {error}", path.display()))
+    }
+
+    /// Tells it on stderr and returns the exit code.
+    pub(crate) fn report(&self, json: bool) -> ExitCode {
+        let next = self.next.as_deref().unwrap_or_else(|| hint(self.kind));
+        if json {
+            let error = Report {
+                kind: self.kind.as_str(),
+                message: &self.message,
+                next,
+                exit: self.kind.exit_code(),
+            };
+            let text = serde_json::to_string(&Document::new(ErrorDocument { error }))
+                .expect("strings and numbers are always JSON");
+            eprintln!("{text}");
+        } else {
+            eprintln!("error: {}\nnext: {next}", self.message);
+        }
+        ExitCode::from(self.kind.exit_code())
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Usage(error) => {
+                let text = error.to_string();
+                let told = text.split("\n\n").next().unwrap_or(&text);
+                let message = told.split_whitespace().collect::<Vec<_>>().join(" ");
+                Self::invalid(message.trim_start_matches("error: "))
+                    .next("see `longshore help` for the command's flags")
+            }
+            Refusal::File(failure) => failure,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorDocument<'a> {
+    error: Report<'a>,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    kind: &'static str,
+    message: &'a str,
+    next: &'a str,
+    exit: u8,
+}
+
+/// What to try next when the command knows nothing better.
+fn hint(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Invalid => {
+            "change the request or the settings; `longshore help COMMAND` shows both"
+        }
+        ErrorKind::NotFound => {
+            "check the name and the directory; `longshore dump` lists what a directory holds"
+        }
+        ErrorKind::TooOld | ErrorKind::Unreachable => {
+            "ask for a position that is still there; `longshore dump` shows the first and the last"
+        }
+        ErrorKind::Gap => {
+            "fetch the missing range from another copy of the log, or stop before it with --to"
+        }
+        ErrorKind::Corrupt => {
+            "nothing was changed; take these bytes from another copy: `longshore repair --from ADDR|DIR`"
+        }
+        ErrorKind::Busy => "end the process that holds it, or name another output",
+        ErrorKind::Preflight => {
+            "nothing was changed; put right what the message names and run it again"
+        }
+        ErrorKind::Fenced | ErrorKind::Diverged => {
+            "nothing was changed; compare both ends with `longshore dump` and decide which history wins"
+        }
+        ErrorKind::CheckFailed => {
+            "do not use the result; run `longshore verify --deep` on the source"
+        }
+        ErrorKind::Unavailable => "try again later; `longshore status` shows who is away",
+        ErrorKind::Full => {
+            "free space or raise the limit; `longshore status` shows who holds the log back"
+        }
+        ErrorKind::Unconfirmed => {
+            "it is durable at the primary: wait again for this position, do not append again"
+        }
+        ErrorKind::Denied => "get the role granted in grants.toml at the other end",
+        ErrorKind::Interrupted => "run it again: it resumes",
+        _ => "restart the process; if it comes back, report it as a bug with this message",
+    }
+}
+
+#[cfg(test)]
+impl Failure {
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(crate) fn hint(&self) -> &str {
+        self.next.as_deref().unwrap_or_else(|| hint(self.kind))
+    }
+}
