@@ -1,1 +1,46 @@
-//! The replication protocol over gRPC and TLS.
+//! The replication protocol, the sidecar API and the admin API over gRPC and TLS.
+//!
+//! This crate keeps tonic, hyper, rustls and prost out of every other one. It moves messages and says who
+//! may send them; it decides nothing about replication. What it offers:
+//!
+//! * [`Server`] takes implementations of [`ReplicationService`], [`LogService`] and [`AdminService`] in
+//!   plain types and serves them, with health and reflection, until told to stop.
+//! * [`Client`] is one connection to an agent, with a method for each call.
+//! * [`tls`] reads certificates and reloads them while connections stay; [`grants`] says which identity
+//!   may do what to which log; a supervisor ends every stream whose identity lost either.
+//! * [`certs`] makes a development CA.
+//!
+//! The wire contract is `proto/longshore/v1/*.proto`. Everything that arrives is checked once, here, and
+//! turned into types that cannot be wrong; what does not fit ends the call with
+//! [`ErrorKind::Invalid`](longshore_format::ErrorKind::Invalid) before anything of it is kept.
+
+#![forbid(unsafe_code)]
+
+mod access;
+mod caller;
+pub mod certs;
+mod channel;
+mod client;
+mod convert;
+mod error;
+pub mod grants;
+mod leash;
+mod proto;
+mod server;
+mod services;
+mod settings;
+mod status;
+pub mod tls;
+
+pub use access::Access;
+pub use caller::Caller;
+pub use channel::{Channel, Sender};
+pub use client::{Address, Client, Connector, ReplicaEnd};
+pub use error::{Error, Fact, Result};
+pub use server::{Server, Services};
+pub use services::*;
+pub use settings::{ClientSettings, Http2, ServerSettings};
+pub use tonic::async_trait;
+
+/// A boxed stream of results.
+pub type BoxStream<T> = std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<T>> + Send>>;

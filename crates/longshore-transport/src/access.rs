@@ -1,0 +1,360 @@
+//! Who is connected, what they may do, and the end of those who no longer may.
+//!
+//! Certificates and grants change while an agent runs. New connections and calls see the new ones; for
+//! those that are open, [`Access::enforce`] asks again whether each certificate would still be accepted
+//! and each stream's role is still granted, and ends what is not. Everything else stays.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use arc_swap::ArcSwap;
+use longshore_format::ErrorKind;
+use longshore_protocol::Name;
+use rustls_pki_types::CertificateDer;
+
+use crate::{
+    Caller, Error, Result,
+    grants::{Grants, Role},
+    leash::Leash,
+    tls::{FileStamp, ServerTls},
+};
+
+/// Who may do what on an agent. Clones share it.
+#[derive(Clone)]
+pub struct Access(Arc<Shared>);
+
+struct Shared {
+    /// `None` in plaintext.
+    secure: Option<Secure>,
+    live: Mutex<Live>,
+}
+
+struct Secure {
+    tls: ServerTls,
+    grants: ArcSwap<Grants>,
+    grants_file: PathBuf,
+    stamp: Mutex<FileStamp>,
+}
+
+/// What is open now.
+#[derive(Default)]
+struct Live {
+    next: u64,
+    peers: HashMap<u64, Arc<Peer>>,
+    streams: HashMap<u64, LiveStream>,
+}
+
+struct LiveStream {
+    caller: Name,
+    connection: u64,
+    roles: &'static [Role],
+    log: Name,
+    leash: Arc<Leash>,
+}
+
+/// One connection's other end.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    connection: u64,
+    /// `None` in plaintext, where each call says it.
+    pub(crate) identity: Option<Name>,
+    pub(crate) address: SocketAddr,
+    chain: Vec<CertificateDer<'static>>,
+    pub(crate) leash: Leash,
+}
+
+impl Access {
+    /// Mutual TLS, with the grants in a file that is watched from here on.
+    pub fn mutual_tls(tls: ServerTls, grants_file: impl Into<PathBuf>) -> Result<Access> {
+        let grants_file = grants_file.into();
+        let stamp = Mutex::new(FileStamp::of(&grants_file));
+        let grants = ArcSwap::from_pointee(Grants::load(&grants_file)?);
+        Ok(Access::new(Some(Secure {
+            tls,
+            grants,
+            grants_file,
+            stamp,
+        })))
+    }
+
+    /// No TLS and no grants: whoever reaches the port may do everything. A server refuses to listen with
+    /// it on anything but loopback.
+    pub fn plaintext_on_loopback() -> Access {
+        Access::new(None)
+    }
+
+    fn new(secure: Option<Secure>) -> Access {
+        Access(Arc::new(Shared {
+            secure,
+            live: Mutex::default(),
+        }))
+    }
+
+    /// Reads certificates and grants again now, as SIGHUP asks for, and ends what is no longer allowed.
+    ///
+    /// Each is taken if it is usable; of those that are not the old one stays, and the error says so.
+    pub fn reload(&self) -> Result<()> {
+        let Some(secure) = &self.0.secure else {
+            return Ok(());
+        };
+        let (tls, grants) = (secure.tls.reload(), secure.reload_grants());
+        self.enforce();
+        tls.and(grants)
+    }
+
+    /// The same, of files that have changed only. What is unusable is reported once.
+    pub(crate) fn poll(&self) {
+        if let Some(secure) = &self.0.secure {
+            match secure.tls.reload_if_changed() {
+                Ok(true) => tracing::info!("new certificates are in use"),
+                Ok(false) => {}
+                Err(error) => tracing::error!("keeping the certificates in use: {error}"),
+            }
+            match secure.reload_grants_if_changed() {
+                Ok(true) => tracing::info!("new grants are in force"),
+                Ok(false) => {}
+                Err(error) => tracing::error!("keeping the grants in force: {error}"),
+            }
+        }
+        self.enforce();
+    }
+
+    /// Whole days until this node's certificate expires, negative when it has; `None` in plaintext.
+    pub fn certificate_days_left(&self) -> Option<i64> {
+        self.0
+            .secure
+            .as_ref()
+            .map(|secure| secure.tls.certificate_days_left())
+    }
+
+    /// The certificates, unless this is plaintext.
+    pub(crate) fn tls(&self) -> Option<&ServerTls> {
+        self.0.secure.as_ref().map(|secure| &secure.tls)
+    }
+
+    /// Lets a connection in, unless its identity has `limit` of them already.
+    pub(crate) fn admit(
+        &self,
+        identity: Option<Name>,
+        address: SocketAddr,
+        chain: Vec<CertificateDer<'static>>,
+        limit: usize,
+    ) -> Result<(Arc<Peer>, Registration)> {
+        let mut live = self.live();
+        let same = live
+            .peers
+            .values()
+            .filter(|peer| peer.identity.is_some() && peer.identity == identity)
+            .count();
+        if same >= limit {
+            let message = "this identity has too many connections";
+            return Err(
+                Error::new(ErrorKind::Full, message, "close some of them").fact("limit", limit)
+            );
+        }
+        let connection = live.ticket();
+        let peer = Arc::new(Peer {
+            connection,
+            identity,
+            address,
+            chain,
+            leash: Leash::default(),
+        });
+        live.peers.insert(connection, Arc::clone(&peer));
+        Ok((
+            peer,
+            Registration {
+                access: self.clone(),
+                ticket: connection,
+            },
+        ))
+    }
+
+    /// Who calls, unless its connection is being ended. `claimed` counts in plaintext only.
+    pub(crate) fn caller(&self, peer: &Peer, claimed: Option<&str>) -> Result<Caller> {
+        if let Some(reason) = peer.leash.reason() {
+            return Err(reason.clone());
+        }
+        let identity = match &peer.identity {
+            Some(identity) => identity.clone(),
+            None => Name::new(claimed.unwrap_or("anonymous")).map_err(Error::malformed)?,
+        };
+        let grants = self
+            .0
+            .secure
+            .as_ref()
+            .map(|secure| secure.grants.load_full());
+        Ok(Caller {
+            identity,
+            address: peer.address,
+            grants,
+        })
+    }
+
+    /// Watches over a call that may last: when its caller has none of these roles any more, it ends.
+    pub(crate) fn watch(
+        &self,
+        peer: &Peer,
+        caller: &Caller,
+        roles: &'static [Role],
+        log: &Name,
+    ) -> (Arc<Leash>, Registration) {
+        let leash = Arc::new(Leash::default());
+        let mut live = self.live();
+        let ticket = live.ticket();
+        let (caller, log) = (caller.identity.clone(), log.clone());
+        let stream = LiveStream {
+            caller,
+            connection: peer.connection,
+            roles,
+            log,
+            leash: Arc::clone(&leash),
+        };
+        live.streams.insert(ticket, stream);
+        drop(live);
+        // The grant may have gone between the check and here.
+        self.enforce();
+        (
+            leash,
+            Registration {
+                access: self.clone(),
+                ticket,
+            },
+        )
+    }
+
+    /// Ends every connection whose certificate would no longer be accepted, and every stream whose caller
+    /// has lost its role.
+    pub(crate) fn enforce(&self) {
+        let Some(secure) = &self.0.secure else { return };
+        let (current, grants) = (secure.tls.current(), secure.grants.load_full());
+        let (mut gone, mut ungranted) = (Vec::new(), Vec::new());
+        {
+            let live = self.live();
+            for peer in live
+                .peers
+                .values()
+                .filter(|peer| peer.leash.reason().is_none())
+            {
+                if let Err(error) = current.still_trusts(&peer.chain) {
+                    gone.push((Arc::clone(peer), error, live.leashes_of(peer.connection)));
+                }
+            }
+            for stream in live
+                .streams
+                .values()
+                .filter(|stream| stream.leash.reason().is_none())
+            {
+                let allowed = |role: &Role| grants.allows(&stream.caller, *role, &stream.log);
+                if !stream.roles.iter().any(allowed) {
+                    ungranted.push((
+                        stream.caller.clone(),
+                        stream.roles,
+                        stream.log.clone(),
+                        Arc::clone(&stream.leash),
+                    ));
+                }
+            }
+        }
+        // Pulled outside the lock: it wakes tasks, and what they drop takes the lock.
+        for (peer, error, streams) in gone {
+            let reason = no_longer_trusted(&peer, &error);
+            streams.iter().for_each(|leash| leash.pull(reason.clone()));
+            peer.leash.pull(reason);
+        }
+        for (identity, roles, log, leash) in ungranted {
+            let caller = Caller {
+                identity,
+                address: SocketAddr::from(([0, 0, 0, 0], 0)),
+                grants: Some(Arc::clone(&grants)),
+            };
+            if let Err(reason) = caller.require(roles, &log) {
+                tracing::warn!(target: "longshore::audit", identity = %caller.identity, %log, "ended a stream: {reason}");
+                leash.pull(reason);
+            }
+        }
+    }
+
+    /// Ends every stream: the agent stops.
+    pub(crate) fn end_all(&self, reason: &Error) {
+        let leashes: Vec<_> = self
+            .live()
+            .streams
+            .values()
+            .map(|stream| Arc::clone(&stream.leash))
+            .collect();
+        leashes.iter().for_each(|leash| leash.pull(reason.clone()));
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.0.live.lock().expect("no holder of the lock panics")
+    }
+}
+
+impl Secure {
+    fn reload_grants(&self) -> Result<()> {
+        let stamp = FileStamp::of(&self.grants_file);
+        *self.stamp.lock().expect("never held across a panic") = stamp;
+        self.grants
+            .store(Arc::new(Grants::load(&self.grants_file)?));
+        Ok(())
+    }
+
+    fn reload_grants_if_changed(&self) -> Result<bool> {
+        let changed = *self.stamp.lock().expect("never held across a panic")
+            != FileStamp::of(&self.grants_file);
+        if changed {
+            self.reload_grants()?;
+        }
+        Ok(changed)
+    }
+}
+
+impl Live {
+    fn ticket(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn leashes_of(&self, connection: u64) -> Vec<Arc<Leash>> {
+        let of = self
+            .streams
+            .values()
+            .filter(|stream| stream.connection == connection);
+        of.map(|stream| Arc::clone(&stream.leash)).collect()
+    }
+}
+
+/// A place among what is open; given up when dropped.
+pub(crate) struct Registration {
+    access: Access,
+    ticket: u64,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut live = self.access.live();
+        // Tickets are unique across both.
+        let gone = (
+            live.peers.remove(&self.ticket),
+            live.streams.remove(&self.ticket),
+        );
+        drop(live);
+        drop(gone);
+    }
+}
+
+fn no_longer_trusted(peer: &Peer, error: &rustls::Error) -> Error {
+    let identity = peer.identity.as_ref().map_or("nobody", Name::as_str);
+    tracing::warn!(target: "longshore::audit", identity, peer = %peer.address, "ended a connection: {error}");
+    Error::new(
+        ErrorKind::Denied,
+        format!("the certificate of {identity} is no longer accepted: {error}"),
+        "get a new certificate and connect again",
+    )
+    .fact("identity", identity)
+}

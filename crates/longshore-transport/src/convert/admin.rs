@@ -1,0 +1,281 @@
+//! The messages of `admin.proto`.
+
+use std::time::Duration;
+
+use longshore_format::{Epoch, Lsn};
+use longshore_protocol::Name;
+
+use super::{
+    content, log_id, name, node, optional, or_empty, region, seconds, segment_size,
+    segment_size_field, writer,
+};
+use crate::{
+    Error, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReplicaStatus, Result,
+    SinkStatus, Status, UpstreamStatus, proto,
+};
+
+/// The shape of `StatusResponse`.
+const SCHEMA: u32 = 1;
+
+const WRITER: &str = "writer";
+const FOLLOWER: &str = "follower";
+
+pub(crate) fn status(status: Status) -> proto::StatusResponse {
+    proto::StatusResponse {
+        schema: SCHEMA,
+        node: status.node,
+        version: status.version,
+        time_micros: status.time_micros,
+        certificate_days_left: status.certificate_days_left,
+        logs: status.logs.into_iter().map(log).collect(),
+    }
+}
+
+pub(crate) fn parse_status(response: proto::StatusResponse) -> Result<Status> {
+    if response.schema != SCHEMA {
+        return Err(Error::malformed(format!(
+            "status of schema {}, this program knows {SCHEMA}",
+            response.schema
+        )));
+    }
+    Ok(Status {
+        node: response.node,
+        version: response.version,
+        time_micros: response.time_micros,
+        certificate_days_left: response.certificate_days_left,
+        logs: response
+            .logs
+            .into_iter()
+            .map(parse_log)
+            .collect::<Result<_>>()?,
+    })
+}
+
+fn log(log: LogStatus) -> proto::LogStatus {
+    proto::LogStatus {
+        name: log.name.to_string(),
+        log_id: log.id.as_bytes().to_vec(),
+        content: log.content.to_string(),
+        segment_size: segment_size_field(log.segment_size),
+        role: if log.writer { WRITER } else { FOLLOWER }.to_owned(),
+        first: log.first.get(),
+        end: log.end.get(),
+        durable: log.durable.get(),
+        epoch: log.epoch.number,
+        writer: log.epoch.writer.as_bytes().to_vec(),
+        last_time_micros: log.last_time.unwrap_or(0),
+        append_rate: log.append_rate,
+        disk_used_bytes: log.disk_used,
+        disk_free_bytes: log.disk_free,
+        poisoned: log.poisoned.unwrap_or_default(),
+        replicas: log.replicas.into_iter().map(replica).collect(),
+        upstream: log.upstream.map(upstream),
+        sinks: log.sinks.into_iter().map(sink).collect(),
+    }
+}
+
+fn parse_log(log: proto::LogStatus) -> Result<LogStatus> {
+    Ok(LogStatus {
+        name: name(&log.name)?,
+        id: log_id(&log.log_id)?,
+        content: content(&log.content)?,
+        segment_size: segment_size(log.segment_size)?,
+        writer: match log.role.as_str() {
+            WRITER => true,
+            FOLLOWER => false,
+            other => return Err(Error::malformed(format!("role {other:?} of a log"))),
+        },
+        first: Lsn::new(log.first),
+        end: Lsn::new(log.end),
+        durable: Lsn::new(log.durable),
+        epoch: Epoch {
+            number: log.epoch,
+            writer: writer(&log.writer)?,
+        },
+        last_time: (log.last_time_micros != 0).then_some(log.last_time_micros),
+        append_rate: log.append_rate,
+        disk_used: log.disk_used_bytes,
+        disk_free: log.disk_free_bytes,
+        poisoned: optional(&log.poisoned).map(str::to_owned),
+        replicas: log
+            .replicas
+            .into_iter()
+            .map(parse_replica)
+            .collect::<Result<_>>()?,
+        upstream: log.upstream.map(parse_upstream),
+        sinks: log.sinks.into_iter().map(parse_sink).collect(),
+    })
+}
+
+fn replica(replica: ReplicaStatus) -> proto::ReplicaStatus {
+    proto::ReplicaStatus {
+        name: replica.name.to_string(),
+        region: or_empty(&replica.region),
+        provider: or_empty(&replica.provider),
+        connected: replica.connected,
+        lost: replica.lost,
+        sent: replica.sent.get(),
+        received: replica.received.get(),
+        durable: replica.durable.get(),
+        applied: replica.applied.get(),
+        received_lag: Some(lag(replica.received_lag)),
+        durable_lag: Some(lag(replica.durable_lag)),
+        applied_lag: Some(lag(replica.applied_lag)),
+        proved_equal_to: replica.proved_equal_to.get(),
+        proof_age_seconds: replica.proof_age.as_ref().map(Duration::as_secs_f64),
+        ship_rate: replica.ship_rate,
+        catch_up_seconds: replica.catch_up.as_ref().map(Duration::as_secs_f64),
+        headroom_bytes: replica.headroom_bytes,
+        headroom_seconds: replica.headroom.as_ref().map(Duration::as_secs_f64),
+        seen_seconds_ago: replica.seen_ago.as_ref().map(Duration::as_secs_f64),
+    }
+}
+
+fn parse_replica(replica: proto::ReplicaStatus) -> Result<ReplicaStatus> {
+    Ok(ReplicaStatus {
+        name: node(&replica.name)?,
+        region: region(&replica.region)?,
+        provider: optional(&replica.provider).map(str::to_owned),
+        connected: replica.connected,
+        lost: replica.lost,
+        sent: Lsn::new(replica.sent),
+        received: Lsn::new(replica.received),
+        durable: Lsn::new(replica.durable),
+        applied: Lsn::new(replica.applied),
+        received_lag: parse_lag(replica.received_lag),
+        durable_lag: parse_lag(replica.durable_lag),
+        applied_lag: parse_lag(replica.applied_lag),
+        proved_equal_to: Lsn::new(replica.proved_equal_to),
+        proof_age: seconds(replica.proof_age_seconds),
+        ship_rate: replica.ship_rate,
+        catch_up: seconds(replica.catch_up_seconds),
+        headroom_bytes: replica.headroom_bytes,
+        headroom: seconds(replica.headroom_seconds),
+        seen_ago: seconds(replica.seen_seconds_ago),
+    })
+}
+
+fn lag(lag: Lag) -> proto::Lag {
+    proto::Lag {
+        bytes: lag.bytes,
+        seconds: lag.seconds,
+    }
+}
+
+fn parse_lag(lag: Option<proto::Lag>) -> Lag {
+    lag.map(|lag| Lag {
+        bytes: lag.bytes,
+        seconds: lag.seconds,
+    })
+    .unwrap_or_default()
+}
+
+fn upstream(upstream: UpstreamStatus) -> proto::UpstreamStatus {
+    proto::UpstreamStatus {
+        address: upstream.address,
+        state: upstream.state,
+        problem: upstream.problem.unwrap_or_default(),
+        durable: upstream.durable.get(),
+        heard_seconds_ago: upstream.heard_ago.as_ref().map(Duration::as_secs_f64),
+    }
+}
+
+fn parse_upstream(upstream: proto::UpstreamStatus) -> UpstreamStatus {
+    UpstreamStatus {
+        address: upstream.address,
+        state: upstream.state,
+        problem: optional(&upstream.problem).map(str::to_owned),
+        durable: Lsn::new(upstream.durable),
+        heard_ago: seconds(upstream.heard_seconds_ago),
+    }
+}
+
+fn sink(sink: SinkStatus) -> proto::SinkStatus {
+    proto::SinkStatus {
+        sink: sink.sink,
+        applied: sink.applied.get(),
+        lag: Some(lag(sink.lag)),
+        problem: sink.problem.unwrap_or_default(),
+    }
+}
+
+fn parse_sink(sink: proto::SinkStatus) -> SinkStatus {
+    SinkStatus {
+        sink: sink.sink,
+        applied: Lsn::new(sink.applied),
+        lag: parse_lag(sink.lag),
+        problem: optional(&sink.problem).map(str::to_owned),
+    }
+}
+
+pub(crate) fn forget_message(forget: &Forget) -> proto::ForgetRequest {
+    proto::ForgetRequest {
+        log: forget.log.to_string(),
+        replica: forget.replica.to_string(),
+        plan: forget.plan,
+    }
+}
+
+pub(crate) fn parse_forget(request: &proto::ForgetRequest) -> Result<Forget> {
+    Ok(Forget {
+        log: name(&request.log)?,
+        replica: node(&request.replica)?,
+        plan: request.plan,
+    })
+}
+
+pub(crate) fn forgotten(forgotten: Forgotten) -> proto::ForgetResponse {
+    proto::ForgetResponse {
+        oldest_before: forgotten.oldest_before.get(),
+        oldest_after: forgotten.oldest_after.get(),
+        frees_bytes: forgotten.frees,
+        forgotten: forgotten.forgotten,
+    }
+}
+
+pub(crate) fn parse_forgotten(response: proto::ForgetResponse) -> Forgotten {
+    Forgotten {
+        oldest_before: Lsn::new(response.oldest_before),
+        oldest_after: Lsn::new(response.oldest_after),
+        frees: response.frees_bytes,
+        forgotten: response.forgotten,
+    }
+}
+
+pub(crate) fn limits_message(log: &Name, change: LimitsChange) -> proto::LimitsRequest {
+    proto::LimitsRequest {
+        log: log.to_string(),
+        slot_cap_bytes: change.slot_cap,
+        slot_idle_seconds: change.slot_idle.map(|idle| idle.as_secs()),
+        keep_bytes: change.keep_bytes,
+        keep_seconds: change.keep_age.map(|age| age.as_secs()),
+    }
+}
+
+pub(crate) fn parse_limits_change(request: &proto::LimitsRequest) -> LimitsChange {
+    LimitsChange {
+        slot_cap: request.slot_cap_bytes,
+        slot_idle: request.slot_idle_seconds.map(Duration::from_secs),
+        keep_bytes: request.keep_bytes,
+        keep_age: request.keep_seconds.map(Duration::from_secs),
+    }
+}
+
+pub(crate) fn limits(limits: Limits) -> proto::LimitsResponse {
+    proto::LimitsResponse {
+        slot_cap_bytes: limits.slot_cap.unwrap_or(0),
+        slot_idle_seconds: limits.slot_idle.map_or(0, |idle| idle.as_secs()),
+        keep_bytes: limits.keep_bytes,
+        keep_seconds: limits.keep_age.as_secs(),
+    }
+}
+
+pub(crate) fn parse_limits(response: proto::LimitsResponse) -> Limits {
+    Limits {
+        slot_cap: (response.slot_cap_bytes != 0).then_some(response.slot_cap_bytes),
+        slot_idle: (response.slot_idle_seconds != 0)
+            .then(|| Duration::from_secs(response.slot_idle_seconds)),
+        keep_bytes: response.keep_bytes,
+        keep_age: Duration::from_secs(response.keep_seconds),
+    }
+}

@@ -1,0 +1,20 @@
+//! What an agent offers over the network, as traits in plain types.
+//!
+//! The server checks certificate and role before it calls any of these, so that an implementation sees
+//! only callers who may do what they ask. Where a call names no log, it filters with [`Caller::may`].
+
+mod admin;
+mod log;
+mod replication;
+
+pub use admin::{
+    AdminService, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReplicaStatus,
+    SinkStatus, Status, UpstreamStatus,
+};
+pub use log::{
+    Append, Appended, Create, Draft, LogService, OwnedRecord, Positions, Read, RecordBatches,
+    ReplicaPosition,
+};
+pub use replication::{
+    LogDescription, LogSummary, ReplicationService, Seal, Segment, SegmentFile, UpstreamEnd,
+};

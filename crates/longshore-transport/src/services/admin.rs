@@ -1,0 +1,229 @@
+//! Operating an agent: its status, its slots, its limits.
+
+use std::time::Duration;
+
+use longshore_format::{Content, Epoch, LogId, Lsn, SegmentSize};
+use longshore_protocol::{Name, NodeId, Region};
+
+use crate::{Caller, Error, async_trait};
+
+/// What an agent offers to its operators.
+#[async_trait]
+pub trait AdminService: Send + Sync + 'static {
+    /// What the agent holds and how its replicas do: the given log, or all that the caller may see.
+    async fn status(&self, caller: &Caller, log: Option<&Name>) -> Result<Status, Error>;
+
+    /// Drops a replica's slot, or says what that would free.
+    async fn forget(&self, caller: &Caller, request: Forget) -> Result<Forgotten, Error>;
+
+    /// Changes what a log retains, as far as asked, and returns what holds then.
+    async fn limits(
+        &self,
+        caller: &Caller,
+        log: &Name,
+        change: LimitsChange,
+    ) -> Result<Limits, Error>;
+
+    /// Makes this agent the log's writer.
+    ///
+    /// Not offered yet: the given body refuses with [`ErrorKind::Preflight`](longshore_format::ErrorKind::Preflight).
+    async fn promote(
+        &self,
+        _caller: &Caller,
+        _log: &Name,
+        _accept_loss: bool,
+    ) -> Result<u64, Error> {
+        Err(Error::not_offered("promotion"))
+    }
+
+    /// Makes this agent refuse epochs before `epoch`.
+    ///
+    /// Not offered yet: the given body refuses with [`ErrorKind::Preflight`](longshore_format::ErrorKind::Preflight).
+    async fn fence(&self, _caller: &Caller, _log: &Name, _epoch: u64) -> Result<u64, Error> {
+        Err(Error::not_offered("fencing"))
+    }
+}
+
+/// An agent as its operator sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// The agent's identity.
+    pub node: String,
+    /// The version of longshore it runs.
+    pub version: String,
+    /// Its wall clock in microseconds UTC.
+    pub time_micros: u64,
+    /// Days until its own certificate expires, negative when it has; absent without TLS.
+    pub certificate_days_left: Option<i64>,
+    /// Its logs.
+    pub logs: Vec<LogStatus>,
+}
+
+/// One log of an agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogStatus {
+    /// Its name.
+    pub name: Name,
+    /// Its id.
+    pub id: LogId,
+    /// What its records hold.
+    pub content: Content,
+    /// The size of its segment files.
+    pub segment_size: SegmentSize,
+    /// Whether this agent writes it (`true`) or follows another.
+    pub writer: bool,
+    /// The oldest position held.
+    pub first: Lsn,
+    /// The end of what was appended.
+    pub end: Lsn,
+    /// The end of what is durable.
+    pub durable: Lsn,
+    /// The current epoch.
+    pub epoch: Epoch,
+    /// The time of the last record in microseconds UTC, if there is one.
+    pub last_time: Option<u64>,
+    /// Bytes appended per second, over the last while.
+    pub append_rate: f64,
+    /// Bytes of disk in use.
+    pub disk_used: u64,
+    /// Bytes free on the file system.
+    pub disk_free: u64,
+    /// Why the log refuses writes, when it does.
+    pub poisoned: Option<String>,
+    /// The replicas with a slot, connected or not.
+    pub replicas: Vec<ReplicaStatus>,
+    /// Where the log comes from, when this agent follows another.
+    pub upstream: Option<UpstreamStatus>,
+    /// Where its records are applied to.
+    pub sinks: Vec<SinkStatus>,
+}
+
+/// A replica with a slot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplicaStatus {
+    /// Its identity.
+    pub name: NodeId,
+    /// Its region, when the grants name one.
+    pub region: Option<Region>,
+    /// Its provider, when the grants name one.
+    pub provider: Option<String>,
+    /// Whether it is connected now.
+    pub connected: bool,
+    /// Whether it lost its place in the log.
+    pub lost: bool,
+    /// The end of what was sent to it.
+    pub sent: Lsn,
+    /// The end of what it received.
+    pub received: Lsn,
+    /// The end of what is durable there.
+    pub durable: Lsn,
+    /// The end of what it applied.
+    pub applied: Lsn,
+    /// How far `received` is behind the log's end.
+    pub received_lag: Lag,
+    /// How far `durable` is behind the log's end.
+    pub durable_lag: Lag,
+    /// How far `applied` is behind the log's end.
+    pub applied_lag: Lag,
+    /// Everything before this is proved equal by digests.
+    pub proved_equal_to: Lsn,
+    /// How long ago that was last proved.
+    pub proof_age: Option<Duration>,
+    /// Bytes shipped per second, over the last while.
+    pub ship_rate: f64,
+    /// Until it has caught up; absent when it never will at this rate.
+    pub catch_up: Option<Duration>,
+    /// Bytes that may still be appended before it loses its place; absent without a cap.
+    pub headroom_bytes: Option<u64>,
+    /// Until then at this rate; absent when that never happens.
+    pub headroom: Option<Duration>,
+    /// Since it was last heard.
+    pub seen_ago: Option<Duration>,
+}
+
+/// A distance from the end of a log.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Lag {
+    /// In bytes.
+    pub bytes: u64,
+    /// In seconds: the age of the oldest record that has not come so far.
+    pub seconds: f64,
+}
+
+/// Where a followed log comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpstreamStatus {
+    /// HOST:PORT, with NAME@ in front when the identity is pinned.
+    pub address: String,
+    /// What the follower is doing, in one word.
+    pub state: String,
+    /// Why it does not follow, when it does not.
+    pub problem: Option<String>,
+    /// The end of what is durable at the upstream, as last heard.
+    pub durable: Lsn,
+    /// Since the upstream was last heard.
+    pub heard_ago: Option<Duration>,
+}
+
+/// Where a log's records are applied to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SinkStatus {
+    /// The sink as it was given, such as `sqlite:PATH`.
+    pub sink: String,
+    /// The end of what it applied.
+    pub applied: Lsn,
+    /// How far that is behind the log's end.
+    pub lag: Lag,
+    /// Why it stopped, when it did.
+    pub problem: Option<String>,
+}
+
+/// A request to drop a replica's slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forget {
+    /// The log.
+    pub log: Name,
+    /// The replica.
+    pub replica: NodeId,
+    /// Only say what it would free.
+    pub plan: bool,
+}
+
+/// What dropping a slot frees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten {
+    /// The oldest position needed before.
+    pub oldest_before: Lsn,
+    /// The oldest position needed after.
+    pub oldest_after: Lsn,
+    /// Bytes of log freed.
+    pub frees: u64,
+    /// Whether it was done, or only planned.
+    pub forgotten: bool,
+}
+
+/// What a log retains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes kept at most for replicas that are behind; `None` for no limit.
+    pub slot_cap: Option<u64>,
+    /// After how long the slot of a replica that is away is dropped; `None` for never.
+    pub slot_idle: Option<Duration>,
+    /// Bytes kept at least, whether needed or not.
+    pub keep_bytes: u64,
+    /// Age of log kept at least, whether needed or not.
+    pub keep_age: Duration,
+}
+
+/// Changes to [`Limits`]; what is absent stays. Zero stands for "no limit" and "never" as on the wire.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LimitsChange {
+    /// See [`Limits::slot_cap`].
+    pub slot_cap: Option<u64>,
+    /// See [`Limits::slot_idle`], in whole seconds.
+    pub slot_idle: Option<Duration>,
+    /// See [`Limits::keep_bytes`].
+    pub keep_bytes: Option<u64>,
+    /// See [`Limits::keep_age`], in whole seconds.
+    pub keep_age: Option<Duration>,
+}

@@ -1,0 +1,95 @@
+//! The service that replicas follow logs through.
+
+use bytes::Bytes;
+use longshore_format::{Content, Digest, LogId, Lsn, SegmentSize};
+use longshore_protocol::{Name, ToReplica, ToUpstream};
+
+use crate::{Caller, Channel, Error, async_trait};
+
+/// The upstream's end of a replication stream: it sends frames and hears acks.
+pub type UpstreamEnd = Channel<ToReplica, ToUpstream>;
+
+/// What an agent offers to its replicas. Every log named in a call is one that the caller may replicate.
+#[async_trait]
+pub trait ReplicationService: Send + Sync + 'static {
+    /// The logs that the caller may replicate.
+    async fn logs(&self, caller: &Caller) -> Result<Vec<LogSummary>, Error>;
+
+    /// What the caller needs to create its copy of a log.
+    async fn describe(&self, caller: &Caller, log: &Name) -> Result<LogDescription, Error>;
+
+    /// Serves one stream until it ends. The first message in the channel is the caller's `Hello`.
+    ///
+    /// The channel ends with an error when the caller loses its grant or the agent stops. What is
+    /// returned as an error reaches the replica as the stream's status.
+    async fn stream(&self, caller: Caller, log: Name, channel: UpstreamEnd) -> Result<(), Error>;
+
+    /// The segments held, oldest first.
+    async fn segments(&self, caller: &Caller, log: &Name) -> Result<Vec<Segment>, Error>;
+
+    /// Opens one sealed segment's file for sending.
+    async fn fetch_segment(
+        &self,
+        caller: &Caller,
+        log: &Name,
+        base: Lsn,
+    ) -> Result<SegmentFile, Error>;
+}
+
+/// A log as a replica sees it before it follows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSummary {
+    /// The log's name.
+    pub name: Name,
+    /// The log's id.
+    pub id: LogId,
+    /// What its records hold.
+    pub content: Content,
+    /// The size of its segment files.
+    pub segment_size: SegmentSize,
+    /// The oldest position held.
+    pub first: Lsn,
+    /// The end of what is durable.
+    pub durable: Lsn,
+    /// Whether a slot is kept for the caller.
+    pub has_slot: bool,
+}
+
+/// What a new replica needs to create its copy of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogDescription {
+    /// The log in brief.
+    pub summary: LogSummary,
+    /// The header of the oldest segment held, as it stands in its file.
+    pub header: Bytes,
+}
+
+/// One segment as the upstream holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Where it begins.
+    pub base: Lsn,
+    /// The end of its last record.
+    pub end: Lsn,
+    /// Present once it is sealed.
+    pub seal: Option<Seal>,
+}
+
+/// What a sealed segment says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seal {
+    /// How many records it holds.
+    pub records: u64,
+    /// BLAKE3 over its header and everything before its footer.
+    pub digest: Digest,
+}
+
+/// A sealed segment's file on its way.
+pub struct SegmentFile {
+    /// The file's length.
+    pub len: u64,
+    /// The digest in its footer.
+    pub digest: Digest,
+    /// The bytes in order; chunks of 256 KiB to 1 MiB travel best, and none may be larger than 1 MiB.
+    pub chunks: crate::BoxStream<Bytes>,
+}

@@ -1,0 +1,197 @@
+//! The server's side of TLS, with certificates that change while connections stay.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
+
+use arc_swap::ArcSwap;
+use longshore_format::ErrorKind;
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    server::{
+        NoServerSessionStorage, WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+};
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use super::{ALPN, Claims, TlsFiles, VERSIONS, claims, describe, files::Stamp, provider};
+use crate::{Error, Result};
+
+/// A server's certificate and trust. Clones share them.
+#[derive(Clone)]
+pub struct ServerTls(Arc<Shared>);
+
+struct Shared {
+    files: TlsFiles,
+    current: ArcSwap<Current>,
+    /// What the files looked like when they were last read, also when they were of no use then.
+    stamp: Mutex<Stamp>,
+}
+
+/// What a handshake goes by.
+pub(crate) struct Current {
+    pub(crate) config: Arc<ServerConfig>,
+    verifier: Arc<dyn ClientCertVerifier>,
+    own: Claims,
+}
+
+impl ServerTls {
+    /// Reads the files. What cannot be used is refused here; later changes that cannot are reported.
+    pub fn load(files: TlsFiles) -> Result<ServerTls> {
+        let stamp = Mutex::new(files.stamp());
+        let current = ArcSwap::from_pointee(Current::read(&files)?);
+        Ok(ServerTls(Arc::new(Shared {
+            files,
+            current,
+            stamp,
+        })))
+    }
+
+    /// Reads the files again. New handshakes see them; when they do not fit together, the old ones stay.
+    pub fn reload(&self) -> Result<()> {
+        // The stamp is taken first: a file that changes while it is read is read again next time.
+        let stamp = self.0.files.stamp();
+        *self.0.stamp.lock().expect("never held across a panic") = stamp;
+        self.0
+            .current
+            .store(Arc::new(Current::read(&self.0.files)?));
+        Ok(())
+    }
+
+    /// Reads the files again if they have changed. True when there is something new.
+    pub fn reload_if_changed(&self) -> Result<bool> {
+        let changed =
+            *self.0.stamp.lock().expect("never held across a panic") != self.0.files.stamp();
+        if changed {
+            self.reload()?;
+        }
+        Ok(changed)
+    }
+
+    /// Whole days until this node's certificate expires, negative when it has.
+    pub fn certificate_days_left(&self) -> i64 {
+        self.current().own.days_left(SystemTime::now())
+    }
+
+    /// The identity in this node's own certificate.
+    pub fn identity(&self) -> Result<longshore_protocol::Name> {
+        self.current().own.identity.clone().ok_or_else(|| {
+            let message = format!("{} names no identity", self.0.files.certificate.display());
+            Error::new(
+                ErrorKind::Preflight,
+                message,
+                "it needs a SAN URI spiffe://longshore/NAME",
+            )
+        })
+    }
+
+    pub(crate) fn current(&self) -> Arc<Current> {
+        self.0.current.load_full()
+    }
+}
+
+impl Current {
+    fn read(files: &TlsFiles) -> Result<Current> {
+        let material = files.read()?;
+        let refuse = |error: &dyn std::fmt::Display| {
+            let message = format!(
+                "{} and its key or CA are of no use: {error}",
+                files.certificate.display()
+            );
+            Error::new(
+                ErrorKind::Preflight,
+                message,
+                "replace certificate and key together",
+            )
+        };
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(material.roots.into(), provider())
+                .with_crls(material.revoked)
+                // A CA without a list of its own has revoked nothing: two CAs may be trusted while one
+                // replaces the other.
+                .allow_unknown_revocation_status()
+                .build()
+                .map_err(|error| refuse(&error))?;
+        let verifier: Arc<dyn ClientCertVerifier> = Arc::new(NamedClients(verifier));
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(VERSIONS)
+            .map_err(|error| refuse(&error))?
+            .with_client_cert_verifier(Arc::clone(&verifier))
+            .with_single_cert(material.chain, material.key)
+            .map_err(|error| refuse(&error))?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Current {
+            config: Arc::new(config),
+            verifier,
+            own: material.claims,
+        })
+    }
+
+    /// Whether a client's chain, accepted earlier, would still be: not expired, not revoked, still trusted.
+    pub(crate) fn still_trusts(
+        &self,
+        chain: &[CertificateDer<'static>],
+    ) -> Result<(), rustls::Error> {
+        let (end_entity, intermediates) = chain
+            .split_first()
+            .ok_or(rustls::Error::NoCertificatesPresented)?;
+        self.verifier
+            .verify_client_cert(end_entity, intermediates, UnixTime::now())
+            .map(drop)
+    }
+}
+
+/// Accepts a certificate only if it also names an identity, and logs what it refuses.
+#[derive(Debug)]
+struct NamedClients(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for NamedClients {
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verified = self.0.verify_client_cert(end_entity, intermediates, now).inspect_err(|error| {
+            tracing::warn!(target: "longshore::audit", "refused {}: {error}", describe(end_entity));
+        })?;
+        if claims(end_entity).is_none_or(|claims| claims.identity.is_none()) {
+            tracing::warn!(target: "longshore::audit", "refused {}: it names no identity", describe(end_entity));
+            return Err(rustls::CertificateError::ApplicationVerificationFailure.into());
+        }
+        Ok(verified)
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
