@@ -124,7 +124,7 @@ impl World {
         for (record, bytes) in (from..to).zip(bytes.chunks_mut(RECORD as usize)) {
             bytes[..4].copy_from_slice(&whole().crcs[record + 1].to_le_bytes());
         }
-        self.session.on_sent(lsn(to), bytes.len(), secs(0));
+        self.session.on_sent(lsn(to), bytes.len());
         let frames = Frames {
             start: want.from,
             epoch: epoch(1, 1),
@@ -136,18 +136,21 @@ impl World {
     fn say(&mut self) {
         let own = Ack::new(lsn(self.log.len()), lsn(self.durable), Lsn::ZERO).unwrap();
         self.up
-            .extend(self.follower.say(own, &AckTable::new(), secs(0)).unwrap());
+            .extend(self.follower.say(own, &[], secs(0)).unwrap());
     }
 
     /// Delivers one message to the replica; one that does not fit ends the stream.
     fn deliver_down(&mut self, message: ToReplica) {
         match self.follower.on(&message, secs(0)) {
             Err(_) => self.reconnect(),
-            Ok(FollowerTurn::Store(fit)) => {
+            Ok(FollowerTurn::Frames) => {
                 let ToReplica::Frames(frames) = message else {
                     unreachable!()
                 };
-                self.store(fit, &frames);
+                match self.follower.fit(frames.start, frames.bytes.len()) {
+                    Ok(fit) => self.store(fit, &frames),
+                    Err(_) => self.reconnect(),
+                }
             }
             Ok(_) => {}
         }
@@ -261,6 +264,7 @@ fn connect(registry: &mut Registry, upstream: usize, held: usize) -> (Session, F
         &Offer::ours(),
         session,
         limits(),
+        secs(0),
     )
     .unwrap();
     let mut follower = Follower::new(lsn(held), epoch(1, 1), limits(), secs(0));

@@ -164,6 +164,7 @@ pub(crate) fn reception(replica: &Fake) -> Reception {
         &Offer::ours(),
         SessionId(1),
         Limits::default(),
+        secs(0),
     )
     .unwrap()
 }

@@ -6,9 +6,7 @@ use std::time::Duration;
 use longshore_format::{Epoch, Lsn};
 
 use crate::pulse::Pulse;
-use crate::{
-    Ack, AckTable, Error, Limits, NodeAck, NodeId, Result, ToReplica, ToUpstream, Verdict,
-};
+use crate::{Ack, Error, Limits, NodeAck, NodeId, Result, ToReplica, ToUpstream, Verdict};
 
 /// The rules of the replica's end: what may be stored, when to ack, how much more to take.
 #[derive(Debug)]
@@ -71,8 +69,9 @@ pub enum FollowerTurn {
     Answer(Lsn),
     /// Act on this verdict. After [`Verdict::Continue`] and [`Verdict::Wait`] the stream goes on.
     Verdict(Verdict),
-    /// Store the frames of this message, then call [`Follower::on_stored`].
-    Store(Fit),
+    /// Keep the frames of this message until there is room, then ask [`Follower::fit`], store them, and call
+    /// [`Follower::on_stored`].
+    Frames,
 }
 
 impl Follower {
@@ -133,8 +132,8 @@ impl Follower {
             }
             (ToReplica::Frames(frames), Stage::Streaming) => {
                 self.accept(frames.epoch)?;
-                self.on_frames(frames.start, frames.bytes.len())
-                    .map(FollowerTurn::Store)
+                self.on_frames(frames.start, frames.bytes.len())?;
+                Ok(FollowerTurn::Frames)
             }
             (
                 ToReplica::Heartbeat {
@@ -197,7 +196,7 @@ impl Follower {
         Ok(())
     }
 
-    fn on_frames(&mut self, start: Lsn, len: usize) -> Result<Fit> {
+    fn on_frames(&mut self, start: Lsn, len: usize) -> Result<()> {
         if Limits::MAX_FRAMES < len {
             return Err(Error::TooLarge {
                 bytes: len,
@@ -209,27 +208,30 @@ impl Follower {
                 what: "batch of frames: it is empty",
             });
         }
-        let Some(end) = start.checked_add(len as u64) else {
+        if start.checked_add(len as u64).is_none() {
             return Err(Error::Malformed { what: "position" });
-        };
+        }
         self.received_bytes = self.received_bytes.saturating_add(len as u64);
         // One record may overdraw the credit, and no more.
         let over = self.received_bytes.saturating_sub(self.granted);
         if Limits::MAX_FRAMES as u64 <= over {
             return Err(Error::OverCredit { over });
         }
+        Ok(())
+    }
+
+    /// How frames that were accepted fit the end of the log as it is now.
+    pub fn fit(&self, start: Lsn, len: usize) -> Result<Fit> {
         if self.position < start {
-            Err(Error::Gap {
+            return Err(Error::Gap {
                 expected: self.position,
                 found: start,
-            })
-        } else if start == self.position {
-            Ok(Fit::Append)
-        } else if end <= self.position {
-            Ok(Fit::Duplicate)
-        } else {
-            let skip = usize::try_from(self.position.since(start)).expect("it is less than `len`");
-            Ok(Fit::Overlap { skip })
+            });
+        }
+        match usize::try_from(self.position.since(start)) {
+            Ok(0) => Ok(Fit::Append),
+            Ok(skip) if skip < len => Ok(Fit::Overlap { skip }),
+            _ => Ok(Fit::Duplicate),
         }
     }
 
@@ -243,7 +245,12 @@ impl Follower {
     ///
     /// An error means that the upstream is to be given up. Call it after every message and at
     /// [`deadline`](Self::deadline), until it has nothing to say.
-    pub fn say(&mut self, own: Ack, below: &AckTable, now: Duration) -> Result<Option<ToUpstream>> {
+    pub fn say(
+        &mut self,
+        own: Ack,
+        below: &[NodeAck],
+        now: Duration,
+    ) -> Result<Option<ToUpstream>> {
         let heartbeat = self.pulse.beat(&self.limits, now)?;
         let message = if self.stage == Stage::Streaming {
             self.ack(own, below).or_else(|| self.credit())
@@ -263,19 +270,15 @@ impl Follower {
     }
 
     /// Everything new since the last ack, if there is any.
-    fn ack(&mut self, own: Ack, below: &AckTable) -> Option<ToUpstream> {
-        let news = |(node, ack): &(&NodeId, Ack)| self.relayed.get(*node) != Some(ack);
-        let below = below
-            .nodes()
-            .map(|(node, state)| (node, state.ack))
-            .filter(|(_, ack)| *ack != Ack::NONE);
+    fn ack(&mut self, own: Ack, below: &[NodeAck]) -> Option<ToUpstream> {
+        let news = |relayed: &&NodeAck| {
+            relayed.ack != Ack::NONE && self.relayed.get(&relayed.node) != Some(&relayed.ack)
+        };
         let relayed: Vec<NodeAck> = below
+            .iter()
             .filter(news)
             .take(Limits::MAX_RELAYED)
-            .map(|(node, ack)| NodeAck {
-                node: node.clone(),
-                ack,
-            })
+            .cloned()
             .collect();
         if self.acked == Some(own) && relayed.is_empty() {
             return None;
@@ -363,7 +366,7 @@ mod tests {
         let turn = follower.on(&ToReplica::Verdict(verdict), secs(0)).unwrap();
         assert_eq!(turn, FollowerTurn::Verdict(verdict));
         let own = ack(10, 10, 0);
-        let said = follower.say(own, &AckTable::new(), secs(0)).unwrap();
+        let said = follower.say(own, &[], secs(0)).unwrap();
         assert_eq!(
             said,
             Some(ToUpstream::Ack {
@@ -371,7 +374,7 @@ mod tests {
                 relayed: Vec::new()
             })
         );
-        let said = follower.say(own, &AckTable::new(), secs(0)).unwrap();
+        let said = follower.say(own, &[], secs(0)).unwrap();
         assert_eq!(
             said,
             Some(ToUpstream::Credit {
@@ -410,8 +413,11 @@ mod tests {
                 }),
             ),
         ] {
-            let turn = streaming(ROOM).on(&frames(from, to), secs(0));
-            assert_eq!(turn, expected.map(FollowerTurn::Store), "{from}..{to}");
+            let mut follower = streaming(ROOM);
+            let turn = follower.on(&frames(from, to), secs(0));
+            assert_eq!(turn, Ok(FollowerTurn::Frames));
+            let fit = follower.fit(lsn(from), 100 * (to - from));
+            assert_eq!(fit, expected, "{from}..{to}");
         }
     }
 
@@ -483,7 +489,7 @@ mod tests {
     #[test]
     fn what_changed_is_acked_at_once_and_only_once() {
         let mut follower = streaming(ROOM);
-        let none = AckTable::new();
+        let none = [];
         let own = ack(10, 10, 0);
         assert_eq!(follower.say(own, &none, secs(0)).unwrap(), None);
         for own in [ack(12, 10, 0), ack(12, 12, 0), ack(12, 12, 12)] {
@@ -503,12 +509,24 @@ mod tests {
     fn the_acks_of_nodes_below_are_passed_on_when_they_change() {
         let mut follower = streaming(ROOM);
         let own = ack(10, 10, 0);
-        let mut below = AckTable::new();
-        below.admit(node("silent"), None).unwrap();
-        below.admit(node("below"), None).unwrap();
-        assert_eq!(follower.say(own, &below, secs(0)).unwrap(), None);
+        let silent = NodeAck {
+            node: node("silent"),
+            ack: Ack::NONE,
+        };
+        assert_eq!(
+            follower
+                .say(own, std::slice::from_ref(&silent), secs(0))
+                .unwrap(),
+            None
+        );
         for moved in [ack(5, 5, 5), ack(9, 9, 5)] {
-            below.merge(&node("below"), moved);
+            let below = [
+                silent.clone(),
+                NodeAck {
+                    node: node("below"),
+                    ack: moved,
+                },
+            ];
             let relayed = vec![NodeAck {
                 node: node("below"),
                 ack: moved,
@@ -522,11 +540,11 @@ mod tests {
     #[test]
     fn credit_comes_back_by_quarters_of_the_window_as_room_does() {
         let mut follower = streaming(ROOM);
-        let none = AckTable::new();
+        let none = [];
         let mut granted = 4000;
         for record in 10..60 {
-            let fit = follower.on(&frames(record, record + 1), secs(0)).unwrap();
-            assert_eq!(fit, FollowerTurn::Store(Fit::Append));
+            follower.on(&frames(record, record + 1), secs(0)).unwrap();
+            assert_eq!(follower.fit(lsn(record), 100), Ok(Fit::Append));
             follower.on_stored(lsn(record + 1), 100);
             // Positions do not matter here: the ack is the same each time.
             if let Some(said) = follower.say(ack(10, 10, 0), &none, secs(0)).unwrap() {
@@ -560,7 +578,7 @@ mod tests {
     #[test]
     fn nothing_is_acked_or_granted_before_the_verdict_to_continue() {
         let mut follower = Follower::new(lsn(10), epoch(3, 3), ROOM, secs(0));
-        let none = AckTable::new();
+        let none = [];
         let quiet = |follower: &mut Follower| follower.say(ack(10, 10, 0), &none, secs(1)).unwrap();
         assert_eq!(quiet(&mut follower), None);
         follower.on(&welcome(), secs(0)).unwrap();
@@ -613,7 +631,7 @@ mod tests {
     #[test]
     fn a_silent_upstream_is_given_up_and_a_heartbeat_says_we_live_f086_f087() {
         let mut follower = streaming(ROOM);
-        let (own, none) = (ack(10, 10, 0), AckTable::new());
+        let (own, none) = (ack(10, 10, 0), []);
         assert_eq!(follower.deadline(), secs(2));
         assert_eq!(
             follower.say(own, &none, secs(2)).unwrap(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Error, Limits, Result};
+use crate::{Error, Limits, Result, Turn};
 
 /// When something was last heard and said.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,28 @@ impl Pulse {
             return Err(Error::Silent { heard: silent });
         }
         Ok(self.said.saturating_add(limits.heartbeat) <= now)
+    }
+
+    /// What is due at an upstream that may have asked something at `asked`.
+    pub(crate) fn turn(
+        &mut self,
+        limits: &Limits,
+        asked: Option<Duration>,
+        now: Duration,
+    ) -> Result<Turn> {
+        let answer_by = asked.map_or(Duration::MAX, |asked| asked.saturating_add(limits.answer));
+        if answer_by <= now {
+            let waited = now.saturating_sub(asked.unwrap_or(now));
+            return Err(Error::Stalled {
+                what: "answer a question",
+                waited,
+            });
+        }
+        if self.beat(limits, now)? {
+            self.say(now);
+            return Ok(Turn::Heartbeat);
+        }
+        Ok(Turn::Until(self.deadline(limits).min(answer_by)))
     }
 
     /// When [`beat`](Self::beat) has something new to say.

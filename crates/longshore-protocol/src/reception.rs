@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use longshore_format::Lsn;
 
+use crate::pulse::Pulse;
 use crate::{
     Agreed, Difference, Error, Hello, Limits, Locate, Located, LogState, NodeId, Offer, Probed,
-    Region, Result, Session, SessionId, Verdict, Welcome, decide,
+    Region, Result, Session, SessionId, ToUpstream, Turn, Verdict, Welcome, decide,
 };
 
 /// Who the peer is, as its certificate and the grants say; nothing of it comes from a message.
@@ -34,6 +35,7 @@ pub struct Reception {
     agreed: Agreed,
     session: SessionId,
     limits: Limits,
+    pulse: Pulse,
     stage: Stage,
     asked: Option<Duration>,
     probes: u32,
@@ -64,7 +66,7 @@ pub enum Reply {
     /// Send this. After [`Verdict::Wait`] step again when more is durable, after [`Verdict::Continue`] take the
     /// session; every other verdict is the last message.
     Verdict(Verdict),
-    /// Still waiting for the log to reach the replica's end.
+    /// Wait for the answer to the last question, or for the log to reach the replica's end.
     Nothing,
 }
 
@@ -79,6 +81,7 @@ impl Reception {
         ours: &Offer,
         session: SessionId,
         limits: Limits,
+        now: Duration,
     ) -> Result<Self> {
         if hello.node != peer.node {
             return Err(Error::Identity {
@@ -99,6 +102,7 @@ impl Reception {
             agreed,
             session,
             limits,
+            pulse: Pulse::new(now),
             stage: Stage::Deciding,
             asked: None,
             probes: 0,
@@ -131,8 +135,29 @@ impl Reception {
         self.peer.may_promote
     }
 
+    /// Takes a message; step again after it.
+    pub fn on(&mut self, message: ToUpstream, now: Duration) -> Result<()> {
+        self.pulse.hear(now);
+        match message {
+            ToUpstream::Heartbeat => Ok(()),
+            ToUpstream::Probed(probed) => self.probed(probed),
+            ToUpstream::Refused(refusal) => Err(Error::Refused(refusal)),
+            _ => Err(Error::OutOfTurn {
+                what: "a message that only a running stream takes",
+            }),
+        }
+    }
+
+    /// What is due now besides the next step; an error when the peer is to be given up.
+    pub fn turn(&mut self, now: Duration) -> Result<Turn> {
+        self.pulse.turn(&self.limits, self.asked, now)
+    }
+
     /// What to say next. Fails only when the log cannot be read.
     pub fn step<L: LogState>(&mut self, log: &L, now: Duration) -> Result<Reply, L::Error> {
+        if self.asked.is_some() {
+            return Ok(Reply::Nothing);
+        }
         loop {
             match &mut self.stage {
                 Stage::Decided(verdict) => return Ok(Reply::Verdict(*verdict)),
@@ -193,8 +218,7 @@ impl Reception {
         Reply::Probe { at }
     }
 
-    /// Takes the answer to a probe; step again after it.
-    pub fn probed(&mut self, probed: Probed) -> Result<()> {
+    fn probed(&mut self, probed: Probed) -> Result<()> {
         if self.asked.take().is_none() {
             return Err(Error::OutOfTurn {
                 what: "the answer to a probe",
@@ -243,12 +267,11 @@ mod tests {
         for probes in 0.. {
             match reception.step(upstream, secs(0)).unwrap() {
                 Reply::Probe { at } => {
-                    reception
-                        .probed(Probed {
-                            at,
-                            crc: replica.crc_at(at),
-                        })
-                        .unwrap();
+                    let probed = Probed {
+                        at,
+                        crc: replica.crc_at(at),
+                    };
+                    reception.on(ToUpstream::Probed(probed), secs(0)).unwrap();
                 }
                 reply => return (reply, probes),
             }
@@ -320,8 +343,15 @@ mod tests {
     fn a_peer_that_calls_itself_by_another_name_is_refused_f124() {
         let hello = Fake::new(&[(1, 1, 1, 5)]).hello();
         let limits = Limits::default();
-        let error = Reception::new(hello, peer("us-east"), &Offer::ours(), SessionId(1), limits)
-            .unwrap_err();
+        let error = Reception::new(
+            hello,
+            peer("us-east"),
+            &Offer::ours(),
+            SessionId(1),
+            limits,
+            secs(0),
+        )
+        .unwrap_err();
         let (certificate, claimed) = (node("us-east"), node("eu-west"));
         assert_eq!(
             error,
@@ -342,7 +372,7 @@ mod tests {
             change(&mut hello.holding);
             let peer = peer("eu-west");
             let limits = Limits::default();
-            let error = Reception::new(hello, peer, &Offer::ours(), SessionId(1), limits);
+            let error = Reception::new(hello, peer, &Offer::ours(), SessionId(1), limits, secs(0));
             assert!(matches!(error, Err(Error::Malformed { .. })));
         }
     }
@@ -358,6 +388,7 @@ mod tests {
             &Offer::ours(),
             SessionId(1),
             Limits::default(),
+            secs(0),
         )
         .unwrap();
         let wait = Reply::Verdict(Verdict::Wait { end: lsn(5) });
@@ -371,7 +402,11 @@ mod tests {
             at: lsn(1),
             crc: None,
         };
-        assert!(reception(&fake).probed(unasked).is_err());
+        assert!(
+            reception(&fake)
+                .on(ToUpstream::Probed(unasked), secs(0))
+                .is_err()
+        );
 
         let longer = Fake::new(&[(1, 1, 1, 9)]);
         let mut reception = reception(&longer);
@@ -379,7 +414,7 @@ mod tests {
             reception.step(&fake, secs(0)).unwrap(),
             Reply::Probe { at: lsn(5) }
         );
-        assert!(reception.probed(unasked).is_err());
+        assert!(reception.on(ToUpstream::Probed(unasked), secs(0)).is_err());
     }
 
     #[test]
@@ -396,6 +431,7 @@ mod tests {
                 &Offer::ours(),
                 SessionId(1),
                 Limits::default(),
+                secs(0),
             );
             assert_eq!(reception.unwrap().is_believed(), may_promote);
         }

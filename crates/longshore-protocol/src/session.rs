@@ -8,8 +8,8 @@ use longshore_format::{Digest, Epoch, Lsn};
 
 use crate::pulse::Pulse;
 use crate::{
-    Ack, Agreed, Error, Limits, Locate, NodeAck, NodeId, Peer, Probed, Refusal, Result, ToReplica,
-    ToUpstream,
+    Ack, Agreed, Error, Limits, Locate, Located, LogState, NodeAck, NodeId, Peer, Probed, Refusal,
+    Result, ToReplica, ToUpstream,
 };
 
 /// One stream of one replica; a greater id is newer.
@@ -270,29 +270,16 @@ impl Session {
     /// Notes that frames of `bytes` bytes were sent, and that the next ones begin at `next`.
     ///
     /// A record that is longer than the credit left may be sent whole: credit is then overdrawn by at most that record.
-    pub fn on_sent(&mut self, next: Lsn, bytes: usize, now: Duration) {
+    pub fn on_sent(&mut self, next: Lsn, bytes: usize) {
         debug_assert!(self.sent < next, "frames go forward");
         self.sent = self.sent.max(next);
         self.sent_bytes = self.sent_bytes.saturating_add(bytes as u64);
-        self.pulse.say(now);
     }
 
     /// What is due now; an error when the peer is to be given up.
     pub fn turn(&mut self, now: Duration) -> Result<Turn> {
-        if let Some((_, Some(asked))) = &self.locate {
-            let waited = now.saturating_sub(*asked);
-            if self.limits.answer <= waited {
-                return Err(Error::Stalled {
-                    what: "answer a question",
-                    waited,
-                });
-            }
-        }
-        if self.pulse.beat(&self.limits, now)? {
-            self.pulse.say(now);
-            return Ok(Turn::Heartbeat);
-        }
-        Ok(Turn::Until(self.pulse.deadline(&self.limits)))
+        let asked = self.locate.as_ref().and_then(|(_, asked)| *asked);
+        self.pulse.turn(&self.limits, asked, now)
     }
 
     /// A heartbeat.
@@ -311,7 +298,7 @@ impl Session {
 
     /// Compares the digest of [`unproved`](Self::unproved) with that of our own segment, which spans `base..end`.
     ///
-    /// The proof is to be sent. When they differ nothing more is sent; [`locating`](Self::locating) finds the place.
+    /// The proof is to be sent. When they differ nothing more is sent; [`locate`](Self::locate) finds the place.
     pub fn compare(
         &mut self,
         ours: Digest,
@@ -334,12 +321,19 @@ impl Session {
         self.unproved.pop_front();
     }
 
-    /// The search for the first differing record, when digests differed.
-    pub fn locating(&mut self, now: Duration) -> Option<&mut Locate> {
-        self.locate.as_mut().map(|(locate, asked)| {
-            asked.get_or_insert(now);
-            locate
-        })
+    /// The next step of the search for the first differing record, when digests differed. `None` when none is on, or
+    /// while its last question is not answered.
+    pub fn locate<L: LogState>(
+        &mut self,
+        log: &L,
+        now: Duration,
+    ) -> Option<Result<Located, L::Error>> {
+        let (locate, asked) = self.locate.as_mut().filter(|(_, asked)| asked.is_none())?;
+        let located = locate.step(log);
+        if let Ok(Located::Ask(_)) = located {
+            *asked = Some(now);
+        }
+        Some(located)
     }
 
     fn on_probed(&mut self, probed: Probed) -> Result<Heard> {
@@ -357,8 +351,8 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Offer;
     use crate::fake::{Fake, epoch, lsn, node, peer, reception, secs};
-    use crate::{LogState, Offer};
 
     /// A session of a replica that holds `records` records, opened at second 0.
     fn session(records: usize, limits: Limits) -> Session {
@@ -439,9 +433,9 @@ mod tests {
             })
         };
         assert_eq!(session.wants(lsn(50)), want(5, 1000), "a batch");
-        session.on_sent(lsn(15), 1000, secs(0));
+        session.on_sent(lsn(15), 1000);
         assert_eq!(session.wants(lsn(50)), want(15, 500), "what is left");
-        session.on_sent(lsn(23), 800, secs(0));
+        session.on_sent(lsn(23), 800);
         assert_eq!(session.wants(lsn(50)), None, "overdrawn by a long record");
         session
             .on(ToUpstream::Credit { total: 1700 }, secs(0))
@@ -570,13 +564,6 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_heartbeats_too() {
-        let mut session = session(1, Limits::default());
-        session.on_sent(lsn(2), 100, secs(1));
-        assert_eq!(session.turn(secs(2)).unwrap(), Turn::Until(secs(3)));
-    }
-
-    #[test]
     fn an_equal_digest_proves_and_another_one_starts_the_search() {
         let log = Fake::new(&[(1, 1, 1, 9)]);
         let replica = Fake::salted(&[(1, 1, 1, 9)], 6, 1);
@@ -609,12 +596,12 @@ mod tests {
                 at: secs(2)
             })
         );
-        assert!(session.locating(secs(2)).is_none());
+        assert!(session.locate(&log, secs(2)).is_none());
 
         assert_eq!(session.compare(ours, lsn(0), lsn(9), secs(3)), None);
         assert_eq!(session.wants(lsn(50)), None, "nothing more is sent");
         let found = loop {
-            match session.locating(secs(3)).unwrap().step(&log).unwrap() {
+            match session.locate(&log, secs(3)).unwrap().unwrap() {
                 crate::Located::At(at) => break at,
                 crate::Located::Ask(at) => {
                     let probed = ToUpstream::Probed(Probed {
@@ -639,7 +626,10 @@ mod tests {
         };
         session.on(sealed, secs(0)).unwrap();
         session.compare(digest(2), lsn(0), lsn(9), secs(0));
-        session.locating(secs(1)).unwrap();
+        session
+            .locate(&Fake::new(&[(1, 1, 1, 9)]), secs(1))
+            .unwrap()
+            .unwrap();
         session.on(ToUpstream::Heartbeat, secs(10)).unwrap();
         session.turn(secs(10)).unwrap();
         assert!(matches!(session.turn(secs(11)), Err(Error::Stalled { .. })));
