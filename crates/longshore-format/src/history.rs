@@ -3,11 +3,12 @@
 use thiserror::Error;
 
 use crate::bytes::Fields;
-use crate::{EpochEntry, Lsn};
+use crate::{EpochEntry, Lsn, SegmentSize};
 
 /// The newest lives of a log, oldest first; never empty, at most [`EpochHistory::LIMIT`].
 ///
-/// Starts grow strictly from entry to entry. From one entry to the next either the epoch number
+/// Starts grow strictly from entry to entry, but that a log's first record may already begin its
+/// second life, which then starts where the first does. From one entry to the next either the epoch number
 /// grows, or the epoch stays and the incarnation changes.
 ///
 /// Ids are random, so one entry that two histories share proves that everything before it is the
@@ -202,7 +203,9 @@ impl EpochHistory {
 
 /// Whether `next` can be the life after `last`.
 pub(crate) fn may_follow(last: &EpochEntry, next: &EpochEntry) -> Result<(), HistoryFault> {
-    if next.start <= last.start {
+    // The first life needs no record, so the log's first record may already begin the second.
+    let at_first_record = next.start == last.start && next.start == SegmentSize::FIRST_LSN;
+    if next.start <= last.start && !at_first_record {
         return Err(HistoryFault::Start {
             newest: last.start,
             start: next.start,

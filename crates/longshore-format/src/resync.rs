@@ -55,7 +55,8 @@ impl<'a> Resync<'a> {
         from: Lsn,
         bytes: &'a [u8],
     ) -> Resync<'a> {
-        let position = from.get().next_multiple_of(8);
+        // Past the last multiple of eight there is nothing to find.
+        let position = from.get().checked_next_multiple_of(8).unwrap_or(u64::MAX);
         let bytes = bytes
             .get((position - from.get()) as usize..)
             .unwrap_or_default();
