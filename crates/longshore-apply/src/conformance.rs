@@ -42,7 +42,7 @@ pub fn check<S: Subject>(mut fresh: impl FnMut() -> S) {
 }
 
 fn a_fresh_sink_holds_nothing<S: Subject>(subject: &mut S) {
-    let mut script = Script::new(subject);
+    let script = Script::new(subject);
     let mut sink = script.subject.sink();
     assert_eq!(script.open(&mut sink), None, "a fresh sink holds nothing");
     assert_eq!(sink.durable(), None, "and nothing is durable in it");

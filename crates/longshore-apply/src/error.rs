@@ -3,7 +3,7 @@
 use longshore_format::{ErrorKind, Lsn, Name};
 use thiserror::Error;
 
-use crate::sink::SinkError;
+use crate::sink::{Failure, SinkError};
 use crate::target::{Target, rfc3339};
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
@@ -216,6 +216,15 @@ impl Error {
             Error::SinkAhead { .. } => true,
             _ => false,
         }
+    }
+
+    /// Whether nobody reads the output any more: for a command that writes to a pipe an ordinary,
+    /// quiet ending.
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(
+            self,
+            Error::Sink { failure, .. } | Error::SinkSync { failure, .. } if failure.failure() == Failure::Closed
+        )
     }
 }
 

@@ -4,6 +4,7 @@ use longshore_format::{Lsn, Name};
 
 use crate::error::{Error, Result};
 use crate::runs::{Found, Run, Runs};
+use crate::sink::RunEnd;
 use crate::source::Source;
 use crate::target::{Point, Target};
 
@@ -56,8 +57,8 @@ pub struct Planner<S: Source> {
     runs: Runs<S::Records>,
     /// Whether the log has lost its beginning.
     trimmed: bool,
-    /// When the last run was committed that the output holds.
-    held_time: Option<u64>,
+    /// Whether the output holds nothing yet.
+    fresh: bool,
     plan: Plan,
     phase: Phase,
     marks: Marks,
@@ -99,7 +100,13 @@ impl<S: Source> Planner<S> {
             Point::Lsn(lsn) => Some(lsn),
             _ => None,
         };
-        let held_time = held.map(|_| runs.time());
+        if let Some(lsn) = held {
+            // What it holds last is a run like any other: would the target have kept it?
+            let end = RunEnd { start: lsn, lsn, crc: 0, time: runs.time(), records: 0 };
+            if !target.keeps(&Run { end, bytes: 0, mark: None }) {
+                return Err(Error::SinkPast { sink: "the output".to_owned(), held: lsn, target });
+            }
+        }
         let plan = Plan {
             from,
             stop: from,
@@ -115,7 +122,7 @@ impl<S: Source> Planner<S> {
             end: source.end(),
         };
         let trimmed = size.normalise(Lsn::ZERO) < first;
-        Ok(Planner { target, runs, trimmed, held_time, plan, phase: Phase::Keeping, marks: Marks::default() })
+        Ok(Planner { target, runs, trimmed, fresh: held.is_none(), plan, phase: Phase::Keeping, marks: Marks::default() })
     }
 
     /// Reads on, a bounded amount; the plan once it is made.
@@ -190,19 +197,16 @@ impl<S: Source> Planner<S> {
         }
     }
 
-    /// Nothing is kept: because the output is past the target, or because the log begins after it?
+    /// Nothing is kept: does the log begin after the target?
     fn check_beginning(&self, run: &Run) -> Result<()> {
-        let past_time = matches!((&self.target.point, self.held_time), (Point::Time(limit), Some(held)) if *limit < held);
-        let past_lsn = matches!(self.target.point, Point::Lsn(lsn) if lsn < self.plan.from);
-        let target = self.target.clone();
-        if self.held_time.is_some() && (past_time || past_lsn) {
-            let sink = "the output".to_owned();
-            return Err(Error::SinkPast { sink, held: self.plan.from, target });
-        }
-        let before_first = matches!(self.target.point, Point::Time(_)) || past_lsn;
-        if self.held_time.is_none() && before_first {
-            let (first, time, trimmed) = (run.end.lsn, run.end.time, self.trimmed);
-            return Err(Error::BeforeFirst { target, first, time, trimmed });
+        let before = match self.target.point {
+            Point::Time(_) => true,
+            Point::Lsn(lsn) => lsn < self.plan.from,
+            Point::Latest | Point::Mark(_) => false,
+        };
+        if self.fresh && before {
+            let (target, first, time) = (self.target.clone(), run.end.lsn, run.end.time);
+            return Err(Error::BeforeFirst { target, first, time, trimmed: self.trimmed });
         }
         Ok(())
     }

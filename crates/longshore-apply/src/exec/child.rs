@@ -97,8 +97,8 @@ impl Child {
         committed: Option<Lsn>,
         timeout: Duration,
     ) -> Result<(), SinkError> {
-        let seen = self.wait(timeout, |seen| seen.exit.is_some());
-        if seen.exit.is_none() {
+        let seen = self.wait(timeout, |seen| seen.exit.is_some() || seen.nonsense.is_some());
+        if seen.exit.is_none() && seen.nonsense.is_none() {
             drop(seen);
             self.kill();
             let what = format!("still ran {timeout:?} after its input ended; end when it ends");
