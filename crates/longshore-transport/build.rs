@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
 
-    let generator = tonic_prost_build::configure().build_transport(false);
+    let generator = tonic_prost_build::configure().build_transport(false).codec_path("crate::codec::Bounded");
     ZERO_COPY
         .iter()
         .fold(generator, |generator, field| generator.bytes(field))

@@ -21,6 +21,7 @@ mod caller;
 pub mod certs;
 mod channel;
 mod client;
+mod codec;
 mod convert;
 mod error;
 pub mod grants;

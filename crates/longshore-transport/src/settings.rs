@@ -75,7 +75,7 @@ impl Default for ServerSettings {
             max_handshakes: 32,
             max_connections: 1024,
             max_connections_per_identity: 64,
-            max_streams_per_connection: 256,
+            max_streams_per_connection: 100,
             first_message_deadline: Duration::from_secs(10),
             idle_deadline: Duration::from_secs(600),
             poll_interval: Duration::from_secs(5),

@@ -16,7 +16,7 @@ pub use server::ServerTls;
 
 pub(crate) use client::refusal;
 pub(crate) use files::FileStamp;
-pub(crate) use identity::{Claims, claims, describe};
+pub(crate) use identity::{Claims, SPIFFE, claims, describe};
 
 use std::sync::{Arc, LazyLock};
 
