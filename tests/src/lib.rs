@@ -1,6 +1,7 @@
 //! Faults on demand: simulated disk, links and store, seeded workloads, whole-system tests.
 
 pub mod conformance;
+pub mod crash_sim;
 pub mod sim_disk;
 pub mod sim_env;
 pub mod sim_rng;

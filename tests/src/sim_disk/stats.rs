@@ -10,6 +10,13 @@ macro_rules! stats {
             $($(#[$doc])* pub $name: u64,)+
         }
 
+        impl DiskStats {
+            /// Every count with its name.
+            pub fn rows(&self) -> impl Iterator<Item = (String, u64)> {
+                [$((stringify!($name).replace('_', " "), self.$name)),+].into_iter()
+            }
+        }
+
         impl AddAssign for DiskStats {
             fn add_assign(&mut self, other: DiskStats) {
                 $(self.$name += other.$name;)+

@@ -1,0 +1,56 @@
+//! Crashes of a log on a simulated disk, and whether it kept its promises.
+//!
+//! One seed is one history of a log: it is written, synced, sealed, crashed six times and reopened each time. A
+//! [`Ledger`](ledger::Ledger) holds every record in one of three states: *unset* (never appended, or dropped by a
+//! crash), *maybe* (appended, not known durable) and *set* (acknowledged durable, or read from the log). After any crash
+//! the log must be a prefix of what was appended, hold everything that is set, and nothing that was dropped may ever
+//! return.
+//!
+//! There are no threads and no hooks: the log's own steps (sync, prepare, seal) are called one at a time, in an order
+//! that follows from the seed, as are the crashes, the clock and every choice of the disk.
+
+mod damage;
+mod follower;
+mod ledger;
+mod node;
+mod points;
+mod primary;
+mod runner;
+mod source;
+mod tally;
+
+use std::fmt;
+
+pub use self::points::{PointsOf, crash_points};
+pub use self::runner::{Failure, run_seeds};
+pub use self::tally::Tally;
+use crate::sim_rng::Rng;
+
+/// A promise that was broken, or an error that nothing explains.
+#[derive(Debug)]
+pub struct Violation {
+    /// Which, and where.
+    pub what: String,
+    /// What was done before, oldest first.
+    pub trace: Vec<String>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let skipped = self.trace.len().saturating_sub(60);
+        for line in &self.trace[skipped..] {
+            writeln!(f, "    {line}")?;
+        }
+        write!(f, "  {}", self.what)
+    }
+}
+
+/// Runs one seed: odd ones are a primary's log, even ones a follower's beside the primary that it follows.
+pub fn run_seed(seed: u64) -> Result<Tally, Violation> {
+    let mut rng = Rng::new(seed);
+    if seed % 2 == 1 {
+        primary::run(&mut rng)
+    } else {
+        follower::run(&mut rng)
+    }
+}
