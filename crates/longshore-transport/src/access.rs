@@ -131,6 +131,11 @@ impl Access {
             .map(|secure| secure.tls.certificate_days_left())
     }
 
+    /// The grants in force; `None` in plaintext.
+    pub fn grants(&self) -> Option<Arc<Grants>> {
+        self.0.secure.as_ref().map(|secure| secure.grants.load_full())
+    }
+
     /// The certificates, unless this is plaintext.
     pub(crate) fn tls(&self) -> Option<&ServerTls> {
         self.0.secure.as_ref().map(|secure| &secure.tls)

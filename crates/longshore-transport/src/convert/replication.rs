@@ -484,6 +484,7 @@ pub(crate) fn log_description(description: LogDescription) -> proto::LogDescript
     proto::LogDescription {
         summary: Some(log_summary(description.summary)),
         header: description.header,
+        before: description.before.as_bytes().to_vec().into(),
     }
 }
 
@@ -498,12 +499,12 @@ pub(crate) fn parse_log_description(description: proto::LogDescription) -> Resul
     Ok(LogDescription {
         summary,
         header: description.header,
+        before: digest(&description.before)?,
     })
 }
 
 pub(crate) fn segment(segment: Segment) -> proto::Segment {
     let seal = |seal: Seal| proto::Seal {
-        records: seal.records,
         digest: seal.digest.as_bytes().to_vec(),
     };
     proto::Segment {
@@ -516,8 +517,7 @@ pub(crate) fn segment(segment: Segment) -> proto::Segment {
 pub(crate) fn parse_segment(segment: proto::Segment) -> Result<Segment> {
     let seal = |seal: proto::Seal| -> Result<Seal> {
         Ok(Seal {
-            records: seal.records,
-            digest: digest(&seal.digest)?,
+                digest: digest(&seal.digest)?,
         })
     };
     Ok(Segment {

@@ -62,6 +62,9 @@ pub struct LogDescription {
     pub summary: LogSummary,
     /// The header of the oldest segment held, as it stands in its file.
     pub header: Bytes,
+    /// The digest of the segment before that one, `Digest::NONE` if the log begins with it: the footer of the
+    /// oldest segment names it, so that a copy is byte-identical.
+    pub before: Digest,
 }
 
 /// One segment as the upstream holds it.
@@ -78,8 +81,6 @@ pub struct Segment {
 /// What a sealed segment says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seal {
-    /// How many records it holds.
-    pub records: u64,
     /// BLAKE3 over its header and everything before its footer.
     pub digest: Digest,
 }
