@@ -1,1 +1,99 @@
-//! The embeddable library: Primary, Replica and Replay assembled from the parts.
+//! The embeddable library: a write-ahead log in your program, its copies in other regions.
+//!
+//! Three types do the work:
+//!
+//! * [`Primary`] writes a log. `append` never waits; a [`Ticket`] waits, for this disk or for replicas.
+//! * [`Replica`] follows the logs of a primary, or of another replica, and applies them.
+//! * [`Node`] is what both have inside: every log under one data directory, to be served together.
+//!
+//! ```
+//! use longshore::{Content, Durability, Primary, Settings};
+//! use std::time::Duration;
+//!
+//! # let place = tempfile::tempdir()?;
+//! # let data_dir = place.path();
+//! let primary = Primary::create(data_dir, "orders", Content::Bytes, &Settings::default())?;
+//! let ticket = primary.append(&["an order"])?;
+//! ticket.wait_blocking(Durability::LOCAL, Duration::from_secs(10))?;
+//! println!("order is durable at {}", ticket.position());
+//! primary.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Beside a database there is one order
+//!
+//! Run the statements in an open transaction of the host database, append the run, wait `local`, store
+//! its position in the same transaction, commit. On start an applier first brings the host database up
+//! to the log's end. Nothing ever writes database and log independently, and so a crash between any
+//! two of these steps leaves a database that is a prefix of its log.
+//!
+//! # What is promised
+//!
+//! `local` waits, and waits weaker than the log's policy, are never protected by failover. A timeout
+//! never means "not written": see [`Error::Unconfirmed`].
+
+#![forbid(unsafe_code)]
+
+mod primary;
+mod ticket;
+mod subscribe;
+mod replica;
+mod node;
+mod server;
+mod event;
+mod error;
+pub mod settings;
+
+mod log;
+mod standing;
+mod applying;
+mod upstream_state;
+mod status;
+mod metrics;
+mod housekeeper;
+mod wal_settings;
+
+mod services;
+mod read;
+mod segment_chunks;
+mod upstream_end;
+mod convert;
+
+mod dial;
+mod pursue;
+mod local_copy;
+mod link;
+mod feed;
+mod feed_state;
+mod follow;
+mod follow_store;
+
+pub use applying::OpenSink;
+pub use error::{Error, Result};
+pub use event::{Event, Events};
+pub use node::Node;
+pub use primary::{Primary, Transaction};
+pub use replica::Replica;
+pub use server::Server;
+pub use settings::Settings;
+pub use subscribe::{Records, Subscription};
+pub use ticket::Ticket;
+
+pub use longshore_apply as apply;
+pub use longshore_format as format;
+pub use longshore_format::{Content, ErrorKind, Flags, Kind, LogId, Lsn, Name};
+pub use longshore_protocol::{Ack, Durability, NodeId, Region};
+pub use longshore_transport as transport;
+pub use longshore_transport::{LogStatus, OwnedRecord, Positions, ReplicaPosition, ReplicaStatus, Status};
+pub use longshore_wal as wal;
+pub use longshore_wal::{Pressure, RecordDraft};
+
+/// A random number, for pauses: a machine without random bytes gets the same pause every time.
+pub(crate) fn random(environment: &dyn longshore_storage::Environment) -> u64 {
+    let mut bytes = [0; 8];
+    // What is wanted is that replicas do not come back at one moment; the clock serves nearly as well.
+    match environment.random(&mut bytes) {
+        Ok(()) => u64::from_le_bytes(bytes),
+        Err(_) => environment.wall_micros().wrapping_mul(0x9E37_79B9_7F4A_7C15),
+    }
+}

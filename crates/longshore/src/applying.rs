@@ -1,0 +1,203 @@
+//! Where a log's records go: one thread per sink, and what is known of each.
+//!
+//! Applying is independent of receiving (F-106): a sink that refuses a record, fails or is slow stops
+//! or delays nothing but itself, and says so in the status.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use longshore_apply::{Applier, Interrupt, Sink, Step, Target};
+use longshore_format::Lsn;
+use longshore_protocol::Backoff;
+use longshore_wal::{Consumer, Wal};
+
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::log::Log;
+
+/// Opens a sink: called again whenever a passing failure of the last one may be over.
+pub type OpenSink = Arc<dyn Fn() -> Result<Box<dyn Sink>, Error> + Send + Sync>;
+
+/// The sinks of one log.
+#[derive(Default)]
+pub(crate) struct Applying {
+    sinks: Mutex<Vec<SinkView>>,
+    threads: Mutex<Vec<Running>>,
+    stop: AtomicBool,
+}
+
+/// A sink as the status shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct SinkView {
+    /// As it was given, such as `sqlite:PATH`.
+    pub(crate) label: String,
+    /// The end of what it has made durable.
+    pub(crate) applied: Lsn,
+    /// What it would resume from, hence up to where the log is needed.
+    pub(crate) held: Lsn,
+    /// Why it stopped or waits, when it does.
+    pub(crate) problem: Option<String>,
+}
+
+struct Running {
+    thread: JoinHandle<()>,
+    interrupt: Arc<Mutex<Option<Interrupt>>>,
+}
+
+impl Applying {
+    /// Everything before this is in every sink; zero without one.
+    pub(crate) fn applied(&self) -> Lsn {
+        self.lock().iter().map(|sink| sink.applied).min().unwrap_or(Lsn::ZERO)
+    }
+
+    /// Every sink.
+    pub(crate) fn sinks(&self) -> Vec<SinkView> {
+        self.lock().clone()
+    }
+
+    /// Begins to apply `log` to a sink, on a thread of its own.
+    ///
+    /// # Errors
+    /// `Unavailable` when the system starts no more threads.
+    pub(crate) fn start(log: &Arc<Log>, label: &str, open: OpenSink) -> Result<()> {
+        let number = {
+            let mut sinks = log.applying.lock();
+            sinks.push(SinkView { label: label.to_owned(), applied: Lsn::ZERO, held: Lsn::ZERO, problem: None });
+            sinks.len() - 1
+        };
+        log.wal.hold(Consumer::Applier, Some(log.wal.first()));
+        let interrupt = Arc::new(Mutex::new(None));
+        let task = ApplierTask { log: Arc::clone(log), number, open, interrupt: Arc::clone(&interrupt) };
+        let thread = std::thread::Builder::new()
+            .name(format!("apply-{}", log.name))
+            .spawn(move || task.run())
+            .map_err(|error| Error::io("start a thread to apply to", label.as_ref(), error))?;
+        lock(&log.applying.threads).push(Running { thread, interrupt });
+        Ok(())
+    }
+
+    /// Ends every sink: what was applied is made durable first, unless the sink is stuck.
+    pub(crate) fn stop(&self, log: &Log) {
+        self.stop.store(true, Ordering::Release);
+        log.standing.wake();
+        for running in lock(&self.threads).drain(..) {
+            // A sink that waits in a call of its own (another program that does not read) would
+            // never look at the flag.
+            if let Some(interrupt) = &*lock(&running.interrupt) {
+                interrupt.trigger();
+            }
+            if running.thread.join().is_err() {
+                tracing::error!(log = %log.name, "an applier ended in a panic; report a bug");
+            }
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<SinkView>> {
+        lock(&self.sinks)
+    }
+}
+
+/// One sink's thread.
+struct ApplierTask {
+    log: Arc<Log>,
+    number: usize,
+    open: OpenSink,
+    interrupt: Arc<Mutex<Option<Interrupt>>>,
+}
+
+/// How long an idle applier sleeps at most before it looks whether it should end.
+const LOOK: Duration = Duration::from_millis(200);
+
+impl ApplierTask {
+    fn run(self) {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+        while !self.log.applying.stopping() {
+            match self.apply() {
+                Ok(()) => return,
+                Err(_) if self.log.applying.stopping() => return,
+                Err(Error::Apply(error)) if error.is_passing() => {
+                    self.report(&error.to_string());
+                    self.pause(backoff.pause(self.random()));
+                }
+                Err(error) => {
+                    // Somebody has to look: what was received stays received, and goes on.
+                    self.report(&error.to_string());
+                    let (log, sink) = (self.log.name.clone(), self.label());
+                    self.log.events.raise(Event::ApplyStopped { log, sink, reason: error.to_string() });
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Applies until the agent stops or something fails.
+    fn apply(&self) -> Result<()> {
+        let sink = (self.open)()?;
+        let mut applier = Applier::open(self.log.wal.clone(), sink, Target::LATEST)?;
+        *lock(&self.interrupt) = Some(applier.interrupt());
+        self.publish(&mut applier);
+        while !self.log.applying.stopping() {
+            match applier.step()? {
+                Step::Working => {}
+                Step::Applied(_) => self.publish(&mut applier),
+                Step::Idle => {
+                    self.publish(&mut applier);
+                    let beyond = applier.progress().position.checked_add(1).unwrap_or(Lsn::MAX);
+                    // However it ends, the next step finds out.
+                    let _ = self.log.wal.durable().wait_blocking(beyond, Some(LOOK));
+                }
+                Step::Done => return Ok(()),
+            }
+        }
+        *lock(&self.interrupt) = None;
+        applier.finish()?;
+        Ok(())
+    }
+
+    fn publish(&self, applier: &mut Applier<Wal>) {
+        let progress = applier.progress();
+        let needed = {
+            let mut sinks = self.log.applying.lock();
+            let sink = &mut sinks[self.number];
+            let moved = sink.applied != progress.applied || sink.problem.is_some();
+            if !moved {
+                return;
+            }
+            (sink.applied, sink.held, sink.problem) = (progress.applied, progress.held, None);
+            sinks.iter().map(|sink| sink.held).min()
+        };
+        self.log.wal.hold(Consumer::Applier, needed);
+        self.log.standing.wake();
+    }
+
+    fn report(&self, problem: &str) {
+        self.log.applying.lock()[self.number].problem = Some(problem.to_owned());
+    }
+
+    fn label(&self) -> String {
+        self.log.applying.lock()[self.number].label.clone()
+    }
+
+    /// Sleeps in short steps, so that an agent that stops is not kept.
+    fn pause(&self, mut rest: Duration) {
+        while !rest.is_zero() && !self.log.applying.stopping() {
+            std::thread::sleep(rest.min(LOOK));
+            rest = rest.saturating_sub(LOOK);
+        }
+    }
+
+    fn random(&self) -> u64 {
+        crate::random(&*self.log.environment)
+    }
+}
+
+/// What these locks guard is whole after every line.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,236 @@
+//! What happened, for those who want to hear it: a bounded queue, and a line in the trace.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use longshore_format::{Lsn, Name};
+use longshore_protocol::NodeId;
+use longshore_wal::Consumer;
+
+/// Something that an operator or the embedding program may want to act on.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A log was opened; what recovery found.
+    Opened {
+        /// Which log.
+        log: Name,
+        /// Where it ends.
+        end: Lsn,
+        /// Bytes of a torn tail that were cut and set aside.
+        cut: u64,
+    },
+    /// A replica began to follow a log here.
+    ReplicaConnected {
+        /// Which log.
+        log: Name,
+        /// Which replica.
+        replica: NodeId,
+        /// From which position.
+        from: Lsn,
+    },
+    /// A replica's stream ended. Its slot stays and its lag stays visible.
+    ReplicaDisconnected {
+        /// Which log.
+        log: Name,
+        /// Which replica.
+        replica: NodeId,
+        /// Why.
+        reason: String,
+    },
+    /// A replica lost its place in the log and must be seeded anew.
+    ReplicaLost {
+        /// Which log.
+        log: Name,
+        /// Which replica.
+        replica: NodeId,
+        /// Where it was.
+        position: Lsn,
+        /// Which limit took its place.
+        reason: String,
+    },
+    /// A replica's bytes were proved equal up to a position.
+    Proved {
+        /// Which log.
+        log: Name,
+        /// Which replica.
+        replica: NodeId,
+        /// Everything before this is equal.
+        equal_to: Lsn,
+    },
+    /// Two copies of a log hold different bytes. Nothing was changed.
+    Diverged {
+        /// Which log.
+        log: Name,
+        /// The other end.
+        peer: String,
+        /// The first position at which they differ.
+        position: Lsn,
+    },
+    /// This agent began to follow a log of its upstream.
+    Following {
+        /// Which log.
+        log: Name,
+        /// The upstream's address.
+        upstream: String,
+        /// From which position.
+        from: Lsn,
+    },
+    /// This agent does not follow a log, and why. It keeps trying unless a person must decide.
+    NotFollowing {
+        /// Which log; none when the upstream as a whole could not be used.
+        log: Option<Name>,
+        /// The upstream's address.
+        upstream: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// What this replica held beyond a proven fork was set aside as a log of its own.
+    SetAside {
+        /// Which log.
+        log: Name,
+        /// Where it ends now.
+        from: Lsn,
+        /// Where it ended before.
+        to: Lsn,
+        /// The directory below the log's own that holds the rest.
+        place: String,
+    },
+    /// A sink refused a record: applying has stopped, receiving goes on (F-106).
+    ApplyStopped {
+        /// Which log.
+        log: Name,
+        /// Which sink.
+        sink: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A log can no longer be written: a sync failed, or its directory changed under it.
+    Poisoned {
+        /// Which log.
+        log: Name,
+        /// Why.
+        reason: String,
+    },
+    /// The log's own keeping: space, trimming, clocks, files.
+    Log {
+        /// Which log.
+        log: Name,
+        /// What it says.
+        event: longshore_wal::Event,
+    },
+    /// Something to look at that stopped nothing.
+    Warning {
+        /// What and where.
+        message: String,
+    },
+}
+
+/// A bounded queue of events. Clones share it; each event is taken once.
+///
+/// When nobody takes them the oldest are dropped and counted, so that an event never blocks the log.
+#[derive(Debug, Clone, Default)]
+pub struct Events {
+    queue: Arc<Mutex<Queue>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Event>,
+    dropped: u64,
+}
+
+impl Events {
+    /// Events that are kept while nobody takes them. At a few hundred bytes each this stays far
+    /// below a mebibyte.
+    pub const CAPACITY: usize = 1024;
+
+    /// Takes the oldest event, if there is one. Never blocks.
+    pub fn take(&self) -> Option<Event> {
+        self.lock().waiting.pop_front()
+    }
+
+    /// How many events were dropped because nobody took them.
+    pub fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    /// Raises an event: into the trace and into the queue.
+    pub(crate) fn raise(&self, event: Event) {
+        event.trace();
+        let mut queue = self.lock();
+        if queue.waiting.len() == Self::CAPACITY {
+            queue.waiting.pop_front();
+            queue.dropped += 1;
+        }
+        queue.waiting.push_back(event);
+    }
+
+    /// The queue holds plain values, whole at every moment: a panic elsewhere cannot have torn it.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Event {
+    /// What a log's own event means to an agent.
+    pub(crate) fn of_log(log: &Name, event: longshore_wal::Event) -> Self {
+        let log = log.clone();
+        match event {
+            longshore_wal::Event::Poisoned { cause } => Self::Poisoned { log, reason: cause },
+            longshore_wal::Event::Dropped { consumer: Consumer::Slot(name), at } => {
+                let reason = "it held more of the log than its cap, or was silent for too long".to_owned();
+                Self::ReplicaLost { log, replica: name.into(), position: at, reason }
+            }
+            event => Self::Log { log, event },
+        }
+    }
+
+    fn trace(&self) {
+        match self {
+            Self::Opened { log, end, cut: 0 } => tracing::info!(%log, %end, "log opened"),
+            Self::Opened { log, end, cut } => tracing::warn!(%log, %end, cut_bytes = cut, "log opened, a torn tail was cut"),
+            Self::ReplicaConnected { log, replica, from } => tracing::info!(%log, %replica, %from, "replica follows"),
+            Self::ReplicaDisconnected { log, replica, reason } => tracing::info!(%log, %replica, reason, "replica left"),
+            Self::ReplicaLost { log, replica, position, reason } => {
+                tracing::error!(%log, %replica, %position, reason, "replica lost its place and must be seeded anew");
+            }
+            Self::Proved { log, replica, equal_to } => tracing::debug!(%log, %replica, %equal_to, "replica proved equal"),
+            Self::Diverged { log, peer, position } => {
+                tracing::error!(%log, peer, %position, "copies differ; an operator decides which one wins");
+            }
+            Self::Following { log, upstream, from } => tracing::info!(%log, upstream, %from, "following"),
+            Self::NotFollowing { log, upstream, reason } => {
+                let log = log.as_ref().map_or("-", |log| log.as_str());
+                tracing::warn!(log, upstream, reason, "not following");
+            }
+            Self::SetAside { log, from, to, place } => {
+                tracing::warn!(%log, %from, %to, place, "set aside what forked from the upstream's history");
+            }
+            Self::ApplyStopped { log, sink, reason } => tracing::error!(%log, sink, reason, "applying stopped"),
+            Self::Poisoned { log, reason } => tracing::error!(%log, reason, "log can no longer be written"),
+            Self::Log { log, event } => match event {
+                longshore_wal::Event::Trimmed { first } => tracing::info!(%log, %first, "trimmed"),
+                longshore_wal::Event::SpaceAgain => tracing::info!(%log, "segments can be prepared again"),
+                longshore_wal::Event::TemporaryRemoved { name } => tracing::info!(%log, name, "removed a temporary file"),
+                event => tracing::warn!(%log, ?event, "log"),
+            },
+            Self::Warning { message } => tracing::warn!("{message}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unheard_queue_drops_its_oldest_and_counts_them() {
+        let events = Events::default();
+        for n in 0..Events::CAPACITY + 3 {
+            events.raise(Event::Warning { message: n.to_string() });
+        }
+        assert_eq!(events.dropped(), 3);
+        assert_eq!(events.take(), Some(Event::Warning { message: "3".to_owned() }));
+    }
+}

@@ -1,0 +1,346 @@
+//! The upstream's loop: serves one log to one replica over one stream.
+//!
+//! [`Reception`] and [`Session`] decide everything; this moves messages between them, the log and the channel.
+//! Everything but frames goes ahead of the frames that wait, and acks are taken also while frames find no room.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use longshore_format::{Epoch, Lsn};
+use longshore_protocol::{
+    Difference, Error as ProtocolError, Frames, Heard, Hello, Limits, Located, NodeAck, NodeId, Offer, Peer, Reception,
+    Registry, Reply, Session, SessionId, ToReplica, ToUpstream, Turn, Verdict,
+};
+use longshore_transport::UpstreamEnd;
+use longshore_wal::{Chunk, Reader, Wal};
+
+use crate::error::{Error, Result};
+use crate::feed_state::State;
+use crate::log::Log;
+use crate::link::{self, Inlet, Outlet, after, moved};
+
+/// A log that is served to replicas, as [`feed`] sees it.
+pub trait Upstream: Send + Sync {
+    /// The log.
+    fn wal(&self) -> &Wal;
+    /// The newest stream of each replica of this log.
+    fn registry(&self) -> &Mutex<Registry>;
+    /// The oldest position that some replica of this log still needs.
+    fn retain(&self) -> Lsn;
+}
+
+/// What a feed tells of its replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FeedReport {
+    /// It gets frames from here on: everything before is on its disk, and nothing else.
+    Accepted {
+        /// From where.
+        from: Lsn,
+    },
+    /// Frames were sent.
+    Sent {
+        /// Up to here.
+        to: Lsn,
+    },
+    /// It lives.
+    Heard,
+    /// It or nodes below it hold more.
+    Acks(Vec<NodeAck>),
+    /// Its bytes are proved equal.
+    Proved {
+        /// Up to here.
+        to: Lsn,
+    },
+    /// It has seen a higher epoch than this node has.
+    Stale {
+        /// That epoch.
+        epoch: Epoch,
+        /// Whether its certificate may promote, so that this node must step down.
+        believed: bool,
+    },
+    /// Its bytes are not this node's.
+    Diverged {
+        /// From here on.
+        at: Lsn,
+    },
+    /// Its stream has ended and no newer one is open. A stream that a newer one replaced does not say so.
+    Left,
+}
+
+/// Who takes the reports of a feed.
+pub type Report<'a> = &'a (dyn Fn(FeedReport) + Sync);
+
+type Out = Outlet<ToReplica>;
+type In = Inlet<ToReplica, ToUpstream>;
+
+/// Serves `log`, of which `node` has a copy, to `peer` until the stream ends. The first message in `channel` is the
+/// replica's `Hello`.
+///
+/// Ends with an error when a rule was broken, the log failed, or the verdict needs a person. Dropping it ends the stream
+/// and loses nothing.
+pub async fn feed(
+    log: &impl Upstream,
+    node: &NodeId,
+    peer: Peer,
+    channel: UpstreamEnd,
+    limits: Limits,
+    report: Report<'_>,
+) -> Result<()> {
+    let (out, mut inlet) = link::open(channel, limits.stall);
+    let outcome = async {
+        let Some(hello) = first(limits, &mut inlet).await? else { return Ok(()) };
+        let stream = Stream::open(log, node, &peer, report);
+        let reception = Reception::new(hello, peer.clone(), &Offer::ours(), stream.id, limits, out.now())?;
+        match receive(&stream, reception, &out, &mut inlet).await? {
+            Some(session) => ship(&stream, session, limits, &out, &mut inlet).await,
+            None => Ok(()),
+        }
+    }
+    .await;
+    if let Err(Error::Protocol(error)) = &outcome {
+        // The replica may be gone, or not reading: then nobody is left to be told.
+        let told = tokio::time::timeout(LAST_WORDS, out.send(ToReplica::Refused(error.to_refusal())));
+        let _nobody_is_left = told.await;
+    }
+    outcome
+}
+
+/// How long to try to tell a peer why its stream ends.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The replica's first message.
+async fn first(limits: Limits, inlet: &mut In) -> Result<Option<Hello>> {
+    let silent = ProtocolError::Stalled { what: "say who it is", waited: limits.answer };
+    match tokio::time::timeout(limits.answer, inlet.next()).await.map_err(|_| silent)?? {
+        Some(ToUpstream::Hello(hello)) => Ok(Some(*hello)),
+        Some(_) => Err(ProtocolError::OutOfTurn { what: "something before its hello" }.into()),
+        None => Ok(None),
+    }
+}
+
+/// An open stream; only while it is the newest of its replica may it send or believe anything.
+struct Stream<'a, U: Upstream> {
+    log: &'a U,
+    node: &'a NodeId,
+    peer: &'a Peer,
+    id: SessionId,
+    report: Report<'a>,
+}
+
+impl<'a, U: Upstream> Stream<'a, U> {
+    fn open(log: &'a U, node: &'a NodeId, peer: &'a Peer, report: Report<'a>) -> Self {
+        let id = log.registry().lock().unwrap_or_else(PoisonError::into_inner).open(&peer.node);
+        Self { log, node, peer, id, report }
+    }
+
+    fn is_newest(&self) -> Result<(), ProtocolError> {
+        self.log.registry().lock().unwrap_or_else(PoisonError::into_inner).check(&self.peer.node, self.id)
+    }
+
+    fn heartbeat(&self) -> ToReplica {
+        let wal = self.log.wal();
+        let (durable, epoch) = (wal.durable().get(), wal.history().current().epoch);
+        ToReplica::Heartbeat { durable, epoch, retain: self.log.retain() }
+    }
+}
+
+impl<U: Upstream> Drop for Stream<'_, U> {
+    fn drop(&mut self) {
+        let mut registry = self.log.registry().lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = registry.close(&self.peer.node, self.id);
+        drop(registry);
+        if newest {
+            (self.report)(FeedReport::Left);
+        }
+    }
+}
+
+/// From `Hello` to the verdict that lets frames flow; `None` when there will be none on this stream.
+async fn receive<U: Upstream>(
+    stream: &Stream<'_, U>,
+    mut reception: Reception,
+    out: &Out,
+    inlet: &mut In,
+) -> Result<Option<Session>> {
+    let wal = stream.log.wal();
+    out.send(ToReplica::Welcome(reception.welcome(stream.node.clone(), &State::of(wal)))).await?;
+    loop {
+        stream.is_newest()?;
+        let now = out.now();
+        let wake = match reception.turn(now)? {
+            Turn::Until(wake) => wake,
+            Turn::Heartbeat => {
+                out.send_urgent(stream.heartbeat()).await?;
+                continue;
+            }
+        };
+        let state = State::of(wal);
+        match reception.step(&state, now)? {
+            Reply::Probe { at } => out.send(ToReplica::Probe { at }).await?,
+            Reply::Verdict(verdict) => {
+                out.send(ToReplica::Verdict(verdict)).await?;
+                match verdict {
+                    Verdict::Wait { .. } => {}
+                    Verdict::Continue { .. } => return Ok(reception.into_session(now)),
+                    verdict => return ended_by(stream, verdict, reception.is_believed()).map(|()| None),
+                }
+            }
+            Reply::Nothing => tokio::select! {
+                biased;
+                message = inlet.next() => match message? {
+                    Some(message) => reception.on(message, now)?,
+                    None => return Ok(None),
+                },
+                more = wal.durable().wait(after(state.end)) => moved(more)?,
+                () = tokio::time::sleep_until(out.moment(wake)) => {}
+            },
+        }
+    }
+}
+
+/// A verdict after which nothing follows: truncation puts itself right, everything else is an error at both ends.
+fn ended_by<U: Upstream>(stream: &Stream<'_, U>, verdict: Verdict, believed: bool) -> Result<()> {
+    let at = match verdict {
+        Verdict::Diverged { at, .. } => {
+            (stream.report)(FeedReport::Diverged { at });
+            Some(at)
+        }
+        Verdict::Stale { epoch } => {
+            (stream.report)(FeedReport::Stale { epoch, believed });
+            None
+        }
+        Verdict::Reseed { first_available, .. } => Some(first_available),
+        _ => None,
+    };
+    let reason = || format!("replica {}: {verdict}", stream.peer.node);
+    verdict.kind().map_or(Ok(()), |kind| Err(Error::Refused { kind, reason: reason(), at }))
+}
+
+/// Ships what is durable as credit allows, and takes acks, until the stream ends.
+async fn ship<U: Upstream>(
+    stream: &Stream<'_, U>,
+    mut session: Session,
+    limits: Limits,
+    out: &Out,
+    inlet: &mut In,
+) -> Result<()> {
+    let wal = stream.log.wal();
+    (stream.report)(FeedReport::Accepted { from: session.sent() });
+    let mut reader = wal.reader(session.sent())?;
+    let mut waiting: Option<(Chunk, Duration)> = None;
+    loop {
+        stream.is_newest()?;
+        let now = out.now();
+        let wake = match session.turn(now)? {
+            Turn::Until(wake) => wake,
+            Turn::Heartbeat => {
+                out.send_urgent(stream.heartbeat()).await?;
+                continue;
+            }
+        };
+        prove(stream, &mut session, out).await?;
+        locate(stream, &mut session, out).await?;
+        if waiting.is_none() {
+            waiting = next_chunk(&session, &mut reader, wal)?.map(|chunk| (chunk, now));
+        }
+        let stalled = waiting.as_ref().map_or(Duration::MAX, |(_, since)| since.saturating_add(limits.stall));
+        if stalled <= now {
+            return Err(ProtocolError::Stalled { what: "read its frames", waited: limits.stall }.into());
+        }
+        let (sender, wake) = (out.sender.clone(), out.moment(wake.min(stalled)));
+        let unproved = session.unproved().is_some();
+        tokio::select! {
+            biased;
+            message = inlet.next() => match message? {
+                Some(message) => hear(stream, &mut session, message, now)?,
+                None => return Ok(()),
+            },
+            sent = sender.send(frames(&waiting, wal)), if waiting.is_some() => {
+                sent?;
+                if let Some((chunk, _)) = waiting.take() {
+                    session.on_sent(chunk.end, chunk.bytes.len());
+                    (stream.report)(FeedReport::Sent { to: session.sent() });
+                }
+            }
+            more = reader.ready(), if waiting.is_none() && session.wants(Lsn::MAX).is_some() => more?,
+            sealed = wal.sealed().wait(after(wal.sealed().get())), if unproved => moved(sealed)?,
+            () = tokio::time::sleep_until(wake) => {}
+        }
+    }
+}
+
+fn next_chunk(session: &Session, reader: &mut Reader, wal: &Wal) -> Result<Option<Chunk>> {
+    match session.wants(wal.durable().get()) {
+        Some(want) => Ok(reader.next_frames(want.max)?),
+        None => Ok(None),
+    }
+}
+
+fn frames(waiting: &Option<(Chunk, Duration)>, wal: &Wal) -> ToReplica {
+    let (chunk, _) = waiting.as_ref().expect("asked for only while a chunk waits");
+    let epoch = wal.history().current().epoch;
+    ToReplica::Frames(Frames { start: chunk.start, epoch, bytes: chunk.bytes.clone() })
+}
+
+fn hear<U: Upstream>(stream: &Stream<'_, U>, session: &mut Session, message: ToUpstream, now: Duration) -> Result<()> {
+    // A newer stream may have been opened while this message was under way.
+    stream.is_newest()?;
+    match session.on(message, now)? {
+        Heard::Refused(refusal) => return Err(ProtocolError::Refused(refusal).into()),
+        Heard::Acks(acks) => (stream.report)(FeedReport::Acks(acks)),
+        Heard::Nothing | Heard::Sealed | Heard::Probed => (stream.report)(FeedReport::Heard),
+    }
+    Ok(())
+}
+
+/// Compares the digests that the replica reported with those of segments that are sealed here, too.
+async fn prove<U: Upstream>(stream: &Stream<'_, U>, session: &mut Session, out: &Out) -> Result<()> {
+    let wal = stream.log.wal();
+    let size = wal.segment_size();
+    while let Some((base, _)) = session.unproved() {
+        let end = size.next_base(size.base_of(base)).map(|next| size.first_in(next));
+        match (wal.digest(base)?, end) {
+            (Some(ours), Some(end)) => {
+                if let Some(proof) = session.compare(ours, base, end, out.now()) {
+                    (stream.report)(FeedReport::Proved { to: end });
+                    out.send_urgent(proof).await?;
+                }
+            }
+            // Not sealed here yet: a replica can be faster.
+            (None, Some(_)) if wal.sealed().get() <= base => return Ok(()),
+            _ => session.skip_unproved(),
+        }
+    }
+    Ok(())
+}
+
+/// Goes on looking for the first record that differs, if digests did.
+async fn locate<U: Upstream>(stream: &Stream<'_, U>, session: &mut Session, out: &Out) -> Result<()> {
+    match session.locate(&State::of(stream.log.wal()), out.now()) {
+        None => Ok(()),
+        Some(located) => match located? {
+            Located::Ask(at) => out.send_urgent(ToReplica::Probe { at }).await,
+            Located::At(at) => {
+                let verdict = Verdict::Diverged { at, why: Difference::Bytes };
+                out.send_urgent(ToReplica::Verdict(verdict)).await?;
+                ended_by(stream, verdict, false)
+            }
+        },
+    }
+}
+
+impl Upstream for Arc<Log> {
+    fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
+    fn registry(&self) -> &Mutex<Registry> {
+        &self.registry
+    }
+
+    fn retain(&self) -> Lsn {
+        let needed = self.wal.slots().into_iter().filter(|slot| !slot.lost).map(|slot| slot.ack.durable);
+        needed.min().unwrap_or_else(|| self.wal.durable().get())
+    }
+}

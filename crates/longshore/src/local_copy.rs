@@ -1,0 +1,89 @@
+//! A replica's own copy of a log: opened, or made new, and never made in place of a lost one.
+
+use std::sync::Arc;
+
+use longshore_format::SegmentHeader;
+use longshore_protocol::{Hello, Holding, Offer};
+use longshore_transport::{Client, LogSummary};
+use longshore_wal::FollowerSpec;
+
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::log::Log;
+use crate::node::Node;
+use crate::server::blocking;
+
+/// The copy of a log that the upstream offers.
+///
+/// It is made only when the upstream keeps no slot for this node: with a slot there was a copy once,
+/// and a volume that is not mounted must not look like a new replica (F-049).
+pub(crate) async fn open_or_create(node: &Node, client: &Client, offered: &LogSummary) -> Result<Arc<Log>> {
+    let name = offered.name.clone();
+    let (here, present) = {
+        let (node, name) = (node.clone(), name.clone());
+        blocking("look for the log", move || Ok((node.get(&name), node.present()?.contains(&name)))).await?
+    };
+    if let Some(log) = here {
+        return Ok(log);
+    }
+    let node = node.clone();
+    if present {
+        return blocking("open a log", move || node.open(name.as_str())).await;
+    }
+    if offered.has_slot && !node.settings().replica.reseed {
+        let (dir, upstream) = (node.data_dir().to_owned(), client.address().to_string());
+        return Err(Error::VolumeMissing { log: name, dir, upstream });
+    }
+    let description = client.describe(&name).await?;
+    let header = SegmentHeader::decode(&description.header).map_err(|fault| Error::Refused {
+        kind: longshore_format::ErrorKind::Corrupt,
+        reason: format!("the upstream described log {name} by a header that does not hold: {fault}; check it with verify"),
+        at: None,
+    })?;
+    let spec = FollowerSpec { header, before: description.before };
+    blocking("create a log", move || node.create_follower(&name, &spec)).await
+}
+
+/// What this node says of itself and its copy when it begins to follow.
+pub(crate) fn hello(node: &Node, log: &Log) -> Hello {
+    let wal = &log.wal;
+    let applying = !log.applying.sinks().is_empty();
+    Hello {
+        node: node.id().clone(),
+        offer: Offer::ours(),
+        holding: Holding {
+            log: wal.id(),
+            content: wal.content(),
+            segment_size: wal.segment_size(),
+            history: wal.history(),
+            first: wal.first(),
+            end: wal.end(),
+            last_crc: wal.last_crc(),
+            lost: wal.lost(),
+            applied: applying.then(|| log.applying.applied()),
+        },
+    }
+}
+
+/// Sets what lies beyond a proven fork aside as a log of its own, and opens the rest (F-095).
+pub(crate) async fn truncate(node: &Node, log: &Arc<Log>, fork: longshore_format::Lsn, crc: u32) -> Result<()> {
+    if log.wal.crc_at(fork)? != crc {
+        return Err(Error::Refused {
+            kind: longshore_format::ErrorKind::Diverged,
+            reason: format!(
+                "log {} differs from its upstream's before the fork at {fork} that their histories name; \
+                 nothing was changed, compare the two with verify --against",
+                log.name
+            ),
+            at: Some(fork),
+        });
+    }
+    let (node, name) = (node.clone(), log.name.clone());
+    blocking("set a tail aside", move || {
+        node.close_log(&name)?;
+        let aside = longshore_wal::set_aside(&node.directory_of(&name)?, node.environment(), fork)?;
+        node.events().raise(Event::SetAside { log: name.clone(), from: aside.from, to: aside.to, place: aside.place });
+        node.open(name.as_str()).map(drop)
+    })
+    .await
+}

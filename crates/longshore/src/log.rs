@@ -1,0 +1,273 @@
+//! One open log with everything that concerns it alone: the bytes, the acks, the waits.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use event_listener::Listener;
+use longshore_format::{Lsn, Name};
+use longshore_protocol::{Ack, AckPolicy, Durability, Quorum, Registry, Shortfall, Stage};
+use longshore_storage::Environment;
+use longshore_transport::{Positions, ReplicaPosition};
+use longshore_wal::{Ended, Pressure, RecordDraft, Threads, Wal};
+
+use crate::applying::Applying;
+use crate::error::{Error, Result};
+use crate::event::{Event, Events};
+use crate::settings::{RetentionSettings, Settings};
+use crate::standing::Standing;
+use crate::ticket::Ticket;
+use crate::upstream_state::UpstreamState;
+use crate::wal_settings::capped;
+
+/// An open log.
+pub(crate) struct Log {
+    pub(crate) name: Name,
+    pub(crate) wal: Wal,
+    pub(crate) standing: Standing,
+    /// The newest stream of each replica.
+    pub(crate) registry: Mutex<Registry>,
+    /// Where this log comes from, on a replica.
+    pub(crate) upstream: UpstreamState,
+    /// Where its records go, on a replica.
+    pub(crate) applying: Applying,
+    pub(crate) events: Events,
+    pub(crate) environment: Arc<dyn Environment>,
+    policy: AckPolicy,
+    /// What it retains; an operator may change it while it runs.
+    retention: Mutex<RetentionSettings>,
+    stopping: AtomicBool,
+    threads: Mutex<Option<Threads>>,
+}
+
+impl Log {
+    /// Takes an opened log and starts its threads.
+    pub(crate) fn start(
+        name: Name,
+        wal: Wal,
+        settings: &Settings,
+        events: Events,
+        environment: Arc<dyn Environment>,
+    ) -> Arc<Self> {
+        // Session ids only have to differ from those of an earlier life, which this makes very likely.
+        let mut first = [0; 8];
+        let registry = match environment.random(&mut first) {
+            Ok(()) => Registry::new(u64::from_le_bytes(first)),
+            Err(_) => Registry::new(environment.wall_micros()),
+        };
+        let threads = wal.start();
+        let log = Self {
+            name,
+            wal,
+            standing: Standing::new(),
+            registry: Mutex::new(registry),
+            upstream: UpstreamState::default(),
+            applying: Applying::default(),
+            events,
+            environment,
+            policy: settings.ack.policy(),
+            retention: Mutex::new(settings.retention.clone()),
+            stopping: AtomicBool::new(false),
+            threads: Mutex::new(Some(threads)),
+        };
+        log.admit_slots();
+        log.tick();
+        Arc::new(log)
+    }
+
+    /// Replicas with a slot count from the start, connected or not.
+    fn admit_slots(&self) {
+        for slot in self.wal.slots() {
+            let node = slot.name.into();
+            self.standing.admit(&node, None, None);
+            let ack = Ack::new(slot.ack.durable, slot.ack.durable, slot.ack.applied.min(slot.ack.durable));
+            let ack = ack.expect("durable is not beyond received, applied not beyond durable");
+            self.standing.heard(&node, &[longshore_protocol::NodeAck { node: node.clone(), ack }], Duration::ZERO);
+            self.standing.disconnected(&node);
+        }
+    }
+
+    /// What a wait asks for by default.
+    pub(crate) fn policy(&self) -> &AckPolicy {
+        &self.policy
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.environment.monotonic()
+    }
+
+    pub(crate) fn append(self: &Arc<Self>, batch: &[RecordDraft<'_>], expect: Option<Lsn>) -> Result<Ticket> {
+        self.may_append()?;
+        let appended = self.wal.append(batch, expect)?;
+        Ok(Ticket::new(Arc::clone(self), appended.start, appended.end))
+    }
+
+    pub(crate) fn mark(self: &Arc<Self>, name: &Name) -> Result<Ticket> {
+        self.may_append()?;
+        let position = self.wal.mark(name)?;
+        Ok(Ticket::new(Arc::clone(self), position, position))
+    }
+
+    /// Refuses appends while the agent stops, and while the policy cannot be had if it says so.
+    pub(crate) fn may_append(&self) -> Result<()> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(Error::Stopping { log: self.name.clone() });
+        }
+        if self.policy.shortfall == Shortfall::Refuse && !self.standing.within_reach(&self.policy.durability) {
+            let durability = Box::new(self.policy.durability.clone());
+            return Err(Error::OutOfReach { log: self.name.clone(), durability });
+        }
+        Ok(())
+    }
+
+    /// Takes no appends from here on.
+    pub(crate) fn stop_appends(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// The position up to which the log is as safe as asked.
+    pub(crate) fn reached(&self, durability: &Durability) -> Lsn {
+        match (&durability.quorum, durability.stage) {
+            (Quorum::Local, Stage::Received) => self.wal.end(),
+            (Quorum::Local, Stage::Durable) => self.wal.durable().get(),
+            (Quorum::Local, Stage::Applied) => self.applying.applied(),
+            // Only what is durable here is ever sent, so a replica's ack says that, too.
+            _ => self.standing.reached(durability),
+        }
+    }
+
+    /// Waits until `position` is as safe as asked; answers what is.
+    pub(crate) async fn wait(&self, position: Lsn, durability: &Durability) -> Result<Lsn> {
+        self.may_be_reached(position)?;
+        if *durability == Durability::LOCAL {
+            return self.wal.durable().wait(position).await.map_err(|ended| self.ended(ended, position));
+        }
+        loop {
+            let moved = self.standing.listen();
+            if let Some(reached) = self.look(position, durability)? {
+                return Ok(reached);
+            }
+            moved.await;
+        }
+    }
+
+    /// The same, blocking the thread, for at most `timeout`.
+    pub(crate) fn wait_blocking(&self, position: Lsn, durability: &Durability, timeout: Duration) -> Result<Lsn> {
+        self.may_be_reached(position)?;
+        let deadline = Instant::now().checked_add(timeout);
+        if *durability == Durability::LOCAL {
+            return match self.wal.wait_blocking(position, Some(timeout)) {
+                Ok(reached) => Ok(reached),
+                Err(longshore_wal::Error::TimedOut { .. }) => Err(self.unconfirmed(position, durability, timeout)),
+                Err(error) => Err(error.into()),
+            };
+        }
+        loop {
+            let moved = self.standing.listen();
+            if let Some(reached) = self.look(position, durability)? {
+                return Ok(reached);
+            }
+            match deadline {
+                None => moved.wait(),
+                Some(deadline) if moved.wait_deadline(deadline).is_none() => {
+                    let late = self.look(position, durability)?;
+                    return late.ok_or_else(|| self.unconfirmed(position, durability, timeout));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// What a wait that ran out of time says.
+    pub(crate) fn unconfirmed(&self, position: Lsn, durability: &Durability, waited: Duration) -> Error {
+        if self.wal.durable().get() < position {
+            return Error::NotDurable { position, waited };
+        }
+        Error::Unconfirmed { position, durability: Box::new(durability.clone()), waited }
+    }
+
+    fn look(&self, position: Lsn, durability: &Durability) -> Result<Option<Lsn>> {
+        let reached = self.reached(durability);
+        if position <= reached {
+            return Ok(Some(reached));
+        }
+        match self.wal.durable().ended() {
+            None => Ok(None),
+            Some(ended) => Err(self.ended(ended.clone(), position)),
+        }
+    }
+
+    /// A position beyond the end will not come by waiting: it was lost, or belongs to another log.
+    fn may_be_reached(&self, position: Lsn) -> Result<()> {
+        let end = self.wal.end();
+        if end < position {
+            return Err(longshore_wal::Error::Beyond { lsn: position, end }.into());
+        }
+        Ok(())
+    }
+
+    fn ended(&self, ended: Ended, position: Lsn) -> Error {
+        match ended {
+            Ended::Failed(error) => error.into(),
+            _ => Error::Closed { log: self.name.clone(), position },
+        }
+    }
+
+    /// The node's own positions.
+    pub(crate) fn ack(&self) -> Ack {
+        // Read from the last stage to the first: each is then at least what the one before was.
+        let applied = self.applying.applied();
+        let durable = self.wal.durable().get().max(applied);
+        let received = self.wal.end().max(durable);
+        Ack::new(received, durable, applied).expect("ordered by the lines above")
+    }
+
+    /// What happens a few times a second, on whichever thread keeps house.
+    pub(crate) fn tick(&self) {
+        self.standing.tick(self.ack(), self.now());
+        for event in self.wal.events().take() {
+            self.events.raise(Event::of_log(&self.name, event));
+        }
+        if self.wal.durable().ended().is_some() {
+            self.standing.wake();
+        }
+        self.wal.set_retention(capped(&self.retention(), &self.wal.pressure()));
+    }
+
+    /// What it retains.
+    pub(crate) fn retention(&self) -> MutexGuard<'_, RetentionSettings> {
+        self.retention.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn pressure(&self) -> Pressure {
+        self.wal.pressure()
+    }
+
+    pub(crate) fn positions(&self) -> Positions {
+        let replicas = self.standing.replicas(self.now()).into_iter();
+        let replicas = replicas.map(|replica| ReplicaPosition {
+            replica: replica.node,
+            region: replica.region,
+            connected: replica.connected,
+            ack: replica.ack,
+        });
+        Positions {
+            first: self.wal.first(),
+            end: self.wal.end(),
+            durable: self.wal.durable().get(),
+            replicas: replicas.collect(),
+        }
+    }
+
+    /// Stops the threads, syncs and closes. A second call does nothing.
+    pub(crate) fn close(&self) -> Result<()> {
+        self.stop_appends();
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(threads) = threads else { return Ok(()) };
+        threads.stop();
+        let closed = self.wal.close();
+        self.tick();
+        self.standing.wake();
+        Ok(closed?)
+    }
+}

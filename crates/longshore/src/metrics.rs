@@ -1,0 +1,123 @@
+//! What a node measures of itself, for whichever recorder the program has installed.
+//!
+//! Names carry their unit. Gauges of replicas are set whether they are connected or not: the lag of
+//! one that is away grows, and that is what an alert is for.
+//!
+//! | name | labels | what |
+//! |---|---|---|
+//! | `longshore_log_end_bytes` | log | where the log ends |
+//! | `longshore_log_durable_bytes` | log | where what is durable ends |
+//! | `longshore_log_first_bytes` | log | the oldest position held |
+//! | `longshore_log_epoch` | log | the number of the current epoch |
+//! | `longshore_log_poisoned` | log | 1 once a failure has stopped the log |
+//! | `longshore_log_unsynced_bytes` | log | appended and not yet synced |
+//! | `longshore_log_disk_used_bytes` | log | disk taken by the log |
+//! | `longshore_log_disk_free_bytes` | log | disk left for it |
+//! | `longshore_log_append_bytes_per_second` | log | how fast it grows |
+//! | `longshore_sync_seconds_total`, `longshore_syncs_total`, `longshore_sync_bytes_total` | log | syncs, their time and bytes |
+//! | `longshore_sync_longest_seconds` | log | the longest sync since the log was opened |
+//! | `longshore_sync_seconds_le` | log, le | syncs that took at most `le` seconds, cumulative |
+//! | `longshore_replica_connected` | log, replica, region | 1 while it is |
+//! | `longshore_replica_lost` | log, replica, region | 1 once its place in the log is gone |
+//! | `longshore_replica_lag_bytes` | log, replica, region, stage | distance from the log's end |
+//! | `longshore_replica_lag_seconds` | log, replica, region, stage | age of the oldest record it lacks |
+//! | `longshore_replica_headroom_bytes` | log, replica, region | until it loses its place |
+//! | `longshore_replica_headroom_seconds` | log, replica, region | the same at this rate |
+//! | `longshore_replica_proved_equal_bytes` | log, replica, region | proved equal up to here |
+//! | `longshore_upstream_heard_seconds` | log | since the upstream was last heard |
+//! | `longshore_upstream_lag_bytes` | log | what the upstream has and this node has not |
+//! | `longshore_sink_lag_bytes`, `longshore_sink_lag_seconds` | log, sink | what is not applied yet |
+//! | `longshore_sink_stopped` | log, sink | 1 while a problem stops it |
+//! | `longshore_certificate_days_left` | | until this node's certificate expires |
+
+use longshore_transport::{Lag, LogStatus, ReplicaStatus};
+use longshore_wal::{Pressure, SyncStats};
+use metrics::{counter, gauge};
+
+use crate::log::Log;
+
+/// Sets what concerns a whole node.
+pub(crate) fn record_certificate(days_left: Option<i64>) {
+    if let Some(days) = days_left {
+        gauge!("longshore_certificate_days_left").set(days as f64);
+    }
+}
+
+/// Sets everything about one log.
+pub(crate) fn record(log: &Log) {
+    let status = log.status();
+    let name = status.name.to_string();
+    record_log(&name, &status, &log.wal.pressure());
+    record_syncs(&name, &log.wal.sync_stats());
+    for replica in &status.replicas {
+        record_replica(&name, replica);
+    }
+    for sink in &status.sinks {
+        gauge!("longshore_sink_lag_bytes", "log" => name.clone(), "sink" => sink.sink.clone()).set(sink.lag.bytes as f64);
+        gauge!("longshore_sink_lag_seconds", "log" => name.clone(), "sink" => sink.sink.clone()).set(sink.lag.seconds);
+        gauge!("longshore_sink_stopped", "log" => name.clone(), "sink" => sink.sink.clone()).set(flag(sink.problem.is_some()));
+    }
+    if let Some(upstream) = &status.upstream {
+        let lag = upstream.durable.since(status.durable);
+        gauge!("longshore_upstream_lag_bytes", "log" => name.clone()).set(lag as f64);
+        if let Some(heard) = upstream.heard_ago {
+            gauge!("longshore_upstream_heard_seconds", "log" => name).set(heard.as_secs_f64());
+        }
+    }
+}
+
+fn record_log(name: &str, status: &LogStatus, pressure: &Pressure) {
+    let set = |metric: &'static str, value: f64| gauge!(metric, "log" => name.to_owned()).set(value);
+    set("longshore_log_end_bytes", status.end.get() as f64);
+    set("longshore_log_durable_bytes", status.durable.get() as f64);
+    set("longshore_log_first_bytes", status.first.get() as f64);
+    set("longshore_log_epoch", status.epoch.number as f64);
+    set("longshore_log_poisoned", flag(status.poisoned.is_some()));
+    set("longshore_log_append_bytes_per_second", status.append_rate);
+    set("longshore_log_unsynced_bytes", pressure.unsynced as f64);
+    set("longshore_log_disk_used_bytes", pressure.disk_used as f64);
+    set("longshore_log_disk_free_bytes", pressure.disk_free as f64);
+}
+
+/// The log counts its syncs itself, off this path; here the totals are only shown.
+fn record_syncs(name: &str, syncs: &SyncStats) {
+    counter!("longshore_syncs_total", "log" => name.to_owned()).absolute(syncs.count);
+    counter!("longshore_sync_bytes_total", "log" => name.to_owned()).absolute(syncs.bytes);
+    gauge!("longshore_sync_seconds_total", "log" => name.to_owned()).set(syncs.total.as_secs_f64());
+    gauge!("longshore_sync_longest_seconds", "log" => name.to_owned()).set(syncs.longest.as_secs_f64());
+    let mut total = 0;
+    for (power, count) in syncs.histogram.iter().enumerate() {
+        total += count;
+        let le = match power + 1 == syncs.histogram.len() {
+            true => "+Inf".to_owned(),
+            false => format!("{}", (1u64 << power) as f64 / 1e6),
+        };
+        counter!("longshore_sync_seconds_le", "log" => name.to_owned(), "le" => le).absolute(total);
+    }
+}
+
+fn record_replica(log: &str, replica: &ReplicaStatus) {
+    let region = replica.region.as_ref().map(ToString::to_string).unwrap_or_default();
+    let labels = || [("log", log.to_owned()), ("replica", replica.name.to_string()), ("region", region.clone())];
+    let set = |metric: &'static str, value: f64| gauge!(metric, &labels()).set(value);
+    set("longshore_replica_connected", flag(replica.connected));
+    set("longshore_replica_lost", flag(replica.lost));
+    set("longshore_replica_proved_equal_bytes", replica.proved_equal_to.get() as f64);
+    set("longshore_replica_headroom_bytes", replica.headroom_bytes.map_or(f64::INFINITY, |bytes| bytes as f64));
+    set("longshore_replica_headroom_seconds", replica.headroom.map_or(f64::INFINITY, |time| time.as_secs_f64()));
+    let stages = [
+        ("received", replica.received_lag),
+        ("durable", replica.durable_lag),
+        ("applied", replica.applied_lag),
+    ];
+    for (stage, Lag { bytes, seconds }) in stages {
+        let [log, replica, region] = labels();
+        let labels = [log, replica, region, ("stage", stage.to_owned())];
+        gauge!("longshore_replica_lag_bytes", &labels).set(bytes as f64);
+        gauge!("longshore_replica_lag_seconds", &labels).set(seconds);
+    }
+}
+
+fn flag(set: bool) -> f64 {
+    f64::from(u8::from(set))
+}

@@ -1,0 +1,355 @@
+//! All logs under one data directory, and what they share: settings, events, a housekeeper.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+
+use longshore_format::{Content, Name, SegmentSize};
+use longshore_protocol::{NodeId, Region};
+use longshore_storage::{Directory, Environment, FsDirectory, SystemEnvironment};
+use longshore_transport::{Access, Status};
+use longshore_wal::{CreateSpec, FollowerSpec, Role, Wal};
+
+use crate::error::{Error, Result};
+use crate::event::{Event, Events};
+use crate::housekeeper::Housekeeper;
+use crate::log::Log;
+use crate::metrics;
+use crate::primary::Primary;
+use crate::server::Server;
+use crate::settings::Settings;
+use crate::wal_settings::wal_settings;
+
+/// Every log under a data directory, in one role.
+///
+/// A [`Primary`] or a [`Replica`](crate::Replica) has one inside; use it directly to serve several
+/// logs from one agent. Clones share it. When the last is dropped its logs are closed.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), longshore::Error> {
+/// use longshore::{Node, Settings};
+///
+/// let node = Node::primary("/var/lib/longshore", &Settings::default())?;
+/// node.open_all()?;
+/// node.listen().await?.run(async { tokio::signal::ctrl_c().await.unwrap() }).await
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    data_dir: PathBuf,
+    directory: Arc<dyn Directory>,
+    environment: Arc<dyn Environment>,
+    settings: Settings,
+    role: Role,
+    id: NodeId,
+    logs: RwLock<BTreeMap<Name, Arc<Log>>>,
+    /// Who may do what, once the node listens.
+    access: RwLock<Option<Access>>,
+    events: Events,
+    housekeeper: Housekeeper,
+}
+
+impl Node {
+    /// A node that writes its logs. Makes the directory, mode 0700, if it is not there; opens nothing.
+    ///
+    /// # Errors
+    /// `Invalid` for settings that cannot be, `Preflight` when the directory cannot be used.
+    pub fn primary(data_dir: impl AsRef<Path>, settings: &Settings) -> Result<Self> {
+        Self::new(data_dir.as_ref(), settings, Role::Writer)
+    }
+
+    /// A node that follows its logs.
+    pub(crate) fn replica(data_dir: &Path, settings: &Settings) -> Result<Self> {
+        Self::new(data_dir, settings, Role::Follower)
+    }
+
+    fn new(data_dir: &Path, settings: &Settings, role: Role) -> Result<Self> {
+        settings.validate()?;
+        let directory =
+            FsDirectory::create(data_dir).map_err(|error| Error::io("use the data directory", data_dir, error))?;
+        let id = settings.tls.identity.as_deref().unwrap_or(match role {
+            Role::Writer => "primary",
+            Role::Follower => "replica",
+        });
+        let id = NodeId::new(id).map_err(|_| Error::Settings {
+            key: "tls.identity".to_owned(),
+            reason: format!("must match [a-z0-9][a-z0-9_-]{{0,62}}, not {id:?}"),
+        })?;
+        let inner = Arc::new_cyclic(|node: &Weak<Inner>| Inner {
+            data_dir: data_dir.to_owned(),
+            directory: Arc::new(directory),
+            environment: Arc::new(SystemEnvironment),
+            settings: settings.clone(),
+            role,
+            id,
+            logs: RwLock::default(),
+            access: RwLock::default(),
+            events: Events::default(),
+            housekeeper: Housekeeper::start(Weak::clone(node)),
+        });
+        Ok(Self { inner })
+    }
+
+    /// Opens every log under the directory that is not open yet, and returns the names of all.
+    ///
+    /// # Errors
+    /// The first log that cannot be opened; those before it stay open.
+    pub fn open_all(&self) -> Result<Vec<Name>> {
+        for name in self.present()? {
+            if self.get(&name).is_none() {
+                self.open(name.as_str())?;
+            }
+        }
+        Ok(self.names())
+    }
+
+    /// The names of all open logs.
+    pub fn names(&self) -> Vec<Name> {
+        self.inner.logs().keys().cloned().collect()
+    }
+
+    /// The writer of an open log.
+    ///
+    /// # Errors
+    /// `NotFound` when no such log is open, `Invalid` on a replica.
+    pub fn log(&self, name: &str) -> Result<Primary> {
+        let name = parse_name("log", name)?;
+        let log = self.get(&name).ok_or_else(|| self.no_log(&name))?;
+        self.must_write(&name)?;
+        Ok(Primary::of(self.clone(), log))
+    }
+
+    /// Creates a log and opens it for writing.
+    ///
+    /// # Errors
+    /// `Busy` when there is one of that name, `Invalid` on a replica.
+    pub fn create_log(&self, name: &str, content: Content) -> Result<Primary> {
+        Ok(Primary::of(self.clone(), self.create(name, content, None)?))
+    }
+
+    /// What happened, each event once, among all who take them.
+    pub fn events(&self) -> Events {
+        self.inner.events.clone()
+    }
+
+    /// This node's name: its identity where it has one.
+    pub fn id(&self) -> &NodeId {
+        &self.inner.id
+    }
+
+    /// What it was told.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// All that is known of the logs and their replicas.
+    pub fn status(&self) -> Status {
+        Status {
+            node: self.inner.id.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            time_micros: self.inner.environment.wall_micros(),
+            certificate_days_left: self.access().and_then(|access| access.certificate_days_left()),
+            logs: self.logs().iter().map(|log| log.status()).collect(),
+        }
+    }
+
+    /// Whether every log takes what it should: none is stopped by a failure.
+    ///
+    /// # Errors
+    /// The first log's failure.
+    pub fn healthy(&self) -> Result<()> {
+        match self.logs().iter().find_map(|log| log.wal.failure()) {
+            Some(failure) => Err(failure.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Listens as the settings say, without serving yet. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// `Busy` when the address is taken, `Preflight` or `Denied` when certificates cannot be used.
+    pub async fn listen(&self) -> Result<Server> {
+        Server::listen(self.clone()).await
+    }
+
+    /// Syncs and closes every log. Waiters for what is not durable then get `Unavailable`.
+    ///
+    /// # Errors
+    /// The first log whose last sync failed; the others are closed nevertheless.
+    pub fn close(&self) -> Result<()> {
+        self.inner.housekeeper.stop();
+        self.inner.close()
+    }
+
+    pub(crate) fn create(&self, name: &str, content: Content, segment_size: Option<SegmentSize>) -> Result<Arc<Log>> {
+        let name = parse_name("log", name)?;
+        self.must_write(&name)?;
+        let segment_size = match segment_size {
+            Some(size) => size,
+            None => SegmentSize::new(self.inner.settings.log.segment_size.0).expect("checked with the settings"),
+        };
+        if self.present()?.contains(&name) {
+            return Err(Error::LogExists { log: name, dir: self.inner.data_dir.clone() });
+        }
+        let spec = CreateSpec { log: None, content, segment_size };
+        Wal::create(self.directory_of(&name)?, &*self.inner.environment, &spec)?;
+        self.open(name.as_str())
+    }
+
+    /// Makes a follower's log and opens it.
+    pub(crate) fn create_follower(&self, name: &Name, spec: &FollowerSpec) -> Result<Arc<Log>> {
+        Wal::create_follower(self.directory_of(name)?, spec)?;
+        self.open(name.as_str())
+    }
+
+    /// Opens a log; the same one if it is open already.
+    pub(crate) fn open(&self, name: &str) -> Result<Arc<Log>> {
+        let name = parse_name("log", name)?;
+        // Held throughout, so that two callers cannot open one log twice.
+        let mut logs = self.inner.logs_mut();
+        if let Some(log) = logs.get(&name) {
+            return Ok(Arc::clone(log));
+        }
+        if !self.present()?.contains(&name) {
+            return Err(self.no_log(&name));
+        }
+        let inner = &self.inner;
+        let directory = self.directory_of(&name)?;
+        let settings = wal_settings(&inner.settings, inner.role);
+        let (wal, recovery) = Wal::open(directory, Arc::clone(&inner.environment), settings)?;
+        inner.events.raise(Event::Opened { log: name.clone(), end: recovery.end, cut: recovery.cut_bytes });
+        let log = Log::start(name.clone(), wal, &inner.settings, inner.events.clone(), Arc::clone(&inner.environment));
+        logs.insert(name, Arc::clone(&log));
+        Ok(log)
+    }
+
+    /// Closes one log and no longer holds it.
+    pub(crate) fn close_log(&self, name: &Name) -> Result<()> {
+        let log = self.inner.logs_mut().remove(name);
+        log.map_or(Ok(()), |log| {
+            log.applying.stop(&log);
+            log.close()
+        })
+    }
+
+    /// The logs whose directories are there, open or not.
+    pub(crate) fn present(&self) -> Result<Vec<Name>> {
+        let entries = self.inner.directory.list();
+        let entries = entries.map_err(|error| Error::io("list the data directory", &self.inner.data_dir, error))?;
+        let names = entries.iter().filter(|entry| entry.directory).filter_map(|entry| Name::new(&entry.name).ok());
+        let held = |name: &Name| {
+            let directory = self.inner.directory.open_subdir(name.as_str()).ok()?;
+            Some(directory.list().ok()?.iter().any(|entry| entry.regular))
+        };
+        // An empty directory is none: it is what a mount point looks like when nothing is mounted.
+        Ok(names.filter(|name| held(name).unwrap_or(true)).collect())
+    }
+
+    pub(crate) fn get(&self, name: &Name) -> Option<Arc<Log>> {
+        self.inner.logs().get(name).cloned()
+    }
+
+    /// The open log of that name, or why there is none.
+    pub(crate) fn require(&self, name: &Name) -> Result<Arc<Log>> {
+        self.get(name).ok_or_else(|| self.no_log(name))
+    }
+
+    pub(crate) fn logs(&self) -> Vec<Arc<Log>> {
+        self.inner.logs().values().cloned().collect()
+    }
+
+    pub(crate) fn must_write(&self, log: &Name) -> Result<()> {
+        match self.inner.role {
+            Role::Writer => Ok(()),
+            Role::Follower => Err(Error::NotPrimary { log: log.clone() }),
+        }
+    }
+
+    pub(crate) fn directory_of(&self, name: &Name) -> Result<Arc<dyn Directory>> {
+        let place = self.inner.data_dir.join(name.as_str());
+        self.inner.directory.subdir(name.as_str()).map_err(|error| Error::io("use the log directory", &place, error))
+    }
+
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.inner.data_dir
+    }
+
+    pub(crate) fn environment(&self) -> &Arc<dyn Environment> {
+        &self.inner.environment
+    }
+
+    pub(crate) fn access(&self) -> Option<Access> {
+        self.inner.access.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_access(&self, access: Access) {
+        *self.inner.access.write().unwrap_or_else(PoisonError::into_inner) = Some(access);
+    }
+
+    /// Region and provider of a node that may replicate a log, as the grants here say.
+    pub(crate) fn granted(&self, node: &NodeId, log: &Name) -> Option<(Option<Region>, Option<String>)> {
+        let Some(grants) = self.access()?.grants() else { return Some((None, None)) };
+        let identity = Name::new(node.as_str()).ok()?;
+        if !grants.allows(&identity, longshore_transport::grants::Role::Replicate, log) {
+            return None;
+        }
+        let grant = grants.of(&identity)?;
+        Some((grant.region.clone(), grant.provider.clone()))
+    }
+
+    fn no_log(&self, name: &Name) -> Error {
+        Error::NoLog { log: name.clone(), dir: self.inner.data_dir.clone() }
+    }
+}
+
+impl Inner {
+    /// What happens a few times a second.
+    pub(crate) fn tick(&self) {
+        let access = self.access.read().unwrap_or_else(PoisonError::into_inner).clone();
+        metrics::record_certificate(access.and_then(|access| access.certificate_days_left()));
+        let logs: Vec<_> = self.logs().values().cloned().collect();
+        for log in logs {
+            log.tick();
+            metrics::record(&log);
+        }
+    }
+
+    fn close(&self) -> Result<()> {
+        let logs = std::mem::take(&mut *self.logs_mut());
+        let mut outcome = Ok(());
+        for log in logs.into_values() {
+            log.applying.stop(&log);
+            outcome = outcome.and(log.close());
+        }
+        outcome
+    }
+
+    fn logs(&self) -> RwLockReadGuard<'_, BTreeMap<Name, Arc<Log>>> {
+        self.logs.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn logs_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<Name, Arc<Log>>> {
+        self.logs.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "a log was not closed in order");
+        }
+    }
+}
+
+/// A name given by a person.
+pub(crate) fn parse_name(what: &'static str, name: &str) -> Result<Name> {
+    Name::new(name).map_err(|_| Error::Argument {
+        what,
+        reason: "must match [a-z0-9][a-z0-9_-]{0,62}".to_owned(),
+        value: name.chars().take(Name::MAX_LEN + 1).collect(),
+    })
+}

@@ -1,0 +1,130 @@
+//! Following one log of one upstream: from the first greeting to whatever ends it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_format::{ErrorKind, Lsn, Name};
+use longshore_protocol::Verdict;
+use longshore_transport::{Client, LogSummary};
+use longshore_wal::Consumer;
+
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::follow::{self, FollowEnd, FollowReport};
+use crate::local_copy;
+use crate::log::Log;
+use crate::node::Node;
+use crate::replica::Sinks;
+use crate::upstream_state::Doing;
+
+/// How following a log ended, for now or for good.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Try again at once: something was put right.
+    Again,
+    /// Try again after a pause.
+    Later(Error),
+    /// A person must decide. Trying again changes nothing, and nothing was changed.
+    Refused(Error),
+}
+
+/// Follows a log until the connection or the upstream ends it.
+pub(crate) async fn pursue(node: &Node, client: &Client, offered: &LogSummary, sinks: &Sinks) -> Outcome {
+    match attempt(node, client, offered, sinks).await {
+        Ok(outcome) => outcome,
+        Err(error) if is_final(error.kind()) => Outcome::Refused(error),
+        Err(error) => Outcome::Later(error),
+    }
+}
+
+async fn attempt(node: &Node, client: &Client, offered: &LogSummary, sinks: &Sinks) -> Result<Outcome> {
+    let log = local_copy::open_or_create(node, client, offered).await?;
+    sinks.start(&log)?;
+    let address = client.address().to_string();
+    log.upstream.set(&address, Doing::Connecting, None);
+    // What is offered as held must survive a power cut here.
+    log.wal.wait(log.wal.end()).await?;
+    let channel = client.follow(&log.name, local_copy::hello(node, &log)).await?;
+    let report = |report| note(&log, &address, report);
+    let end = follow::follow(&log, channel, node.settings().network.limits(), &report).await?;
+    Ok(match end {
+        FollowEnd::Closed => Outcome::Later(gone(&log.name, "the upstream ended the stream")),
+        FollowEnd::Refused(refusal) => {
+            let error = Error::Refused { kind: refusal.kind, reason: refusal.text, at: refusal.at };
+            if is_final(refusal.kind) { Outcome::Refused(error) } else { Outcome::Later(error) }
+        }
+        FollowEnd::Verdict(verdict) => decided(node, &log, &address, verdict).await?,
+    })
+}
+
+/// What a verdict other than `continue` means for the local copy.
+async fn decided(node: &Node, log: &Arc<Log>, address: &str, verdict: Verdict) -> Result<Outcome> {
+    let name = &log.name;
+    match verdict {
+        Verdict::Truncate { fork, crc } => {
+            local_copy::truncate(node, log, fork, crc).await?;
+            Ok(Outcome::Again)
+        }
+        Verdict::Reseed { reason, first_available } => Ok(Outcome::Refused(Error::Refused {
+            kind: ErrorKind::TooOld,
+            reason: format!(
+                "log {name} cannot be brought up to date by {address} ({reason:?}): its first position is \
+                 {first_available}; move {} aside and start again with --reseed",
+                node.data_dir().join(name.as_str()).display()
+            ),
+            at: Some(first_available),
+        })),
+        Verdict::Stale { epoch } => {
+            let problem = format!("{address} is behind: it does not know epoch {epoch}; wait, or use another upstream");
+            Ok(Outcome::Later(Error::Refused { kind: ErrorKind::Fenced, reason: problem, at: None }))
+        }
+        Verdict::Diverged { at, why } => {
+            log.events.raise(Event::Diverged { log: name.clone(), peer: address.to_owned(), position: at });
+            Ok(Outcome::Refused(Error::Refused {
+                kind: ErrorKind::Diverged,
+                reason: format!(
+                    "log {name} here and at {address} are not copies of one another ({why:?}), first at position {at}; \
+                     nothing was changed, compare with verify --against and decide which one wins"
+                ),
+                at: Some(at),
+            }))
+        }
+        Verdict::Continue { .. } | Verdict::Wait { .. } => Ok(Outcome::Later(gone(name, "the stream ended"))),
+    }
+}
+
+/// What following reports, into the status and to whoever waits.
+fn note(log: &Log, address: &str, report: FollowReport) {
+    match report {
+        FollowReport::Welcomed { durable } => log.upstream.heard(durable, log.now()),
+        FollowReport::Following { from } => {
+            log.upstream.set(address, Doing::Following, None);
+            let (log_name, upstream) = (log.name.clone(), address.to_owned());
+            log.events.raise(Event::Following { log: log_name, upstream, from });
+        }
+        FollowReport::Waiting => log.upstream.set(address, Doing::Waiting, None),
+        FollowReport::Upstream { durable, retain } => {
+            log.upstream.heard(durable, log.now());
+            log.wal.set_upstream_end(durable);
+            log.wal.hold(Consumer::Upstream, (retain != Lsn::ZERO).then_some(retain));
+        }
+        FollowReport::Proved { to } => log.upstream.proved(to, log.now()),
+        // The epoch's own record is in the frames that follow, and stays with the log.
+        FollowReport::Epoch(epoch) => tracing::info!(log = %log.name, %epoch, "the upstream writes a later epoch"),
+    }
+}
+
+/// Whether trying again would change nothing until a person has done something here.
+fn is_final(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Diverged | ErrorKind::TooOld | ErrorKind::Preflight | ErrorKind::Corrupt | ErrorKind::Invalid | ErrorKind::Poisoned
+    )
+}
+
+fn gone(log: &Name, what: &str) -> Error {
+    Error::Refused { kind: ErrorKind::Unavailable, reason: format!("{what} of log {log}; it is opened again"), at: None }
+}
+
+/// A refused log is tried again so seldom, in case it was put right at the other end.
+pub(crate) const REFUSED_PAUSE: Duration = Duration::from_secs(60);

@@ -1,0 +1,192 @@
+//! An agent that follows the logs of an upstream, applies them, and serves them on.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use longshore_format::Name;
+use longshore_transport::Status;
+use tokio_util::sync::CancellationToken;
+
+use crate::applying::{Applying, OpenSink};
+use crate::dial::Dialler;
+use crate::error::Result;
+use crate::event::{Event, Events};
+use crate::log::Log;
+use crate::node::{Node, parse_name};
+use crate::server::{Server, blocking};
+use crate::settings::Settings;
+
+/// Follows every log that its upstream grants, each into a byte-identical log of its own.
+///
+/// It dials, keeps dialling with a jittered pause, resumes where its log ends, acknowledges what is
+/// durable, applies to the sinks it was given, and is itself an upstream to whoever may follow it.
+/// Needs a tokio runtime with a timer and I/O.
+///
+/// ```no_run
+/// use longshore::{Replica, Settings};
+///
+/// # async fn example() -> Result<(), longshore::Error> {
+/// let settings = Settings::from_toml(r#"
+///     [replica]
+///     upstreams = ["primary@db.eu-west.example:7420"]
+///     [tls]
+///     dir = "/etc/longshore"
+///     identity = "us-east"
+/// "#)?;
+/// let replica = Replica::open("/var/lib/longshore", &settings)?;
+/// replica.run(async { tokio::signal::ctrl_c().await.unwrap() }).await
+/// # }
+/// ```
+pub struct Replica {
+    node: Node,
+    sinks: Sinks,
+}
+
+impl Replica {
+    /// Opens the logs that are under `data_dir`; makes the directory if it is not there.
+    ///
+    /// # Errors
+    /// As [`Primary::open`](crate::Primary::open), for each log.
+    pub fn open(data_dir: impl AsRef<Path>, settings: &Settings) -> Result<Self> {
+        let node = Node::replica(data_dir.as_ref(), settings)?;
+        node.open_all()?;
+        Ok(Self { node, sinks: Sinks::default() })
+    }
+
+    /// Applies a log to a sink that `open` opens, again whenever a passing failure may be over.
+    /// `log` may stay away when there is one log only. `label` is how the sink was written, such as
+    /// `sqlite:PATH`.
+    ///
+    /// # Errors
+    /// `Invalid` when `log` is not a name.
+    pub fn apply(self, log: Option<&str>, label: &str, open: OpenSink) -> Result<Self> {
+        let log = log.map(|name| parse_name("log", name)).transpose()?;
+        self.sinks.add(SinkFor { log, label: label.to_owned(), open });
+        Ok(self)
+    }
+
+    /// Listens, follows and serves until `shutdown` completes, then syncs, drains its sinks and
+    /// closes its logs.
+    ///
+    /// What a person must decide about (`Diverged`, a missing volume, a log that is out of reach)
+    /// ends the following of that log, not of others, and stands in the status and the events.
+    ///
+    /// # Errors
+    /// As [`Replica::listen`] and [`Replica::run_on`].
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
+        let server = self.listen().await?;
+        self.run_on(server, shutdown).await
+    }
+
+    /// As [`Replica::run`], on a socket that [`Replica::listen`] has opened.
+    ///
+    /// # Errors
+    /// `Invalid` when no upstream is set or one is no address; `Preflight` or `Denied` when
+    /// certificates cannot be used; `Poisoned` when a log could not be closed in order.
+    pub async fn run_on(self, server: Server, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
+        for log in self.node.logs() {
+            self.sinks.start(&log)?;
+        }
+        let dialler = Dialler::new(self.node.clone(), self.sinks.clone())?;
+        let stop = CancellationToken::new();
+        let outcome = {
+            let (serving, following) = (server.serve(stop.clone()), dialler.run(stop.clone()));
+            tokio::pin!(serving, following);
+            let first = tokio::select! {
+                ended = &mut serving => Ended::Serving(ended),
+                ended = &mut following => Ended::Following(ended),
+                () = shutdown => Ended::Asked,
+            };
+            stop.cancel();
+            match first {
+                Ended::Serving(ended) => ended.and(following.await),
+                Ended::Following(ended) => ended.and(serving.await),
+                Ended::Asked => serving.await.and(following.await),
+            }
+        };
+        let node = self.node.clone();
+        outcome.and(blocking("close the logs", move || node.close()).await)
+    }
+
+    /// Listens for replicas of this replica and for other clients, as the settings say.
+    ///
+    /// # Errors
+    /// As [`Primary::listen`](crate::Primary::listen).
+    pub async fn listen(&self) -> Result<Server> {
+        self.node.listen().await
+    }
+
+    /// The logs held here.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// All that is known, as [`Node::status`].
+    pub fn status(&self) -> Status {
+        self.node.status()
+    }
+
+    /// What happened, each event once.
+    pub fn events(&self) -> Events {
+        self.node.events()
+    }
+}
+
+/// What ended first.
+enum Ended {
+    Serving(Result<()>),
+    Following(Result<()>),
+    Asked,
+}
+
+/// The sinks of a replica, until their logs are there. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct Sinks {
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    sinks: Vec<SinkFor>,
+    /// Logs whose sinks were started, by the address of the open log: one that was closed and opened
+    /// again is another, and needs its sinks again.
+    started: BTreeMap<Name, usize>,
+    /// The one log that sinks without a name are for.
+    only: Option<Name>,
+}
+
+/// A sink and the log it is for.
+#[derive(Clone)]
+struct SinkFor {
+    /// `None`: for the one log there is.
+    log: Option<Name>,
+    label: String,
+    open: OpenSink,
+}
+
+impl Sinks {
+    fn add(&self, sink: SinkFor) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).sinks.push(sink);
+    }
+
+    /// Begins to apply a log that was opened, unless that is so already.
+    pub(crate) fn start(&self, log: &Arc<Log>) -> Result<()> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = Arc::as_ptr(log) as usize;
+        if waiting.started.insert(log.name.clone(), opened) == Some(opened) {
+            return Ok(());
+        }
+        let only = waiting.only.get_or_insert_with(|| log.name.clone()).clone();
+        for sink in &waiting.sinks {
+            if sink.log.as_ref().unwrap_or(&only) == &log.name {
+                Applying::start(log, &sink.label, Arc::clone(&sink.open))?;
+            } else if sink.log.is_none() {
+                let message = format!("{} is applied from log {only} only; write {}={}", sink.label, log.name, sink.label);
+                log.events.raise(Event::Warning { message });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! Operating a node: its status, its slots, its limits.
+
+use std::time::Duration;
+
+use longshore_format::Name;
+use longshore_transport::grants::Role;
+use longshore_transport::{
+    AdminService, Caller, Error, Forget, Forgotten, Limits, LimitsChange, Status, async_trait,
+};
+use longshore_wal::{Consumer, Extent, Need};
+
+use super::NodeServices;
+use crate::error::Error as LibraryError;
+use crate::log::Log;
+use crate::server::blocking;
+use crate::settings::ByteSize;
+
+#[async_trait]
+impl AdminService for NodeServices {
+    async fn status(&self, caller: &Caller, log: Option<&Name>) -> Result<Status, Error> {
+        let shown = |name: &Name| {
+            log.is_none_or(|log| log == name) && (caller.may(Role::Admin, name) || caller.may(Role::Read, name))
+        };
+        if let Some(log) = log {
+            self.node.require(log)?;
+        }
+        let node = self.node.clone();
+        // Lag may have to be read from the log itself.
+        let mut status = blocking("look at the status", move || Ok(node.status())).await?;
+        status.logs.retain(|log| shown(&log.name));
+        Ok(status)
+    }
+
+    async fn forget(&self, _caller: &Caller, request: Forget) -> Result<Forgotten, Error> {
+        let log = self.log(&request.log)?;
+        let replica = Name::new(request.replica.as_str()).map_err(|error| invalid("the replica", &error))?;
+        let forgotten = blocking("forget a replica", move || {
+            let Some(mut forgotten) = log.forget_plan(&replica) else {
+                return Err(LibraryError::NoReplica { log: log.name.clone(), replica });
+            };
+            if !request.plan {
+                forgotten.forgotten = log.wal.forget(&replica)?;
+                log.standing.forget(&replica.into());
+            }
+            Ok(forgotten)
+        });
+        Ok(forgotten.await?)
+    }
+
+    async fn limits(&self, _caller: &Caller, log: &Name, change: LimitsChange) -> Result<Limits, Error> {
+        let log = self.log(log)?;
+        Ok(log.change_limits(change))
+    }
+
+    async fn promote(&self, _caller: &Caller, _log: &Name, _accept_loss: bool) -> Result<u64, Error> {
+        Err(LibraryError::NotOffered { what: "promotion" }.into())
+    }
+
+    async fn fence(&self, _caller: &Caller, _log: &Name, _epoch: u64) -> Result<u64, Error> {
+        Err(LibraryError::NotOffered { what: "fencing" }.into())
+    }
+}
+
+impl Log {
+    /// What forgetting a replica would free; none when it has no slot.
+    fn forget_plan(&self, replica: &Name) -> Option<Forgotten> {
+        let slots = self.wal.slots();
+        slots.iter().find(|slot| slot.name == *replica)?;
+        let retention = self.wal.retention();
+        let (first, end) = (self.wal.first(), self.wal.durable().get());
+        let since = self.environment.wall_micros().saturating_sub(micros(retention.keep_age));
+        let extent = Extent { first, end, aged: self.wal.position_at(since).unwrap_or(first) };
+        let needs = slots.iter().filter(|slot| !slot.lost).map(|slot| Need {
+            consumer: Consumer::Slot(slot.name.clone()),
+            from: slot.ack.durable,
+            silent: slot.silent,
+        });
+        let needs: Vec<_> = needs.collect();
+        let rest: Vec<_> = needs.iter().filter(|need| need.consumer != Consumer::Slot(replica.clone())).cloned().collect();
+        let before = retention.decide(extent, &needs).keep_from;
+        let after = retention.decide(extent, &rest).keep_from;
+        // Space comes back in whole segments.
+        let size = self.wal.segment_size();
+        let frees = size.base_of(after).since(size.base_of(before));
+        Some(Forgotten { oldest_before: before, oldest_after: after, frees, forgotten: false })
+    }
+
+    /// Changes what is kept, as far as asked; zero stands for "no limit" and "never".
+    fn change_limits(&self, change: LimitsChange) -> Limits {
+        let mut retention = self.retention();
+        if let Some(cap) = change.slot_cap {
+            retention.slot_cap = (cap != 0).then_some(ByteSize(cap));
+        }
+        if let Some(idle) = change.slot_idle {
+            retention.slot_idle = (!idle.is_zero()).then_some(idle);
+        }
+        if let Some(keep) = change.keep_bytes {
+            retention.keep_size = Some(ByteSize(keep));
+        }
+        if let Some(keep) = change.keep_age {
+            retention.keep_age = Some(keep);
+        }
+        let limits = Limits {
+            slot_cap: retention.slot_cap.map(|cap| cap.0),
+            slot_idle: retention.slot_idle,
+            keep_bytes: match (retention.keep_size, retention.keep_age) {
+                (Some(size), _) => size.0,
+                (None, Some(_)) => 0,
+                (None, None) => u64::MAX,
+            },
+            keep_age: retention.keep_age.unwrap_or(Duration::ZERO),
+        };
+        drop(retention);
+        self.tick();
+        limits
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn invalid(what: &'static str, error: &dyn std::fmt::Display) -> Error {
+    Error::new(longshore_format::ErrorKind::Invalid, format!("{what} cannot be: {error}"), "check its spelling")
+}

@@ -1,0 +1,226 @@
+//! Who holds what of one log: the acks of every node, what they prove, and who waits for it.
+//!
+//! One lock guards plain values and is held for lines. Everything that moves wakes one event; a
+//! waiter then asks the [`AckTable`] again, which is a handful of comparisons.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use event_listener::{Event as Moved, EventListener};
+use longshore_format::Lsn;
+use longshore_protocol::{Ack, AckTable, Durability, NodeAck, NodeId, Rate, Region, Timeline};
+
+/// What one log knows of its own positions over time and of every node that holds a copy.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    state: Mutex<State>,
+    moved: Moved,
+}
+
+#[derive(Debug)]
+struct State {
+    table: AckTable,
+    replicas: BTreeMap<NodeId, Known>,
+    timeline: Timeline,
+    appended: Rate,
+}
+
+/// What is known of a replica besides its acks.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    /// Who runs the machine, as the grants say.
+    pub(crate) provider: Option<String>,
+    /// The end of what was sent to it, on a stream of this process.
+    pub(crate) sent: Lsn,
+    /// When it was last heard, on the monotonic clock.
+    pub(crate) seen: Option<Duration>,
+    /// Everything before this is proved equal by digests, and when that was last proved.
+    pub(crate) proved: Option<(Lsn, Duration)>,
+    /// How fast its durable position moves.
+    pub(crate) shipped: Rate,
+}
+
+/// A replica as [`Standing::replicas`] shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Replica {
+    pub(crate) node: NodeId,
+    pub(crate) region: Option<Region>,
+    pub(crate) connected: bool,
+    pub(crate) ack: Ack,
+    pub(crate) known: Known,
+    /// How old the oldest record is that has not come to each stage; `None` where that is not known.
+    pub(crate) lag: [Option<Duration>; 3],
+}
+
+/// Rates are smoothed over this long: what an operator sees as "now".
+const SMOOTHING: Duration = Duration::from_secs(10);
+
+impl Standing {
+    pub(crate) fn new() -> Self {
+        let state = State {
+            table: AckTable::new(),
+            replicas: BTreeMap::new(),
+            timeline: Timeline::new(),
+            appended: Rate::new(SMOOTHING),
+        };
+        Self { state: Mutex::new(state), moved: Moved::new() }
+    }
+
+    /// Lets a replica count. False when there are more than can be counted.
+    pub(crate) fn admit(&self, node: &NodeId, region: Option<Region>, provider: Option<String>) -> bool {
+        let mut state = self.lock();
+        if state.table.admit(node.clone(), region).is_err() {
+            return false;
+        }
+        let known = Known { provider: None, sent: Lsn::ZERO, seen: None, proved: None, shipped: Rate::new(SMOOTHING) };
+        state.replicas.entry(node.clone()).or_insert(known).provider = provider;
+        true
+    }
+
+    /// No longer counts a replica.
+    pub(crate) fn forget(&self, node: &NodeId) {
+        let mut state = self.lock();
+        state.table.forget(node);
+        state.replicas.remove(node);
+    }
+
+    /// A replica opened a stream and holds this much, even if it once held more.
+    pub(crate) fn connected(&self, node: &NodeId, ack: Ack, now: Duration) {
+        let mut state = self.lock();
+        state.table.set(node, ack);
+        state.table.set_connected(node, true);
+        if let Some(known) = state.replicas.get_mut(node) {
+            known.seen = Some(now);
+            known.sent = ack.received();
+            known.shipped = Rate::new(SMOOTHING);
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// A replica's stream ended.
+    pub(crate) fn disconnected(&self, node: &NodeId) {
+        self.lock().table.set_connected(node, false);
+        self.wake();
+    }
+
+    /// Something was sent to a replica.
+    pub(crate) fn sent(&self, node: &NodeId, to: Lsn) {
+        if let Some(known) = self.lock().replicas.get_mut(node) {
+            known.sent = known.sent.max(to);
+        }
+    }
+
+    /// A replica was heard, with acks of its own and of nodes below it.
+    pub(crate) fn heard(&self, node: &NodeId, acks: &[NodeAck], now: Duration) {
+        let mut state = self.lock();
+        if let Some(known) = state.replicas.get_mut(node) {
+            known.seen = Some(now);
+        }
+        let mut moved = false;
+        for NodeAck { node, ack } in acks {
+            moved |= state.table.merge(node, *ack);
+            if let Some(known) = state.replicas.get_mut(node) {
+                known.seen = Some(now);
+            }
+        }
+        drop(state);
+        if moved {
+            self.wake();
+        }
+    }
+
+    /// A replica's bytes were proved equal.
+    pub(crate) fn proved(&self, node: &NodeId, to: Lsn, now: Duration) {
+        if let Some(known) = self.lock().replicas.get_mut(node) {
+            let to = known.proved.map_or(to, |(before, _)| before.max(to));
+            known.proved = Some((to, now));
+        }
+    }
+
+    /// Takes the node's own positions, and how time passed for them. Called a few times a second.
+    pub(crate) fn tick(&self, local: Ack, now: Duration) {
+        let mut state = self.lock();
+        let moved = state.table.local() != local;
+        state.table.set_local(local);
+        state.timeline.observe(local.durable(), now);
+        state.appended.observe(local.received(), now);
+        let durable: Vec<_> = state.table.nodes().map(|(node, state)| (node.clone(), state.ack.durable())).collect();
+        for (node, durable) in &durable {
+            if let Some(known) = state.replicas.get_mut(node) {
+                known.shipped.observe(*durable, now);
+            }
+        }
+        let slowest = state.table.nodes().map(|(_, node)| node.ack.applied().min(node.ack.durable())).min();
+        state.timeline.trim(slowest.unwrap_or(local.durable()));
+        drop(state);
+        if moved {
+            self.wake();
+        }
+    }
+
+    /// The position up to which `durability` holds. Not for `local`, which the log itself knows best.
+    pub(crate) fn reached(&self, durability: &Durability) -> Lsn {
+        self.lock().table.reached(durability)
+    }
+
+    /// Whether enough replicas are connected for `durability`.
+    pub(crate) fn within_reach(&self, durability: &Durability) -> bool {
+        self.lock().table.within_reach(durability)
+    }
+
+    /// How a replica stands, if it counts.
+    pub(crate) fn ack_of(&self, node: &NodeId) -> Option<Ack> {
+        self.lock().table.node(node).map(|state| state.ack)
+    }
+
+    /// The nodes that follow this node, for its own upstream.
+    pub(crate) fn relayed(&self) -> Vec<NodeAck> {
+        let state = self.lock();
+        state.table.nodes().map(|(node, state)| NodeAck { node: node.clone(), ack: state.ack }).collect()
+    }
+
+    /// Bytes appended per second.
+    pub(crate) fn append_rate(&self) -> f64 {
+        self.lock().appended.per_second()
+    }
+
+    /// How old the oldest record is that lies beyond `position`; `None` when that was before anybody looked.
+    pub(crate) fn lag(&self, position: Lsn, now: Duration) -> Option<Duration> {
+        self.lock().timeline.lag(position, now)
+    }
+
+    /// Every replica that counts, by name.
+    pub(crate) fn replicas(&self, now: Duration) -> Vec<Replica> {
+        let state = self.lock();
+        let nodes = state.table.nodes().filter_map(|(node, position)| {
+            let ack = position.ack;
+            let lag = [ack.received(), ack.durable(), ack.applied()].map(|at| state.timeline.lag(at, now));
+            Some(Replica {
+                node: node.clone(),
+                region: position.region.clone(),
+                connected: position.connected,
+                ack,
+                known: state.replicas.get(node)?.clone(),
+                lag,
+            })
+        });
+        nodes.collect()
+    }
+
+    /// To be asked for before looking whether something holds, and waited for if it does not.
+    pub(crate) fn listen(&self) -> EventListener {
+        self.moved.listen()
+    }
+
+    /// Lets every waiter look again.
+    pub(crate) fn wake(&self) {
+        self.moved.notify(usize::MAX);
+    }
+
+    /// The state is plain values, whole after every line: a panic elsewhere cannot have torn it.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,124 @@
+//! What an operator sees of a log: figures computed from what the log and its acks say.
+
+use std::time::Duration;
+
+use longshore_format::Lsn;
+use longshore_protocol::{CatchUp, catch_up};
+use longshore_transport::{Lag, LogStatus, ReplicaStatus, SinkStatus};
+use longshore_wal::{Role, SlotState};
+
+use crate::log::Log;
+use crate::standing::Replica;
+
+impl Log {
+    /// All that is known of this log and its replicas.
+    pub(crate) fn status(&self) -> LogStatus {
+        let now = self.now();
+        let (end, durable) = (self.wal.end(), self.wal.durable().get());
+        let pressure = self.wal.pressure();
+        let slots = self.wal.slots();
+        let slot_of = |replica: &Replica| slots.iter().find(|slot| slot.name.as_str() == replica.node.as_str());
+        let replicas = self.standing.replicas(now);
+        let replicas = replicas.iter().map(|replica| self.replica_status(replica, slot_of(replica), end, now));
+        LogStatus {
+            name: self.name.clone(),
+            id: self.wal.id(),
+            content: self.wal.content(),
+            segment_size: self.wal.segment_size(),
+            writer: self.wal.role() == Role::Writer,
+            first: self.wal.first(),
+            end,
+            durable,
+            epoch: self.wal.history().current().epoch,
+            last_time: self.last_time(),
+            append_rate: self.standing.append_rate(),
+            disk_used: pressure.disk_used,
+            disk_free: pressure.disk_free,
+            poisoned: self.wal.failure().map(|error| error.to_string()),
+            replicas: replicas.collect(),
+            upstream: self.upstream.status(now),
+            sinks: self.sink_statuses(end, now),
+        }
+    }
+
+    fn replica_status(&self, replica: &Replica, slot: Option<&SlotState>, end: Lsn, now: Duration) -> ReplicaStatus {
+        let ack = replica.ack;
+        let append_rate = self.standing.append_rate();
+        let ship_rate = replica.known.shipped.per_second();
+        let remaining = end.since(ack.durable());
+        let headroom_bytes = slot.and_then(|slot| slot.headroom);
+        let seen_ago = replica.known.seen.filter(|seen| !seen.is_zero()).map(|seen| now.saturating_sub(seen));
+        ReplicaStatus {
+            name: replica.node.clone(),
+            region: replica.region.clone(),
+            provider: replica.known.provider.clone(),
+            connected: replica.connected,
+            lost: slot.is_some_and(|slot| slot.lost),
+            sent: replica.known.sent.max(ack.received()),
+            received: ack.received(),
+            durable: ack.durable(),
+            applied: ack.applied(),
+            received_lag: self.lag(ack.received(), replica.lag[0], end),
+            durable_lag: self.lag(ack.durable(), replica.lag[1], end),
+            applied_lag: self.lag(ack.applied(), replica.lag[2], end),
+            proved_equal_to: replica.known.proved.map_or(Lsn::ZERO, |(to, _)| to),
+            proof_age: replica.known.proved.map(|(_, at)| now.saturating_sub(at)),
+            ship_rate,
+            catch_up: match catch_up(remaining, ship_rate, append_rate) {
+                CatchUp::Done => Some(Duration::ZERO),
+                CatchUp::In(time) => Some(time),
+                CatchUp::Never => None,
+            },
+            headroom_bytes,
+            headroom: headroom_bytes.and_then(|bytes| time_to_use(bytes, append_rate - ship_rate)),
+            seen_ago: seen_ago.or_else(|| slot.and_then(|slot| self.since(slot.last_seen))),
+        }
+    }
+
+    fn sink_statuses(&self, end: Lsn, now: Duration) -> Vec<SinkStatus> {
+        let sinks = self.applying.sinks().into_iter();
+        let sinks = sinks.map(|sink| SinkStatus {
+            lag: self.lag(sink.applied, self.standing.lag(sink.applied, now), end),
+            sink: sink.label,
+            applied: sink.applied,
+            problem: sink.problem,
+        });
+        sinks.collect()
+    }
+
+    /// A distance from the end. How long it took is known from this node's own clock where it was
+    /// watched, else from the time in the first record that is missing; never from a replica's clock.
+    pub(crate) fn lag(&self, at: Lsn, watched: Option<Duration>, end: Lsn) -> Lag {
+        let bytes = end.since(at);
+        if bytes == 0 {
+            return Lag::default();
+        }
+        let age = watched.or_else(|| self.since(self.time_after(at)?));
+        Lag { bytes, seconds: age.unwrap_or_default().as_secs_f64() }
+    }
+
+    /// The time in the first record after a boundary, microseconds UTC.
+    fn time_after(&self, at: Lsn) -> Option<u64> {
+        let mut reader = self.wal.reader(at.max(self.wal.first())).ok()?;
+        reader.next().ok()?.map(|record| record.time)
+    }
+
+    /// The time of the last durable record.
+    fn last_time(&self) -> Option<u64> {
+        let durable = self.wal.durable().get();
+        let time = self.wal.reader(durable).ok()?.chain().time;
+        (time != 0).then_some(time)
+    }
+
+    fn since(&self, micros: u64) -> Option<Duration> {
+        (micros != 0).then(|| Duration::from_micros(self.environment.wall_micros().saturating_sub(micros)))
+    }
+}
+
+/// How long `bytes` last at a rate; none when they last for ever.
+fn time_to_use(bytes: u64, per_second: f64) -> Option<Duration> {
+    if per_second <= 0.0 {
+        return None;
+    }
+    Duration::try_from_secs_f64(bytes as f64 / per_second).ok()
+}

@@ -1,0 +1,118 @@
+//! This node as somebody's upstream: one stream, from its hello to its end, in terms of the log.
+
+use std::sync::Arc;
+
+use longshore_format::{Lsn, Name};
+use longshore_protocol::{Ack, NodeAck, NodeId, Peer};
+use longshore_transport::UpstreamEnd;
+use longshore_wal::SlotAck;
+
+use crate::error::Result;
+use crate::event::Event;
+use crate::feed::{self, FeedReport};
+use crate::log::Log;
+use crate::node::Node;
+
+/// Serves one stream of one replica until it ends.
+pub(crate) async fn serve(node: &Node, log: Arc<Log>, peer: Peer, channel: UpstreamEnd) -> Result<()> {
+    let replica = peer.node.clone();
+    let limits = node.settings().network.limits();
+    let served = Served { node, log: &log, replica: &replica };
+    let report = |report| served.note(report);
+    let ended = feed::feed(&log, node.id(), peer, channel, limits, &report).await;
+    served.ended(&ended);
+    Ok(ended?)
+}
+
+/// A replica that is being served.
+struct Served<'a> {
+    node: &'a Node,
+    log: &'a Arc<Log>,
+    replica: &'a NodeId,
+}
+
+impl Served<'_> {
+    fn note(&self, report: FeedReport) {
+        let (log, now) = (self.log, self.log.now());
+        match report {
+            FeedReport::Accepted { from } => self.accepted(from),
+            FeedReport::Sent { to } => log.standing.sent(self.replica, to),
+            FeedReport::Heard => log.standing.heard(self.replica, &[], now),
+            FeedReport::Acks(acks) => {
+                self.keep(&acks);
+                self.admit_relayed(&acks);
+                log.standing.heard(self.replica, &acks, now);
+            }
+            FeedReport::Proved { to } => {
+                log.standing.proved(self.replica, to, now);
+                let replica = self.replica.clone();
+                log.events.raise(Event::Proved { log: log.name.clone(), replica, equal_to: to });
+            }
+            FeedReport::Stale { epoch, believed } => {
+                let replica = &self.replica;
+                let message = match believed {
+                    true => format!("log {}: {replica} has seen epoch {epoch}, which is later than this node's", log.name),
+                    false => format!("log {}: {replica} claims epoch {epoch}, but may not promote; not believed", log.name),
+                };
+                log.events.raise(Event::Warning { message });
+            }
+            // A stream that a newer one of the same replica replaced ends without it.
+            FeedReport::Left => log.standing.disconnected(self.replica),
+            FeedReport::Diverged { at } => {
+                let peer = self.replica.to_string();
+                log.events.raise(Event::Diverged { log: log.name.clone(), peer, position: at });
+            }
+        }
+    }
+
+    /// Frames follow from `from`: the replica holds everything before, whatever it once held.
+    fn accepted(&self, from: Lsn) {
+        let (log, replica) = (self.log, self.replica.clone());
+        let held = log.standing.ack_of(&replica).unwrap_or(Ack::NONE);
+        // What is before `from` is on its disk only once it says so.
+        let ack = held.min(from);
+        let slot = SlotAck { durable: from, applied: ack.applied() };
+        let name = slot_name(&replica);
+        let went_back = log.wal.slots().iter().any(|slot| slot.name == name && (from < slot.ack.durable || slot.lost));
+        let kept = if went_back { log.wal.reset_slot(&name, slot) } else { log.wal.ack(&name, slot) };
+        if let Err(error) = kept {
+            tracing::error!(log = %log.name, %replica, %error, "cannot keep the replica's slot");
+        }
+        log.standing.connected(&replica, ack, log.now());
+        log.events.raise(Event::ReplicaConnected { log: log.name.clone(), replica, from });
+    }
+
+    /// Keeps the replica's own ack in its slot. It is durable with the next sync of the control file:
+    /// any older one is also true.
+    fn keep(&self, acks: &[NodeAck]) {
+        let Some(own) = acks.iter().find(|ack| ack.node == *self.replica) else { return };
+        let slot = SlotAck { durable: own.ack.durable(), applied: own.ack.applied() };
+        if let Err(error) = self.log.wal.ack(&slot_name(self.replica), slot) {
+            tracing::error!(log = %self.log.name, replica = %self.replica, %error, "cannot keep the replica's slot");
+        }
+    }
+
+    /// Lets nodes below the replica count, as far as the grants here know them.
+    fn admit_relayed(&self, acks: &[NodeAck]) {
+        for NodeAck { node, .. } in acks.iter().filter(|ack| ack.node != *self.replica) {
+            if self.log.standing.ack_of(node).is_some() {
+                continue;
+            }
+            let Some((region, provider)) = self.node.granted(node, &self.log.name) else { continue };
+            self.log.standing.admit(node, region, provider);
+        }
+    }
+
+    fn ended(&self, ended: &crate::error::Result<()>) {
+        let (log, replica) = (self.log, self.replica.clone());
+        let reason = match ended {
+            Ok(()) => "it ended the stream".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        log.events.raise(Event::ReplicaDisconnected { log: log.name.clone(), replica, reason });
+    }
+}
+
+fn slot_name(node: &NodeId) -> Name {
+    Name::new(node.as_str()).expect("a node's id is a name")
+}

@@ -1,0 +1,97 @@
+//! What a replica knows of the upstream of one log: for its status and its metrics, never for decisions.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use longshore_format::Lsn;
+use longshore_transport::UpstreamStatus;
+
+/// The last that was heard of, and done about, the upstream.
+#[derive(Debug, Default)]
+pub(crate) struct UpstreamState {
+    known: Mutex<Option<Known>>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    address: String,
+    doing: Doing,
+    problem: Option<String>,
+    durable: Lsn,
+    heard: Option<Duration>,
+    proved: Option<(Lsn, Duration)>,
+}
+
+/// What the follower is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// Dialling, or greeting.
+    Connecting,
+    /// Taking frames.
+    Following,
+    /// The upstream is behind this replica on the same history.
+    Waiting,
+    /// Nothing, until the next attempt.
+    Pausing,
+    /// Nothing, until a person has decided.
+    Refused,
+}
+
+impl Doing {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Following => "following",
+            Self::Waiting => "waiting",
+            Self::Pausing => "pausing",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl UpstreamState {
+    /// Notes what is being done, at which upstream, and what stands in the way.
+    pub(crate) fn set(&self, address: &str, doing: Doing, problem: Option<String>) {
+        let mut known = self.lock();
+        let before = known.take();
+        *known = Some(Known {
+            address: address.to_owned(),
+            doing,
+            problem,
+            durable: before.as_ref().map_or(Lsn::ZERO, |before| before.durable),
+            heard: before.as_ref().and_then(|before| before.heard),
+            proved: before.and_then(|before| before.proved),
+        });
+    }
+
+    /// The upstream was heard, and how far it is.
+    pub(crate) fn heard(&self, durable: Lsn, now: Duration) {
+        if let Some(known) = &mut *self.lock() {
+            known.durable = known.durable.max(durable);
+            known.heard = Some(now);
+        }
+    }
+
+    /// The upstream compared digests: what is held here is equal up to there.
+    pub(crate) fn proved(&self, to: Lsn, now: Duration) {
+        if let Some(known) = &mut *self.lock() {
+            known.proved = Some((to, now));
+        }
+    }
+
+    /// For the status; none on a primary.
+    pub(crate) fn status(&self, now: Duration) -> Option<UpstreamStatus> {
+        let known = self.lock().clone()?;
+        Some(UpstreamStatus {
+            address: known.address,
+            state: known.doing.as_str().to_owned(),
+            problem: known.problem,
+            durable: known.durable,
+            heard_ago: known.heard.map(|heard| now.saturating_sub(heard)),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
