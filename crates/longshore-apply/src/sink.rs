@@ -140,6 +140,8 @@ pub enum Failure {
     Diverged,
     /// The sink's own data is damaged.
     Corrupt,
+    /// What was restored did not pass its check.
+    Check,
     /// Another process holds it.
     Busy,
     /// It cannot be used as it stands: permission, version, missing program.
@@ -161,6 +163,7 @@ impl Failure {
             Failure::Content | Failure::Refused => ErrorKind::Invalid,
             Failure::Diverged => ErrorKind::Diverged,
             Failure::Corrupt => ErrorKind::Corrupt,
+            Failure::Check => ErrorKind::CheckFailed,
             Failure::Busy => ErrorKind::Busy,
             Failure::Unusable => ErrorKind::Preflight,
             Failure::Full => ErrorKind::Full,

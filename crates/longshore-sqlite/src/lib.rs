@@ -1,1 +1,65 @@
-//! SQLite as a longshore sink: statements applied with their position in one transaction.
+//! SQLite beside a log: statements recorded as a transaction runs, and applied with their position
+//! in one transaction.
+//!
+//! A log of content `sql` holds what was executed, not pages: [`Recorder`] runs a host's statements
+//! and collects them, [`SqlSink`] runs them again elsewhere. Both let the same [`rules`](Denied) decide
+//! what may be in a log: statements that leave equal databases equal, and nothing else.
+//!
+//! # The one order
+//!
+//! Nothing writes database and log independently. A host does, for each transaction:
+//!
+//! 1. run the statements in an open transaction, through [`Recorder::begin`];
+//! 2. append the run that came of it, and wait until it is durable here;
+//! 3. store its position in the same transaction, and commit: [`Recorded::commit`].
+//!
+//! Whenever it dies, the log is at most ahead of the database, by runs that are complete; on start
+//! [`bring_up`] applies those. [`Recorder`] makes any other order impossible to write.
+//!
+//! ```
+//! use longshore_sqlite::Recorder;
+//! use rusqlite::{Connection, params};
+//!
+//! # fn append_and_wait(_: &[Vec<u8>]) -> Result<longshore_format::Lsn, longshore_sqlite::Error> {
+//! #     Ok(longshore_format::Lsn::new(8192))
+//! # }
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("orders.db");
+//! # let log = longshore_format::LogId::from_bytes([1; 16]);
+//! let mut db = Recorder::new(Connection::open(path)?, log)?;
+//!
+//! let mut transaction = db.begin()?;
+//! transaction.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, item TEXT)", params![])?;
+//! transaction.execute("INSERT INTO orders (item) VALUES (?1)", params!["anchor"])?;
+//! let recorded = transaction.record()?;
+//! let position = append_and_wait(recorded.payloads())?;
+//! recorded.commit(position)?;
+//!
+//! assert_eq!(db.position()?.unwrap().lsn, position);
+//! let refused = db.begin()?.execute("UPDATE orders SET item = random()", params![]).unwrap_err();
+//! assert!(refused.to_string().contains("random"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod recorder;
+mod sink;
+mod bring_up;
+mod output;
+mod position;
+mod message;
+mod execute;
+mod rules;
+mod settings;
+mod error;
+mod proto;
+
+pub use self::bring_up::bring_up;
+pub use self::error::Error;
+pub use self::message::{Batch, validate};
+pub use self::output::SqliteOutput;
+pub use self::position::{Position, read_position, store_position};
+pub use self::recorder::{Recorded, Recorder, Recording};
+pub use self::rules::Denied;
+pub use self::sink::SqlSink;

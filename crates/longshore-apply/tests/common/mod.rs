@@ -19,8 +19,7 @@ struct Inner {
     first: Chain,
     durable: Lsn,
     time: u64,
-    /// How many records were read, by anybody.
-    reads: u64,
+    content: Content,
 }
 
 pub struct MemoryRecords {
@@ -44,7 +43,7 @@ impl MemoryLog {
         };
         let first = Chain::first(life);
         let cursor = Cursor::new(LogId::from_bytes([7; 16]), SIZE, first);
-        MemoryLog(Arc::new(Mutex::new(Inner { bytes: Vec::new(), cursor, first, durable: first.position, time: 1_000_000, reads: 0 })))
+        MemoryLog(Arc::new(Mutex::new(Inner { bytes: Vec::new(), cursor, first, durable: first.position, time: 1_000_000, content: Content::Bytes })))
     }
 
     /// The time of what is appended from here on.
@@ -103,8 +102,10 @@ impl MemoryLog {
         self.0.lock().unwrap().first = chain;
     }
 
-    pub fn reads(&self) -> u64 {
-        self.0.lock().unwrap().reads
+    pub fn of_content(content: Content) -> Self {
+        let log = Self::new();
+        log.0.lock().unwrap().content = content;
+        log
     }
 }
 
@@ -132,7 +133,7 @@ impl Source for MemoryLog {
     type Records = MemoryRecords;
 
     fn facts(&self) -> LogFacts {
-        LogFacts { id: LogId::from_bytes([7; 16]), content: Content::Bytes }
+        LogFacts { id: LogId::from_bytes([7; 16]), content: self.0.lock().unwrap().content }
     }
     fn segment_size(&self) -> SegmentSize {
         SIZE
@@ -169,7 +170,6 @@ impl Records for MemoryRecords {
         let end = (log.durable.get() as usize).saturating_sub(at).min(bytes.len()).min(2 << 16);
         self.held.clear();
         self.held.extend_from_slice(&bytes[..end]);
-        log.reads += 1;
         drop(log);
         match self.cursor.read(&self.held) {
             Step::Record(record) => Ok(Some(record)),

@@ -1,0 +1,180 @@
+//! What can go wrong beside a database.
+
+use longshore_apply::{Failure, SinkError};
+use longshore_format::{ErrorKind, LogId, Lsn};
+use rusqlite::ErrorCode;
+use thiserror::Error;
+
+use crate::rules::Denied;
+
+/// An error of a database beside a log.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// SQLite itself.
+    #[error("{0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A statement that may not be in a log.
+    #[error("refused: {denied}; statement: {}", excerpt(sql))]
+    Denied {
+        /// Why.
+        denied: Denied,
+        /// The statement.
+        sql: String,
+    },
+    /// A statement that SQLite did not execute.
+    #[error("{}; statement: {}", reason(cause), excerpt(sql))]
+    Statement {
+        /// What SQLite said.
+        cause: rusqlite::Error,
+        /// The statement.
+        sql: String,
+    },
+    /// A statement changed another number of rows than where it was recorded.
+    #[error(
+        "a statement changed {here} rows here and {there} where it was recorded: this database is no longer equal to \
+         the primary's; restore it from the log; statement: {}", excerpt(sql)
+    )]
+    OtherChanges {
+        /// Rows here.
+        here: u64,
+        /// Rows where it was recorded.
+        there: u64,
+        /// The statement.
+        sql: String,
+    },
+    /// A payload is no SQL record.
+    #[error("not a SQL record: {0}; append what a Recorder made, or a SqlTransaction message of proto/longshore/v1/sql.proto")]
+    Message(String),
+    /// A statement is larger than one may be.
+    #[error("a statement of {len} bytes with its parameters is too large, the limit is {max}; split it")]
+    TooLarge {
+        /// Its encoded size.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The transaction would break a deferred foreign key, which is only found when it commits.
+    #[error("a row of table {table} refers to nothing; mend it before the transaction is recorded")]
+    ForeignKey {
+        /// The table of the referring row.
+        table: String,
+    },
+    /// The database holds a position of another log.
+    #[error("the database holds position {lsn} of log {held}, not of log {asked}; name the log it was written from")]
+    OtherLog {
+        /// The log it holds.
+        held: LogId,
+        /// How far.
+        lsn: Lsn,
+        /// The log that was to be applied.
+        asked: LogId,
+    },
+    /// The database has tables, but was never written from a log.
+    #[error("the database has tables of its own and no position of a log; apply into a new file")]
+    NotOurs,
+    /// The position table does not hold a position.
+    #[error("the stored position is damaged; restore the database from the log")]
+    BadPosition,
+    /// Somebody else moved the position.
+    #[error("another process applies to this database: it moved from {ours:?} to {theirs:?}; stop one of the two")]
+    Moved {
+        /// Where this process left it.
+        ours: Option<Lsn>,
+        /// Where it is now.
+        theirs: Option<Lsn>,
+    },
+    /// LIKE was made case sensitive, which replicas do not know.
+    #[error("PRAGMA case_sensitive_like is on; turn it off, replicas run with it off")]
+    CaseSensitiveLike,
+    /// The database cannot use write-ahead logging.
+    #[error("the journal mode is {0}, not wal; use a database file on a local disk")]
+    JournalMode(String),
+    /// A statement failed and left a part of itself behind.
+    #[error("a statement failed and left a part of itself behind (OR FAIL, OR ROLLBACK or RAISE); begin the transaction again")]
+    Broken,
+    /// An earlier transaction may be in the log and is not in the database.
+    #[error("the log may be ahead of the database since an append that was not followed by its commit; catch up first")]
+    Behind,
+    /// A position before the one that is stored.
+    #[error("position {lsn} is not after {held}, which the database holds; pass the position that append returned")]
+    Backwards {
+        /// What was given.
+        lsn: Lsn,
+        /// What is stored.
+        held: Lsn,
+    },
+    /// There was nothing to record.
+    #[error("the transaction changed nothing; drop it instead of recording it")]
+    Nothing,
+    /// The database is in memory and cannot be opened again.
+    #[error("the database has no file; a database beside a log needs one")]
+    NoFile,
+    /// Applying the log.
+    #[error(transparent)]
+    Apply(#[from] longshore_apply::Error),
+    /// SQLite's own check of the restored file.
+    #[error("the restored database is damaged: {0}; restore again, and report a bug if it repeats")]
+    Check(String),
+}
+
+impl Error {
+    /// What a program should do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Apply(error) => error.kind(),
+            _ => self.failure().kind(),
+        }
+    }
+
+    pub(crate) fn failure(&self) -> Failure {
+        match self {
+            Error::Denied { .. } | Error::Message(_) | Error::TooLarge { .. } | Error::Nothing | Error::Broken => Failure::Refused,
+            Error::ForeignKey { .. } | Error::Backwards { .. } => Failure::Refused,
+            Error::Sqlite(error) => failure_of(error, Failure::Unavailable),
+            // It worked where it was recorded.
+            Error::Statement { cause, .. } => failure_of(cause, Failure::Diverged),
+            Error::OtherChanges { .. } | Error::OtherLog { .. } => Failure::Diverged,
+            Error::NotOurs | Error::CaseSensitiveLike | Error::JournalMode(_) | Error::NoFile => Failure::Unusable,
+            Error::BadPosition => Failure::Corrupt,
+            Error::Moved { .. } => Failure::Busy,
+            Error::Behind => Failure::Unavailable,
+            Error::Check(_) => Failure::Check,
+            Error::Apply(_) => Failure::Unavailable,
+        }
+    }
+
+    pub(crate) fn for_sink(self, sink: &str) -> SinkError {
+        SinkError::new(self.failure(), format!("{sink}: {self}"))
+    }
+}
+
+fn failure_of(error: &rusqlite::Error, otherwise: Failure) -> Failure {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Failure::Busy,
+        Some(ErrorCode::DiskFull) => Failure::Full,
+        Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => Failure::Unavailable,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Failure::Corrupt,
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Failure::Unusable,
+        Some(ErrorCode::OperationInterrupted) => Failure::Interrupted,
+        _ => otherwise,
+    }
+}
+
+/// What SQLite said, without the statement, which follows.
+fn reason(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Enough of a statement to know it again; never its parameters, which may be secret.
+fn excerpt(sql: &str) -> String {
+    const SHOWN: usize = 120;
+    let line = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None => line,
+    }
+}
