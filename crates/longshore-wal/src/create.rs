@@ -2,10 +2,16 @@
 
 use std::sync::Arc;
 
-use longshore_format::{Content, Digest, LogId, SegmentHeader, SegmentSize};
+use longshore_format::{
+    Chain, Content, Control, Digest, Epoch, EpochEntry, EpochHistory, Incarnation, LogId, SegmentHeader, SegmentSize,
+    WriterId,
+};
 use longshore_storage::{Directory, Environment};
 
-use crate::{Result, Wal};
+use crate::control_file::{self, ControlFile};
+use crate::names::Names;
+use crate::prepare::{TEMPORARY, remove_if_there};
+use crate::{Error, Result, Wal};
 
 /// What a new log is to be.
 #[derive(Clone, Debug, Default)]
@@ -28,15 +34,86 @@ pub struct FollowerSpec {
 }
 
 impl Wal {
-    /// Creates a log in an empty directory (foreign files do not matter). Durable when it returns.
+    /// Creates a log in a directory that holds none. Durable when it returns.
     pub fn create(dir: Arc<dyn Directory>, env: &dyn Environment, spec: &CreateSpec) -> Result<LogId> {
-        let _ = (dir, env, spec);
-        todo!()
+        let mut bytes = [0; 40];
+        env.random(&mut bytes).map_err(Error::io("draw a random number"))?;
+        let (id, rest) = bytes.split_first_chunk::<16>().expect("40 bytes");
+        let (writer, rest) = rest.split_first_chunk::<16>().expect("24 bytes");
+        let incarnation = Incarnation::new(u64::from_le_bytes(*rest.first_chunk().expect("8 bytes")));
+        let writer = WriterId::from_bytes(*writer);
+        let life = EpochEntry { start: SegmentSize::FIRST_LSN, epoch: Epoch { number: 1, writer }, incarnation };
+        let header = SegmentHeader {
+            log: spec.log.unwrap_or(LogId::from_bytes(*id)),
+            content: spec.content,
+            size: spec.segment_size,
+            chain: Chain::first(life),
+            history: EpochHistory::new(life),
+        };
+        begin(&dir, &header, vec![writer], None)?;
+        Ok(header.log)
     }
 
     /// Creates a follower's log that begins where the upstream's does. Durable when it returns.
     pub fn create_follower(dir: Arc<dyn Directory>, spec: &FollowerSpec) -> Result<()> {
-        let _ = (dir, spec);
-        todo!()
+        let before = Some(spec.before).filter(|digest| *digest != Digest::NONE);
+        begin(&dir, &spec.header, Vec::new(), before)
     }
+}
+
+/// Lays out the first segment, then the control file, which is what makes the directory a log.
+fn begin(dir: &Arc<dyn Directory>, header: &SegmentHeader, writers: Vec<WriterId>, before: Option<Digest>) -> Result<()> {
+    make_way(dir, header.size)?;
+    let name = header.size.file_name(header.base());
+    let temporary = format!("{name}{TEMPORARY}");
+    let write = || {
+        remove_if_there(&**dir, &temporary)?;
+        let file = dir.create(&temporary)?;
+        file.allocate(header.size.get())?;
+        file.zero_fill(0..header.size.get())?;
+        file.write_all_at(&header.encode(), 0)?;
+        file.sync()?;
+        dir.rename(&temporary, &name)?;
+        dir.sync()
+    };
+    write().map_err(|error| {
+        let _given_back = dir.remove(&temporary);
+        Error::io("create the first segment")(error)
+    })?;
+    let position = header.chain.position;
+    ControlFile::create(dir, Control {
+        log: header.log,
+        content: header.content,
+        size: header.size,
+        writers,
+        history: header.history.clone(),
+        highest: header.chain.life.epoch,
+        before,
+        durable: position,
+        clean: Some(position),
+        lost: None,
+        slots: Vec::new(),
+        intent: None,
+    })
+}
+
+/// Refuses a directory that holds a log, or what is left of one (F-049); removes what an interrupted creation left.
+fn make_way(dir: &Arc<dyn Directory>, size: SegmentSize) -> Result<()> {
+    let exists = || Error::Exists { path: dir.path_hint() };
+    let entries = dir.list().map_err(Error::io("list the log's directory"))?;
+    if entries.iter().any(|entry| entry.name == control_file::NAME) {
+        return Err(exists());
+    }
+    let bases = Names::of(dir, size)?.bases;
+    for base in bases {
+        let name = size.file_name(base);
+        let file = dir.open(&name, longshore_storage::Access::Read).map_err(Error::io("open a segment"))?;
+        // Without control file and without a record it is a creation that did not finish.
+        let from = size.header_len();
+        if !crate::evidence::body_from(&file, base, from, size.get())?.is_empty() {
+            return Err(exists());
+        }
+        dir.remove(&name).map_err(Error::io("remove an unfinished log"))?;
+    }
+    Ok(())
 }

@@ -163,6 +163,12 @@ pub enum Error {
         /// What does not fit.
         fault: HistoryFault,
     },
+    /// The file system cannot keep what a log promises (F-053, F-058).
+    #[error("{concern}")]
+    Medium {
+        /// Why, and what to do.
+        concern: &'static str,
+    },
     /// The log failed earlier and takes nothing more in this process (F-063).
     #[error("the log failed and is stopped: {cause}; find the cause, then open the log again")]
     Poisoned {
@@ -252,7 +258,7 @@ impl Error {
             Error::Corrupt { .. } | Error::Damaged { .. } | Error::Unreadable { .. } | Error::BadFrame { .. } => {
                 ErrorKind::Corrupt
             }
-            Error::NewerVersion { .. } => ErrorKind::Preflight,
+            Error::NewerVersion { .. } | Error::Medium { .. } => ErrorKind::Preflight,
             Error::NotTheWriter { .. } => ErrorKind::Fenced,
             Error::History { .. } => ErrorKind::Diverged,
             Error::Poisoned { .. } => ErrorKind::Poisoned,

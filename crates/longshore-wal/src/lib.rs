@@ -35,23 +35,43 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod append;
+mod wal;
+mod shared;
+
 mod create;
+mod open;
+mod control_file;
+mod names;
+mod survey;
+mod evidence;
+mod mend;
+mod recovery;
+
+mod append;
+mod active;
+mod clock;
+mod run;
+mod frames;
+mod syncer;
+mod watermark;
+mod prepare;
+mod seal;
+mod threads;
+
+mod view;
+mod segments;
+mod window;
+mod reader;
+mod read_log;
+
+mod slots;
+mod retention;
+mod truncate;
+
 mod error;
 mod event;
-mod reader;
-mod recovery;
-mod read_log;
-mod retention;
-mod run;
-mod segments;
 mod settings;
-mod slots;
 mod stats;
-mod threads;
-mod truncate;
-mod wal;
-mod watermark;
 
 pub use append::{Appended, RecordDraft};
 pub use create::{CreateSpec, FollowerSpec};

@@ -1,96 +1,161 @@
 //! A log opened for reading only: nothing in its directory changes, and no lock is taken.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use longshore_format::{Content, Digest, EpochHistory, LogId, Lsn, SegmentSize};
-use longshore_storage::Directory;
+use longshore_format::{Content, Control, Digest, EpochHistory, LogId, Lsn, SegmentSize};
+use longshore_storage::{Directory, Trouble};
 
-use crate::{Reader, Result, SegmentInfo, SegmentReader};
+use crate::control_file::ControlFile;
+use crate::names::Names;
+use crate::reader::{locate, locate_time};
+use crate::survey::{BelowDurable, Survey};
+use crate::view::{Segment, View};
+use crate::{Error, FollowerSpec, Reader, Result, SegmentInfo, SegmentReader};
 
 /// A log opened for reading only. A torn tail is cut in memory; beside a live owner it ends at the durable position
 /// that the owner last wrote down, and [`ReadLog::refresh`] looks again.
 #[derive(Clone, Debug)]
-pub struct ReadLog {}
+pub struct ReadLog {
+    view: Arc<View>,
+    owned: Arc<AtomicBool>,
+}
 
 impl ReadLog {
-    /// Opens the log in `dir`.
+    /// Opens the log in `dir`. Works on read-only media and without permission to write.
     pub fn open(dir: Arc<dyn Directory>) -> Result<ReadLog> {
-        let _ = dir;
-        todo!()
+        // Asked before control is read: an owner that comes later starts from what is read here, or further on.
+        let owned = is_owned(&dir)?;
+        let control = ControlFile::read(&dir)?;
+        let view = match owned {
+            true => beside_owner(&dir, &control)?,
+            false => Survey::of(&dir, &control, BelowDurable::Refuse)?.view(&dir, &control),
+        };
+        Ok(ReadLog { view: Arc::new(view), owned: Arc::new(AtomicBool::new(owned)) })
     }
 
     /// Whether another process owned the log when it was opened or last refreshed.
     pub fn has_owner(&self) -> bool {
-        todo!()
+        self.owned.load(Ordering::Relaxed)
     }
 
     /// Looks how far a live owner has come by now; returns the new end. Readers see it at once.
     pub fn refresh(&self) -> Result<Lsn> {
-        todo!()
+        let dir = &self.view.dir;
+        self.owned.store(is_owned(dir)?, Ordering::Relaxed);
+        let control = ControlFile::read(dir)?;
+        let size = self.view.size;
+        for base in Names::of(dir, size)?.bases {
+            let last = self.view.all().last().map_or(Lsn::ZERO, |segment| segment.base);
+            if last < base && base <= size.base_of(control.durable) {
+                self.view.push(Arc::new(Segment::at_rest(base)));
+            }
+        }
+        self.view.durable.advance(size.normalise(control.durable));
+        Ok(self.end())
     }
 
     /// A reader at the boundary `from`.
     pub fn reader(&self, from: Lsn) -> Result<Reader> {
-        let _ = from;
-        todo!()
+        locate(&self.view, from)
     }
 
     /// The first position.
     pub fn first(&self) -> Lsn {
-        todo!()
+        self.view.first()
     }
 
     /// The end.
     pub fn end(&self) -> Lsn {
-        todo!()
+        self.view.durable.get()
     }
 
     /// Which log.
     pub fn id(&self) -> LogId {
-        todo!()
+        self.view.id
     }
 
     /// What its records mean.
     pub fn content(&self) -> Content {
-        todo!()
+        self.view.content
     }
 
     /// The size of its segments.
     pub fn segment_size(&self) -> SegmentSize {
-        todo!()
+        self.view.size
     }
 
-    /// Its lives.
-    pub fn history(&self) -> EpochHistory {
-        todo!()
+    /// Its lives up to the end.
+    pub fn history(&self) -> Result<EpochHistory> {
+        let Some(last) = self.view.all().into_iter().rfind(|segment| segment.base <= self.end()) else {
+            return Err(Error::NotFound { path: self.view.dir.path_hint(), missing: "every segment" });
+        };
+        let mut history = self.view.header(&last, &mut self.view.window(&last)?)?.history.clone();
+        let mut reader = locate(&self.view, self.view.size.first_in(last.base))?;
+        while reader.next()?.is_some() {
+            let life = reader.chain().life;
+            if life != *history.current() {
+                let pushed = history.push(life);
+                pushed.map_err(|fault| Error::History { path: self.view.dir.path_hint(), fault })?;
+            }
+        }
+        Ok(history)
     }
 
     /// Its segments, oldest first.
     pub fn segments(&self) -> Vec<SegmentInfo> {
-        todo!()
+        self.view.infos()
     }
 
     /// The digest of a sealed segment; `None` if it is not sealed or not here.
     pub fn digest(&self, base: Lsn) -> Result<Option<Digest>> {
-        let _ = base;
-        todo!()
+        self.view.digest(base)
     }
 
-    /// The bytes of a segment's file.
+    /// The bytes of a sealed segment's file.
     pub fn segment(&self, base: Lsn) -> Result<SegmentReader> {
-        let _ = base;
-        todo!()
+        SegmentReader::open(&self.view, base)
+    }
+
+    /// Where a new follower's log would begin: the first segment kept here.
+    pub fn start_point(&self) -> Result<FollowerSpec> {
+        self.view.start_point()
     }
 
     /// The header checksum of the record that ends at the boundary `lsn`.
     pub fn crc_at(&self, lsn: Lsn) -> Result<u32> {
-        let _ = lsn;
-        todo!()
+        self.reader(lsn).map(|reader| reader.chain().link)
     }
 
     /// The boundary before the first record later than `time` (microseconds UTC).
     pub fn position_at(&self, time: u64) -> Result<Lsn> {
-        let _ = time;
-        todo!()
+        locate_time(&self.view, time)
     }
+}
+
+/// Whether a live process owns the log.
+fn is_owned(dir: &Arc<dyn Directory>) -> Result<bool> {
+    match dir.lock() {
+        Ok(_lock) => Ok(false),
+        Err(error) => match Trouble::of(&error) {
+            Trouble::Busy => Ok(true),
+            _ => Ok(false),
+        },
+    }
+}
+
+/// The log up to the watermark that a live owner wrote down.
+fn beside_owner(dir: &Arc<dyn Directory>, control: &Control) -> Result<View> {
+    let size = control.size;
+    let durable = size.normalise(control.durable);
+    let bases: Vec<Lsn> = Names::of(dir, size)?.bases.into_iter().filter(|base| *base <= durable).collect();
+    let gap = bases.windows(2).find(|pair| size.next_base(pair[0]) != Some(pair[1]));
+    if let Some(pair) = gap {
+        let expected = size.next_base(pair[0]).unwrap_or(Lsn::MAX);
+        return Err(Error::Gap { path: dir.path_hint(), expected, found: pair[1] });
+    }
+    // Which of them are sealed is asked of each at first use; the newest two may not be.
+    let sealed = bases.iter().rev().nth(1).or(bases.first()).copied().unwrap_or(Lsn::ZERO);
+    let segments = bases.into_iter().map(|base| Arc::new(Segment::at_rest(base))).collect();
+    Ok(View::at_rest(dir, control, durable, sealed, segments))
 }

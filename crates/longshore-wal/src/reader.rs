@@ -1,16 +1,26 @@
 //! Reading a log in order, up to what is durable.
 
-use bytes::Bytes;
-use longshore_format::{Chain, Lsn, Record};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::Result;
+use bytes::Bytes;
+use longshore_format::{Chain, Cursor, Fault, Lsn, Record, Step};
+
+use crate::view::View;
+use crate::window::{READ_LEN, Window, read_record};
+use crate::{Ended, Error, Result};
 
 /// A place in a log from which records, or frames to be shipped, are read in order.
 ///
 /// Everything is checked on the way: checksums, links, order, and that segments join. A clone is a bookmark: it goes on
 /// reading independently from the same place. Never returns what is not durable.
 #[derive(Clone, Debug)]
-pub struct Reader {}
+pub struct Reader {
+    view: Arc<View>,
+    cursor: Cursor,
+    /// Into the segment of the position; absent until something there is read.
+    window: Option<Window>,
+}
 
 /// Verbatim bytes of whole records, all of one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,42 +34,201 @@ pub struct Chunk {
 }
 
 impl Reader {
+    pub(crate) fn new(view: Arc<View>, chain: Chain) -> Reader {
+        let cursor = Cursor::new(view.id, view.size, chain);
+        Reader { view, cursor, window: None }
+    }
+
     /// Where the next record starts.
     pub fn position(&self) -> Lsn {
-        todo!()
+        self.cursor.position()
     }
 
     /// The state at the position: its `link` is the checksum of the record before, and `run` the open run, if any.
     pub fn chain(&self) -> &Chain {
-        todo!()
+        self.cursor.chain()
     }
 
     /// The next record, of the log's own kinds too; `None` at the durable end, where a later call may find more.
     #[expect(clippy::should_implement_trait, reason = "the record borrows from the reader, which no Iterator can say")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>> {
-        todo!()
+        let Some(limit) = self.enter()? else { return Ok(None) };
+        let position = self.cursor.position();
+        let window = self.window.as_mut().expect("entered");
+        match read_record(&mut self.cursor, window, READ_LEN, limit)? {
+            Step::Record(record) => Ok(Some(record)),
+            step => Err(self.view.corrupt(position, fault_of(step))),
+        }
     }
 
     /// The next records as they stand in the log, about `max_bytes` of them but at least one, all of one segment.
     pub fn next_frames(&mut self, max_bytes: usize) -> Result<Option<Chunk>> {
-        let _ = max_bytes;
-        todo!()
+        let Some(limit) = self.enter()? else { return Ok(None) };
+        let size = self.view.size;
+        let start = self.cursor.position();
+        let offset = size.offset_in(start);
+        let window = self.window.as_mut().expect("entered");
+        window.fresh(offset, max_bytes, limit)?;
+        let first = match read_record(&mut self.cursor, window, max_bytes.max(READ_LEN), limit)? {
+            Step::Record(record) => record.extent(),
+            step => return Err(self.view.corrupt(start, fault_of(step))),
+        };
+        let mut len = first as usize;
+        while len < max_bytes && size.base_of(self.cursor.position()) == window.base() {
+            let rest = window.held(offset + len as u64);
+            let rest = &rest[..rest.len().min((limit - offset) as usize - len)];
+            // What is not whole in memory, or not good, is left to the next call.
+            let Step::Record(record) = self.cursor.read(rest) else { break };
+            len += record.extent() as usize;
+        }
+        let bytes = window.share(offset, len);
+        Ok(Some(Chunk { start, end: self.cursor.position(), bytes }))
     }
 
     /// Waits until there is something to read, or the log ends. Cancel safe.
     pub async fn ready(&self) -> Result<()> {
-        todo!()
+        let after = beyond(self.position());
+        self.view.durable.wait(after).await.map(drop).map_err(|ended| Error::of_wait(ended, after))
     }
 
     /// As [`Reader::ready`] on this thread; `false` if the timeout came first.
-    pub fn ready_blocking(&self, timeout: Option<std::time::Duration>) -> Result<bool> {
-        let _ = timeout;
-        todo!()
+    pub fn ready_blocking(&self, timeout: Option<Duration>) -> Result<bool> {
+        let after = beyond(self.position());
+        match self.view.durable.wait_blocking(after, timeout) {
+            Ok(_) => Ok(true),
+            Err(Ended::TimedOut) => Ok(false),
+            Err(ended) => Err(Error::of_wait(ended, after)),
+        }
     }
 
     /// Goes on at another boundary, forward or back.
     pub fn seek(&mut self, to: Lsn) -> Result<()> {
-        let _ = to;
-        todo!()
+        *self = locate(&self.view, to)?;
+        Ok(())
     }
+
+    /// Makes the window one into the segment of the position; returns how far into it may be looked, or `None` at the
+    /// durable end.
+    fn enter(&mut self) -> Result<Option<u64>> {
+        let position = self.cursor.position();
+        if self.view.durable.get() <= position {
+            return Ok(None);
+        }
+        let base = self.view.size.base_of(position);
+        if self.window.as_ref().is_none_or(|window| window.base() != base) {
+            self.window = None;
+            let segment = self.view.segment_of(position)?;
+            let mut window = self.view.window(&segment)?;
+            let header = self.view.header(&segment, &mut window)?;
+            // F-022, F-036, F-038: a segment continues exactly the one before it.
+            let at_start = header.chain.position == position;
+            if at_start && header.chain != *self.cursor.chain() {
+                return Err(self.view.damaged(base, "it does not continue the segment before it".into()));
+            }
+            self.window = Some(window);
+        }
+        Ok(Some(self.view.limit_in(base)))
+    }
+}
+
+/// The least position after `lsn` that can be durable.
+fn beyond(lsn: Lsn) -> Lsn {
+    lsn.checked_add(1).unwrap_or(Lsn::MAX)
+}
+
+/// What is wrong where a record must be, since it lies below what is durable.
+pub(crate) fn fault_of(step: Step<'_>) -> Fault {
+    match step {
+        Step::Bad(bad) => bad.fault,
+        Step::Short { .. } => Fault::Cut,
+        Step::End | Step::Record(_) => Fault::Missing,
+    }
+}
+
+/// A reader at the boundary `lsn`: from the sparse index onwards, record by record.
+pub(crate) fn locate(view: &Arc<View>, lsn: Lsn) -> Result<Reader> {
+    let lsn = view.size.normalise(lsn);
+    let (first, end) = (view.first(), view.durable.get());
+    if lsn < first {
+        return Err(Error::TooOld { lsn, first });
+    }
+    if end < lsn {
+        return Err(Error::Beyond { lsn, end });
+    }
+    let mut reader = nearby(view, lsn)?;
+    while reader.position() < lsn {
+        let nearest = reader.position();
+        match reader.next()? {
+            Some(record) if record.end <= lsn => {}
+            _ => return Err(Error::NotABoundary { lsn, nearest }),
+        }
+    }
+    Ok(reader)
+}
+
+/// The boundary before the first record later than `time`.
+pub(crate) fn locate_time(view: &Arc<View>, time: u64) -> Result<Lsn> {
+    let segments = view.all();
+    let mut failed = None;
+    let after = segments.partition_point(|segment| {
+        let header = view.window(segment).and_then(|mut window| view.header(segment, &mut window).cloned());
+        match header {
+            Ok(header) => header.chain.time <= time,
+            Err(error) => {
+                failed.get_or_insert(error);
+                true
+            }
+        }
+    });
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let Some(segment) = segments.get(after.saturating_sub(1)) else { return Ok(view.first()) };
+    let index = view.index(segment)?;
+    let entry = index.iter().rev().find(|entry| entry.time <= time && entry.position <= view.durable.get());
+    let mut reader = match entry.and_then(|entry| checked(view, *entry)) {
+        Some(reader) => reader,
+        None => locate(view, view.size.first_in(segment.base))?,
+    };
+    loop {
+        let before = reader.position();
+        match reader.next()? {
+            Some(record) if record.time <= time => {}
+            _ => return Ok(before),
+        }
+    }
+}
+
+/// A reader somewhere before `lsn`, as near as the index of its segment leads, else at the segment's beginning.
+fn nearby(view: &Arc<View>, lsn: Lsn) -> Result<Reader> {
+    let segment = match view.segment_of(lsn) {
+        Ok(segment) => segment,
+        // The end of a full segment whose successor was not begun yet.
+        Err(Error::Beyond { .. }) if lsn == view.durable.get() => match view.all().pop() {
+            Some(last) => last,
+            None => return Err(Error::TooOld { lsn, first: view.first() }),
+        },
+        Err(error) => return Err(error),
+    };
+    let index = view.index(&segment)?;
+    let entry = index.iter().rev().find(|entry| entry.position <= lsn);
+    if let Some(reader) = entry.and_then(|entry| checked(view, *entry)) {
+        return Ok(reader);
+    }
+    let mut window = view.window(&segment)?;
+    let chain = view.header(&segment, &mut window)?.chain;
+    Ok(Reader { window: Some(window), ..Reader::new(Arc::clone(view), chain) })
+}
+
+/// A reader at an index entry, if a record of the life it names is there with the predecessor it names (F-012).
+fn checked(view: &Arc<View>, entry: Chain) -> Option<Reader> {
+    let mut reader = Reader::new(Arc::clone(view), entry);
+    if reader.position() == view.durable.get() {
+        return None;
+    }
+    let limit = reader.enter().ok()??;
+    let offset = view.size.offset_in(entry.position);
+    let window = reader.window.as_mut()?;
+    let head = window.at(offset, longshore_format::RECORD_HEADER_LEN, READ_LEN, limit).ok()?;
+    entry.fits(view.id, head.first_chunk()?).then_some(reader)
 }

@@ -1,8 +1,12 @@
 //! The segments of a log, as others see them.
 
-use longshore_format::{Digest, Lsn, SegmentHeader, SegmentSize};
+use std::sync::Arc;
 
-use crate::Result;
+use longshore_format::{Digest, Lsn, SegmentHeader, SegmentSize};
+use longshore_storage::{Access, File};
+
+use crate::view::View;
+use crate::{Error, Result};
 
 /// How far a segment has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,22 +34,45 @@ pub struct SegmentInfo {
 
 /// The bytes of one sealed segment's file, for a peer that repairs its own or begins a log from it.
 #[derive(Clone, Debug)]
-pub struct SegmentReader {}
+pub struct SegmentReader {
+    header: SegmentHeader,
+    file: Arc<dyn File>,
+}
 
 impl SegmentReader {
+    pub(crate) fn open(view: &View, base: Lsn) -> Result<SegmentReader> {
+        let base = view.size.base_of(base);
+        let segment = view.segment_of(base)?;
+        if view.sealed.get() <= base {
+            return Err(Error::Beyond { lsn: base, end: view.sealed.get() });
+        }
+        let header = view.header(&segment, &mut view.window(&segment)?)?.clone();
+        let opened = view.dir.open(&view.size.file_name(base), Access::Read);
+        Ok(SegmentReader { header, file: opened.map_err(Error::io("open a segment"))? })
+    }
+
     /// The header.
     pub fn header(&self) -> &SegmentHeader {
-        todo!()
+        &self.header
     }
 
     /// The size of the file.
     pub fn size(&self) -> SegmentSize {
-        todo!()
+        self.header.size
     }
 
     /// Reads into `buf` from `offset`; fewer bytes only at the end of the file.
     pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        let _ = (buf, offset);
-        todo!()
+        crate::survey::read_at(&self.file, self.header.base(), buf, offset)
+    }
+}
+
+impl View {
+    /// The digest of a sealed segment; `None` if it is not sealed or not here.
+    pub(crate) fn digest(&self, base: Lsn) -> Result<Option<Digest>> {
+        match self.get(self.size.base_of(base)) {
+            Some(segment) if segment.base < self.sealed.get() => Ok(Some(self.footer(&segment)?.digest)),
+            _ => Ok(None),
+        }
     }
 }

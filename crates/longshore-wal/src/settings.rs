@@ -34,6 +34,8 @@ pub struct Settings {
     /// A follower's way out of a damaged tail: cut below what is known durable, remember what was lost, and fetch it again.
     /// Off by default, because a damaged tail is otherwise an operator's decision.
     pub cut_below_durable: bool,
+    /// Open the log even where locks may not keep a second owner out (a network file system). Off by default.
+    pub any_medium: bool,
 }
 
 impl Default for Settings {
@@ -47,6 +49,7 @@ impl Default for Settings {
             control_idle: Duration::from_millis(100),
             clock_step: Duration::from_secs(60),
             cut_below_durable: false,
+            any_medium: false,
         }
     }
 }

@@ -1,10 +1,15 @@
-//! Who follows this log, how far each has come, and what may be trimmed therefore.
+//! Who follows this log, how far each has come, and what is trimmed therefore.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use longshore_format::{Lsn, Name};
+use longshore_format::{Control, Lsn, Name, Slot};
+use longshore_storage::Trouble;
 
-use crate::{Consumer, Decision, Result, Retention, Wal};
+use crate::retention::{Consumer, Decision, Extent, Need, Retention};
+use crate::shared::Shared;
+use crate::{Error, Event, Full, Result, Wal};
 
 /// How far a replica has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,7 +29,7 @@ pub struct SlotState {
     pub ack: SlotAck,
     /// When it was last heard of, in microseconds since 1970 UTC; zero for never.
     pub last_seen: u64,
-    /// For how long it has been silent, of the time that some process had this log open (monotonic).
+    /// For how long it has been silent, of the time that this process has had the log open (monotonic).
     pub silent: Duration,
     /// It lost its place and must be seeded again.
     pub lost: bool,
@@ -56,52 +61,241 @@ pub struct Trimmed {
     pub decision: Decision,
 }
 
+/// What is known of consumers beyond the control file: it goes with the process.
+#[derive(Debug)]
+pub(crate) struct Consumers {
+    retention: Retention,
+    /// From where on those that have no slot need the log.
+    holds: BTreeMap<Consumer, Lsn>,
+    /// When each slot was last heard of; when the log was opened for those that were not.
+    heard: BTreeMap<Name, Duration>,
+    opened: Duration,
+    /// Why appends are refused whatever their size.
+    pub(crate) held: Option<Full>,
+}
+
+impl Consumers {
+    pub(crate) fn new(retention: Retention, now: Duration) -> Consumers {
+        Consumers { retention, holds: BTreeMap::new(), heard: BTreeMap::new(), opened: now, held: None }
+    }
+
+    fn silent(&self, slot: &Name, now: Duration) -> Duration {
+        now.saturating_sub(self.heard.get(slot).copied().unwrap_or(self.opened))
+    }
+}
+
 impl Wal {
     /// Notes how far a replica has come; its slot is made on first use. Acks never move back, but for a slot that was lost
-    /// and begins again. Durable with the next sync of the control file: an older ack is also true.
+    /// and begins again where the log still is. Written down with the next sync: an older ack is also true.
     pub fn ack(&self, slot: &Name, ack: SlotAck) -> Result<()> {
-        let _ = (slot, ack);
-        todo!()
+        self.note_ack(slot, ack, |known, ack| {
+            if known.lost {
+                *known = Slot { lost: ack.durable < self.first(), durable: ack.durable, applied: ack.applied, ..known.clone() };
+            }
+            known.durable = known.durable.max(ack.durable);
+            known.applied = known.applied.max(ack.applied);
+        })
     }
 
     /// Begins a slot anew at `ack`, whatever it was: for a replica that was seeded or truncated.
     pub fn reset_slot(&self, slot: &Name, ack: SlotAck) -> Result<()> {
-        let _ = (slot, ack);
-        todo!()
+        self.note_ack(slot, ack, |known, ack| {
+            *known = Slot { lost: false, durable: ack.durable, applied: ack.applied, ..known.clone() };
+        })
+    }
+
+    fn note_ack(&self, slot: &Name, ack: SlotAck, note: impl FnOnce(&mut Slot, SlotAck)) -> Result<()> {
+        let shared = self.shared();
+        shared.alive()?;
+        // What a replica claims beyond what left this node is no knowledge of ours, and acks count in recovery.
+        let durable = shared.view.durable.get();
+        let ack = SlotAck { durable: ack.durable.min(durable), applied: ack.applied.min(durable) };
+        let (now, seen) = (shared.env.monotonic(), shared.env.wall_micros());
+        shared.lock(&shared.consumers)?.heard.insert(slot.clone(), now);
+        let mut control = shared.lock(&shared.control)?;
+        let slots = &mut control.change().slots;
+        let index = match slots.iter().position(|known| known.name == *slot) {
+            Some(index) => index,
+            None if slots.len() == Control::SLOTS_LIMIT => {
+                return Err(Error::Invalid("a log has at most 256 replicas; forget one that is gone"));
+            }
+            None => {
+                slots.push(Slot { name: slot.clone(), durable: ack.durable, applied: ack.applied, seen, lost: false });
+                slots.len() - 1
+            }
+        };
+        note(&mut slots[index], ack);
+        slots[index].seen = seen;
+        Ok(())
     }
 
     /// Every slot, by name.
     pub fn slots(&self) -> Vec<SlotState> {
-        todo!()
+        let shared = self.shared();
+        let now = shared.env.monotonic();
+        let (Ok(consumers), Ok(control)) = (shared.consumers.lock(), shared.control.lock()) else { return Vec::new() };
+        let end = shared.view.durable.get();
+        let cap = Some(consumers.retention.cap_bytes).filter(|cap| *cap < u64::MAX);
+        let state = |slot: &Slot| SlotState {
+            name: slot.name.clone(),
+            ack: SlotAck { durable: slot.durable, applied: slot.applied },
+            last_seen: slot.seen,
+            silent: consumers.silent(&slot.name, now),
+            lost: slot.lost,
+            headroom: cap.map(|cap| cap.saturating_sub(end.since(slot.durable))),
+        };
+        let mut slots: Vec<SlotState> = control.state().slots.iter().map(state).collect();
+        slots.sort_by(|a, b| a.name.cmp(&b.name));
+        slots
     }
 
     /// Forgets a slot; durable when it returns. `false` if there was none.
     pub fn forget(&self, slot: &Name) -> Result<bool> {
-        let _ = slot;
-        todo!()
+        let shared = self.shared();
+        shared.alive()?;
+        let mut control = shared.lock(&shared.control)?;
+        let before = control.state().slots.len();
+        control.change().slots.retain(|known| known.name != *slot);
+        if control.state().slots.len() == before {
+            return Ok(false);
+        }
+        control.sync().map_err(|error| shared.poison(error))?;
+        drop(control);
+        shared.view.events.push(Event::Forgotten { slot: slot.clone() });
+        Ok(true)
     }
 
     /// Says from where on the archive, the applier or the upstream's slowest replica needs the log; `None` for not at all.
     /// Kept in memory: say it after each open, before the first [`Wal::retain`].
     pub fn hold(&self, consumer: Consumer, from: Option<Lsn>) {
-        let _ = (consumer, from);
-        todo!()
+        let Ok(mut consumers) = self.shared().consumers.lock() else { return };
+        match from {
+            Some(from) => consumers.holds.insert(consumer, from),
+            None => consumers.holds.remove(&consumer),
+        };
     }
 
     /// What is kept, and for whom.
     pub fn retention(&self) -> Retention {
-        todo!()
+        self.shared().consumers.lock().map_or_else(|_| Retention::default(), |consumers| consumers.retention.clone())
     }
 
     /// Changes what is kept; takes effect at the next [`Wal::retain`].
     pub fn set_retention(&self, retention: Retention) {
-        let _ = retention;
-        todo!()
+        if let Ok(mut consumers) = self.shared().consumers.lock() {
+            consumers.retention = retention;
+        }
     }
 
     /// Trims what nobody needs, and takes their place from consumers that are beyond the cap or silent for too long. The
     /// threads of [`Wal::start`] do this after each seal and each second.
     pub fn retain(&self) -> Result<Trimmed> {
-        todo!()
+        let shared = self.shared();
+        shared.alive()?;
+        let mut consumers = shared.lock(&shared.consumers)?;
+        let needs = shared.needs(&consumers)?;
+        let extent = shared.extent(&consumers.retention)?;
+        let decision = consumers.retention.decide(extent, &needs);
+        let idle = consumers.retention.slot_idle;
+        let dropped: Vec<Dropped> = needs
+            .iter()
+            .filter(|need| decision.drop.contains(&need.consumer))
+            .map(|need| Dropped { consumer: need.consumer.clone(), at: need.from, idle: idle < need.silent })
+            .collect();
+        shared.take_places(&mut consumers, &dropped)?;
+        let cap = consumers.retention.cap_bytes;
+        let holder = decision.blocked_by.as_ref().and_then(|holder| needs.iter().find(|need| need.consumer == *holder));
+        consumers.held = holder.map(|need| Full::Held { consumer: need.consumer.clone(), from: need.from, cap });
+        shared.is_held.store(consumers.held.is_some(), Ordering::Relaxed);
+        drop(consumers);
+        let segments = shared.trim(decision.keep_from)?;
+        shared.room.notify(usize::MAX);
+        Ok(Trimmed { first: shared.view.first(), segments, dropped, decision })
+    }
+}
+
+impl Shared {
+    fn needs(&self, consumers: &Consumers) -> Result<Vec<Need>> {
+        let now = self.env.monotonic();
+        let control = self.lock(&self.control)?;
+        let slots = control.state().slots.iter().filter(|slot| !slot.lost).map(|slot| Need {
+            consumer: Consumer::Slot(slot.name.clone()),
+            from: slot.durable,
+            silent: consumers.silent(&slot.name, now),
+        });
+        let holds = consumers.holds.iter().map(|(consumer, from)| Need {
+            consumer: consumer.clone(),
+            from: *from,
+            silent: Duration::ZERO,
+        });
+        Ok(slots.chain(holds).collect())
+    }
+
+    fn extent(&self, retention: &Retention) -> Result<Extent> {
+        let (first, end) = (self.view.first(), self.view.durable.get());
+        let aged = match retention.keep_age {
+            // Without an age everything is old enough.
+            Duration::ZERO => end,
+            age => {
+                let age = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
+                self.older_than(self.env.wall_micros().saturating_sub(age))?.unwrap_or(first)
+            }
+        };
+        Ok(Extent { first, end, aged })
+    }
+
+    /// Where the newest segment begins before which every record is older than `time`.
+    fn older_than(&self, time: u64) -> Result<Option<Lsn>> {
+        let mut newest = None;
+        for segment in self.view.all() {
+            let mut window = self.view.window(&segment)?;
+            let header = self.view.header(&segment, &mut window)?;
+            if time <= header.chain.time {
+                break;
+            }
+            newest = Some(header.chain.position);
+        }
+        Ok(newest)
+    }
+
+    /// Takes their place from consumers, durably, before anything that they might still have read is removed.
+    fn take_places(&self, consumers: &mut Consumers, dropped: &[Dropped]) -> Result<()> {
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        let mut control = self.lock(&self.control)?;
+        for Dropped { consumer, at, .. } in dropped {
+            consumers.holds.remove(consumer);
+            if let Consumer::Slot(name) = consumer {
+                let slots = &mut control.change().slots;
+                slots.iter_mut().filter(|slot| slot.name == *name).for_each(|slot| slot.lost = true);
+            }
+            self.view.events.push(Event::Dropped { consumer: consumer.clone(), at: *at });
+        }
+        control.sync().map_err(|error| self.poison(error))
+    }
+
+    /// Removes the oldest segments that lie wholly before `keep_from`, each durably before the next, so that a crash leaves
+    /// no gap. A sealed one always stays, because the next seal names its digest.
+    fn trim(&self, keep_from: Lsn) -> Result<usize> {
+        let size = self.view.size;
+        let mut removed = 0;
+        let keep = size.base_of(keep_from);
+        while let Some(segment) =
+            self.view.pop_first(|second| second.base <= keep && second.base < self.view.sealed.get())
+        {
+            match self.view.dir.remove(&size.file_name(segment.base)) {
+                Err(error) if Trouble::of(&error) != Trouble::NotFound => {
+                    return Err(Error::io("remove a trimmed segment")(error));
+                }
+                _ => {}
+            }
+            self.view.dir.sync().map_err(|error| self.poison(Error::io("sync the log's directory")(error)))?;
+            removed += 1;
+        }
+        if removed > 0 {
+            self.view.events.push(Event::Trimmed { first: self.view.first() });
+        }
+        Ok(removed)
     }
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{Full, Wal};
+use event_listener::Listener;
+
+use crate::append::Refusal;
+use crate::{Error, Full, Result, Wal};
 
 /// How close the log is to refusing appends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +18,8 @@ pub struct Pressure {
     pub disk_used: u64,
     /// How many it may, if limited.
     pub disk_limit: Option<u64>,
-    /// Bytes that unprivileged processes can still allocate there.
-    pub disk_free: u64,
+    /// Bytes that unprivileged processes can still allocate there; `None` if the system does not say.
+    pub disk_free: Option<u64>,
     /// How many segments are ready to be filled after the active one.
     pub prepared: usize,
     /// Why an append of one small record would be refused now, if so.
@@ -36,18 +39,93 @@ pub struct SyncStats {
     pub last: Duration,
     /// How many bytes they made durable.
     pub bytes: u64,
-    /// How many took at most 2^i µs, for i from 0; the last bucket holds the rest. Not cumulative.
-    pub histogram: [u64; 24],
+    /// How many took less than 2^i µs but not less than half of that; the last bucket holds the rest. Not cumulative.
+    pub histogram: [u64; SyncStats::BUCKETS],
+}
+
+impl SyncStats {
+    /// How many buckets the histogram has: the last but one ends at 4.2 s.
+    pub const BUCKETS: usize = 24;
+
+    pub(crate) fn note(&mut self, took: Duration, bytes: u64) {
+        self.count += 1;
+        self.total += took;
+        self.longest = self.longest.max(took);
+        self.last = took;
+        self.bytes += bytes;
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = (u64::BITS - micros.leading_zeros()) as usize;
+        self.histogram[bucket.min(SyncStats::BUCKETS - 1)] += 1;
+    }
 }
 
 impl Wal {
     /// How close the log is to refusing appends.
     pub fn pressure(&self) -> Pressure {
-        todo!()
+        let shared = self.shared();
+        let end = shared.end();
+        let full = match shared.refusal(end, SMALL) {
+            Some(Refusal::Full(full)) => Some(full),
+            _ => None,
+        };
+        Pressure {
+            unsynced: end.since(shared.view.durable.get()),
+            unsynced_limit: shared.settings.unsynced_limit,
+            disk_used: shared.disk_used(),
+            disk_limit: shared.settings.disk_limit,
+            disk_free: shared.view.dir.free_space().ok(),
+            prepared: shared.spares.lock().map_or(0, |spares| spares.len()),
+            full,
+        }
     }
 
     /// How syncs went since the log was opened.
     pub fn sync_stats(&self) -> SyncStats {
-        todo!()
+        self.shared().sync.lock().map_or_else(|_| SyncStats::default(), |syncer| syncer.stats)
+    }
+
+    /// Waits until an append of `bytes` would not be refused as [`Full`], or the log ends. Cancel safe. Needs the threads
+    /// of [`Wal::start`].
+    pub async fn wait_room(&self, bytes: u64) -> Result<()> {
+        let shared = self.shared();
+        loop {
+            let listener = shared.room.listen();
+            if self.has_room(bytes)? {
+                return Ok(());
+            }
+            listener.await;
+        }
+    }
+
+    /// As [`Wal::wait_room`] on this thread; `false` if the timeout came first.
+    pub fn wait_room_blocking(&self, bytes: u64, timeout: Option<Duration>) -> Result<bool> {
+        let shared = self.shared();
+        let deadline = timeout.map(|timeout| shared.env.monotonic().saturating_add(timeout));
+        loop {
+            let listener = shared.room.listen();
+            if self.has_room(bytes)? {
+                return Ok(true);
+            }
+            match deadline.map(|deadline| deadline.saturating_sub(shared.env.monotonic())) {
+                None => listener.wait(),
+                Some(Duration::ZERO) => return Ok(false),
+                Some(left) => {
+                    let _ = listener.wait_timeout(left);
+                }
+            }
+        }
+    }
+
+    fn has_room(&self, bytes: u64) -> Result<bool> {
+        let shared = self.shared();
+        shared.alive()?;
+        match shared.refusal(shared.end(), bytes) {
+            None => Ok(true),
+            Some(Refusal::Full(_)) => Ok(false),
+            Some(Refusal::NeverFits) => Err(Error::Invalid("a batch fits into one segment; append a run instead")),
+        }
     }
 }
+
+/// About one small record.
+const SMALL: u64 = 256;

@@ -93,6 +93,16 @@ impl Watermark {
         }
     }
 
+    /// To be told of the next move, end or [`nudge`](Self::nudge).
+    pub(crate) fn listen(&self) -> event_listener::EventListener {
+        self.moved.listen()
+    }
+
+    /// Wakes all waiters without a move.
+    pub(crate) fn nudge(&self) {
+        self.moved.notify(usize::MAX);
+    }
+
     /// Moves forward to `lsn` and wakes all waiters; does nothing if it stands there or further, or has ended.
     pub fn advance(&self, lsn: Lsn) {
         if self.ended.get().is_some() || lsn <= self.get() {

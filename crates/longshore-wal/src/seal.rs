@@ -1,0 +1,141 @@
+//! Sealing: a segment's digest and index are taken as it fills, off the append path, from what the disk cache holds.
+//!
+//! Each record is read back and checked on the way, so that a byte that was damaged in memory between append and sync is
+//! never sealed (F-080, F-081). The footer is written when all of the segment is durable (F-074), and no third segment is
+//! begun before it is durable itself: further back than the last two, a missing footer is therefore corruption.
+
+use std::sync::Arc;
+
+use longshore_format::{Cursor, ErrorKind, Footer, IndexBuilder, Kind, Lsn, SegmentDigest, Step};
+
+use crate::reader::fault_of;
+use crate::shared::Shared;
+use crate::view::Segment;
+use crate::window::{Window, longest_record, read_record};
+use crate::{Error, Result, Wal};
+
+/// How far the oldest unsealed segment was gone through.
+#[derive(Debug, Default)]
+pub(crate) struct Sealer {
+    scan: Option<Scan>,
+}
+
+#[derive(Debug)]
+struct Scan {
+    segment: Arc<Segment>,
+    window: Window,
+    cursor: Cursor,
+    digest: SegmentDigest,
+    index: IndexBuilder,
+    records: u64,
+    last: Lsn,
+}
+
+/// Gone through at once: enough to be worth waking up for, little enough to stop soon.
+const STEP: u64 = 1 << 20;
+
+impl Wal {
+    /// Goes on with the seal of the oldest unsealed segment; `false` if there is nothing to do now.
+    pub fn seal_once(&self) -> Result<bool> {
+        let shared = self.shared();
+        let mut sealer = shared.lock(&shared.seal)?;
+        shared.alive()?;
+        shared.seal_step(&mut sealer).map_err(|error| match error.kind() {
+            // Out of files or memory for the moment (F-067): the next call tries again.
+            ErrorKind::Unavailable => error,
+            _ => shared.poison(error),
+        })
+    }
+}
+
+impl Shared {
+    fn seal_step(&self, sealer: &mut Sealer) -> Result<bool> {
+        let base = self.view.sealed.get();
+        if sealer.scan.is_none() {
+            let Some(segment) = self.view.get(base) else { return Ok(false) };
+            sealer.scan = Some(self.begin_scan(segment)?);
+        }
+        let scan = sealer.scan.as_mut().expect("begun above");
+        let limit = self.view.limit_in(base);
+        let full = limit == self.view.size.body_end_offset();
+        let position = self.view.size.offset_in(scan.cursor.position());
+        if !full && limit < position + STEP {
+            return Ok(false);
+        }
+        if !self.scan_on(scan, limit)? {
+            return Ok(true);
+        }
+        let scan = sealer.scan.take().expect("it was there");
+        self.write_footer(scan)?;
+        Ok(true)
+    }
+
+    fn begin_scan(&self, segment: Arc<Segment>) -> Result<Scan> {
+        let size = self.view.size;
+        let mut window = self.view.window(&segment)?;
+        let chain = self.view.header(&segment, &mut window)?.chain;
+        let mut digest = SegmentDigest::new();
+        digest.update(window.at(0, size.header_len() as usize, 0, size.header_len())?);
+        Ok(Scan {
+            cursor: Cursor::new(self.view.id, size, chain),
+            index: IndexBuilder::new(size),
+            last: chain.position,
+            segment,
+            window,
+            digest,
+            records: 0,
+        })
+    }
+
+    /// Goes through about [`STEP`] bytes; whether the segment's end was reached.
+    fn scan_on(&self, scan: &mut Scan, limit: u64) -> Result<bool> {
+        let size = self.view.size;
+        let start = size.offset_in(scan.cursor.position());
+        let want = STEP as usize + longest_record(size);
+        let known = scan.index.entries().len();
+        // All at once, so that it can be hashed in one piece: BLAKE3 is fast on long inputs only.
+        scan.window.fresh(start, want, limit)?;
+        let mut end = start;
+        let mut done = false;
+        while end < limit && end - start < STEP && !done {
+            let before = *scan.cursor.chain();
+            let record = match read_record(&mut scan.cursor, &mut scan.window, want, limit)? {
+                Step::Record(record) => record,
+                step => return Err(self.view.corrupt(before.position, fault_of(step))),
+            };
+            scan.index.observe(&before);
+            scan.records += 1;
+            end += record.extent();
+            (scan.last, done) = (before.position, record.kind == Kind::ROLL);
+        }
+        scan.digest.update(&scan.window.held(start)[..(end - start) as usize]);
+        scan.segment.extend_index(&scan.index.entries()[known..]);
+        Ok(done)
+    }
+
+    fn write_footer(&self, scan: Scan) -> Result<()> {
+        let size = self.view.size;
+        let base = scan.segment.base;
+        let footer = Footer {
+            base,
+            records: scan.records,
+            last: scan.last,
+            digest: scan.digest.finish(size),
+            previous: self.view.digest_before(base)?,
+            index: Some(scan.index.finish()),
+        };
+        let bytes = footer.encode(size).expect("the builder keeps to the limit");
+        let live = scan.segment.live_file().ok_or(Error::Invalid("a segment to be sealed is not live"))?;
+        live.file.write_all_at(&bytes, size.body_end_offset()).map_err(Error::io("write a footer"))?;
+        live.file.sync().map_err(Error::io("sync a footer"))?;
+        // From here on recovery may find a third segment begun, and then takes all before the last two as durable.
+        let mut control = self.lock(&self.control)?;
+        control.set_durable(self.view.durable.get());
+        control.sync()?;
+        drop(control);
+        scan.segment.set_sealed(footer);
+        self.view.sealed.advance(size.next_base(base).unwrap_or(Lsn::MAX));
+        self.room.notify(usize::MAX);
+        Ok(())
+    }
+}

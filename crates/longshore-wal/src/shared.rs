@@ -1,0 +1,187 @@
+//! The state of an open log, who may touch which part of it, and how it stops.
+//!
+//! Locks are taken in the order of the fields here. Only `sync`, `seal` and `control` are held while the disk works; the
+//! append lock is, too, but only where a follower writes segments with `pwrite`, and for the control file when a life
+//! begins.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+
+use longshore_format::Lsn;
+use longshore_storage::{Environment, ForkGuard, Lock};
+
+use crate::append::Appender;
+use crate::control_file::ControlFile;
+use crate::prepare::Spares;
+use crate::seal::Sealer;
+use crate::slots::Consumers;
+use crate::syncer::Syncer;
+use crate::view::View;
+use crate::{Error, Event, Full, Result, Settings};
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) append: Mutex<Appender>,
+    pub(crate) sync: Mutex<Syncer>,
+    pub(crate) seal: Mutex<Sealer>,
+    pub(crate) consumers: Mutex<Consumers>,
+    pub(crate) control: Mutex<ControlFile>,
+    pub(crate) spares: Mutex<Spares>,
+    /// The directory's lock, until the log is closed.
+    pub(crate) lock: Mutex<Option<Box<dyn Lock>>>,
+
+    pub(crate) view: Arc<View>,
+    pub(crate) env: Arc<dyn Environment>,
+    pub(crate) settings: Settings,
+    pub(crate) fork: ForkGuard,
+    /// Where the last appended record ends. Stored under the append lock (release) once its bytes are in place.
+    end: AtomicU64,
+    /// Where the upstream's log ends, as a follower last heard; only a hint.
+    pub(crate) upstream_end: AtomicU64,
+    /// Whether somebody holds the log beyond its cap; `consumers` knows who.
+    pub(crate) is_held: AtomicBool,
+    /// Notified when there may be room again for a refused append.
+    pub(crate) room: event_listener::Event,
+    pub(crate) wake_syncer: WakeUp,
+    pub(crate) wake_keeper: WakeUp,
+    /// Set once, by whatever stopped the log.
+    failure: OnceLock<Error>,
+}
+
+/// What a [`Shared`] is made of.
+pub(crate) struct Parts {
+    pub(crate) appender: Appender,
+    pub(crate) control: ControlFile,
+    pub(crate) spares: Spares,
+    pub(crate) lock: Box<dyn Lock>,
+    pub(crate) view: View,
+    pub(crate) env: Arc<dyn Environment>,
+    pub(crate) settings: Settings,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Shared {
+        let Parts { appender, control, spares, lock, view, env, settings } = parts;
+        let consumers = Consumers::new(settings.retention.clone(), env.monotonic());
+        Shared {
+            end: AtomicU64::new(appender.position().get()),
+            append: Mutex::new(appender),
+            sync: Mutex::default(),
+            seal: Mutex::default(),
+            consumers: Mutex::new(consumers),
+            control: Mutex::new(control),
+            spares: Mutex::new(spares),
+            lock: Mutex::new(Some(lock)),
+            view: Arc::new(view),
+            env,
+            settings,
+            fork: ForkGuard::new(),
+            upstream_end: AtomicU64::new(0),
+            is_held: AtomicBool::new(false),
+            room: event_listener::Event::new(),
+            wake_syncer: WakeUp::default(),
+            wake_keeper: WakeUp::default(),
+            failure: OnceLock::new(),
+        }
+    }
+
+    /// Takes a lock. A panic of whoever held it last stops the log: the state behind it cannot be trusted (F-077).
+    #[inline]
+    pub(crate) fn lock<'s, T>(&'s self, mutex: &'s Mutex<T>) -> Result<MutexGuard<'s, T>> {
+        mutex.lock().map_err(|_| self.panicked())
+    }
+
+    /// Fails once the log is stopped, and in a forked child (F-079).
+    #[inline]
+    pub(crate) fn alive(&self) -> Result<()> {
+        if !self.fork.same_process() {
+            return Err(Error::Forked);
+        }
+        match self.failure.get() {
+            None => Ok(()),
+            Some(failure) => Err(failure.clone()),
+        }
+    }
+
+    pub(crate) fn failure(&self) -> Option<&Error> {
+        self.failure.get()
+    }
+
+    #[inline]
+    pub(crate) fn end(&self) -> Lsn {
+        Lsn::new(self.end.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    pub(crate) fn set_end(&self, end: Lsn) {
+        self.end.store(end.get(), Ordering::Release);
+        self.wake_syncer.wake();
+    }
+
+    /// Stops the log for the rest of the process: every waiter, and every later call, gets this error. Reading goes on.
+    pub(crate) fn poison(&self, cause: Error) -> Error {
+        let mut first = false;
+        let failure = self.failure.get_or_init(|| {
+            first = true;
+            cause.poisoned()
+        });
+        if first {
+            self.view.events.push(Event::Poisoned { cause: cause.to_string() });
+            self.stop_waiters(failure);
+        }
+        cause
+    }
+
+    /// Stops the log in order.
+    pub(crate) fn close(&self) {
+        let _failed_before = self.failure.set(Error::Closed);
+        self.view.durable.close();
+        self.view.sealed.close();
+        self.wake_all();
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn stop_waiters(&self, failure: &Error) {
+        self.view.durable.poison(failure.clone());
+        self.view.sealed.poison(failure.clone());
+        self.wake_all();
+    }
+
+    pub(crate) fn wake_all(&self) {
+        self.room.notify(usize::MAX);
+        self.wake_syncer.wake();
+        self.wake_keeper.wake();
+    }
+
+    #[cold]
+    fn panicked(&self) -> Error {
+        self.poison(Error::Poisoned { cause: "a thread panicked in the middle of a change".into() })
+    }
+
+    /// Why appends are refused whatever their size.
+    pub(crate) fn held(&self) -> Option<Full> {
+        if !self.is_held.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.consumers.lock().ok()?.held.clone()
+    }
+}
+
+/// A thread to be woken, if it runs.
+#[derive(Debug, Default)]
+pub(crate) struct WakeUp(OnceLock<Thread>);
+
+impl WakeUp {
+    pub(crate) fn set(&self, thread: Thread) {
+        let _runs_already = self.0.set(thread);
+    }
+
+    /// One store if the thread is awake anyway.
+    #[inline]
+    pub(crate) fn wake(&self) {
+        if let Some(thread) = self.0.get() {
+            thread.unpark();
+        }
+    }
+}

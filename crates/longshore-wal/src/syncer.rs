@@ -1,0 +1,141 @@
+//! Making appended bytes durable: one sync for all that waits, by whoever comes first.
+//!
+//! There is no timed wait to fill a group: while one sync runs the next group gathers by itself. A thread that waits for
+//! its own append does the sync itself if nobody else is at it, which saves two thread switches.
+
+use std::time::Duration;
+
+use event_listener::Listener;
+use longshore_format::Lsn;
+
+use crate::shared::Shared;
+use crate::{Ended, Error, Result, SyncStats, Wal};
+
+/// What belongs to whoever syncs; there is one at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Syncer {
+    pub(crate) stats: SyncStats,
+}
+
+impl Wal {
+    /// Makes all that was appended durable with one sync per file; returns up to where. An error is final (F-063): the
+    /// same sync is never tried again, because the second one lies.
+    pub fn sync_once(&self) -> Result<Lsn> {
+        let shared = self.shared();
+        let mut syncer = shared.lock(&shared.sync)?;
+        shared.sync_with(&mut syncer)
+    }
+
+    /// Waits until `lsn` is durable, and helps: if no sync is running this thread does it.
+    pub fn wait_blocking(&self, lsn: Lsn, timeout: Option<Duration>) -> Result<Lsn> {
+        let shared = self.shared();
+        let deadline = timeout.map(|timeout| shared.env.monotonic().saturating_add(timeout));
+        loop {
+            let durable = shared.view.durable.get();
+            if lsn <= durable {
+                return Ok(durable);
+            }
+            if shared.end() < lsn || !shared.help_sync()? {
+                let left = deadline.map(|deadline| deadline.saturating_sub(shared.env.monotonic()));
+                return self.wait_for_others(lsn, left);
+            }
+        }
+    }
+
+    /// Waits until `lsn` is durable. Needs the threads of [`Wal::start`]. Cancel safe.
+    pub async fn wait(&self, lsn: Lsn) -> Result<Lsn> {
+        self.durable().wait(lsn).await.map_err(|ended| Error::of_wait(ended, lsn))
+    }
+
+    /// Somebody else syncs, or the bytes are not appended yet. Helps again whenever the watermark moved short of `lsn`.
+    fn wait_for_others(&self, lsn: Lsn, left: Option<Duration>) -> Result<Lsn> {
+        let shared = self.shared();
+        let deadline = left.map(|left| shared.env.monotonic().saturating_add(left));
+        loop {
+            let listener = shared.view.durable.listen();
+            let durable = shared.view.durable.get();
+            if lsn <= durable {
+                return Ok(durable);
+            }
+            if let Some(ended) = shared.view.durable.ended() {
+                return Err(Error::of_wait(ended.clone(), lsn));
+            }
+            if lsn <= shared.end() && shared.help_sync()? {
+                continue;
+            }
+            match deadline.map(|deadline| deadline.saturating_sub(shared.env.monotonic())) {
+                None => listener.wait(),
+                Some(Duration::ZERO) => return Err(Error::of_wait(Ended::TimedOut, lsn)),
+                Some(left) => {
+                    let _ = listener.wait_timeout(left);
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Syncs unless somebody else does; `false` if so.
+    fn help_sync(&self) -> Result<bool> {
+        let mut syncer = match self.sync.try_lock() {
+            Ok(syncer) => syncer,
+            Err(std::sync::TryLockError::WouldBlock) => return Ok(false),
+            Err(std::sync::TryLockError::Poisoned(_)) => return self.lock(&self.sync).map(|_| true),
+        };
+        let outcome = self.sync_with(&mut syncer);
+        drop(syncer);
+        // Whoever appended during this sync and found the lock taken is waiting for somebody to go on.
+        self.view.durable.nudge();
+        outcome.map(|_| true)
+    }
+
+    pub(crate) fn sync_with(&self, syncer: &mut Syncer) -> Result<Lsn> {
+        self.alive()?;
+        let target = self.end();
+        let before = self.view.durable.get();
+        if target <= before {
+            return Ok(before);
+        }
+        let outcome = self.sync_files(syncer, before, target).and_then(|()| self.note_durable(target));
+        self.room.notify(usize::MAX);
+        if self.view.size.base_of(before) != self.view.size.base_of(target) {
+            self.wake_keeper.wake();
+        }
+        match outcome {
+            Ok(()) => Ok(target),
+            Err(error) => Err(self.poison(error)),
+        }
+    }
+
+    /// Syncs each file that holds bytes from `durable` to `target`, in order. The watermark passes a segment's end only
+    /// after that file's own sync.
+    fn sync_files(&self, syncer: &mut Syncer, mut durable: Lsn, target: Lsn) -> Result<()> {
+        let size = self.view.size;
+        while durable < target {
+            let base = size.base_of(durable);
+            let segment = self.view.segment_of(durable)?;
+            let live = segment.live_file().ok_or(Error::Invalid("a sealed segment has bytes to sync"))?;
+            let began = self.env.monotonic();
+            live.file.sync().map_err(Error::io("sync a segment"))?;
+            let reached = match size.next_base(base) {
+                Some(next) => target.min(size.first_in(next)),
+                None => target,
+            };
+            syncer.stats.note(self.env.monotonic().saturating_sub(began), reached.since(durable));
+            if size.base_of(reached) != base && !self.view.dir.intact().map_err(Error::io("look at the log's directory"))? {
+                // F-051, F-055: somebody replaced or unmounted it; what was synced may be gone with it.
+                return Err(self.view.damaged(base, "the directory was replaced or unmounted under the running log".into()));
+            }
+            self.view.durable.advance(reached);
+            durable = reached;
+        }
+        Ok(())
+    }
+
+    /// Writes the watermark down. It need not be durable soon: any older one is also true.
+    fn note_durable(&self, durable: Lsn) -> Result<()> {
+        let mut control = self.lock(&self.control)?;
+        control.set_durable(durable);
+        control.write()
+    }
+}
