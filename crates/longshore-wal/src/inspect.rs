@@ -33,6 +33,5 @@ pub use listing::Listing;
 pub use names::{Other, OtherKind};
 pub use segment::{Depth, SegmentReport, State};
 
-pub(crate) use names::CORRUPT;
 pub(crate) use scan::{Scanned, digest_of, scan};
 pub(crate) use segment::{Before, Examined, examine_segment};

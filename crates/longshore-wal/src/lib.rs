@@ -68,6 +68,9 @@ mod slots;
 mod retention;
 mod truncate;
 
+pub mod inspect;
+pub mod repair;
+
 mod error;
 mod event;
 mod settings;

@@ -25,9 +25,11 @@ pub(crate) const CUT: &str = "cut-";
 pub(crate) const DIVERGED: &str = "diverged";
 /// The kept part of a segment with a fork, on its way to take that segment's name.
 pub(crate) const FORK: &str = ".fork";
+/// Comes between a segment's name and the time at which a repair put it aside.
+pub(crate) const CORRUPT: &str = ".corrupt-";
 /// Where an applier keeps its state.
-const APPLIED: &str = "applied";
-const LOCK: &str = "lock";
+pub(crate) const APPLIED: &str = "applied";
+pub(crate) const LOCK: &str = "lock";
 
 impl Names {
     pub(crate) fn of(dir: &Arc<dyn Directory>, size: SegmentSize) -> Result<Names> {
@@ -51,5 +53,8 @@ impl Names {
 }
 
 fn is_ours(name: &str) -> bool {
-    [control_file::NAME, LOCK, DIVERGED, APPLIED].contains(&name) || name.starts_with(CUT) || name.ends_with(FORK)
+    [control_file::NAME, LOCK, DIVERGED, APPLIED].contains(&name)
+        || name.starts_with(CUT)
+        || name.ends_with(FORK)
+        || name.contains(CORRUPT)
 }

@@ -12,12 +12,13 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use longshore_format::{Chain, Control, Digest, ErrorKind, Footer, Lsn, SegmentHeader, SegmentSize};
+use longshore_format::{Chain, Control, Digest, ErrorKind, Footer, FooterFault, HeaderFault, Lsn, SegmentHeader, SegmentSize};
 use longshore_storage::{Access, Directory, File, Trouble};
 
 use crate::Error;
 use crate::control_file::ControlFile;
 use crate::inspect::{self, Before, Depth, Examined, Finding};
+use crate::names::CORRUPT;
 use crate::window::Pool;
 
 /// What a repair would do.
@@ -262,6 +263,9 @@ impl<'a> Site<'a> {
             Look::Bad(finding) => vec![finding],
             Look::Seen(here) => {
                 let mut findings = here.report.findings;
+                if here.header.is_none() {
+                    findings.push(Finding::Header(HeaderFault::Empty));
+                }
                 findings.extend(here.footer_fault.map(Finding::Footer));
                 if let (Some(named), Some(footer)) = (self.previous, &here.footer)
                     && footer.previous != named
@@ -287,7 +291,7 @@ impl<'a> Site<'a> {
             findings: self.findings.clone(),
             digest: self.named_by_next.or(self.own),
             previous: self.previous,
-            aside: self.there.then(|| format!("{file}{}{now}", inspect::CORRUPT)),
+            aside: self.there.then(|| format!("{file}{}{now}", CORRUPT)),
             file,
         }
     }
@@ -323,7 +327,7 @@ impl<'a> Site<'a> {
             return Err(RepairError::BadCopy(finding.clone()));
         }
         let (Some(footer), Some(scanned), Some(header)) = (&seen.footer, &seen.scanned, &seen.header) else {
-            let fault = seen.footer_fault.unwrap_or(longshore_format::FooterFault::Missing);
+            let fault = seen.footer_fault.unwrap_or(FooterFault::Missing);
             return Err(RepairError::BadCopy(Finding::Footer(fault)));
         };
         for expected in [self.named_by_next, self.own].into_iter().flatten() {

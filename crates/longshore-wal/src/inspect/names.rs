@@ -3,7 +3,9 @@
 use longshore_format::{Lsn, SegmentSize};
 use longshore_storage::{DirEntry, Directory};
 
-use crate::{Error, Result};
+use crate::names::{APPLIED, CORRUPT, CUT, DIVERGED, FORK, LOCK};
+use crate::prepare::TEMPORARY;
+use crate::{Error, Result, control_file};
 
 /// Something beside the segments in a log's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,19 +54,16 @@ impl OtherKind {
 
     fn of(entry: &DirEntry) -> OtherKind {
         match entry.name.as_str() {
-            "control" | "lock" if entry.regular => OtherKind::Own,
-            "diverged" if entry.directory => OtherKind::Diverged,
-            "applied" if entry.directory => OtherKind::Applied,
-            name if entry.regular && name.starts_with("cut-") => OtherKind::Cut,
+            control_file::NAME | LOCK if entry.regular => OtherKind::Own,
+            DIVERGED if entry.directory => OtherKind::Diverged,
+            APPLIED if entry.directory => OtherKind::Applied,
+            name if entry.regular && name.starts_with(CUT) => OtherKind::Cut,
             name if entry.regular && name.contains(CORRUPT) => OtherKind::Replaced,
-            name if entry.regular && name.ends_with(".tmp") => OtherKind::Temporary,
+            name if entry.regular && (name.ends_with(TEMPORARY) || name.ends_with(FORK)) => OtherKind::Temporary,
             _ => OtherKind::Foreign,
         }
     }
 }
-
-/// Comes between a segment's name and the time at which a repair put it aside.
-pub(crate) const CORRUPT: &str = ".corrupt-";
 
 /// A segment's name.
 #[derive(Clone, Debug)]
