@@ -261,10 +261,11 @@ impl<S: Source, K: Sink> Applier<S, K> {
     fn save_what_was_committed(&mut self, error: &Error) {
         let refused = matches!(error, Error::Sink { failure, .. }
             if matches!(failure.failure(), Failure::Refused | Failure::Diverged));
-        if refused && self.unsynced.1 > 0 {
-            if let Err(error) = self.sync() {
-                tracing::warn!(%error, "what was applied before the refused record could not be kept");
-            }
+        if refused
+            && self.unsynced.1 > 0
+            && let Err(error) = self.sync()
+        {
+            tracing::warn!(%error, "what was applied before the refused record could not be kept");
         }
     }
 
@@ -312,10 +313,9 @@ fn open_readers<S: Source>(source: &S, sink: &str, held: Option<Held>) -> Result
         Err(longshore_wal::Error::NotABoundary { lsn, .. }) => return Err(elsewhere(sink, lsn)),
         Err(error) => return Err(error.into()),
     };
-    if let Some(Held { lsn, crc: Some(crc) }) = held {
-        if crc != runs.link() {
-            return Err(elsewhere(sink, lsn));
-        }
+    match held {
+        Some(Held { lsn, crc: Some(crc) }) if crc != runs.link() => return Err(elsewhere(sink, lsn)),
+        _ => {}
     }
     Ok(Readers { runs, feed: source.read_from(from)? })
 }

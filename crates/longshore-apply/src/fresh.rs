@@ -10,26 +10,26 @@ use std::path::{Path, PathBuf};
 /// writes there knows the position it holds. `PATH` itself is never there half done (F-126).
 #[derive(Debug, Clone)]
 pub struct Partial {
-    path: PathBuf,
+    destination: PathBuf,
     partial: PathBuf,
 }
 
 impl Partial {
     /// The partial file of `path`.
-    pub fn of(path: impl AsRef<Path>) -> Partial {
-        let path = path.as_ref().to_owned();
-        let mut partial = path.clone().into_os_string();
+    pub fn of(destination: impl AsRef<Path>) -> Partial {
+        let destination = destination.as_ref().to_owned();
+        let mut partial = destination.clone().into_os_string();
         partial.push(".partial");
-        Partial { path, partial: partial.into() }
+        Partial { destination, partial: partial.into() }
     }
 
     /// Where the output will be.
     pub fn destination(&self) -> &Path {
-        &self.path
+        &self.destination
     }
 
     /// Where to write meanwhile.
-    pub fn path(&self) -> &Path {
+    pub fn partial(&self) -> &Path {
         &self.partial
     }
 
@@ -40,7 +40,7 @@ impl Partial {
 
     /// Whether the output is there already. A dangling link counts: renaming would replace it.
     pub fn is_taken(&self) -> bool {
-        self.path.symlink_metadata().is_ok()
+        self.destination.symlink_metadata().is_ok()
     }
 
     /// Makes the complete file durable and gives it its name; refuses to replace anything.
@@ -49,20 +49,20 @@ impl Partial {
     /// appeared meanwhile. Repeating it after a crash in the middle is harmless.
     pub fn complete(&self) -> io::Result<()> {
         File::open(&self.partial)?.sync_all()?;
-        match std::fs::hard_link(&self.partial, &self.path) {
+        match std::fs::hard_link(&self.partial, &self.destination) {
             // Some file systems have no links. There only the check above the rename is left.
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 if self.is_taken() {
                     return Err(io::ErrorKind::AlreadyExists.into());
                 }
-                std::fs::rename(&self.partial, &self.path)?;
+                std::fs::rename(&self.partial, &self.destination)?;
             }
             linked => {
                 linked?;
                 std::fs::remove_file(&self.partial)?;
             }
         }
-        sync_parent(&self.path)
+        sync_parent(&self.destination)
     }
 }
 

@@ -163,7 +163,7 @@ impl Source for MemoryLog {
 
 impl Records for MemoryRecords {
     fn next(&mut self) -> longshore_wal::Result<Option<Record<'_>>> {
-        let mut log = self.log.0.lock().unwrap();
+        let log = self.log.0.lock().unwrap();
         let at = self.cursor.position().get() as usize;
         let bytes = log.bytes.get(at..).unwrap_or_default();
         // Not beyond the durable end, and a copy, so that the lock can go.
