@@ -186,7 +186,8 @@ impl Dialler {
         if before.as_ref() != Some(&reason) {
             self.node.events().raise(Event::NotFollowing { log: Some(name), upstream, reason });
         }
-        let none_left = following.running.is_empty() && following.paused.keys().all(|log| self.refused.contains_key(log));
+        let none_left =
+            following.running.is_empty() && following.paused.keys().all(|log| self.refused.contains_key(log));
         if none_left { Err(Ended::Finally(error)) } else { Ok(until) }
     }
 

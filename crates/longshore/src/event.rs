@@ -189,13 +189,19 @@ impl Event {
     fn trace(&self) {
         match self {
             Self::Opened { log, end, cut: 0 } => tracing::info!(%log, %end, "log opened"),
-            Self::Opened { log, end, cut } => tracing::warn!(%log, %end, cut_bytes = cut, "log opened, a torn tail was cut"),
+            Self::Opened { log, end, cut } => {
+                tracing::warn!(%log, %end, cut_bytes = cut, "log opened, a torn tail was cut")
+            }
             Self::ReplicaConnected { log, replica, from } => tracing::info!(%log, %replica, %from, "replica follows"),
-            Self::ReplicaDisconnected { log, replica, reason } => tracing::info!(%log, %replica, reason, "replica left"),
+            Self::ReplicaDisconnected { log, replica, reason } => {
+                tracing::info!(%log, %replica, reason, "replica left")
+            }
             Self::ReplicaLost { log, replica, position, reason } => {
                 tracing::error!(%log, %replica, %position, reason, "replica lost its place and must be seeded anew");
             }
-            Self::Proved { log, replica, equal_to } => tracing::debug!(%log, %replica, %equal_to, "replica proved equal"),
+            Self::Proved { log, replica, equal_to } => {
+                tracing::debug!(%log, %replica, %equal_to, "replica proved equal")
+            }
             Self::Diverged { log, peer, position } => {
                 tracing::error!(%log, peer, %position, "copies differ; an operator decides which one wins");
             }
@@ -212,7 +218,9 @@ impl Event {
             Self::Log { log, event } => match event {
                 longshore_wal::Event::Trimmed { first } => tracing::info!(%log, %first, "trimmed"),
                 longshore_wal::Event::SpaceAgain => tracing::info!(%log, "segments can be prepared again"),
-                longshore_wal::Event::TemporaryRemoved { name } => tracing::info!(%log, name, "removed a temporary file"),
+                longshore_wal::Event::TemporaryRemoved { name } => {
+                    tracing::info!(%log, name, "removed a temporary file")
+                }
                 event => tracing::warn!(%log, ?event, "log"),
             },
             Self::Warning { message } => tracing::warn!("{message}"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use longshore_format::{Epoch, Lsn};
 use longshore_protocol::{
-    Difference, Error as ProtocolError, Frames, Heard, Hello, Limits, Located, NodeAck, NodeId, Offer, Peer, Reception,
+    Difference, Error as ProtocolError, Frames, Heard, Hello, Limits, Located, NodeAck, NodeId, Offer, Peer, Reception, Refusal,
     Registry, Reply, Session, SessionId, ToReplica, ToUpstream, Turn, Verdict,
 };
 use longshore_transport::UpstreamEnd;
@@ -98,11 +98,14 @@ pub async fn feed(
         }
     }
     .await;
-    if let Err(Error::Protocol(error)) = &outcome {
-        // The replica may be gone, or not reading: then nobody is left to be told.
-        let told = tokio::time::timeout(LAST_WORDS, out.send(ToReplica::Refused(error.to_refusal())));
-        let _nobody_is_left = told.await;
-    }
+    let last_words = match &outcome {
+        Err(Error::Protocol(error)) => error.to_refusal(),
+        Err(Error::Wal(error)) => Refusal::new(error.kind(), error.to_string(), None),
+        // A verdict has said it already, or nobody is left to be told.
+        _ => return outcome,
+    };
+    let told = tokio::time::timeout(LAST_WORDS, out.send(ToReplica::Refused(last_words)));
+    let _the_replica_may_be_gone = told.await;
     outcome
 }
 
@@ -189,7 +192,7 @@ async fn receive<U: Upstream>(
             Reply::Nothing => tokio::select! {
                 biased;
                 message = inlet.next() => match message? {
-                    Some(message) => reception.on(message, now)?,
+                    Some(message) => reception.on(message, out.now())?,
                     None => return Ok(None),
                 },
                 more = wal.durable().wait(after(state.end)) => moved(more)?,
@@ -253,7 +256,7 @@ async fn ship<U: Upstream>(
         tokio::select! {
             biased;
             message = inlet.next() => match message? {
-                Some(message) => hear(stream, &mut session, message, now)?,
+                Some(message) => hear(stream, &mut session, message, out.now())?,
                 None => return Ok(()),
             },
             sent = sender.send(frames(&waiting, wal)), if waiting.is_some() => {

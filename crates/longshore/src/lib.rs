@@ -63,9 +63,12 @@ mod dial;
 mod pursue;
 mod local_copy;
 mod link;
-mod feed;
+// The two loops are public for the link simulator alone, which runs them over simulated disks.
+#[doc(hidden)]
+pub mod feed;
 mod feed_state;
-mod follow;
+#[doc(hidden)]
+pub mod follow;
 mod follow_store;
 
 pub use applying::OpenSink;

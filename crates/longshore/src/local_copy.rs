@@ -37,7 +37,9 @@ pub(crate) async fn open_or_create(node: &Node, client: &Client, offered: &LogSu
     let description = client.describe(&name).await?;
     let header = SegmentHeader::decode(&description.header).map_err(|fault| Error::Refused {
         kind: longshore_format::ErrorKind::Corrupt,
-        reason: format!("the upstream described log {name} by a header that does not hold: {fault}; check it with verify"),
+        reason: format!(
+            "the upstream described log {name} by a header that does not hold: {fault}; check it with verify"
+        ),
         at: None,
     })?;
     let spec = FollowerSpec { header, before: description.before };

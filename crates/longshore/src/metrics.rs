@@ -53,9 +53,11 @@ pub(crate) fn record(log: &Log) {
         record_replica(&name, replica);
     }
     for sink in &status.sinks {
-        gauge!("longshore_sink_lag_bytes", "log" => name.clone(), "sink" => sink.sink.clone()).set(sink.lag.bytes as f64);
+        gauge!("longshore_sink_lag_bytes", "log" => name.clone(), "sink" => sink.sink.clone())
+            .set(sink.lag.bytes as f64);
         gauge!("longshore_sink_lag_seconds", "log" => name.clone(), "sink" => sink.sink.clone()).set(sink.lag.seconds);
-        gauge!("longshore_sink_stopped", "log" => name.clone(), "sink" => sink.sink.clone()).set(flag(sink.problem.is_some()));
+        gauge!("longshore_sink_stopped", "log" => name.clone(), "sink" => sink.sink.clone())
+            .set(flag(sink.problem.is_some()));
     }
     if let Some(upstream) = &status.upstream {
         let lag = upstream.durable.since(status.durable);
@@ -76,7 +78,9 @@ fn record_log(name: &str, status: &LogStatus, pressure: &Pressure) {
     set("longshore_log_append_bytes_per_second", status.append_rate);
     set("longshore_log_unsynced_bytes", pressure.unsynced as f64);
     set("longshore_log_disk_used_bytes", pressure.disk_used as f64);
-    set("longshore_log_disk_free_bytes", pressure.disk_free as f64);
+    if let Some(free) = pressure.disk_free {
+        set("longshore_log_disk_free_bytes", free as f64);
+    }
 }
 
 /// The log counts its syncs itself, off this path; here the totals are only shown.
@@ -105,11 +109,8 @@ fn record_replica(log: &str, replica: &ReplicaStatus) {
     set("longshore_replica_proved_equal_bytes", replica.proved_equal_to.get() as f64);
     set("longshore_replica_headroom_bytes", replica.headroom_bytes.map_or(f64::INFINITY, |bytes| bytes as f64));
     set("longshore_replica_headroom_seconds", replica.headroom.map_or(f64::INFINITY, |time| time.as_secs_f64()));
-    let stages = [
-        ("received", replica.received_lag),
-        ("durable", replica.durable_lag),
-        ("applied", replica.applied_lag),
-    ];
+    let stages =
+        [("received", replica.received_lag), ("durable", replica.durable_lag), ("applied", replica.applied_lag)];
     for (stage, Lag { bytes, seconds }) in stages {
         let [log, replica, region] = labels();
         let labels = [log, replica, region, ("stage", stage.to_owned())];

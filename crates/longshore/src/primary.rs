@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_apply::Source;
 use longshore_format::{Content, Kind, LogId, Lsn, Name};
 use longshore_protocol::Durability;
 use longshore_transport::{LogStatus, Positions};
-use longshore_wal::{Pressure, RecordDraft, Run};
+use longshore_wal::{Pressure, Reader, RecordDraft, Run};
 
 use crate::error::Result;
 use crate::event::Events;
@@ -115,6 +116,11 @@ impl Primary {
     /// `Invalid` for a name outside `[a-z0-9][a-z0-9_-]{0,62}`; otherwise as [`Primary::append`].
     pub fn mark(&self, name: &str) -> Result<Ticket> {
         self.log.mark(&parse_name("mark", name)?)
+    }
+
+    /// The log as an applier reads it, for instance to bring a host database up to the log's end.
+    pub fn source(&self) -> impl Source<Records = Reader> + Clone + use<> {
+        self.log.wal.clone()
     }
 
     /// The ticket of a position from before, for instance from the last life of the program.
@@ -229,36 +235,28 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Appends a payload.
+    /// Adds a payload.
     ///
     /// # Errors
-    /// As [`Primary::append`]. The transaction stays open: try again, finish it or drop it.
-    pub fn append(&mut self, payload: impl AsRef<[u8]>) -> Result<Lsn> {
+    /// As [`Primary::append`]. Nothing was added and the transaction stays open: try again, or drop it.
+    pub fn append(&mut self, payload: impl AsRef<[u8]>) -> Result<()> {
         self.append_as(Kind::USER, payload)
     }
 
-    /// Appends a record of one of the user's kinds.
+    /// Adds a record of one of the user's kinds.
     ///
     /// # Errors
     /// As [`Transaction::append`].
-    pub fn append_as(&mut self, kind: Kind, payload: impl AsRef<[u8]>) -> Result<Lsn> {
+    pub fn append_as(&mut self, kind: Kind, payload: impl AsRef<[u8]>) -> Result<()> {
         Ok(self.run.append(kind, payload.as_ref())?)
     }
 
-    /// Appends the last payload, which makes the whole transaction count.
+    /// Ends the transaction, which makes all of it count.
     ///
     /// # Errors
-    /// As [`Transaction::append`]; the transaction is then aborted.
-    pub fn finish(self, payload: impl AsRef<[u8]>) -> Result<Ticket> {
-        self.finish_as(Kind::USER, payload)
-    }
-
-    /// Appends the last record, of one of the user's kinds, which makes the whole transaction count.
-    ///
-    /// # Errors
-    /// As [`Transaction::finish`].
-    pub fn finish_as(self, kind: Kind, payload: impl AsRef<[u8]>) -> Result<Ticket> {
-        let position = self.run.finish(kind, payload.as_ref())?;
-        Ok(Ticket::new(self.log, position, position))
+    /// As [`Primary::append`]. The transaction stays open: try again, or drop it.
+    pub fn finish(&mut self) -> Result<Ticket> {
+        let position = self.run.finish()?;
+        Ok(Ticket::new(Arc::clone(&self.log), position, position))
     }
 }

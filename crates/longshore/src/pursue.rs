@@ -118,12 +118,21 @@ fn note(log: &Log, address: &str, report: FollowReport) {
 fn is_final(kind: ErrorKind) -> bool {
     matches!(
         kind,
-        ErrorKind::Diverged | ErrorKind::TooOld | ErrorKind::Preflight | ErrorKind::Corrupt | ErrorKind::Invalid | ErrorKind::Poisoned
+        ErrorKind::Diverged
+            | ErrorKind::TooOld
+            | ErrorKind::Preflight
+            | ErrorKind::Corrupt
+            | ErrorKind::Invalid
+            | ErrorKind::Poisoned
     )
 }
 
 fn gone(log: &Name, what: &str) -> Error {
-    Error::Refused { kind: ErrorKind::Unavailable, reason: format!("{what} of log {log}; it is opened again"), at: None }
+    Error::Refused {
+        kind: ErrorKind::Unavailable,
+        reason: format!("{what} of log {log}; it is opened again"),
+        at: None,
+    }
 }
 
 /// A refused log is tried again so seldom, in case it was put right at the other end.

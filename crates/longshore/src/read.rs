@@ -130,7 +130,9 @@ pub(crate) fn boundary(log: &Log, target: &Target) -> Result<Lsn> {
         Point::Mark(name) => {
             let mut reader = log.wal.reader(log.wal.first())?;
             while let Some(record) = reader.next()? {
-                if record.kind == Kind::MARK && payload::Mark::decode(record.payload).is_ok_and(|mark| mark.name == *name) {
+                if record.kind == Kind::MARK
+                    && payload::Mark::decode(record.payload).is_ok_and(|mark| mark.name == *name)
+                {
                     return Ok(record.start);
                 }
             }

@@ -183,7 +183,8 @@ impl Sinks {
             if sink.log.as_ref().unwrap_or(&only) == &log.name {
                 Applying::start(log, &sink.label, Arc::clone(&sink.open))?;
             } else if sink.log.is_none() {
-                let message = format!("{} is applied from log {only} only; write {}={}", sink.label, log.name, sink.label);
+                let message =
+                    format!("{} is applied from log {only} only; write {}={}", sink.label, log.name, sink.label);
                 log.events.raise(Event::Warning { message });
             }
         }

@@ -32,7 +32,10 @@ impl Server {
             && let Some(days) = access.certificate_days_left()
             && days < WARN_DAYS
         {
-            tracing::warn!(days, "the certificate of this agent expires soon; replace its files, a running agent takes them");
+            tracing::warn!(
+                days,
+                "the certificate of this agent expires soon; replace its files, a running agent takes them"
+            );
         }
         let wanted = settings.network.listen;
         let listener = TcpListener::bind(wanted).await.map_err(|error| cannot_listen(wanted, &error))?;
@@ -81,8 +84,7 @@ impl Server {
     /// Serves until told to stop, and closes nothing.
     pub(crate) async fn serve(self, stop: CancellationToken) -> Result<()> {
         let services = Arc::new(NodeServices::new(self.node.clone(), stop.clone()));
-        let services =
-            Services { replication: services.clone(), log: services.clone(), admin: services };
+        let services = Services { replication: services.clone(), log: services.clone(), admin: services };
         let server = longshore_transport::Server::new(self.access, server_settings(self.node.settings()), services);
         tracing::info!(address = %self.address, node = %self.node.id(), "serving");
         Ok(server.serve(self.listener, stop).await?)
@@ -133,7 +135,8 @@ pub(crate) fn tls_files(tls: &TlsSettings) -> Result<TlsFiles> {
     let (Some(dir), Some(identity)) = (&tls.dir, &tls.identity) else {
         return Err(Error::Settings {
             key: "tls".to_owned(),
-            reason: "needs dir and identity, or ca, cert and key; `longshore certs` makes them for development".to_owned(),
+            reason: "needs dir and identity, or ca, cert and key; `longshore certs` makes them for development"
+                .to_owned(),
         });
     };
     Ok(TlsFiles::in_directory(dir, &crate::node::parse_name("tls.identity", identity)?))

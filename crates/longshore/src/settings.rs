@@ -257,11 +257,7 @@ impl Default for RetentionSettings {
 
 impl Default for AckSettings {
     fn default() -> Self {
-        Self {
-            durability: Durability::LOCAL,
-            timeout: Duration::from_secs(30),
-            shortfall: Shortfall::Accept,
-        }
+        Self { durability: Durability::LOCAL, timeout: Duration::from_secs(30), shortfall: Shortfall::Accept }
     }
 }
 

@@ -33,7 +33,7 @@ impl Log {
             last_time: self.last_time(),
             append_rate: self.standing.append_rate(),
             disk_used: pressure.disk_used,
-            disk_free: pressure.disk_free,
+            disk_free: pressure.disk_free.unwrap_or(0),
             poisoned: self.wal.failure().map(|error| error.to_string()),
             replicas: replicas.collect(),
             upstream: self.upstream.status(now),

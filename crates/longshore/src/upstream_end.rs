@@ -51,8 +51,12 @@ impl Served<'_> {
             FeedReport::Stale { epoch, believed } => {
                 let replica = &self.replica;
                 let message = match believed {
-                    true => format!("log {}: {replica} has seen epoch {epoch}, which is later than this node's", log.name),
-                    false => format!("log {}: {replica} claims epoch {epoch}, but may not promote; not believed", log.name),
+                    true => {
+                        format!("log {}: {replica} has seen epoch {epoch}, which is later than this node's", log.name)
+                    }
+                    false => {
+                        format!("log {}: {replica} claims epoch {epoch}, but may not promote; not believed", log.name)
+                    }
                 };
                 log.events.raise(Event::Warning { message });
             }

@@ -40,9 +40,10 @@ fn retention(settings: &RetentionSettings) -> Retention {
 /// What a log retains, its cap lowered to what the disk can bear: one lost replica must not fill it
 /// (F-093).
 pub(crate) fn capped(settings: &RetentionSettings, pressure: &Pressure) -> Retention {
-    let room = pressure.disk_used.saturating_add(pressure.disk_free);
-    let reserve = settings.min_free.0.min(room / 10);
     let mut retention = retention(settings);
+    let Some(free) = pressure.disk_free else { return retention };
+    let room = pressure.disk_used.saturating_add(free);
+    let reserve = settings.min_free.0.min(room / 10);
     retention.cap_bytes = retention.cap_bytes.min(room.saturating_sub(reserve));
     retention
 }

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use longshore_format::Name;
 use longshore_transport::grants::Role;
-use longshore_transport::{
-    AdminService, Caller, Error, Forget, Forgotten, Limits, LimitsChange, Status, async_trait,
-};
+use longshore_transport::{AdminService, Caller, Error, Forget, Forgotten, Limits, LimitsChange, Status, async_trait};
 use longshore_wal::{Consumer, Extent, Need};
 
 use super::NodeServices;
@@ -76,7 +74,8 @@ impl Log {
             silent: slot.silent,
         });
         let needs: Vec<_> = needs.collect();
-        let rest: Vec<_> = needs.iter().filter(|need| need.consumer != Consumer::Slot(replica.clone())).cloned().collect();
+        let rest: Vec<_> =
+            needs.iter().filter(|need| need.consumer != Consumer::Slot(replica.clone())).cloned().collect();
         let before = retention.decide(extent, &needs).keep_from;
         let after = retention.decide(extent, &rest).keep_from;
         // Space comes back in whole segments.

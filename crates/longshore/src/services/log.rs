@@ -24,7 +24,8 @@ impl LogService for NodeServices {
     async fn append(&self, _caller: &Caller, request: Append) -> Result<Appended, Error> {
         self.node.must_write(&request.log)?;
         let log = self.log(&request.log)?;
-        let drafts: Vec<_> = request.records.iter().map(|draft| RecordDraft { kind: draft.kind, payload: &draft.payload }).collect();
+        let drafts: Vec<_> =
+            request.records.iter().map(|draft| RecordDraft { kind: draft.kind, payload: &draft.payload }).collect();
         let ticket = log.append(&drafts, request.expect)?;
         if let Some(durability) = &request.wait {
             confirm(&log, ticket.position(), durability, request.timeout).await?;
@@ -59,7 +60,12 @@ impl LogService for NodeServices {
 }
 
 /// Waits for a position, at most `timeout`.
-async fn confirm(log: &crate::log::Log, position: Lsn, durability: &Durability, timeout: Duration) -> Result<Lsn, Error> {
+async fn confirm(
+    log: &crate::log::Log,
+    position: Lsn,
+    durability: &Durability,
+    timeout: Duration,
+) -> Result<Lsn, Error> {
     match tokio::time::timeout(timeout, log.wait(position, durability)).await {
         Ok(reached) => Ok(reached?),
         Err(_) => Err(log.unconfirmed(position, durability, timeout).into()),

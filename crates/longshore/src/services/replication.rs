@@ -7,8 +7,7 @@ use longshore_format::{Lsn, Name};
 use longshore_protocol::{NodeId, Peer};
 use longshore_transport::grants::Role;
 use longshore_transport::{
-    Caller, Error, LogDescription, LogSummary, ReplicationService, Seal, Segment, SegmentFile, UpstreamEnd,
-    async_trait,
+    Caller, Error, LogDescription, LogSummary, ReplicationService, Seal, Segment, SegmentFile, UpstreamEnd, async_trait,
 };
 use longshore_wal::SegmentState;
 

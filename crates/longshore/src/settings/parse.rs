@@ -104,7 +104,12 @@ fn refuse(key: &str, reason: String) -> Error {
 }
 
 fn unknown(key: &str, known: &[String]) -> Error {
-    let nearest = known.iter().max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)));
+    // A key that was written outside its table is compared by its last part.
+    let likeness = |known: &str| {
+        let name = known.rsplit('.').next().filter(|_| !key.contains('.')).unwrap_or(known);
+        strsim::jaro_winkler(key, known).max(strsim::jaro_winkler(key, name))
+    };
+    let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     let hint = nearest.map(|known| format!("; the nearest known key is {known}")).unwrap_or_default();
     refuse(key, format!("is not a known key{hint}"))
 }

@@ -209,14 +209,8 @@ mod tests {
 
     #[test]
     fn sizes_are_read_in_both_families_of_units() {
-        let rows = [
-            ("64MiB", 64 << 20),
-            ("64 mib", 64 << 20),
-            ("1GiB", 1 << 30),
-            ("1kB", 1000),
-            ("4096", 4096),
-            ("0B", 0),
-        ];
+        let rows =
+            [("64MiB", 64 << 20), ("64 mib", 64 << 20), ("1GiB", 1 << 30), ("1kB", 1000), ("4096", 4096), ("0B", 0)];
         for (text, bytes) in rows {
             assert_eq!(text.parse::<ByteSize>(), Ok(ByteSize(bytes)), "{text}");
         }
