@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser};
+use longshore::settings::TlsSettings;
 
 use crate::commands::Command;
 
@@ -47,12 +48,7 @@ pub(crate) struct Global {
     pub(crate) config: Option<PathBuf>,
 
     /// What to report on stderr: error, warn, info, debug, or a tracing filter
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILTER",
-        default_value = "warn,longshore=info"
-    )]
+    #[arg(long, global = true, value_name = "FILTER", default_value = "warn,longshore=info")]
     pub(crate) trace: String,
 
     #[command(flatten)]
@@ -83,7 +79,26 @@ pub(crate) struct Tls {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) tls_key: Option<PathBuf>,
 
+    /// Who may do what here, for agents (instead of --tls-dir's grants.toml)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) tls_grants: Option<PathBuf>,
+
     /// Speak without TLS: loopback addresses only, and loudly logged
     #[arg(long, global = true)]
     pub(crate) insecure_plaintext: bool,
+}
+
+impl Tls {
+    /// As the library has them.
+    pub(crate) fn settings(&self) -> TlsSettings {
+        TlsSettings {
+            dir: self.tls_dir.clone(),
+            identity: self.identity.clone(),
+            ca: self.tls_ca.clone(),
+            cert: self.tls_cert.clone(),
+            key: self.tls_key.clone(),
+            grants: self.tls_grants.clone(),
+            plaintext: self.insecure_plaintext,
+        }
+    }
 }

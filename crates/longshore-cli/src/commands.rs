@@ -23,6 +23,7 @@ mod verify;
 use clap::Subcommand;
 
 use crate::cli::Cli;
+use crate::demo::app::DemoApp;
 use crate::failure::Failure;
 
 #[derive(Debug, Subcommand)]
@@ -45,6 +46,7 @@ pub(crate) enum Command {
     Config(config::Config),
     Completions(completions::Completions),
     Man(man::Man),
+    DemoApp(DemoApp),
 }
 
 /// Runs the command that was asked for.
@@ -69,5 +71,6 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(command) => command.run(global.config.as_deref()),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
+        Command::DemoApp(command) => command.run(&global),
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The exit code follows from the kind ([`ErrorKind::exit_code`]) and from nothing else.
 
-use std::io;
 use std::process::ExitCode;
+use std::{fmt, io};
 
 use longshore_format::ErrorKind;
 use serde::Serialize;
@@ -21,11 +21,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            next: None,
-        }
+        Self { kind, message: message.into(), next: None }
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -36,17 +32,30 @@ impl Failure {
         Self::new(ErrorKind::Internal, message)
     }
 
+    /// What to do about it.
+    pub(crate) fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Adds what had been done before it failed.
+    pub(crate) fn after(mut self, done: String) -> Self {
+        self.message = format!("{}; {done}", self.message);
+        self
+    }
+
     /// What to try next, where the command knows better than the kind does.
     pub(crate) fn next(mut self, hint: impl Into<String>) -> Self {
         self.next = Some(hint.into());
         self
     }
 
+    /// A library's error: its kind, and everything it says down to the first cause.
+    pub(crate) fn library(kind: ErrorKind, error: &dyn std::error::Error) -> Self {
+        Self::new(kind, told(error))
+    }
+
     pub(crate) fn output(error: &io::Error) -> Self {
-        Self::new(
-            ErrorKind::Preflight,
-            format!("cannot write to stdout: {error}"),
-        )
+        Self::new(ErrorKind::Preflight, format!("cannot write to stdout: {error}"))
     }
 
     /// A file named by the caller that cannot be used.
@@ -63,12 +72,7 @@ impl Failure {
     pub(crate) fn report(&self, json: bool) -> ExitCode {
         let next = self.next.as_deref().unwrap_or_else(|| hint(self.kind));
         if json {
-            let error = Report {
-                kind: self.kind.as_str(),
-                message: &self.message,
-                next,
-                exit: self.kind.exit_code(),
-            };
+            let error = Report { kind: self.kind.as_str(), message: &self.message, next, exit: self.kind.exit_code() };
             let text = serde_json::to_string(&Document::new(ErrorDocument { error }))
                 .expect("strings and numbers are always JSON");
             eprintln!("{text}");
@@ -77,6 +81,55 @@ impl Failure {
         }
         ExitCode::from(self.kind.exit_code())
     }
+}
+
+macro_rules! from_library {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::library(error.kind(), &error)
+            }
+        }
+    )*};
+}
+
+from_library!(longshore_wal::Error, longshore_apply::Error, longshore_sqlite::Error, longshore::Error);
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        longshore_sqlite::Error::from(error).into()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<longshore_transport::Error> for Failure {
+    fn from(error: longshore_transport::Error) -> Self {
+        let failure = Self::new(error.kind(), error.message());
+        match error.next_step() {
+            "" => failure,
+            next => failure.next(next),
+        }
+    }
+}
+
+/// An error and its causes, each said once.
+fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 impl From<Refusal> for Failure {
@@ -110,38 +163,24 @@ struct Report<'a> {
 /// What to try next when the command knows nothing better.
 fn hint(kind: ErrorKind) -> &'static str {
     match kind {
-        ErrorKind::Invalid => {
-            "change the request or the settings; `longshore help COMMAND` shows both"
-        }
-        ErrorKind::NotFound => {
-            "check the name and the directory; `longshore dump` lists what a directory holds"
-        }
+        ErrorKind::Invalid => "change the request or the settings; `longshore help COMMAND` shows both",
+        ErrorKind::NotFound => "check the name and the directory; `longshore dump` lists what a directory holds",
         ErrorKind::TooOld | ErrorKind::Unreachable => {
             "ask for a position that is still there; `longshore dump` shows the first and the last"
         }
-        ErrorKind::Gap => {
-            "fetch the missing range from another copy of the log, or stop before it with --to"
-        }
+        ErrorKind::Gap => "fetch the missing range from another copy of the log, or stop before it with --to",
         ErrorKind::Corrupt => {
             "nothing was changed; take these bytes from another copy: `longshore repair --from ADDR|DIR`"
         }
         ErrorKind::Busy => "end the process that holds it, or name another output",
-        ErrorKind::Preflight => {
-            "nothing was changed; put right what the message names and run it again"
-        }
+        ErrorKind::Preflight => "nothing was changed; put right what the message names and run it again",
         ErrorKind::Fenced | ErrorKind::Diverged => {
             "nothing was changed; compare both ends with `longshore dump` and decide which history wins"
         }
-        ErrorKind::CheckFailed => {
-            "do not use the result; run `longshore verify --deep` on the source"
-        }
+        ErrorKind::CheckFailed => "do not use the result; run `longshore verify --deep` on the source",
         ErrorKind::Unavailable => "try again later; `longshore status` shows who is away",
-        ErrorKind::Full => {
-            "free space or raise the limit; `longshore status` shows who holds the log back"
-        }
-        ErrorKind::Unconfirmed => {
-            "it is durable at the primary: wait again for this position, do not append again"
-        }
+        ErrorKind::Full => "free space or raise the limit; `longshore status` shows who holds the log back",
+        ErrorKind::Unconfirmed => "it is durable at the primary: wait again for this position, do not append again",
         ErrorKind::Denied => "get the role granted in grants.toml at the other end",
         ErrorKind::Interrupted => "run it again: it resumes",
         _ => "restart the process; if it comes back, report it as a bug with this message",

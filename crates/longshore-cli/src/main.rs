@@ -10,13 +10,21 @@ compile_error!(
      as Linux defines them"
 );
 
+mod agent;
+mod bench;
 mod cli;
 mod commands;
+mod connect;
+mod demo;
 mod failure;
+mod logs;
 mod output;
 mod quantity;
 mod records;
+mod runtime;
 mod settings;
+mod sinks;
+mod tuning;
 
 use std::process::ExitCode;
 

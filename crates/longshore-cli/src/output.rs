@@ -21,10 +21,7 @@ pub(crate) struct Document<T> {
 
 impl<T: Serialize> Document<T> {
     pub(crate) fn new(facts: T) -> Self {
-        Self {
-            schema: SCHEMA,
-            facts,
-        }
+        Self { schema: SCHEMA, facts }
     }
 }
 
@@ -54,18 +51,13 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
 /// Whether the command line asks for JSON, known before it is parsed so that a usage error has
 /// the form the caller expects.
 pub(crate) fn wants_json(args: impl IntoIterator<Item = OsString>) -> bool {
-    args.into_iter()
-        .skip(1)
-        .take_while(|arg| arg != "--")
-        .any(|arg| arg == "--json")
+    args.into_iter().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--json")
 }
 
 /// A table without borders: columns aligned, two spaces between them.
 pub(crate) fn table(header: &[&str]) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
-    table
-        .load_preset(comfy_table::presets::NOTHING)
-        .set_header(header.iter().copied());
+    table.load_preset(comfy_table::presets::NOTHING).set_header(header.iter().copied());
     table
 }
 
@@ -98,9 +90,6 @@ mod tests {
     fn tables_are_aligned_and_carry_no_trailing_blanks() {
         let mut table = table(&["NAME", "LAG"]);
         table.add_row(["eu-west", "0 B"]).add_row(["us", "1 KiB"]);
-        assert_eq!(
-            render(&mut table),
-            "NAME     LAG\neu-west  0 B\nus       1 KiB\n"
-        );
+        assert_eq!(render(&mut table), "NAME     LAG\neu-west  0 B\nus       1 KiB\n");
     }
 }

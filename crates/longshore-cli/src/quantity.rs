@@ -8,16 +8,13 @@ use jiff::Timestamp;
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     text.parse::<bytesize::ByteSize>()
         .map(|size| size.as_u64())
-        .map_err(|_| {
-            format!("`{text}` is not a size: write a number of bytes or one with a unit, as 64MiB")
-        })
+        .map_err(|_| format!("`{text}` is not a size: write a number of bytes or one with a unit, as 64MiB"))
 }
 
 /// `30s`, `5m`, `7d`, `1h 30m`: a duration.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| {
-        format!("`{text}` is not a duration: write a number and a unit, as 30s, 5m or 7d")
-    })
+    humantime::parse_duration(text)
+        .map_err(|_| format!("`{text}` is not a duration: write a number and a unit, as 30s, 5m or 7d"))
 }
 
 /// Bytes for a person: `1.5 GiB`.
@@ -36,15 +33,17 @@ pub(crate) fn show_duration(duration: Duration) -> String {
     humantime::format_duration(rounded).to_string()
 }
 
+/// Microseconds since 1970.
+pub(crate) fn now() -> u64 {
+    u64::try_from(Timestamp::now().as_microsecond()).unwrap_or_default()
+}
+
 /// Microseconds since 1970 as RFC 3339 UTC.
 pub(crate) fn rfc3339(micros: u64) -> String {
     i64::try_from(micros)
         .ok()
         .and_then(|micros| Timestamp::from_microsecond(micros).ok())
-        .map_or_else(
-            || format!("{micros} µs since 1970"),
-            |time| time.to_string(),
-        )
+        .map_or_else(|| format!("{micros} µs since 1970"), |time| time.to_string())
 }
 
 #[cfg(test)]
@@ -88,10 +87,7 @@ mod tests {
     #[test]
     fn what_a_person_reads_is_short() {
         assert_eq!(show_bytes(64 << 20), "64.0 MiB");
-        assert_eq!(
-            show_duration(Duration::from_millis(90_061_007)),
-            "1day 1h 1m"
-        );
+        assert_eq!(show_duration(Duration::from_millis(90_061_007)), "1day 1h 1m");
         assert_eq!(show_duration(Duration::from_micros(61_000_123)), "1m 1s");
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
         assert_eq!(rfc3339(1_500_000), "1970-01-01T00:00:01.5Z");

@@ -97,11 +97,7 @@ impl Format {
     }
 
     /// Reads the next record; `None` at the end. `number` counts from one, for messages.
-    pub(crate) fn read(
-        self,
-        input: &mut impl BufRead,
-        number: u64,
-    ) -> Result<Option<Input>, Failure> {
+    pub(crate) fn read(self, input: &mut impl BufRead, number: u64) -> Result<Option<Input>, Failure> {
         match self {
             Format::Raw => Ok(line(input, number)?.map(user)),
             Format::Framed => framed(input, number),
@@ -111,29 +107,21 @@ impl Format {
 }
 
 fn user(payload: Vec<u8>) -> Input {
-    Input {
-        kind: Kind::USER,
-        payload,
-    }
+    Input { kind: Kind::USER, payload }
 }
 
 /// A line without its line feed. The last one need not have one.
 fn line(input: &mut impl BufRead, number: u64) -> Result<Option<Vec<u8>>, Failure> {
     let mut text = Vec::new();
-    let read = input
-        .take(LONGEST as u64 + 1)
-        .read_until(b'\n', &mut text)
-        .map_err(|error| stdin(&error))?;
+    let read = input.take(LONGEST as u64 + 1).read_until(b'\n', &mut text).map_err(|error| stdin(&error))?;
     if read == 0 {
         return Ok(None);
     }
     if text.last() == Some(&b'\n') {
         text.pop();
     } else if text.len() > LONGEST {
-        return Err(
-            Failure::invalid(format!("record {number} on stdin is longer than 16 MiB"))
-                .next("end records with a line feed, or choose another --format"),
-        );
+        return Err(Failure::invalid(format!("record {number} on stdin is longer than 16 MiB"))
+            .next("end records with a line feed, or choose another --format"));
     }
     Ok(Some(text))
 }
@@ -146,23 +134,16 @@ fn framed(input: &mut impl BufRead, number: u64) -> Result<Option<Input>, Failur
     }
     let len = u32::from_le_bytes(len) as usize;
     if got < 4 || len > LONGEST {
-        return Err(Failure::invalid(format!(
-            "record {number} on stdin has no length, or one past 16 MiB"
-        ))
-        .next("write a u32 little-endian length before each record, or choose another --format"));
+        return Err(Failure::invalid(format!("record {number} on stdin has no length, or one past 16 MiB"))
+            .next("write a u32 little-endian length before each record, or choose another --format"));
     }
     // Grows with what arrives: a length alone allocates nothing.
     let mut payload = Vec::new();
-    input
-        .take(len as u64)
-        .read_to_end(&mut payload)
-        .map_err(|error| stdin(&error))?;
+    input.take(len as u64).read_to_end(&mut payload).map_err(|error| stdin(&error))?;
     if payload.len() < len {
         let got = payload.len();
-        return Err(Failure::invalid(format!(
-            "record {number} on stdin ends after {got} of {len} bytes"
-        ))
-        .next("give whole records; nothing of this one was appended"));
+        return Err(Failure::invalid(format!("record {number} on stdin ends after {got} of {len} bytes"))
+            .next("give whole records; nothing of this one was appended"));
     }
     Ok(Some(user(payload)))
 }
@@ -175,22 +156,15 @@ fn json(input: &mut impl BufRead, number: u64) -> Result<Option<Input>, Failure>
     let Some(text) = line(input, number)? else {
         return Ok(None);
     };
-    let given: GivenLine = serde_json::from_slice(&text)
-        .map_err(|error| refuse(format!("is not a JSON record: {error}")))?;
+    let given: GivenLine =
+        serde_json::from_slice(&text).map_err(|error| refuse(format!("is not a JSON record: {error}")))?;
     if let Some(schema) = given.schema.filter(|schema| *schema != SCHEMA) {
-        return Err(refuse(format!(
-            "has schema {schema}, and {SCHEMA} is known here"
-        )));
+        return Err(refuse(format!("has schema {schema}, and {SCHEMA} is known here")));
     }
-    let payload = BASE64
-        .decode(given.payload)
-        .map_err(|error| refuse(format!("is not base64: {error}")))?;
+    let payload = BASE64.decode(given.payload).map_err(|error| refuse(format!("is not base64: {error}")))?;
     let kind = given.kind.map_or(Kind::USER, Kind::new);
     if !kind.is_user() {
-        return Err(refuse(format!(
-            "has kind {}, and the user's begin at 256",
-            kind.get()
-        )));
+        return Err(refuse(format!("has kind {}, and the user's begin at 256", kind.get())));
     }
     Ok(Some(Input { kind, payload }))
 }
@@ -210,10 +184,7 @@ fn fill(input: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Failure> {
 }
 
 fn stdin(error: &io::Error) -> Failure {
-    Failure::new(
-        longshore_format::ErrorKind::Preflight,
-        format!("cannot read stdin: {error}"),
-    )
+    Failure::new(longshore_format::ErrorKind::Preflight, format!("cannot read stdin: {error}"))
 }
 
 #[cfg(test)]
@@ -246,71 +217,32 @@ mod tests {
 
     #[test]
     fn framed_and_json_in_and_out_are_the_identity() {
-        let payloads = vec![
-            b"one".to_vec(),
-            Vec::new(),
-            b"a\nb\0\xff".to_vec(),
-            vec![7; 70_000],
-        ];
+        let payloads = vec![b"one".to_vec(), Vec::new(), b"a\nb\0\xff".to_vec(), vec![7; 70_000]];
         for format in [Format::Framed, Format::Json] {
-            assert_eq!(
-                read_all(format, &write_all(format, &payloads)).unwrap(),
-                payloads,
-                "{format:?}"
-            );
+            assert_eq!(read_all(format, &write_all(format, &payloads)).unwrap(), payloads, "{format:?}");
         }
     }
 
     #[test]
     fn raw_is_one_record_a_line_and_the_last_needs_no_line_feed() {
-        for (text, expected) in [
-            ("", vec![]),
-            ("a\nb\n", vec!["a", "b"]),
-            ("a\n\nb", vec!["a", "", "b"]),
-            ("\n", vec![""]),
-        ] {
-            let expected: Vec<_> = expected
-                .into_iter()
-                .map(|text| text.as_bytes().to_vec())
-                .collect();
-            assert_eq!(
-                read_all(Format::Raw, text.as_bytes()).unwrap(),
-                expected,
-                "{text:?}"
-            );
+        for (text, expected) in
+            [("", vec![]), ("a\nb\n", vec!["a", "b"]), ("a\n\nb", vec!["a", "", "b"]), ("\n", vec![""])]
+        {
+            let expected: Vec<_> = expected.into_iter().map(|text| text.as_bytes().to_vec()).collect();
+            assert_eq!(read_all(Format::Raw, text.as_bytes()).unwrap(), expected, "{text:?}");
         }
     }
 
     #[test]
     fn what_is_cut_short_or_too_long_is_refused_by_its_number() {
         for (format, bytes, told) in [
-            (
-                Format::Framed,
-                &b"\x01\0\0\0a\x05\0\0\0ab"[..],
-                "record 2 on stdin ends after 2 of 5",
-            ),
+            (Format::Framed, &b"\x01\0\0\0a\x05\0\0\0ab"[..], "record 2 on stdin ends after 2 of 5"),
             (Format::Framed, b"\x01\0", "record 1 on stdin has no length"),
             (Format::Framed, b"\xff\xff\xff\xff", "past 16 MiB"),
-            (
-                Format::Json,
-                b"{\"payload\":\"YQ==\"}\nhello\n",
-                "record 2 on stdin is not a JSON record",
-            ),
-            (
-                Format::Json,
-                b"{\"payload\":\"!\"}\n",
-                "record 1 on stdin is not base64",
-            ),
-            (
-                Format::Json,
-                b"{\"schema\":9,\"payload\":\"\"}\n",
-                "has schema 9",
-            ),
-            (
-                Format::Json,
-                b"{\"kind\":3,\"payload\":\"\"}\n",
-                "has kind 3",
-            ),
+            (Format::Json, b"{\"payload\":\"YQ==\"}\nhello\n", "record 2 on stdin is not a JSON record"),
+            (Format::Json, b"{\"payload\":\"!\"}\n", "record 1 on stdin is not base64"),
+            (Format::Json, b"{\"schema\":9,\"payload\":\"\"}\n", "has schema 9"),
+            (Format::Json, b"{\"kind\":3,\"payload\":\"\"}\n", "has kind 3"),
         ] {
             let failure = read_all(format, bytes).unwrap_err();
             assert!(failure.message().contains(told), "{}", failure.message());

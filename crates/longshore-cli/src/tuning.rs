@@ -20,27 +20,36 @@ const SHARED: &[Row] = &[
     ("log.unsynced_limit", "SIZE", "Appended but not yet synced bytes above which appends are refused as full"),
     ("log.disk_limit", "SIZE|none", "Bytes a log may take on disk, above which appends are refused as full"),
     ("log.prepared_segments", "N", "Segments kept ready ahead of the active one"),
-    ("log.accept_weak_storage", "true|false", "Accept a filesystem that cannot keep its promise (tmpfs, FUSE, network)"),
+    (
+        "log.accept_weak_storage",
+        "true|false",
+        "Accept a filesystem that cannot keep its promise (tmpfs, FUSE, network)",
+    ),
     ("retention.slot_cap", "SIZE|none", "Bytes of log kept for the slowest replica"),
     ("retention.at_cap", "drop|block", "At the cap: drop the replica, or block the writers"),
     ("retention.slot_idle", "DURATION|none", "A replica not seen for so long loses its slot"),
-    ("retention.min_age", "DURATION|none", "Keep at least so much time of log, whoever has it"),
-    ("retention.min_size", "SIZE", "Keep at least so many bytes of log, whoever has them"),
+    ("retention.keep_age", "DURATION|none", "Keep at least so much time of log, whoever has it"),
+    ("retention.keep_size", "SIZE|none", "Keep at least so many bytes of log, whoever has them"),
     ("retention.min_free", "SIZE", "Free space on the volume below which slots are dropped as at their cap"),
     ("retention.interval", "DURATION", "How often retention runs"),
     ("network.window", "SIZE", "Bytes in flight per stream: at least 2.5 × bandwidth × round trip"),
     ("network.frame", "SIZE", "Largest message of log frames, 256KiB to 1MiB"),
     ("network.heartbeat", "DURATION", "How often both ends say that they live"),
     ("network.silence", "DURATION", "Silence after which the other end counts as gone"),
+    ("network.stall", "DURATION", "How long a replica may take nothing of what is sent to it before it is dropped"),
     ("network.handshake", "DURATION", "Deadline of a dial, a TLS handshake and a first message"),
     ("shutdown.ship_for", "DURATION", "On SIGTERM, how long replicas are given to take what is durable here"),
 ];
 
 /// Settings of a primary alone.
 const PRIMARY: &[Row] = &[
-    ("ack.durability", "DURABILITY", "What a confirmed append means: local, replicas:K, regions:K[@a,b], each with /received, /durable, /applied"),
+    (
+        "ack.durability",
+        "DURABILITY",
+        "What a confirmed append means: local, replicas:K, regions:K[@a,b], each with /received, /durable, /applied",
+    ),
     ("ack.timeout", "DURATION", "How long a confirmed append waits for it"),
-    ("ack.otherwise", "unconfirmed|local", "What is answered then"),
+    ("ack.shortfall", "refuse|accept", "What is answered then"),
 ];
 
 /// Settings of a replica alone.

@@ -1,16 +1,27 @@
 //! `longshore append`: records from stdin into a log.
 
-use std::time::Duration;
+use std::io::{self, BufReader};
+use std::time::{Duration, Instant};
 
 use clap::Args;
+use longshore::{Durability, Primary, Settings};
+use longshore_format::{ErrorKind, Lsn, Name};
+use longshore_transport::{Append as Request, Client, Draft};
+use longshore_wal::RecordDraft;
 
-use super::place::PlaceArgs;
+use super::place::{Place, PlaceArgs};
 use crate::cli::Global;
+use crate::connect::{connect, name};
 use crate::failure::Failure;
+use crate::records::{Format, Input};
+use crate::{output, quantity, runtime};
 
 /// Append records from stdin and print the last position
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Records that are on stdin together are appended as one run of at most 256 KiB: a replica applies a
+run whole or not at all. What is printed is where the last record ends.
+
 Example:
   printf 'one\\ntwo\\n' | longshore append --data-dir data --log orders
   longshore append --server primary@db1:7420 --log orders --wait regions:2 < records.txt")]
@@ -22,26 +33,155 @@ pub(crate) struct Append {
     #[arg(long, value_name = "NAME")]
     log: String,
 
-    /// How records stand on stdin: raw (one a line), framed (u32 little-endian length), json
-    #[arg(long, value_name = "FORMAT", default_value = "raw")]
-    format: String,
+    /// How records stand on stdin
+    #[arg(long, value_enum, default_value_t = Format::Raw)]
+    format: Format,
 
     /// What to wait for: local, replicas:K, regions:K[@a,b], each with /received, /durable, /applied.
     /// Waits weaker than the log's policy are not protected by failover
     #[arg(long, value_name = "DURABILITY", default_value = "local")]
-    wait: String,
+    wait: Durability,
 
     /// How long to wait; after it the records are durable at the primary but not confirmed (exit 12)
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = crate::quantity::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = quantity::duration)]
     wait_timeout: Duration,
 
     /// Append only if the log ends here, so that a retry cannot write twice
     #[arg(long, value_name = "LSN")]
-    expect: Option<u64>,
+    expect: Option<Lsn>,
 }
 
 impl Append {
-    pub(crate) fn run(self, _global: &Global) -> Result<(), Failure> {
-        todo!()
+    pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
+        let mut log = Destination::open(self.place.place()?, &self.log, global)?;
+        let appended = self.append_all(&mut log);
+        if let Some(position) = log.last {
+            log.wait(position, &self.wait, self.wait_timeout)?;
+        }
+        appended.map_err(|failure| match log.last {
+            Some(position) => failure.after(format!("the records before it are in, up to {position}")),
+            None => failure.after("nothing was appended".to_owned()),
+        })?;
+        log.close()?;
+        let position = log.last.or(self.expect);
+        output::print(&position.map(|position| format!("{position}\n")).unwrap_or_default())
+    }
+
+    fn append_all(&self, log: &mut Destination) -> Result<(), Failure> {
+        let mut stdin = BufReader::with_capacity(1 << 20, io::stdin().lock());
+        let mut expect = self.expect;
+        let mut number = 0;
+        loop {
+            let batch = batch(self.format, &mut stdin, &mut number)?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let end = log.append(batch, expect, self.wait_timeout)?;
+            log.last = Some(end);
+            // Once asked for, every batch must follow the one before it.
+            expect = expect.map(|_| end);
+        }
+    }
+}
+
+/// Payload bytes in one run.
+const RUN: usize = 256 << 10;
+/// Records in one run.
+const RUN_RECORDS: usize = 4096;
+
+/// What stands on stdin now: at least one record unless it has ended, and no waiting for a second.
+fn batch(format: Format, stdin: &mut BufReader<impl io::Read>, number: &mut u64) -> Result<Vec<Input>, Failure> {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while batch.is_empty() || (!stdin.buffer().is_empty() && bytes < RUN && batch.len() < RUN_RECORDS) {
+        let Some(input) = format.read(stdin, *number + 1)? else { break };
+        *number += 1;
+        bytes += input.payload.len();
+        batch.push(input);
+    }
+    Ok(batch)
+}
+
+/// The log that is appended to, here or behind an agent.
+struct Destination {
+    to: To,
+    last: Option<Lsn>,
+}
+
+enum To {
+    Here(Primary),
+    There { runtime: tokio::runtime::Runtime, client: Client, log: Name },
+}
+
+impl Destination {
+    fn open(place: Place, log: &str, global: &Global) -> Result<Self, Failure> {
+        let to = match place {
+            Place::Directory(dir) => To::Here(Primary::open(dir, log, &Settings::default())?),
+            Place::Server(server) => {
+                let runtime = runtime::for_commands()?;
+                let client = runtime.block_on(connect(&global.tls, &server))?;
+                To::There { runtime, client, log: name("log", log)? }
+            }
+        };
+        Ok(Self { to, last: None })
+    }
+
+    /// Appends a batch as one run; waits while the log is full.
+    fn append(&self, batch: Vec<Input>, expect: Option<Lsn>, patience: Duration) -> Result<Lsn, Failure> {
+        let begun = Instant::now();
+        loop {
+            match self.try_append(&batch, expect) {
+                Err(failure) if failure.kind() == ErrorKind::Full && begun.elapsed() < patience => {
+                    self.make_room(patience)?;
+                }
+                appended => return appended,
+            }
+        }
+    }
+
+    fn try_append(&self, batch: &[Input], expect: Option<Lsn>) -> Result<Lsn, Failure> {
+        match &self.to {
+            To::Here(primary) => {
+                let drafts: Vec<_> =
+                    batch.iter().map(|input| RecordDraft { kind: input.kind, payload: &input.payload }).collect();
+                Ok(primary.append_records(&drafts, expect)?.position())
+            }
+            To::There { runtime, client, log } => {
+                let draft = |input: &Input| Draft { kind: input.kind, payload: input.payload.clone().into() };
+                let request = Request {
+                    log: log.clone(),
+                    records: batch.iter().map(draft).collect(),
+                    expect,
+                    wait: None,
+                    timeout: Duration::ZERO,
+                };
+                Ok(runtime.block_on(client.append(request))?.end)
+            }
+        }
+    }
+
+    /// Full: here a sync makes room, there only time does.
+    fn make_room(&self, patience: Duration) -> Result<(), Failure> {
+        match &self.to {
+            To::Here(primary) => primary.sync(patience).map(drop)?,
+            To::There { runtime, .. } => runtime.block_on(tokio::time::sleep(Duration::from_millis(50))),
+        }
+        Ok(())
+    }
+
+    fn wait(&self, position: Lsn, durability: &Durability, timeout: Duration) -> Result<(), Failure> {
+        match &self.to {
+            To::Here(primary) => primary.ticket(position).wait_blocking(durability.clone(), timeout).map(drop)?,
+            To::There { runtime, client, log } => {
+                runtime.block_on(client.wait(log, position, durability, timeout)).map(drop)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), Failure> {
+        match &self.to {
+            To::Here(primary) => Ok(primary.close()?),
+            To::There { .. } => Ok(()),
+        }
     }
 }

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::bench::place::Place;
+use crate::bench::report::Report;
+use crate::bench::{self, Plan};
 use crate::failure::Failure;
 
 /// Measure this machine: longshore beside a raw row of the same work, interleaved, median of five
@@ -41,6 +44,17 @@ enum What {
 
 impl Bench {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        todo!()
+        if self.runs == 0 || !(self.scale > 0.0 && self.scale <= 100.0) {
+            return Err(Failure::invalid("--runs must be at least 1, and --scale above 0 and at most 100"));
+        }
+        let above = self.dir.unwrap_or_else(|| ".".into());
+        let place = Place::new(&above, &format!("longshore-bench-{}", std::process::id()))?;
+        let plan = Plan { dir: place.path().to_owned(), runs: self.runs, scale: self.scale };
+        let (name, rows) = match self.what {
+            What::Wal => ("wal", bench::wal::run(&plan)?),
+            What::Ship => ("ship", bench::ship::run(&plan)?),
+            What::Commit => ("commit", bench::commit::run(&plan)?),
+        };
+        Report::new(name, &plan, rows).print(self.json)
     }
 }

@@ -23,12 +23,7 @@ pub(crate) struct Config {
     json: bool,
 
     /// The command, with flags to try out
-    #[arg(
-        value_name = "COMMAND",
-        default_value = "primary",
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(value_name = "COMMAND", default_value = "primary", trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
 }
 

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::demo;
 use crate::failure::Failure;
 
 /// See it all work: a database, two regions, a crash, a cut link, a recovery, and the proofs
@@ -24,6 +25,8 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        todo!()
+        let report = demo::tell(demo::Options { break_it: self.break_it, keep: self.keep })?;
+        report.print(self.json)?;
+        report.outcome()
     }
 }

@@ -1,10 +1,15 @@
 //! `longshore init`: a new log.
 
 use clap::Args;
+use longshore::{Primary, Settings, settings::ByteSize};
+use longshore_format::{Content, SegmentSize};
+use longshore_transport::Create;
 
-use super::place::PlaceArgs;
+use super::place::{Place, PlaceArgs};
 use crate::cli::Global;
+use crate::connect::{connect, name};
 use crate::failure::Failure;
+use crate::{output, runtime};
 
 /// Create a log, in a directory or on a live agent
 #[derive(Debug, Args)]
@@ -20,16 +25,34 @@ pub(crate) struct Init {
     log: String,
 
     /// The size of its segments, for ever: a power of two from 1MiB to 1GiB
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = crate::quantity::bytes)]
-    segment_size: u64,
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    segment_size: ByteSize,
 
     /// What its records hold, for ever: bytes, sql or sqlite-pages
     #[arg(long, value_name = "CONTENT", default_value = "bytes")]
-    content: String,
+    content: Content,
 }
 
 impl Init {
-    pub(crate) fn run(self, _global: &Global) -> Result<(), Failure> {
-        todo!()
+    pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
+        let mut settings = Settings::default();
+        settings.log.segment_size = self.segment_size;
+        settings.validate()?;
+        let id = match self.place.place()? {
+            Place::Directory(dir) => {
+                let primary = Primary::create(dir, &self.log, self.content, &settings)?;
+                let id = primary.id();
+                primary.close()?;
+                id
+            }
+            Place::Server(server) => {
+                let segment_size = SegmentSize::new(self.segment_size.0)
+                    .map_err(|error| Failure::invalid(format!("--segment-size: {error}")))?;
+                let request = Create { log: name("log", &self.log)?, content: self.content, segment_size };
+                runtime::for_commands()?
+                    .block_on(async { Ok::<_, Failure>(connect(&global.tls, &server).await?.create(request).await?) })?
+            }
+        };
+        output::print(&format!("{id}\n"))
     }
 }

@@ -1,10 +1,15 @@
 //! `longshore mark`: a named point in a log.
 
-use clap::Args;
+use std::time::Duration;
 
-use super::place::PlaceArgs;
+use clap::Args;
+use longshore::{Durability, Primary, Settings};
+
+use super::place::{Place, PlaceArgs};
 use crate::cli::Global;
+use crate::connect::{connect, name};
 use crate::failure::Failure;
+use crate::{output, runtime};
 
 /// Put a named point into a log and print its position
 #[derive(Debug, Args)]
@@ -25,7 +30,22 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    pub(crate) fn run(self, _global: &Global) -> Result<(), Failure> {
-        todo!()
+    pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
+        let position = match self.place.place()? {
+            Place::Directory(dir) => {
+                let primary = Primary::open(dir, &self.log, &Settings::default())?;
+                let ticket = primary.mark(&self.name)?;
+                ticket.wait_blocking(Durability::LOCAL, Duration::from_secs(30))?;
+                primary.close()?;
+                ticket.position()
+            }
+            Place::Server(server) => {
+                let (log, mark) = (name("log", &self.log)?, name("name", &self.name)?);
+                runtime::for_commands()?.block_on(async {
+                    Ok::<_, Failure>(connect(&global.tls, &server).await?.mark(&log, &mark).await?)
+                })?
+            }
+        };
+        output::print(&format!("{position}\n"))
     }
 }

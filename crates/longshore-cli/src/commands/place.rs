@@ -30,13 +30,10 @@ impl PlaceArgs {
         match (&self.data_dir, &self.server) {
             (Some(dir), None) => Ok(Place::Directory(dir.clone())),
             (None, Some(server)) => Ok(Place::Server(server.clone())),
-            (Some(dir), Some(server)) => Err(Failure::invalid(format!(
-                "both --data-dir {} and --server {server} are set",
-                dir.display()
-            ))
-            .next(
-                "name one of them; `longshore config --show COMMAND` tells where each comes from",
-            )),
+            (Some(dir), Some(server)) => {
+                Err(Failure::invalid(format!("both --data-dir {} and --server {server} are set", dir.display()))
+                    .next("name one of them; `longshore config --show COMMAND` tells where each comes from"))
+            }
             (None, None) => Err(Failure::invalid("neither --data-dir nor --server is set")
                 .next("name the directory that holds the log, or the agent that serves it")),
         }

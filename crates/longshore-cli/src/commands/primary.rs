@@ -4,14 +4,19 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use longshore::Node;
 
+use crate::agent;
 use crate::cli::Global;
 use crate::failure::Failure;
+use crate::runtime;
+use crate::tuning::{PrimaryRole, Tuning};
 
 /// Serve every log of a directory: append, read, and stream to replicas
 #[derive(Debug, Args)]
 #[command(after_help = "\
-SIGTERM ends it cleanly, a second one at once; SIGHUP reloads certificates and grants.
+Once it serves it prints `listening HOST:PORT` and `http HOST:PORT`. SIGTERM ends it cleanly, a
+second one at once; SIGHUP reads certificates and grants again. --help shows the tuning flags.
 
 Example:
   longshore primary --data-dir data --tls-dir tls --identity primary --listen 0.0.0.0:7420")]
@@ -27,10 +32,24 @@ pub(crate) struct Primary {
     /// Where to serve /metrics, /livez and /readyz (plain HTTP)
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7421")]
     http: SocketAddr,
+
+    #[command(flatten)]
+    tuning: Tuning<PrimaryRole>,
 }
 
 impl Primary {
-    pub(crate) fn run(self, _global: &Global) -> Result<(), Failure> {
-        todo!()
+    pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
+        agent::trace(global)?;
+        agent::record()?;
+        let mut settings = self.tuning.settings()?;
+        settings.network.listen = self.listen;
+        settings.network.http = self.http;
+        settings.tls = global.tls.settings();
+        runtime::for_agents()?.block_on(async {
+            let node = Node::primary(&self.data_dir, &settings)?;
+            node.open_all()?;
+            let server = node.listen().await?;
+            agent::run(node, server, self.http, |server, shutdown| server.run(shutdown)).await
+        })
     }
 }

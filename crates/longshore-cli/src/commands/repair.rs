@@ -1,15 +1,29 @@
 //! `longshore repair`: one damaged sealed segment replaced.
 
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use longshore_format::{Lsn, Name};
+use longshore_storage::Directory;
+use longshore_transport::{Address, BoxStream};
+use longshore_wal::repair::{self, Plan, RepairError};
+use tokio::runtime::Runtime;
+use tokio_stream::StreamExt;
 
 use crate::cli::Global;
+use crate::connect::{connect, name};
 use crate::failure::Failure;
+use crate::quantity::{now, show_bytes};
+use crate::{logs, output, runtime};
 
 /// Replace one damaged sealed segment by a good copy; the damaged one is kept aside
 #[derive(Debug, Args)]
 #[command(after_help = "\
+The copy is checked before it takes the place: every record, its digest, and that it joins the
+segments before and after it. What is neither an address nor holds the log is refused.
+
 Example:
   longshore repair --data-dir data --log orders --segment 134217728 --from eu-west@db2:7420 --plan")]
 pub(crate) struct Repair {
@@ -23,7 +37,7 @@ pub(crate) struct Repair {
 
     /// The base position of the segment, as `verify` and error messages name it
     #[arg(long, value_name = "N")]
-    segment: u64,
+    segment: Lsn,
 
     /// Where the good copy is: an agent's [NAME@]HOST:PORT, or a data directory
     #[arg(long, value_name = "ADDR|DIR")]
@@ -35,7 +49,89 @@ pub(crate) struct Repair {
 }
 
 impl Repair {
-    pub(crate) fn run(self, _global: &Global) -> Result<(), Failure> {
-        todo!()
+    pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
+        let log = name("log", &self.log)?;
+        let dir = logs::directory(&self.data_dir, &log)?;
+        let seconds = now() / 1_000_000;
+        let plan = repair::plan(&dir, self.segment, seconds)?;
+        output::print(&told(&log, &plan))?;
+        if self.plan {
+            return Ok(());
+        }
+        let repaired = match self.from.parse::<Address>() {
+            Ok(_) if !Path::new(&self.from).exists() => {
+                let mut copy = PeerCopy::open(global, &self.from, &log, self.segment)?;
+                repair::repair(&dir, self.segment, seconds, &mut copy)?
+            }
+            _ => {
+                let copy = logs::directory(Path::new(&self.from), &log)?;
+                self.from_directory(&dir, &copy, seconds)?
+            }
+        };
+        output::print(&format!(
+            "repaired: {} records, digest {}; `longshore verify --deep` proves the rest\n",
+            repaired.records, repaired.digest
+        ))
+    }
+
+    fn from_directory(
+        &self,
+        dir: &Arc<dyn Directory>,
+        from: &Arc<dyn Directory>,
+        seconds: u64,
+    ) -> Result<repair::Repaired, Failure> {
+        let mut copy = repair::open_copy(from, self.segment)?;
+        Ok(repair::repair(dir, self.segment, seconds, &mut copy)?)
+    }
+}
+
+fn told(log: &Name, plan: &Plan) -> String {
+    let mut text = format!("log {log}, segment {} ({}, {}):\n", plan.base, plan.file, show_bytes(plan.size));
+    for finding in &plan.findings {
+        text += &format!("  found: {finding}\n");
+    }
+    if let Some(digest) = &plan.digest {
+        text += &format!("  the copy must have digest {digest}\n");
+    }
+    if let Some(aside) = &plan.aside {
+        text += &format!("  the damaged file is kept as {aside}\n");
+    }
+    text
+}
+
+/// A peer's copy of a segment, read as it comes.
+struct PeerCopy {
+    runtime: Runtime,
+    chunks: BoxStream<bytes::Bytes>,
+    left: bytes::Bytes,
+}
+
+impl PeerCopy {
+    fn open(global: &Global, server: &str, log: &Name, base: Lsn) -> Result<Self, Failure> {
+        let runtime = runtime::for_commands()?;
+        let file = runtime.block_on(async {
+            Ok::<_, Failure>(connect(&global.tls, server).await?.fetch_segment(log, base).await?)
+        })?;
+        Ok(Self { runtime, chunks: file.chunks, left: bytes::Bytes::new() })
+    }
+}
+
+impl Read for PeerCopy {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.left.is_empty() {
+            match self.runtime.block_on(self.chunks.next()) {
+                Some(chunk) => self.left = chunk.map_err(io::Error::other)?,
+                None => return Ok(0),
+            }
+        }
+        let len = self.left.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&self.left.split_to(len));
+        Ok(len)
+    }
+}
+
+impl From<RepairError> for Failure {
+    fn from(error: RepairError) -> Self {
+        Failure::library(error.kind(), &error)
     }
 }

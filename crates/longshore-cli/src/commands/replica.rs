@@ -5,12 +5,20 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::agent;
 use crate::cli::Global;
 use crate::failure::Failure;
+use crate::sinks::Apply;
+use crate::tuning::{ReplicaRole, Tuning};
+use crate::{runtime, sinks};
 
 /// Follow the logs of an upstream agent that this identity is granted, and apply them
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Once it serves it prints `listening HOST:PORT` and `http HOST:PORT`: other replicas and readers may
+use it as their upstream. SIGTERM ends it cleanly, a second one at once; SIGHUP reads certificates
+and grants again. --help shows the tuning flags.
+
 A log that upstream holds a slot for, but that is not in the data directory, is refused: a volume
 that is not mounted looks the same as one that was lost. --reseed says it was lost.
 
@@ -22,29 +30,49 @@ pub(crate) struct Replica {
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
 
-    /// Whom to follow: a primary or another replica, NAME being the identity it must prove
-    #[arg(long, value_name = "[NAME@]HOST:PORT")]
-    upstream: String,
+    /// Whom to follow: a primary or another replica, NAME being the identity it must prove. Repeat
+    /// it for more to try in turn
+    #[arg(long, value_name = "[NAME@]HOST:PORT", required = true)]
+    upstream: Vec<String>,
 
     /// Where to apply the records of LOG (of the only log, without LOG): repeat it for several
     #[arg(long, value_name = "[LOG=]sqlite:PATH|jsonl:PATH|exec:CMD")]
-    apply: Vec<String>,
+    apply: Vec<Apply>,
 
     /// Begin a log anew that upstream has a slot for and this directory has lost
     #[arg(long)]
     reseed: bool,
 
-    /// Where to serve replicas of this replica and clients (gRPC); not served without it
-    #[arg(long, value_name = "ADDR")]
-    listen: Option<SocketAddr>,
+    /// Where to serve replicas of this replica and clients (gRPC)
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7420")]
+    listen: SocketAddr,
 
     /// Where to serve /metrics, /livez and /readyz (plain HTTP)
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7421")]
     http: SocketAddr,
+
+    #[command(flatten)]
+    tuning: Tuning<ReplicaRole>,
 }
 
 impl Replica {
-    pub(crate) fn run(self, _global: &Global) -> Result<(), Failure> {
-        todo!()
+    pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
+        agent::trace(global)?;
+        agent::record()?;
+        let mut settings = self.tuning.settings()?;
+        settings.network.listen = self.listen;
+        settings.network.http = self.http;
+        settings.replica.upstreams = self.upstream;
+        settings.replica.reseed = self.reseed;
+        settings.tls = global.tls.settings();
+        runtime::for_agents()?.block_on(async {
+            let mut replica = longshore::Replica::open(&self.data_dir, &settings)?;
+            for apply in self.apply {
+                let label = apply.sink.to_string();
+                replica = replica.apply(apply.log.as_deref(), &label, sinks::opener(apply.sink))?;
+            }
+            let (node, server) = (replica.node().clone(), replica.listen().await?);
+            agent::run(node, server, self.http, |server, shutdown| replica.run_on(server, shutdown)).await
+        })
     }
 }

@@ -1,16 +1,31 @@
 //! `longshore verify`: proof that a directory is intact.
 
+mod peer;
+
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
+use longshore_format::{ErrorKind, Name};
+use longshore_storage::Directory;
+use longshore_wal::inspect::{self, Depth, Report, State};
+use serde::Serialize;
 
 use crate::cli::Global;
 use crate::failure::Failure;
+use crate::quantity::show_bytes;
+use crate::{logs, output};
+use peer::Equality;
 
 /// Prove that a directory is intact, and equal to a peer's, segment by segment
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It changes nothing and may run beside a live agent.
+It changes nothing and may run beside a live agent. Damage is told by segment and position, with exit
+6; a peer that holds other bytes with exit 9, and the first position that differs.
+
+--against compares the digests of sealed segments, and the records behind the last of them one by
+one; what the other end does not have is told and is no difference. Without --deep the digests are
+those in the footers: that the bytes are still those is what --deep proves.
 
 Example:
   longshore verify --data-dir data --deep --against primary@db1:7420")]
@@ -27,17 +42,118 @@ pub(crate) struct Verify {
     #[arg(long)]
     deep: bool,
 
-    /// An agent whose segments must have the same digests
+    /// An agent whose log must be equal: [NAME@]HOST:PORT
     #[arg(long, value_name = "ADDR")]
     against: Option<String>,
 
-    /// One JSON document
+    /// One JSON document for each log
     #[arg(long)]
     json: bool,
 }
 
+#[derive(Serialize)]
+struct Verdict {
+    log: String,
+    deep: bool,
+    intact: bool,
+    first: u64,
+    end: u64,
+    segments: usize,
+    sealed: usize,
+    damage: Vec<Damage>,
+    /// What follows the last good record, when it is what a crash leaves: no damage.
+    torn_tail: Option<String>,
+    against: Option<Equality>,
+}
+
+#[derive(Serialize)]
+struct Damage {
+    segment: u64,
+    file: String,
+    what: String,
+}
+
 impl Verify {
-    pub(crate) fn run(self, _global: &Global) -> Result<(), Failure> {
-        todo!()
+    pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
+        let mut failure = None;
+        for (name, dir) in logs::directories(&self.data_dir, self.log.as_deref())? {
+            let verdict = self.verify(global, &name, &dir)?;
+            match self.json {
+                true => output::print_json(&verdict)?,
+                false => output::print(&text(&verdict))?,
+            }
+            failure = failure.or_else(|| verdict.failure());
+        }
+        failure.map_or(Ok(()), Err)
     }
+
+    fn verify(&self, global: &Global, name: &Name, dir: &Arc<dyn Directory>) -> Result<Verdict, Failure> {
+        let report = inspect::examine(dir, if self.deep { Depth::Records } else { Depth::Seals })?;
+        let against = match &self.against {
+            // What is damaged here proves nothing about the other end.
+            Some(server) if report.is_intact() => Some(peer::compare(&global.tls, server, name, dir, &report)?),
+            _ => None,
+        };
+        Ok(Verdict::of(name, self.deep, &report, against))
+    }
+}
+
+impl Verdict {
+    fn of(name: &Name, deep: bool, report: &Report, against: Option<Equality>) -> Self {
+        let damage = report.damage().map(|(segment, finding)| Damage {
+            segment: segment.base.get(),
+            file: segment.file.clone(),
+            what: finding.to_string(),
+        });
+        Self {
+            log: name.to_string(),
+            deep,
+            intact: report.is_intact(),
+            first: report.first.get(),
+            end: report.tail.end.get(),
+            segments: report.segments.len(),
+            sealed: report.segments.iter().filter(|segment| segment.state == State::Sealed).count(),
+            damage: damage.collect(),
+            torn_tail: report.tail.torn.map(|fault| fault.to_string()),
+            against,
+        }
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        if let Some(Damage { segment, file, what }) = self.damage.first() {
+            let message = format!("log {} is damaged: segment {segment} ({file}): {what}", self.log);
+            return Some(Failure::new(ErrorKind::Corrupt, message).next(format!(
+                "nothing was changed; `longshore repair --log {} --segment {segment} --from ADDR|DIR --plan` \
+                 shows what a good copy would mend",
+                self.log
+            )));
+        }
+        let Equality { with, differs_at, .. } = self.against.as_ref()?;
+        let position = (*differs_at)?;
+        Some(Failure::new(
+            ErrorKind::Diverged,
+            format!("log {} and the one at {with} hold other bytes from {position} on", self.log),
+        ))
+    }
+}
+
+fn text(verdict: &Verdict) -> String {
+    let Verdict { log, first, end, segments, sealed, .. } = verdict;
+    let looked = if verdict.deep { "every byte read" } else { "headers, footers and the unsealed part read" };
+    let mut text = String::new();
+    for Damage { segment, file, what } in &verdict.damage {
+        text += &format!("log {log}: segment {segment} ({file}): {what}\n");
+    }
+    if let Some(torn) = &verdict.torn_tail {
+        text += &format!("log {log}: behind {end} a torn tail ({torn}), which the next open cuts\n");
+    }
+    let state = if verdict.intact { "intact" } else { "DAMAGED" };
+    let size = show_bytes(end - first);
+    text += &format!(
+        "log {log}: {state}, {first} to {end} ({size}), {segments} segments, {sealed} of them sealed; {looked}\n"
+    );
+    if let Some(against) = &verdict.against {
+        text += &format!("log {log}: {}\n", against.told());
+    }
+    text
 }

@@ -22,30 +22,23 @@ pub(super) type Known = BTreeMap<Option<String>, Vec<String>>;
 
 impl SettingsFile {
     pub(super) fn read(path: &Path, known: &Known) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure::file("settings file", path, &error))?;
+        let text = std::fs::read_to_string(path).map_err(|error| Failure::file("settings file", path, &error))?;
         Self::parse(path, &text, known)
     }
 
     fn parse(path: &Path, text: &str, known: &Known) -> Result<Self, Failure> {
-        let refuse =
-            |what: String| Failure::invalid(format!("settings file {}: {what}", path.display()));
+        let refuse = |what: String| Failure::invalid(format!("settings file {}: {what}", path.display()));
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
             refuse(error.to_string().trim_end().replace('\n', "\n  "))
                 .next("write it as TOML: a line `flag = \"value\"` for each setting")
         })?;
-        let mut file = Self {
-            path: path.to_owned(),
-            ..Self::default()
-        };
+        let mut file = Self { path: path.to_owned(), ..Self::default() };
         for (key, value) in table {
             match value {
                 toml::Value::Table(inner) => file.take_table(&key, inner, known, &refuse)?,
                 value => {
-                    let flag = check(&key, &known[&None])
-                        .map_err(|(what, next)| refuse(what).next(next))?;
-                    file.everywhere
-                        .insert(flag, words(&key, value).map_err(&refuse)?);
+                    let flag = check(&key, &known[&None]).map_err(|(what, next)| refuse(what).next(next))?;
+                    file.everywhere.insert(flag, words(&key, value).map_err(&refuse)?);
                 }
             }
         }
@@ -61,9 +54,7 @@ impl SettingsFile {
         refuse: &dyn Fn(String) -> Failure,
     ) -> Result<(), Failure> {
         let all = &known[&None];
-        let own: &[String] = known
-            .get(&Some(table.to_owned()))
-            .map_or(&[], Vec::as_slice);
+        let own: &[String] = known.get(&Some(table.to_owned())).map_or(&[], Vec::as_slice);
         for (key, value) in inner {
             let values = words(&key, value).map_err(refuse)?;
             let section = section_flag(table, &key);
@@ -71,20 +62,11 @@ impl SettingsFile {
                 self.everywhere.insert(section, values);
                 continue;
             }
-            let of_section = all
-                .iter()
-                .filter_map(|flag| flag.strip_prefix(&format!("{table}-")));
-            let names: Vec<String> = of_section
-                .map(str::to_owned)
-                .chain(own.iter().cloned())
-                .collect();
+            let of_section = all.iter().filter_map(|flag| flag.strip_prefix(&format!("{table}-")));
+            let names: Vec<String> = of_section.map(str::to_owned).chain(own.iter().cloned()).collect();
             let names = if names.is_empty() { all } else { &names };
-            let flag = check(&key, names)
-                .map_err(|(what, next)| refuse(format!("[{table}]: {what}")).next(next))?;
-            self.commands
-                .entry(table.to_owned())
-                .or_default()
-                .insert(flag, values);
+            let flag = check(&key, names).map_err(|(what, next)| refuse(format!("[{table}]: {what}")).next(next))?;
+            self.commands.entry(table.to_owned()).or_default().insert(flag, values);
         }
         Ok(())
     }
@@ -121,10 +103,7 @@ fn check(key: &str, flags: &[String]) -> Result<String, (String, String)> {
 }
 
 /// The known name most like `name`, if one is like it at all.
-pub(super) fn nearest<'a>(
-    name: &str,
-    known: impl IntoIterator<Item = &'a String>,
-) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a String>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|flag| (strsim::jaro_winkler(name, flag), flag.as_str()))
@@ -155,14 +134,8 @@ mod tests {
     fn known() -> Known {
         let flags = |list: &[&str]| list.iter().map(|flag| flag.to_string()).collect::<Vec<_>>();
         BTreeMap::from([
-            (
-                None,
-                flags(&["data-dir", "listen", "http", "apply", "retention-slot-cap"]),
-            ),
-            (
-                Some("primary".into()),
-                flags(&["data-dir", "listen", "http", "retention-slot-cap"]),
-            ),
+            (None, flags(&["data-dir", "listen", "http", "apply", "retention-slot-cap"])),
+            (Some("primary".into()), flags(&["data-dir", "listen", "http", "retention-slot-cap"])),
         ])
     }
 
@@ -172,8 +145,7 @@ mod tests {
 
     #[test]
     fn a_commands_own_table_goes_before_the_top_level() {
-        let file =
-            parse("data_dir = \"d\"\nlisten = \"a:1\"\n[primary]\nlisten = \"b:2\"").unwrap();
+        let file = parse("data_dir = \"d\"\nlisten = \"a:1\"\n[primary]\nlisten = \"b:2\"").unwrap();
         assert_eq!(file.value("primary", "listen").unwrap(), ["b:2"]);
         assert_eq!(file.value("replica", "listen").unwrap(), ["a:1"]);
         assert_eq!(file.value("replica", "data-dir").unwrap(), ["d"]);
@@ -183,19 +155,13 @@ mod tests {
     #[test]
     fn an_array_gives_a_repeated_flag() {
         let file = parse("apply = [\"sqlite:a.db\", \"audit=jsonl:b\"]").unwrap();
-        assert_eq!(
-            file.value("replica", "apply").unwrap(),
-            ["sqlite:a.db", "audit=jsonl:b"]
-        );
+        assert_eq!(file.value("replica", "apply").unwrap(), ["sqlite:a.db", "audit=jsonl:b"]);
     }
 
     #[test]
     fn a_section_of_the_librarys_settings_is_a_table() {
         let file = parse("[retention]\nslot_cap = \"1GiB\"\n[network]\nlisten = \"a:1\"").unwrap();
-        assert_eq!(
-            file.value("primary", "retention-slot-cap").unwrap(),
-            ["1GiB"]
-        );
+        assert_eq!(file.value("primary", "retention-slot-cap").unwrap(), ["1GiB"]);
         assert_eq!(file.value("primary", "listen").unwrap(), ["a:1"]);
     }
 
@@ -203,21 +169,9 @@ mod tests {
     fn an_unknown_key_is_refused_with_the_nearest_known_one() {
         for (text, key, next) in [
             ("data-dri = \"d\"", "`data-dri`", "did you mean `data-dir`?"),
-            (
-                "[primary]\nlisen = \"a:1\"",
-                "[primary]: unknown key `lisen`",
-                "did you mean `listen`?",
-            ),
-            (
-                "zzz = 1",
-                "`zzz`",
-                "known here are: data-dir, listen, http, apply, retention-slot-cap",
-            ),
-            (
-                "[retention]\nslot_cup = 1",
-                "[retention]: unknown key `slot_cup`",
-                "did you mean `slot-cap`?",
-            ),
+            ("[primary]\nlisen = \"a:1\"", "[primary]: unknown key `lisen`", "did you mean `listen`?"),
+            ("zzz = 1", "`zzz`", "known here are: data-dir, listen, http, apply, retention-slot-cap"),
+            ("[retention]\nslot_cup = 1", "[retention]: unknown key `slot_cup`", "did you mean `slot-cap`?"),
             (
                 "[nothing]\nzzz = 1",
                 "[nothing]: unknown key `zzz`",
@@ -232,11 +186,6 @@ mod tests {
 
     #[test]
     fn what_is_not_toml_is_refused_with_its_line() {
-        assert!(
-            parse("data-dir = ")
-                .unwrap_err()
-                .message()
-                .contains("line 1")
-        );
+        assert!(parse("data-dir = ").unwrap_err().message().contains("line 1"));
     }
 }

@@ -58,23 +58,17 @@ pub(crate) fn resolve(args: Vec<OsString>) -> Result<Resolved, Refusal> {
     let (matches, tree, file) = matches(&args, Needed::Nothing)?;
     let (name, inner) = matches.subcommand().ok_or_else(|| {
         Refusal::File(
-            Failure::invalid("no command to show the settings of")
-                .next("name one, as `config --show primary`"),
+            Failure::invalid("no command to show the settings of").next("name one, as `config --show primary`"),
         )
     })?;
-    let command = tree
-        .find_subcommand(name)
-        .expect("clap matched a command it was given");
+    let command = tree.find_subcommand(name).expect("clap matched a command it was given");
     let settings = command
         .get_arguments()
         .chain(tree.get_arguments())
         .filter(|arg| arg.get_long().is_some() && !is_built_in(arg))
         .map(|arg| shown(arg, inner, name, file.as_ref()))
         .collect();
-    Ok(Resolved {
-        command: name.to_owned(),
-        settings,
-    })
+    Ok(Resolved { command: name.to_owned(), settings })
 }
 
 fn shown(arg: &Arg, matches: &ArgMatches, command: &str, file: Option<&SettingsFile>) -> Shown {
@@ -82,8 +76,7 @@ fn shown(arg: &Arg, matches: &ArgMatches, command: &str, file: Option<&SettingsF
     let id = arg.get_id().as_str();
     let values = if arg.get_action().takes_values() {
         let raw = matches.get_raw(id).into_iter().flatten();
-        raw.map(|value| value.to_string_lossy().into_owned())
-            .collect()
+        raw.map(|value| value.to_string_lossy().into_owned()).collect()
     } else {
         vec![matches.get_flag(id).to_string()]
     };
@@ -91,19 +84,11 @@ fn shown(arg: &Arg, matches: &ArgMatches, command: &str, file: Option<&SettingsF
     let (origin, source) = match matches.value_source(id) {
         Some(ValueSource::CommandLine) => (Origin::Flag, None),
         Some(ValueSource::EnvVariable) => (Origin::Environment, Some(variable(&key))),
-        _ if in_file.is_some() => (
-            Origin::File,
-            in_file.map(|file| file.path.display().to_string()),
-        ),
+        _ if in_file.is_some() => (Origin::File, in_file.map(|file| file.path.display().to_string())),
         _ if values.is_empty() => (Origin::Unset, None),
         _ => (Origin::Default, None),
     };
-    Shown {
-        key,
-        values,
-        origin,
-        source,
-    }
+    Shown { key, values, origin, source }
 }
 
 /// Whether what a command demands must be there.
@@ -113,10 +98,7 @@ enum Needed {
     Nothing,
 }
 
-fn matches(
-    args: &[OsString],
-    needed: Needed,
-) -> Result<(ArgMatches, Command, Option<SettingsFile>), Refusal> {
+fn matches(args: &[OsString], needed: Needed) -> Result<(ArgMatches, Command, Option<SettingsFile>), Refusal> {
     let plain = Cli::command();
     let known = known_flags(&plain);
     warn_of_misspelt_variables(&known);
@@ -148,25 +130,15 @@ fn blame(
         return Refusal::Usage(error);
     }
     let text = error.to_string();
-    let what = text
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ");
+    let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
     let failure = Failure::invalid(format!("settings file {}: {what}", file.path.display()));
-    Refusal::File(
-        failure.next("correct that line; `longshore config --show` prints what is in force"),
-    )
+    Refusal::File(failure.next("correct that line; `longshore config --show` prints what is in force"))
 }
 
 /// The command tree with the environment under every flag and the file in place of defaults.
 fn layered(tree: Command, file: Option<&SettingsFile>, needed: Needed) -> Command {
-    let layer =
-        |command: Command, name: &str| command.mut_args(|arg| layered_arg(arg, name, file, needed));
-    let names: Vec<String> = tree
-        .get_subcommands()
-        .map(|command| command.get_name().to_owned())
-        .collect();
+    let layer = |command: Command, name: &str| command.mut_args(|arg| layered_arg(arg, name, file, needed));
+    let names: Vec<String> = tree.get_subcommands().map(|command| command.get_name().to_owned()).collect();
     // A global flag belongs to the root; a command's own table cannot set it, the top level can.
     let mut tree = layer(tree, "");
     for name in names {
@@ -176,11 +148,7 @@ fn layered(tree: Command, file: Option<&SettingsFile>, needed: Needed) -> Comman
 }
 
 fn layered_arg(arg: Arg, command: &str, file: Option<&SettingsFile>, needed: Needed) -> Arg {
-    let arg = if needed == Needed::Nothing {
-        arg.required(false)
-    } else {
-        arg
-    };
+    let arg = if needed == Needed::Nothing { arg.required(false) } else { arg };
     let Some(flag) = arg.get_long().map(str::to_owned) else {
         return arg;
     };
@@ -206,8 +174,7 @@ fn variable(flag: &str) -> String {
 fn known_flags(tree: &Command) -> Known {
     let flags = |command: &Command| {
         let all = command.get_arguments().filter(|arg| !is_built_in(arg));
-        all.filter_map(|arg| arg.get_long().map(str::to_owned))
-            .collect::<Vec<_>>()
+        all.filter_map(|arg| arg.get_long().map(str::to_owned)).collect::<Vec<_>>()
     };
     let mut known: Known = BTreeMap::from([(None, flags(tree))]);
     for command in tree.get_subcommands() {
@@ -251,10 +218,7 @@ fn warn_of_misspelt_variables(known: &Known) {
         if !flags.contains(&flag)
             && let Some(near) = nearest(&flag, flags)
         {
-            eprintln!(
-                "warning: {PREFIX}{rest} sets nothing; did you mean {}?",
-                variable(near)
-            );
+            eprintln!("warning: {PREFIX}{rest} sets nothing; did you mean {}?", variable(near));
         }
     }
 }

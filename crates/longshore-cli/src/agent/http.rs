@@ -1,0 +1,95 @@
+//! `/metrics`, `/livez` and `/readyz`, in plain HTTP for whoever scrapes and restarts.
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use longshore::Node;
+use longshore_format::ErrorKind;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+
+use crate::failure::Failure;
+
+/// The recorder that the library's metrics go to; one for the process.
+static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Makes the library's metrics count. Before anything is opened, or the first figures are lost.
+pub(crate) fn record() -> Result<(), Failure> {
+    let handle = PrometheusBuilder::new()
+        .install_recorder()
+        .map_err(|error| Failure::internal(format!("cannot record metrics: {error}")))?;
+    RECORDER.set(handle).map_err(|_| Failure::internal("metrics are recorded already"))
+}
+
+/// A bound socket, not serving yet.
+pub(crate) struct Http {
+    listener: TcpListener,
+    address: SocketAddr,
+    node: Node,
+}
+
+impl Http {
+    pub(crate) async fn bind(address: SocketAddr, node: Node) -> Result<Self, Failure> {
+        let refused = |error: std::io::Error| {
+            Failure::new(ErrorKind::Busy, format!("cannot listen on {address} for HTTP: {error}"))
+                .next("choose another address with --http")
+        };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Self { listener, address, node })
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the task is dropped.
+    pub(crate) async fn serve(self) {
+        let router = Router::new()
+            .route("/metrics", get(metrics))
+            .route("/livez", get(live))
+            .route("/readyz", get(ready))
+            .with_state(self.node);
+        if let Err(error) = axum::serve(self.listener, router).await {
+            tracing::error!(%error, "metrics and health are no longer served");
+        }
+    }
+}
+
+async fn metrics() -> impl IntoResponse {
+    let text = RECORDER.get().map(PrometheusHandle::render).unwrap_or_default();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+/// Alive: a restart would not help. A stopped log is helped by one.
+async fn live(State(node): State<Node>) -> impl IntoResponse {
+    let stopped: Vec<_> = node.status().logs.into_iter().filter_map(|log| Some((log.name, log.poisoned?))).collect();
+    answer(stopped.into_iter().map(|(log, why)| format!("log {log} has stopped: {why}")).collect())
+}
+
+/// Ready: it does its work now. Not ready while a log has stopped, does not follow or does not apply.
+async fn ready(State(node): State<Node>) -> impl IntoResponse {
+    let mut problems = Vec::new();
+    for log in node.status().logs {
+        let name = &log.name;
+        problems.extend(log.poisoned.map(|why| format!("log {name} has stopped: {why}")));
+        let upstream = log.upstream.and_then(|upstream| upstream.problem);
+        problems.extend(upstream.map(|why| format!("log {name} does not follow: {why}")));
+        for sink in log.sinks {
+            problems.extend(sink.problem.map(|why| format!("log {name} is not applied to {}: {why}", sink.sink)));
+        }
+    }
+    answer(problems)
+}
+
+fn answer(problems: Vec<String>) -> (StatusCode, String) {
+    match problems.is_empty() {
+        true => (StatusCode::OK, "ok\n".to_owned()),
+        false => (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n"),
+    }
+}

@@ -1,0 +1,38 @@
+//! The measurements: longshore beside the raw limit of this machine.
+//!
+//! A raw row is a file `bench/raw_*.rs` of at most 60 lines that uses no longshore crate. Ours and
+//! raw run in turn, so that whatever else the machine does falls on both; the median is reported.
+//! Absolute figures move from run to run and from disk to disk: compare within a report only.
+
+pub(crate) mod commit;
+pub(crate) mod measure;
+pub(crate) mod place;
+pub(crate) mod raw_append;
+pub(crate) mod raw_sync;
+pub(crate) mod raw_tls;
+pub(crate) mod report;
+pub(crate) mod ship;
+pub(crate) mod wal;
+
+use std::path::PathBuf;
+
+/// How a measurement is to be made.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// A directory of its own on the disk to be measured.
+    pub(crate) dir: PathBuf,
+    /// Runs of each row.
+    pub(crate) runs: usize,
+    /// The part of the full amount of data.
+    pub(crate) scale: f64,
+}
+
+impl Plan {
+    /// `full` scaled down, at least `least`.
+    pub(crate) fn amount(&self, full: u64, least: u64) -> u64 {
+        ((full as f64 * self.scale) as u64).max(least)
+    }
+}
+
+/// The size of a record's payload in every row.
+pub(crate) const RECORD: usize = 1024;

@@ -1,0 +1,183 @@
+//! The status as JSON: bytes, seconds, RFC 3339 UTC. Names follow the library's; a field that has
+//! nothing to say is null.
+
+use std::time::Duration;
+
+use longshore_transport as agent;
+use serde::Serialize;
+
+use crate::quantity::rfc3339;
+
+#[derive(Serialize)]
+pub(super) struct Status {
+    node: String,
+    version: String,
+    time: String,
+    certificate_days_left: Option<i64>,
+    logs: Vec<Log>,
+}
+
+#[derive(Serialize)]
+struct Log {
+    name: String,
+    id: String,
+    content: String,
+    segment_size_bytes: u64,
+    role: &'static str,
+    epoch: String,
+    first: u64,
+    end: u64,
+    durable: u64,
+    last_time: Option<String>,
+    append_rate_bytes_per_second: f64,
+    disk_used_bytes: u64,
+    disk_free_bytes: u64,
+    poisoned: Option<String>,
+    replicas: Vec<Replica>,
+    upstream: Option<Upstream>,
+    sinks: Vec<Sink>,
+}
+
+#[derive(Serialize)]
+struct Replica {
+    name: String,
+    region: Option<String>,
+    provider: Option<String>,
+    connected: bool,
+    lost: bool,
+    sent: u64,
+    received: u64,
+    durable: u64,
+    applied: u64,
+    received_lag: Lag,
+    durable_lag: Lag,
+    applied_lag: Lag,
+    proved_equal_to: u64,
+    proof_age_seconds: Option<f64>,
+    ship_rate_bytes_per_second: f64,
+    /// Null is "never at this rate".
+    catch_up_seconds: Option<f64>,
+    headroom_bytes: Option<u64>,
+    headroom_seconds: Option<f64>,
+    seen_seconds_ago: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Lag {
+    bytes: u64,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Upstream {
+    address: String,
+    state: String,
+    problem: Option<String>,
+    durable: u64,
+    lag_bytes: u64,
+    heard_seconds_ago: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Sink {
+    sink: String,
+    applied: u64,
+    lag: Lag,
+    problem: Option<String>,
+}
+
+impl From<&agent::Status> for Status {
+    fn from(status: &agent::Status) -> Self {
+        Self {
+            node: status.node.clone(),
+            version: status.version.clone(),
+            time: rfc3339(status.time_micros),
+            certificate_days_left: status.certificate_days_left,
+            logs: status.logs.iter().map(Log::from).collect(),
+        }
+    }
+}
+
+impl From<&agent::LogStatus> for Log {
+    fn from(log: &agent::LogStatus) -> Self {
+        Self {
+            name: log.name.to_string(),
+            id: log.id.to_string(),
+            content: log.content.to_string(),
+            segment_size_bytes: u64::from(log.segment_size.get()),
+            role: if log.writer { "primary" } else { "replica" },
+            epoch: log.epoch.to_string(),
+            first: log.first.get(),
+            end: log.end.get(),
+            durable: log.durable.get(),
+            last_time: log.last_time.map(rfc3339),
+            append_rate_bytes_per_second: log.append_rate,
+            disk_used_bytes: log.disk_used,
+            disk_free_bytes: log.disk_free,
+            poisoned: log.poisoned.clone(),
+            replicas: log.replicas.iter().map(Replica::from).collect(),
+            upstream: log.upstream.as_ref().map(|upstream| Upstream::of(log, upstream)),
+            sinks: log.sinks.iter().map(Sink::from).collect(),
+        }
+    }
+}
+
+impl From<&agent::ReplicaStatus> for Replica {
+    fn from(replica: &agent::ReplicaStatus) -> Self {
+        Self {
+            name: replica.name.to_string(),
+            region: replica.region.as_ref().map(ToString::to_string),
+            provider: replica.provider.clone(),
+            connected: replica.connected,
+            lost: replica.lost,
+            sent: replica.sent.get(),
+            received: replica.received.get(),
+            durable: replica.durable.get(),
+            applied: replica.applied.get(),
+            received_lag: (&replica.received_lag).into(),
+            durable_lag: (&replica.durable_lag).into(),
+            applied_lag: (&replica.applied_lag).into(),
+            proved_equal_to: replica.proved_equal_to.get(),
+            proof_age_seconds: seconds(replica.proof_age),
+            ship_rate_bytes_per_second: replica.ship_rate,
+            catch_up_seconds: seconds(replica.catch_up),
+            headroom_bytes: replica.headroom_bytes,
+            headroom_seconds: seconds(replica.headroom),
+            seen_seconds_ago: seconds(replica.seen_ago),
+        }
+    }
+}
+
+impl From<&agent::Lag> for Lag {
+    fn from(lag: &agent::Lag) -> Self {
+        Self { bytes: lag.bytes, seconds: lag.seconds }
+    }
+}
+
+impl Upstream {
+    fn of(log: &agent::LogStatus, upstream: &agent::UpstreamStatus) -> Self {
+        Self {
+            address: upstream.address.clone(),
+            state: upstream.state.clone(),
+            problem: upstream.problem.clone(),
+            durable: upstream.durable.get(),
+            lag_bytes: upstream.durable.since(log.durable),
+            heard_seconds_ago: seconds(upstream.heard_ago),
+        }
+    }
+}
+
+impl From<&agent::SinkStatus> for Sink {
+    fn from(sink: &agent::SinkStatus) -> Self {
+        Self {
+            sink: sink.sink.clone(),
+            applied: sink.applied.get(),
+            lag: (&sink.lag).into(),
+            problem: sink.problem.clone(),
+        }
+    }
+}
+
+fn seconds(duration: Option<Duration>) -> Option<f64> {
+    duration.map(|duration| duration.as_secs_f64())
+}

@@ -1,0 +1,20 @@
+//! The tour: real processes on loopback, a crash, a cut link, a recovery, and the proofs.
+//!
+//! ```text
+//!   demo (this process) ─ certificates, proxy, live view, proofs
+//!    ├─ order-entry application on orders.db, a primary embedded beside it   ──┐ mutual TLS
+//!    ├─ longshore replica eu-west ─ its log ─ its orders.db  ◀─────────────────┤
+//!    └─ longshore replica us-east ─ its log ─ its orders.db  ◀── proxy (stalls)┘
+//! ```
+
+pub(crate) mod app;
+mod journal;
+mod process;
+mod proofs;
+mod proxy;
+mod report;
+mod site;
+mod story;
+mod view;
+
+pub(crate) use story::{Options, tell};

@@ -1,0 +1,117 @@
+//! What happens in the tour, in order.
+
+use std::time::Duration;
+
+use super::journal::Order;
+use super::proofs;
+use super::report::{Proof, Report};
+use super::site::{REGIONS, Site, corrupt, link};
+use super::view::{View, all_applied};
+use crate::failure::Failure;
+use crate::quantity::now;
+
+/// How the tour is to be told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    /// Corrupt one replicated record before the proofs.
+    pub(crate) break_it: bool,
+    /// Keep the directory.
+    pub(crate) keep: bool,
+}
+
+const A_WHILE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// Tells it, and reports. An error is the stage falling down; a proof that fails is in the report.
+pub(crate) fn tell(options: Options) -> Result<Report, Failure> {
+    let site = Site::prepare()?;
+    let told = act(&site, options);
+    let kept = site.leave(options.keep || told.is_err());
+    if let (Some(directory), Err(_)) = (&kept, &told) {
+        eprintln!("what was left behind is in {}", directory.display());
+    }
+    let mut report = told?;
+    report.directory = kept.map(|directory| directory.display().to_string());
+    Ok(report)
+}
+
+fn act(site: &Site, options: Options) -> Result<Report, Failure> {
+    let (mut application, address) = site.application(None)?;
+    let view = View::new(site, address)?;
+    view.say("an order-entry application on SQLite, with a primary embedded beside it");
+    let us_link = link(address)?;
+    let mut eu = site.replica(REGIONS[0], address)?;
+    let mut us = site.replica(REGIONS[1], us_link.address())?;
+    view.say("replicas in eu-west and us-east, over mutual TLS, each applying to its own SQLite file");
+    application.say("run")?;
+    view.watch(A_WHILE)?;
+
+    let moment = moment(&mut application)?;
+    view.say("a moment to come back to: between two orders");
+    application.say("run")?;
+    view.watch(A_WHILE / 2)?;
+
+    application.say("pause")?;
+    application.hear("paused")?;
+    application.say("open")?;
+    let open = application.hear("open")?;
+    application.kill()?;
+    view.say(&format!("kill -9 of the primary while the transaction of order {open} is open"));
+    let (mut application, _) = site.application(Some(address))?;
+    view.say("restarted: recovered, the replicas resume where they were");
+    application.say("run")?;
+    view.watch(A_WHILE)?;
+
+    us_link.cut();
+    view.say("us-east is cut off: nothing passes, and nobody is told");
+    view.watch(A_WHILE)?;
+    us_link.mend();
+    view.say("the link is back");
+    view.watch(A_WHILE / 2)?;
+    application.say("pause")?;
+    let paused = application.hear("paused")?;
+    let log = view.watch_until("catching up", PATIENCE, all_applied)?;
+    view.say("every replica has applied everything");
+
+    let mut proofs = Vec::new();
+    for (name, replica) in REGIONS.iter().zip([&mut eu, &mut us]) {
+        let status = replica.terminate()?;
+        proofs.extend((!status.success()).then(|| ended_badly(name, status)));
+    }
+    if options.break_it {
+        view.say(&format!("--break: {}", corrupt(&site.data_dir(REGIONS[1]))?));
+    }
+    view.say("the proofs");
+    proofs.extend(REGIONS.iter().map(|region| proofs::log_equal(site, region, address)));
+    let status = application.end()?;
+    proofs.extend((!status.success()).then(|| ended_badly("application", status)));
+    proofs.push(proofs::log_intact(site));
+    proofs.push(proofs::databases_equal(site));
+    proofs.push(proofs::nothing_lost(site, &open_order(&open)));
+    proofs.push(proofs::replayed(site, moment));
+    Ok(Report {
+        orders: paused.split(' ').next().and_then(|orders| orders.parse().ok()).unwrap_or_default(),
+        log_bytes: log.end.since(log.first),
+        seconds: view.elapsed().as_secs_f64(),
+        proofs,
+        directory: None,
+    })
+}
+
+/// A time at which no order is under way, with some room on both sides.
+fn moment(application: &mut super::process::Process) -> Result<u64, Failure> {
+    application.say("pause")?;
+    application.hear("paused")?;
+    std::thread::sleep(Duration::from_millis(50));
+    let moment = now();
+    std::thread::sleep(Duration::from_millis(50));
+    Ok(moment)
+}
+
+fn ended_badly(name: &str, status: std::process::ExitStatus) -> Proof {
+    Proof::of(format!("{name} ends in order"), Err(Failure::internal(status.to_string())))
+}
+
+fn open_order(id: &str) -> Order {
+    Order { id: id.parse().unwrap_or_default(), item: String::new(), quantity: 0 }
+}

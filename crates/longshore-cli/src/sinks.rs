@@ -1,0 +1,108 @@
+//! Sinks as they are written on the command line: `sqlite:PATH`, `jsonl:PATH`, `exec:CMD`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use longshore::OpenSink;
+use longshore_apply::{ExecSink, ExecSpec, JsonLinesFile, JsonLinesStream, Sink};
+use longshore_sqlite::SqlSink;
+
+/// Where records go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SinkSpec {
+    Sqlite(PathBuf),
+    JsonLines(PathBuf),
+    /// `jsonl:-`
+    Stdout,
+    Exec(ExecSpec, String),
+}
+
+/// A sink, and the log it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Apply {
+    pub(crate) log: Option<String>,
+    pub(crate) sink: SinkSpec,
+}
+
+impl SinkSpec {
+    /// A new sink, not opened yet.
+    pub(crate) fn make(&self) -> Box<dyn Sink> {
+        match self {
+            SinkSpec::Sqlite(path) => Box::new(SqlSink::new(path)),
+            SinkSpec::JsonLines(path) => Box::new(JsonLinesFile::new(path)),
+            SinkSpec::Stdout => Box::new(JsonLinesStream::stdout()),
+            SinkSpec::Exec(spec, _) => Box::new(ExecSink::new(spec.clone())),
+        }
+    }
+}
+
+/// What makes the sink anew whenever a passing failure of the last one may be over.
+pub(crate) fn opener(spec: SinkSpec) -> OpenSink {
+    Arc::new(move || Ok(spec.make()))
+}
+
+impl FromStr for SinkSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("sqlite", path)) if !path.is_empty() => Ok(SinkSpec::Sqlite(path.into())),
+            Some(("jsonl", "-")) => Ok(SinkSpec::Stdout),
+            Some(("jsonl", path)) if !path.is_empty() => Ok(SinkSpec::JsonLines(path.into())),
+            Some(("exec", command)) => {
+                let spec = command.parse().map_err(|error: longshore_apply::SinkError| error.to_string())?;
+                Ok(SinkSpec::Exec(spec, command.to_owned()))
+            }
+            _ => Err("a sink is sqlite:PATH, jsonl:PATH, jsonl:- or exec:CMD".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for SinkSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SinkSpec::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            SinkSpec::JsonLines(path) => write!(f, "jsonl:{}", path.display()),
+            SinkSpec::Stdout => f.write_str("jsonl:-"),
+            // The program alone: its arguments may hold what does not belong in a status.
+            SinkSpec::Exec(spec, _) => spec.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Apply {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // `exec:prog --x=y` has a `=` too: a log's name has no `:`.
+        let (log, sink) = match text.split_once('=') {
+            Some((log, sink)) if !log.contains(':') => (Some(log.to_owned()), sink),
+            _ => (None, text),
+        };
+        Ok(Self { log, sink: sink.parse()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sink_may_name_its_log() {
+        for (text, log, sink) in [
+            ("sqlite:a.db", None, "sqlite:a.db"),
+            ("orders=sqlite:a=b.db", Some("orders"), "sqlite:a=b.db"),
+            ("orders=jsonl:-", Some("orders"), "jsonl:-"),
+            ("exec:prog --x=y", None, "exec:prog"),
+            ("orders=exec:prog --x=y", Some("orders"), "exec:prog"),
+        ] {
+            let apply: Apply = text.parse().unwrap();
+            assert_eq!((apply.log.as_deref(), apply.sink.to_string().as_str()), (log, sink), "{text}");
+        }
+        for text in ["", "sqlite:", "a.db", "orders=", "exec:", "exec:'x", "redis:x"] {
+            assert!(text.parse::<Apply>().is_err(), "{text}");
+        }
+    }
+}
