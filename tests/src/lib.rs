@@ -2,6 +2,9 @@
 
 pub mod conformance;
 pub mod crash_sim;
+pub mod process;
+pub mod proxy;
 pub mod sim_disk;
 pub mod sim_env;
 pub mod sim_rng;
+pub mod site;
