@@ -26,9 +26,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
 
     let generator = tonic_prost_build::configure().build_transport(false).codec_path("crate::codec::Bounded");
-    ZERO_COPY
-        .iter()
-        .fold(generator, |generator, field| generator.bytes(field))
-        .compile_fds(descriptors)?;
+    ZERO_COPY.iter().fold(generator, |generator, field| generator.bytes(field)).compile_fds(descriptors)?;
     Ok(())
 }

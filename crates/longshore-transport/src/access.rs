@@ -73,12 +73,7 @@ impl Access {
         let grants_file = grants_file.into();
         let stamp = Mutex::new(FileStamp::of(&grants_file));
         let grants = ArcSwap::from_pointee(Grants::load(&grants_file)?);
-        Ok(Access::new(Some(Secure {
-            tls,
-            grants,
-            grants_file,
-            stamp,
-        })))
+        Ok(Access::new(Some(Secure { tls, grants, grants_file, stamp })))
     }
 
     /// No TLS and no grants: whoever reaches the port may do everything. A server refuses to listen with
@@ -88,10 +83,7 @@ impl Access {
     }
 
     fn new(secure: Option<Secure>) -> Access {
-        Access(Arc::new(Shared {
-            secure,
-            live: Mutex::default(),
-        }))
+        Access(Arc::new(Shared { secure, live: Mutex::default() }))
     }
 
     /// Reads certificates and grants again now, as SIGHUP asks for, and ends what is no longer allowed.
@@ -125,10 +117,7 @@ impl Access {
 
     /// Whole days until this node's certificate expires, negative when it has; `None` in plaintext.
     pub fn certificate_days_left(&self) -> Option<i64> {
-        self.0
-            .secure
-            .as_ref()
-            .map(|secure| secure.tls.certificate_days_left())
+        self.0.secure.as_ref().map(|secure| secure.tls.certificate_days_left())
     }
 
     /// The grants in force; `None` in plaintext.
@@ -150,33 +139,15 @@ impl Access {
         limit: usize,
     ) -> Result<(Arc<Peer>, Registration)> {
         let mut live = self.live();
-        let same = live
-            .peers
-            .values()
-            .filter(|peer| peer.identity.is_some() && peer.identity == identity)
-            .count();
+        let same = live.peers.values().filter(|peer| peer.identity.is_some() && peer.identity == identity).count();
         if same >= limit {
             let message = "this identity has too many connections";
-            return Err(
-                Error::new(ErrorKind::Full, message, "close some of them").fact("limit", limit)
-            );
+            return Err(Error::new(ErrorKind::Full, message, "close some of them").fact("limit", limit));
         }
         let connection = live.ticket();
-        let peer = Arc::new(Peer {
-            connection,
-            identity,
-            address,
-            chain,
-            leash: Leash::default(),
-        });
+        let peer = Arc::new(Peer { connection, identity, address, chain, leash: Leash::default() });
         live.peers.insert(connection, Arc::clone(&peer));
-        Ok((
-            peer,
-            Registration {
-                access: self.clone(),
-                ticket: connection,
-            },
-        ))
+        Ok((peer, Registration { access: self.clone(), ticket: connection }))
     }
 
     /// Who calls, unless its connection is being ended. `claimed` counts in plaintext only.
@@ -188,16 +159,8 @@ impl Access {
             Some(identity) => identity.clone(),
             None => Name::new(claimed.unwrap_or("anonymous")).map_err(Error::malformed)?,
         };
-        let grants = self
-            .0
-            .secure
-            .as_ref()
-            .map(|secure| secure.grants.load_full());
-        Ok(Caller {
-            identity,
-            address: peer.address,
-            grants,
-        })
+        let grants = self.0.secure.as_ref().map(|secure| secure.grants.load_full());
+        Ok(Caller { identity, address: peer.address, grants })
     }
 
     /// Watches over a call that may last: when its caller has none of these roles any more, it ends.
@@ -212,24 +175,12 @@ impl Access {
         let mut live = self.live();
         let ticket = live.ticket();
         let (caller, log) = (caller.identity.clone(), log.clone());
-        let stream = LiveStream {
-            caller,
-            connection: peer.connection,
-            roles,
-            log,
-            leash: Arc::clone(&leash),
-        };
+        let stream = LiveStream { caller, connection: peer.connection, roles, log, leash: Arc::clone(&leash) };
         live.streams.insert(ticket, stream);
         drop(live);
         // The grant may have gone between the check and here.
         self.enforce();
-        (
-            leash,
-            Registration {
-                access: self.clone(),
-                ticket,
-            },
-        )
+        (leash, Registration { access: self.clone(), ticket })
     }
 
     /// Ends every connection whose certificate would no longer be accepted, and every stream whose caller
@@ -240,20 +191,12 @@ impl Access {
         let (mut gone, mut ungranted) = (Vec::new(), Vec::new());
         {
             let live = self.live();
-            for peer in live
-                .peers
-                .values()
-                .filter(|peer| peer.leash.reason().is_none())
-            {
+            for peer in live.peers.values().filter(|peer| peer.leash.reason().is_none()) {
                 if let Err(error) = current.still_trusts(&peer.chain) {
                     gone.push((Arc::clone(peer), error, live.leashes_of(peer.connection)));
                 }
             }
-            for stream in live
-                .streams
-                .values()
-                .filter(|stream| stream.leash.reason().is_none())
-            {
+            for stream in live.streams.values().filter(|stream| stream.leash.reason().is_none()) {
                 let allowed = |role: &Role| grants.allows(&stream.caller, *role, &stream.log);
                 if !stream.roles.iter().any(allowed) {
                     ungranted.push((
@@ -272,11 +215,8 @@ impl Access {
             peer.leash.pull(reason);
         }
         for (identity, roles, log, leash) in ungranted {
-            let caller = Caller {
-                identity,
-                address: SocketAddr::from(([0, 0, 0, 0], 0)),
-                grants: Some(Arc::clone(&grants)),
-            };
+            let caller =
+                Caller { identity, address: SocketAddr::from(([0, 0, 0, 0], 0)), grants: Some(Arc::clone(&grants)) };
             if let Err(reason) = caller.require(roles, &log) {
                 tracing::warn!(target: "longshore::audit", identity = %caller.identity, %log, "ended a stream: {reason}");
                 leash.pull(reason);
@@ -286,12 +226,7 @@ impl Access {
 
     /// Ends every stream: the agent stops.
     pub(crate) fn end_all(&self, reason: &Error) {
-        let leashes: Vec<_> = self
-            .live()
-            .streams
-            .values()
-            .map(|stream| Arc::clone(&stream.leash))
-            .collect();
+        let leashes: Vec<_> = self.live().streams.values().map(|stream| Arc::clone(&stream.leash)).collect();
         leashes.iter().for_each(|leash| leash.pull(reason.clone()));
     }
 
@@ -304,14 +239,12 @@ impl Secure {
     fn reload_grants(&self) -> Result<()> {
         let stamp = FileStamp::of(&self.grants_file);
         *self.stamp.lock().expect("never held across a panic") = stamp;
-        self.grants
-            .store(Arc::new(Grants::load(&self.grants_file)?));
+        self.grants.store(Arc::new(Grants::load(&self.grants_file)?));
         Ok(())
     }
 
     fn reload_grants_if_changed(&self) -> Result<bool> {
-        let changed = *self.stamp.lock().expect("never held across a panic")
-            != FileStamp::of(&self.grants_file);
+        let changed = *self.stamp.lock().expect("never held across a panic") != FileStamp::of(&self.grants_file);
         if changed {
             self.reload_grants()?;
         }
@@ -326,10 +259,7 @@ impl Live {
     }
 
     fn leashes_of(&self, connection: u64) -> Vec<Arc<Leash>> {
-        let of = self
-            .streams
-            .values()
-            .filter(|stream| stream.connection == connection);
+        let of = self.streams.values().filter(|stream| stream.connection == connection);
         of.map(|stream| Arc::clone(&stream.leash)).collect()
     }
 }
@@ -344,10 +274,7 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let mut live = self.access.live();
         // Tickets are unique across both.
-        let gone = (
-            live.peers.remove(&self.ticket),
-            live.streams.remove(&self.ticket),
-        );
+        let gone = (live.peers.remove(&self.ticket), live.streams.remove(&self.ticket));
         drop(live);
         drop(gone);
     }

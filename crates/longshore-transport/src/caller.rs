@@ -24,11 +24,7 @@ pub struct Caller {
 impl Caller {
     /// A caller who may do everything: a program talking to itself, or a test.
     pub fn trusted(identity: Name) -> Caller {
-        Caller {
-            identity,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            grants: None,
-        }
+        Caller { identity, address: SocketAddr::from(([127, 0, 0, 1], 0)), grants: None }
     }
 
     /// The identity in its certificate.
@@ -58,9 +54,7 @@ impl Caller {
 
     /// Whether it has a role for a log.
     pub fn may(&self, role: Role, log: &Name) -> bool {
-        self.grants
-            .as_ref()
-            .is_none_or(|grants| grants.allows(&self.identity, role, log))
+        self.grants.as_ref().is_none_or(|grants| grants.allows(&self.identity, role, log))
     }
 
     /// Fails, with the line to add, unless it has one of these roles for a log.
@@ -73,11 +67,7 @@ impl Caller {
 
     fn denied(&self, role: Role, log: &str) -> Error {
         let identity = &self.identity;
-        let line = self
-            .grants
-            .as_ref()
-            .map(|grants| grants.line_to_add(identity, role, log))
-            .unwrap_or_default();
+        let line = self.grants.as_ref().map(|grants| grants.line_to_add(identity, role, log)).unwrap_or_default();
         Error::new(
             ErrorKind::Denied,
             format!("{identity} does not have the role {role} for log {log}"),

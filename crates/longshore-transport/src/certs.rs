@@ -24,8 +24,8 @@ use std::{
 use longshore_format::ErrorKind;
 use longshore_protocol::Name;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 
 use crate::{
@@ -80,10 +80,7 @@ const BACKDATED: Duration = Duration::from_secs(3600);
 pub fn init(directory: &Path, identities: &[Identity]) -> Result<Issued> {
     let store = Store::open(directory)?;
     let (issuer, new_ca) = authority(&store)?;
-    let mut issued = Issued {
-        new_ca,
-        ..Issued::default()
-    };
+    let mut issued = Issued { new_ca, ..Issued::default() };
     for identity in identities {
         let certificate = format!("{}.pem", identity.name);
         if store.has(&certificate)? {
@@ -91,9 +88,7 @@ pub fn init(directory: &Path, identities: &[Identity]) -> Result<Issued> {
             continue;
         }
         let key = KeyPair::generate().map_err(failed)?;
-        let signed = parameters(identity)?
-            .signed_by(&key, &issuer)
-            .map_err(failed)?;
+        let signed = parameters(identity)?.signed_by(&key, &issuer).map_err(failed)?;
         // The certificate comes last: without it the next run issues both again.
         store.write(&format!("{}.key", identity.name), &key.serialize_pem())?;
         store.write(&certificate, &signed.pem())?;
@@ -108,24 +103,18 @@ fn authority(store: &Store) -> Result<(Issuer<'static, KeyPair>, bool)> {
     match (store.read("ca.pem")?, store.read("ca.key")?) {
         (Some(certificate), Some(key)) => {
             let key = KeyPair::from_pem(&key).map_err(failed)?;
-            Ok((
-                Issuer::from_ca_cert_pem(&certificate, key).map_err(failed)?,
-                false,
-            ))
+            Ok((Issuer::from_ca_cert_pem(&certificate, key).map_err(failed)?, false))
         }
         (None, None) => {
-            let (params, key) = (authority_parameters(), KeyPair::generate().map_err(failed)?);
+            let key = KeyPair::generate().map_err(failed)?;
+            let params = authority_parameters(&key);
             let certificate = params.self_signed(&key).map_err(failed)?;
             store.write("ca.key", &key.serialize_pem())?;
             store.write("ca.pem", &certificate.pem())?;
             Ok((Issuer::new(params, key), true))
         }
         (certificate, _) => {
-            let (present, missing) = if certificate.is_some() {
-                ("ca.pem", "ca.key")
-            } else {
-                ("ca.key", "ca.pem")
-            };
+            let (present, missing) = if certificate.is_some() { ("ca.pem", "ca.key") } else { ("ca.key", "ca.pem") };
             let message = format!("{} has {present} but no {missing}", store.path().display());
             Err(Error::new(
                 ErrorKind::Preflight,
@@ -136,12 +125,12 @@ fn authority(store: &Store) -> Result<(Issuer<'static, KeyPair>, bool)> {
     }
 }
 
-fn authority_parameters() -> CertificateParams {
+fn authority_parameters(key: &KeyPair) -> CertificateParams {
+    // Two CAs of one name would look like one with a forged signature.
+    let id: String = key.public_key_raw().iter().rev().take(4).map(|byte| format!("{byte:02x}")).collect();
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "longshore development CA");
+    params.distinguished_name.push(DnType::CommonName, format!("longshore development CA {id}"));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let now = SystemTime::now();
     params.not_before = (now - BACKDATED).into();
@@ -155,21 +144,12 @@ fn parameters(identity: &Identity) -> Result<CertificateParams> {
     params.distinguished_name.push(DnType::CommonName, name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     // A replica that others follow is a client and a server.
-    params.extended_key_usages = vec![
-        ExtendedKeyUsagePurpose::ServerAuth,
-        ExtendedKeyUsagePurpose::ClientAuth,
-    ];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let uri = format!("{SPIFFE}{name}");
-    params
-        .subject_alt_names
-        .push(SanType::URI(uri.try_into().map_err(failed)?));
+    params.subject_alt_names.push(SanType::URI(uri.try_into().map_err(failed)?));
     let own = Host::from_str(name).ok();
-    let local = [
-        Host::Dns("localhost".to_owned()),
-        Host::Ip([127, 0, 0, 1].into()),
-        Host::Ip(IpAddr::V6(1.into())),
-    ];
+    let local = [Host::Dns("localhost".to_owned()), Host::Ip([127, 0, 0, 1].into()), Host::Ip(IpAddr::V6(1.into()))];
     for host in own.iter().chain(&local).chain(&identity.hosts) {
         let name = match host {
             Host::Dns(name) => SanType::DnsName(name.clone().try_into().map_err(failed)?),
@@ -190,17 +170,10 @@ fn grant(store: &Store, identities: &[Identity]) -> Result<()> {
     let before = store.read("grants.toml")?;
     let mut text = before.clone().unwrap_or_else(|| GRANTS_HEAD.to_owned());
     let known = Grants::parse(&text).map_err(|error| {
-        let message = format!(
-            "{}: {}",
-            store.path().join("grants.toml").display(),
-            error.message()
-        );
+        let message = format!("{}: {}", store.path().join("grants.toml").display(), error.message());
         Error::new(ErrorKind::Preflight, message, error.next_step())
     })?;
-    for identity in identities
-        .iter()
-        .filter(|identity| known.of(&identity.name).is_none())
-    {
+    for identity in identities.iter().filter(|identity| known.of(&identity.name).is_none()) {
         text.push_str(&lines(identity));
     }
     match before {
@@ -216,20 +189,12 @@ const GRANTS_HEAD: &str = "\
 
 /// An identity's part of the grants. A replica is in a region of its own name until somebody knows better.
 fn lines(identity: &Identity) -> String {
-    let roles: Vec<_> = identity
-        .roles
-        .iter()
-        .map(|role| format!("\"{role}\""))
-        .collect();
+    let roles: Vec<_> = identity.roles.iter().map(|role| format!("\"{role}\"")).collect();
     let region = match identity.roles.contains(&Role::Replicate) {
         true => format!("region = \"{}\"\n", identity.name),
         false => String::new(),
     };
-    format!(
-        "\n[{}]\n{region}logs.\"*\" = [{}]\n",
-        identity.name,
-        roles.join(", ")
-    )
+    format!("\n[{}]\n{region}logs.\"*\" = [{}]\n", identity.name, roles.join(", "))
 }
 
 impl FromStr for Host {
@@ -240,24 +205,14 @@ impl FromStr for Host {
             return Ok(Host::Ip(address));
         }
         let label = |label: &str| {
-            let inner = label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-');
-            !label.is_empty()
-                && label.len() <= 63
-                && inner
-                && !label.starts_with('-')
-                && !label.ends_with('-')
+            let inner = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            !label.is_empty() && label.len() <= 63 && inner && !label.starts_with('-') && !label.ends_with('-')
         };
         if text.len() <= 253 && text.split('.').all(label) {
             return Ok(Host::Dns(text.to_ascii_lowercase()));
         }
         let message = format!("{text:?} is neither a DNS name nor an IP address");
-        Err(Error::new(
-            ErrorKind::Invalid,
-            message,
-            "write for example db1.example.com or 10.0.0.1",
-        ))
+        Err(Error::new(ErrorKind::Invalid, message, "write for example db1.example.com or 10.0.0.1"))
     }
 }
 
@@ -272,28 +227,10 @@ mod tests {
 
     #[test]
     fn hosts_are_names_or_addresses() {
-        assert_eq!(
-            "10.0.0.1".parse::<Host>().unwrap(),
-            Host::Ip([10, 0, 0, 1].into())
-        );
-        assert_eq!(
-            "::1".parse::<Host>().unwrap(),
-            Host::Ip(IpAddr::V6(1.into()))
-        );
-        assert_eq!(
-            "DB1.example.com".parse::<Host>().unwrap(),
-            Host::Dns("db1.example.com".to_owned())
-        );
-        for bad in [
-            "",
-            ".",
-            "a..b",
-            "-a",
-            "a_b",
-            "a b",
-            "*.example.com",
-            &"a".repeat(64),
-        ] {
+        assert_eq!("10.0.0.1".parse::<Host>().unwrap(), Host::Ip([10, 0, 0, 1].into()));
+        assert_eq!("::1".parse::<Host>().unwrap(), Host::Ip(IpAddr::V6(1.into())));
+        assert_eq!("DB1.example.com".parse::<Host>().unwrap(), Host::Dns("db1.example.com".to_owned()));
+        for bad in ["", ".", "a..b", "-a", "a_b", "a b", "*.example.com", &"a".repeat(64)] {
             assert!(bad.parse::<Host>().is_err(), "{bad:?}");
         }
     }

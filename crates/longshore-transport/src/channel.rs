@@ -42,17 +42,9 @@ impl<Out: Send + 'static, In> Channel<Out, In> {
     pub(crate) fn new(incoming: BoxStream<In>) -> (Channel<Out, In>, Outgoing<Out>) {
         let (bulk, bulk_receiver) = mpsc::channel(BULK_DEPTH);
         let (urgent, urgent_receiver) = mpsc::channel(URGENT_DEPTH);
-        let outgoing = Outgoing {
-            bulk: ReceiverStream::new(bulk_receiver),
-            urgent: ReceiverStream::new(urgent_receiver),
-        };
-        (
-            Channel {
-                sender: Sender { bulk, urgent },
-                incoming,
-            },
-            outgoing,
-        )
+        let outgoing =
+            Outgoing { bulk: ReceiverStream::new(bulk_receiver), urgent: ReceiverStream::new(urgent_receiver) };
+        (Channel { sender: Sender { bulk, urgent }, incoming }, outgoing)
     }
 
     /// Sets where messages come from, once that is known.
@@ -76,7 +68,7 @@ impl<Out: Send + 'static, In> Channel<Out, In> {
     /// Sends a message after those before it; waits for room. Fails when the other end is gone.
     ///
     /// Cancel safe: a message whose send was dropped was not sent.
-    pub async fn send(&self, message: Out) -> Result<()> {
+    pub async fn send(&mut self, message: Out) -> Result<()> {
         self.sender.send(message).await
     }
 
@@ -117,10 +109,7 @@ impl<Out> Sender<Out> {
 
 impl<Out> Clone for Sender<Out> {
     fn clone(&self) -> Self {
-        Sender {
-            bulk: self.bulk.clone(),
-            urgent: self.urgent.clone(),
-        }
+        Sender { bulk: self.bulk.clone(), urgent: self.urgent.clone() }
     }
 }
 
@@ -143,9 +132,5 @@ impl<Out> Stream for Outgoing<Out> {
 }
 
 fn gone() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "the other end of the stream is gone",
-        "connect again",
-    )
+    Error::new(ErrorKind::Unavailable, "the other end of the stream is gone", "connect again")
 }

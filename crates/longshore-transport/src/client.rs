@@ -69,20 +69,15 @@ impl Client {
 
     /// Whether the agent says that it serves.
     pub async fn healthy(&self) -> Result<bool> {
-        let mut health = tonic_health::pb::health_client::HealthClient::with_origin(
-            self.http.clone(),
-            self.origin.clone(),
-        );
+        let mut health =
+            tonic_health::pb::health_client::HealthClient::with_origin(self.http.clone(), self.origin.clone());
         let request = tonic_health::pb::HealthCheckRequest::default();
         let answer = self.answer(health.check(request)).await?;
         Ok(answer.status() == tonic_health::pb::health_check_response::ServingStatus::Serving)
     }
 
     /// Waits for an answer that nothing but the network keeps back.
-    async fn answer<T>(
-        &self,
-        call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T> {
+    async fn answer<T>(&self, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T> {
         self.answer_within(self.call_deadline, call).await
     }
 
@@ -101,26 +96,17 @@ impl Client {
 
     /// A call that failed, at the other end or on the way.
     fn failed(&self, status: Status) -> Error {
-        let on_the_way =
-            std::error::Error::source(&status).is_some() && status.details().is_empty();
+        let on_the_way = std::error::Error::source(&status).is_some() && status.details().is_empty();
         if !on_the_way {
             return status.into();
         }
-        let message = format!(
-            "the connection to {} was lost: {}",
-            self.address,
-            root_cause(&status)
-        );
+        let message = format!("the connection to {} was lost: {}", self.address, root_cause(&status));
         Error::new(ErrorKind::Unavailable, message, "connect again").because(status)
     }
 
     fn silent(&self, limit: Duration) -> Error {
         let message = format!("{} did not answer within {limit:?}", self.address);
-        Error::new(
-            ErrorKind::Unavailable,
-            message,
-            "check the agent's load and the network; try again",
-        )
+        Error::new(ErrorKind::Unavailable, message, "check the agent's load and the network; try again")
     }
 }
 

@@ -95,10 +95,7 @@ mod tests {
 
     #[test]
     fn ordinary_messages_pass() {
-        let record = proto::RecordDraft {
-            payload: vec![7; 1000].into(),
-            kind: 300,
-        };
+        let record = proto::RecordDraft { payload: vec![7; 1000].into(), kind: 300 };
         let append = proto::AppendRequest {
             log: "orders".to_owned(),
             records: vec![record; 1000],
@@ -107,11 +104,7 @@ mod tests {
             timeout_millis: 1,
         };
         check_fields(&append.encode_to_vec()).unwrap();
-        let hello = proto::Holding {
-            last_crc: 7,
-            end: 9,
-            ..Default::default()
-        };
+        let hello = proto::Holding { last_crc: 7, end: 9, ..Default::default() };
         check_fields(&hello.encode_to_vec()).unwrap();
         check_fields(&[]).unwrap();
     }
@@ -120,23 +113,13 @@ mod tests {
     fn a_million_empty_records_in_two_megabytes_are_refused() {
         // F-101: two bytes each, field 2, length 0.
         let error = check_fields(&[0x12, 0x00].repeat(1 << 20)).unwrap_err();
-        assert!(
-            error.to_string().contains("more than 65552 fields"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("more than 65552 fields"), "{error}");
     }
 
     #[test]
     fn bytes_that_are_no_message_are_refused() {
         // F-098, F-100: cut off, overlong, a length of 2^64 - 1, groups.
-        for bytes in [
-            &[0x12][..],
-            &[0x12, 0x05, 1],
-            &[0x09, 1, 2],
-            &[0xff; 11],
-            &[0x0b],
-            &[0x0d, 1],
-        ] {
+        for bytes in [&[0x12][..], &[0x12, 0x05, 1], &[0x09, 1, 2], &[0xff; 11], &[0x0b], &[0x0d, 1]] {
             assert!(check_fields(bytes).is_err(), "{bytes:?}");
         }
         let huge = [&[0x12][..], &[0xff; 9], &[0x01]].concat();

@@ -26,10 +26,7 @@ pub(crate) fn node(text: &str) -> Result<NodeId> {
 
 /// A region, where empty means that there is none.
 pub(crate) fn region(text: &str) -> Result<Option<Region>> {
-    optional(text)
-        .map(Region::new)
-        .transpose()
-        .map_err(Error::malformed)
+    optional(text).map(Region::new).transpose().map_err(Error::malformed)
 }
 
 /// Text, where empty means that there is none.
@@ -43,9 +40,7 @@ pub(crate) fn or_empty<T: ToString>(value: &Option<T>) -> String {
 }
 
 fn exactly<const N: usize>(bytes: &[u8], what: &str) -> Result<[u8; N]> {
-    bytes
-        .try_into()
-        .map_err(|_| Error::malformed(format!("{what} of {} bytes instead of {N}", bytes.len())))
+    bytes.try_into().map_err(|_| Error::malformed(format!("{what} of {} bytes instead of {N}", bytes.len())))
 }
 
 pub(crate) fn log_id(bytes: &[u8]) -> Result<LogId> {
@@ -74,18 +69,12 @@ pub(crate) fn segment_size_field(size: SegmentSize) -> u32 {
 }
 
 pub(crate) fn epoch_message(epoch: &Epoch) -> proto::Epoch {
-    proto::Epoch {
-        number: epoch.number,
-        writer: epoch.writer.as_bytes().to_vec(),
-    }
+    proto::Epoch { number: epoch.number, writer: epoch.writer.as_bytes().to_vec() }
 }
 
 pub(crate) fn epoch(message: Option<proto::Epoch>) -> Result<Epoch> {
     let message = required(message, "an epoch")?;
-    Ok(Epoch {
-        number: message.number,
-        writer: writer(&message.writer)?,
-    })
+    Ok(Epoch { number: message.number, writer: writer(&message.writer)? })
 }
 
 /// A field that proto3 cannot require.

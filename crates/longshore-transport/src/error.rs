@@ -32,22 +32,13 @@ pub struct Fact {
 impl Error {
     /// An error of a kind, with what happened and what to try next, each without a full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>, next_step: impl Into<String>) -> Error {
-        Error {
-            kind,
-            message: message.into(),
-            next_step: next_step.into(),
-            facts: Vec::new(),
-            source: None,
-        }
+        Error { kind, message: message.into(), next_step: next_step.into(), facts: Vec::new(), source: None }
     }
 
     /// Adds a fact.
     #[must_use]
     pub fn fact(mut self, name: &str, value: impl fmt::Display) -> Error {
-        self.facts.push(Fact {
-            name: name.to_owned(),
-            value: value.to_string(),
-        });
+        self.facts.push(Fact { name: name.to_owned(), value: value.to_string() });
         self
     }
 
@@ -80,19 +71,12 @@ impl Error {
 
     /// The value of the first fact of that name.
     pub fn value_of(&self, name: &str) -> Option<&str> {
-        self.facts
-            .iter()
-            .find(|fact| fact.name == name)
-            .map(|fact| fact.value.as_str())
+        self.facts.iter().find(|fact| fact.name == name).map(|fact| fact.value.as_str())
     }
 
     /// A message from the wire that breaks the contract (F-098).
     pub(crate) fn malformed(what: impl fmt::Display) -> Error {
-        Error::new(
-            ErrorKind::Invalid,
-            format!("malformed message: {what}"),
-            "check the sender's version",
-        )
+        Error::new(ErrorKind::Invalid, format!("malformed message: {what}"), "check the sender's version")
     }
 
     /// Something that this version does not offer yet.

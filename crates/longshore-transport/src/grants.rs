@@ -41,13 +41,7 @@ pub enum Role {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 5] = [
-        Role::Append,
-        Role::Read,
-        Role::Replicate,
-        Role::Promote,
-        Role::Admin,
-    ];
+    pub const ALL: [Role; 5] = [Role::Append, Role::Read, Role::Replicate, Role::Promote, Role::Admin];
 
     /// The role as `grants.toml` spells it.
     pub const fn as_str(self) -> &'static str {
@@ -71,17 +65,10 @@ impl FromStr for Role {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Role> {
-        Role::ALL
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or_else(|| {
-                let nearest = nearest(text, Role::ALL.map(Role::as_str));
-                Error::new(
-                    ErrorKind::Invalid,
-                    format!("unknown role {text:?}"),
-                    nearest,
-                )
-            })
+        Role::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| {
+            let nearest = nearest(text, Role::ALL.map(Role::as_str));
+            Error::new(ErrorKind::Invalid, format!("unknown role {text:?}"), nearest)
+        })
     }
 }
 
@@ -118,9 +105,7 @@ impl Grants {
     /// Parses the text of a file. Strict: what is not understood is refused.
     pub fn parse(text: &str) -> Result<Grants> {
         let table: Table = text.parse().map_err(|error: toml::de::Error| {
-            let line = error
-                .span()
-                .map_or(0, |span| text[..span.start].lines().count().max(1));
+            let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
             let message = format!("not TOML at line {line}: {}", error.message());
             Error::new(ErrorKind::Invalid, message, "correct the line")
         })?;
@@ -129,11 +114,7 @@ impl Grants {
             named(&identity, "identity")?;
             let Value::Table(table) = value else {
                 let message = format!("{identity:?} is not a table");
-                return Err(Error::new(
-                    ErrorKind::Invalid,
-                    message,
-                    format!("write [{identity}]"),
-                ));
+                return Err(Error::new(ErrorKind::Invalid, message, format!("write [{identity}]")));
             };
             let grant = Grant::parse(&identity, table)?;
             identities.insert(identity, grant);
@@ -148,8 +129,7 @@ impl Grants {
 
     /// Whether an identity has a role for a log.
     pub fn allows(&self, identity: &Name, role: Role, log: &Name) -> bool {
-        self.of(identity)
-            .is_some_and(|grant| grant.roles(log).any(|granted| granted == role))
+        self.of(identity).is_some_and(|grant| grant.roles(log).any(|granted| granted == role))
     }
 
     /// Whether an identity has a role for every log, those to come included.
@@ -160,16 +140,8 @@ impl Grants {
 
     /// The line which, under `[identity]`, would grant the role for the log.
     pub(crate) fn line_to_add(&self, identity: &Name, role: Role, log: &str) -> String {
-        let granted = self
-            .of(identity)
-            .and_then(|grant| grant.logs.get(log))
-            .into_iter()
-            .flatten();
-        let roles: Vec<_> = granted
-            .copied()
-            .chain([role])
-            .map(|role| format!("\"{role}\""))
-            .collect();
+        let granted = self.of(identity).and_then(|grant| grant.logs.get(log)).into_iter().flatten();
+        let roles: Vec<_> = granted.copied().chain([role]).map(|role| format!("\"{role}\"")).collect();
         let log = if log == "*" { "\"*\"" } else { log };
         format!("logs.{log} = [{}]", roles.join(", "))
     }
@@ -190,8 +162,7 @@ impl Grant {
                 ("logs", Value::Table(logs)) => grant.logs = parse_logs(identity, logs)?,
                 (known @ ("region" | "provider" | "logs"), _) => {
                     let message = format!("{known:?} of {identity:?} has the wrong type");
-                    let step =
-                        "region and provider are short strings, logs is a table of lists of roles";
+                    let step = "region and provider are short strings, logs is a table of lists of roles";
                     return Err(Error::new(ErrorKind::Invalid, message, step));
                 }
                 (unknown, _) => {
@@ -206,11 +177,7 @@ impl Grant {
 
     /// The roles for a log, those for every log included.
     fn roles(&self, log: &Name) -> impl Iterator<Item = Role> {
-        [log.as_str(), "*"]
-            .into_iter()
-            .filter_map(|key| self.logs.get(key))
-            .flatten()
-            .copied()
+        [log.as_str(), "*"].into_iter().filter_map(|key| self.logs.get(key)).flatten().copied()
     }
 }
 
@@ -221,8 +188,7 @@ fn parse_logs(identity: &str, table: Table) -> Result<BTreeMap<String, Vec<Role>
             named(&log, "log")?;
         }
         let wrong = || {
-            let message =
-                format!("the roles of {identity:?} for log {log:?} are not a list of strings");
+            let message = format!("the roles of {identity:?} for log {log:?} are not a list of strings");
             Error::new(ErrorKind::Invalid, message, "write for example [\"read\"]")
         };
         let Value::Array(values) = value else {
@@ -294,10 +260,7 @@ mod tests {
         assert!(!grants.allows(&name("stranger"), Role::Read, &orders));
         assert!(grants.allows_every_log(&name("primary"), Role::Admin));
         assert!(!grants.allows_every_log(&west, Role::Read));
-        assert_eq!(
-            grants.of(&west).unwrap().region,
-            Some(Region::new("eu-west").unwrap())
-        );
+        assert_eq!(grants.of(&west).unwrap().region, Some(Region::new("eu-west").unwrap()));
     }
 
     #[test]
@@ -307,13 +270,8 @@ mod tests {
         let line = grants.line_to_add(&west, Role::Append, "orders");
         assert_eq!(line, r#"logs.orders = ["read", "append"]"#);
         let added = Grants::parse(&format!("[eu-west]\n{line}\n")).unwrap();
-        assert!(
-            added.allows(&west, Role::Append, &orders) && added.allows(&west, Role::Read, &orders)
-        );
-        assert_eq!(
-            grants.line_to_add(&name("new"), Role::Admin, "*"),
-            r#"logs."*" = ["admin"]"#
-        );
+        assert!(added.allows(&west, Role::Append, &orders) && added.allows(&west, Role::Read, &orders));
+        assert_eq!(grants.line_to_add(&name("new"), Role::Admin, "*"), r#"logs."*" = ["admin"]"#);
     }
 
     #[test]
@@ -322,10 +280,7 @@ mod tests {
         for (text, expected) in [
             ("[a]\nregoin = \"x\"", "did you mean \"region\"?"),
             ("[a]\nzzzzzzzzz = 1", "known are region, provider, logs"),
-            (
-                "[a]\nlogs.x = [\"replicat\"]",
-                "did you mean \"replicate\"?",
-            ),
+            ("[a]\nlogs.x = [\"replicat\"]", "did you mean \"replicate\"?"),
             ("[a]\nlogs.x = \"read\"", "write for example"),
             ("[a]\nlogs.x = [1]", "write for example"),
             ("[a]\nlogs = [\"read\"]", "logs is a table"),
@@ -338,10 +293,7 @@ mod tests {
         ] {
             let error = Grants::parse(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
-            assert!(
-                error.to_string().contains(expected),
-                "{text:?} gave {error}"
-            );
+            assert!(error.to_string().contains(expected), "{text:?} gave {error}");
         }
     }
 }

@@ -49,12 +49,7 @@ impl<S, Held> Leashed<S, Held> {
     /// Puts a stream on a leash. `held` lives as long as the stream.
     pub(crate) fn new(stream: S, leash: Arc<Leash>, held: Held) -> Self {
         let pulled = Box::pin(leash.pulled());
-        Leashed {
-            stream: Some(stream),
-            leash,
-            pulled,
-            _held: held,
-        }
+        Leashed { stream: Some(stream), leash, pulled, _held: held }
     }
 }
 
@@ -66,20 +61,14 @@ where
 {
     type Item = Result<T, E>;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<T, E>>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<T, E>>> {
         let this = &mut *self;
         let Some(stream) = &mut this.stream else {
             return Poll::Ready(None);
         };
         if this.pulled.as_mut().poll(context).is_ready() {
             this.stream = None;
-            let reason = this
-                .leash
-                .reason()
-                .expect("a reason is set before the leash is pulled");
+            let reason = this.leash.reason().expect("a reason is set before the leash is pulled");
             return Poll::Ready(Some(Err(reason.clone().into())));
         }
         Pin::new(stream).poll_next(context)

@@ -19,8 +19,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 
 use crate::{
-    Access, AdminService, Caller, Error, LogService, ReplicationService, Result, ServerSettings,
-    grants::Role, leash::Leash, proto,
+    Access, AdminService, Caller, Error, LogService, ReplicationService, Result, ServerSettings, grants::Role,
+    leash::Leash, proto,
 };
 use connection::Connections;
 
@@ -53,11 +53,7 @@ struct Context {
 impl Server {
     /// A server of these services for those whom `access` lets in.
     pub fn new(access: Access, settings: ServerSettings, services: Services) -> Server {
-        Server {
-            access,
-            settings,
-            services,
-        }
+        Server { access, settings, services }
     }
 
     /// Serves until `shutdown`, then ends every stream, waits for calls in progress and returns when all
@@ -66,22 +62,13 @@ impl Server {
     ///
     /// Dropping the future cuts every connection off.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
-        let address = listener
-            .local_addr()
-            .map_err(|error| cannot_listen(&error))?;
+        let address = listener.local_addr().map_err(|error| cannot_listen(&error))?;
         if self.access.tls().is_none() {
             if !address.ip().is_loopback() {
-                let message =
-                    format!("refusing to serve plaintext on {address}, which is not loopback");
-                return Err(Error::new(
-                    ErrorKind::Invalid,
-                    message,
-                    "listen on 127.0.0.1, or use TLS",
-                ));
+                let message = format!("refusing to serve plaintext on {address}, which is not loopback");
+                return Err(Error::new(ErrorKind::Invalid, message, "listen on 127.0.0.1, or use TLS"));
             }
-            tracing::warn!(
-                "SERVING PLAINTEXT on {address}: whoever reaches this port may do everything"
-            );
+            tracing::warn!("SERVING PLAINTEXT on {address}: whoever reaches this port may do everything");
         }
         let tasks = TaskTracker::new();
         let context = Context {
@@ -110,17 +97,10 @@ impl Server {
             () = watch(&self.access, self.settings.poll_interval) => {}
         }
         drop(listener);
-        let reason = Error::new(
-            ErrorKind::Unavailable,
-            "the agent is stopping",
-            "connect again in a moment",
-        );
+        let reason = Error::new(ErrorKind::Unavailable, "the agent is stopping", "connect again in a moment");
         self.access.end_all(&reason);
         tasks.close();
-        if timeout(self.settings.drain_deadline, tasks.wait())
-            .await
-            .is_err()
-        {
+        if timeout(self.settings.drain_deadline, tasks.wait()).await.is_err() {
             tracing::warn!("cutting off {} calls that did not end in time", tasks.len());
             cut_off.cancel();
             let _ = timeout(self.settings.drain_deadline, tasks.wait()).await;
@@ -160,12 +140,7 @@ fn routes(context: Context, services: Services) -> Result<Routes> {
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .build_v1()
         .map_err(|error| {
-            Error::new(
-                ErrorKind::Internal,
-                "the descriptors are damaged",
-                "report a bug",
-            )
-            .because(error)
+            Error::new(ErrorKind::Internal, "the descriptors are damaged", "report a bug").because(error)
         })?;
     Ok(Routes::new(health_service)
         .add_service(reflection)
@@ -175,35 +150,21 @@ fn routes(context: Context, services: Services) -> Result<Routes> {
 }
 
 fn cannot_listen(error: &io::Error) -> Error {
-    Error::new(
-        ErrorKind::Preflight,
-        format!("cannot listen: {error}"),
-        "choose another address",
-    )
+    Error::new(ErrorKind::Preflight, format!("cannot listen: {error}"), "choose another address")
 }
 
 impl Context {
     /// Who makes a call.
     fn caller<T>(&self, request: &tonic::Request<T>) -> Result<Caller> {
         let peer = connection::peer(request)?;
-        let claimed = request
-            .metadata()
-            .get(IDENTITY_HEADER)
-            .and_then(|value| value.to_str().ok());
+        let claimed = request.metadata().get(IDENTITY_HEADER).and_then(|value| value.to_str().ok());
         self.access.caller(&peer, claimed)
     }
 
     /// Who makes a call that needs one of these roles for a log.
-    fn authorize<T>(
-        &self,
-        request: &tonic::Request<T>,
-        roles: &[Role],
-        log: &Name,
-    ) -> Result<Caller> {
+    fn authorize<T>(&self, request: &tonic::Request<T>, roles: &[Role], log: &Name) -> Result<Caller> {
         let caller = self.caller(request)?;
-        caller
-            .require(roles, log)
-            .inspect_err(|error| audit(&caller, error))?;
+        caller.require(roles, log).inspect_err(|error| audit(&caller, error))?;
         Ok(caller)
     }
 
@@ -229,5 +190,4 @@ fn audit(caller: &Caller, error: &Error) {
 }
 
 /// What a handler streams.
-type Reply<T> =
-    std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<T, tonic::Status>> + Send>>;
+type Reply<T> = std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<T, tonic::Status>> + Send>>;

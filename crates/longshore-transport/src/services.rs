@@ -8,13 +8,10 @@ mod log;
 mod replication;
 
 pub use admin::{
-    AdminService, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReplicaStatus,
-    SinkStatus, Status, UpstreamStatus,
+    AdminService, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReplicaStatus, SinkStatus, Status,
+    UpstreamStatus,
 };
 pub use log::{
-    Append, Appended, Create, Draft, LogService, OwnedRecord, Positions, Read, RecordBatches,
-    ReplicaPosition,
+    Append, Appended, Create, Draft, LogService, OwnedRecord, Positions, Read, RecordBatches, ReplicaPosition,
 };
-pub use replication::{
-    LogDescription, LogSummary, ReplicationService, Seal, Segment, SegmentFile, UpstreamEnd,
-};
+pub use replication::{LogDescription, LogSummary, ReplicationService, Seal, Segment, SegmentFile, UpstreamEnd};

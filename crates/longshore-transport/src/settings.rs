@@ -66,11 +66,7 @@ pub struct ServerSettings {
 impl Default for ServerSettings {
     fn default() -> Self {
         ServerSettings {
-            http2: Http2 {
-                stream_window: 4 << 20,
-                connection_window: 8 << 20,
-                ..Http2::default()
-            },
+            http2: Http2 { stream_window: 4 << 20, connection_window: 8 << 20, ..Http2::default() },
             handshake_deadline: Duration::from_secs(10),
             max_handshakes: 32,
             max_connections: 1024,

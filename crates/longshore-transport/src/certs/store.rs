@@ -34,8 +34,7 @@ impl Store {
 
     pub(super) fn has(&self, name: &str) -> Result<bool> {
         let path = self.0.join(name);
-        path.try_exists()
-            .map_err(|error| failed("look at", &path, error))
+        path.try_exists().map_err(|error| failed("look at", &path, error))
     }
 
     /// A file's text; `None` when there is no such file.
@@ -53,11 +52,7 @@ impl Store {
         let (path, temporary) = (self.0.join(name), self.0.join(format!(".{name}.tmp")));
         let write = || {
             let _ = fs::remove_file(&temporary);
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&temporary)?;
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
             file.set_permissions(Permissions::from_mode(0o600))?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
@@ -70,10 +65,5 @@ impl Store {
 
 fn failed(what: &str, path: &Path, error: io::Error) -> Error {
     let message = format!("cannot {what} {}: {error}", path.display());
-    Error::new(
-        ErrorKind::Preflight,
-        message,
-        "check the path and its permissions",
-    )
-    .because(error)
+    Error::new(ErrorKind::Preflight, message, "check the path and its permissions").because(error)
 }

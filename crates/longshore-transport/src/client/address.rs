@@ -46,39 +46,22 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Address> {
         let wrong = |why: String| {
             let message = format!("{text:?} is not an address: {why}");
-            Error::new(
-                ErrorKind::Invalid,
-                message,
-                "write HOST:PORT or NAME@HOST:PORT",
-            )
+            Error::new(ErrorKind::Invalid, message, "write HOST:PORT or NAME@HOST:PORT")
         };
         let (pinned, rest) = match text.split_once('@') {
-            Some((name, rest)) => (
-                Some(Name::new(name).map_err(|error| wrong(error.to_string()))?),
-                rest,
-            ),
+            Some((name, rest)) => (Some(Name::new(name).map_err(|error| wrong(error.to_string()))?), rest),
             None => (None, text),
         };
-        let (host, port) = rest
-            .rsplit_once(':')
-            .ok_or_else(|| wrong("it has no port".to_owned()))?;
-        let port = port
-            .parse()
-            .map_err(|_| wrong(format!("{port:?} is not a port")))?;
-        let bracketed = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'));
+        let (host, port) = rest.rsplit_once(':').ok_or_else(|| wrong("it has no port".to_owned()))?;
+        let port = port.parse().map_err(|_| wrong(format!("{port:?} is not a port")))?;
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         let host = match bracketed {
             Some(host) if host.parse::<std::net::Ipv6Addr>().is_ok() => host,
             None if !host.is_empty() && host.chars().all(plain) => host,
             _ => return Err(wrong(format!("{host:?} is not a host"))),
         };
-        Ok(Address {
-            pinned,
-            host: host.to_owned(),
-            port,
-        })
+        Ok(Address { pinned, host: host.to_owned(), port })
     }
 }
 
@@ -97,13 +80,9 @@ mod tests {
 
     #[test]
     fn addresses_print_as_they_were_written() {
-        for text in [
-            "localhost:7420",
-            "primary@10.0.0.1:7420",
-            "[::1]:80",
-            "eu-west@[fe80::1]:7420",
-            "db_1.example.com:1",
-        ] {
+        for text in
+            ["localhost:7420", "primary@10.0.0.1:7420", "[::1]:80", "eu-west@[fe80::1]:7420", "db_1.example.com:1"]
+        {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
     }

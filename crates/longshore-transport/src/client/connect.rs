@@ -40,18 +40,12 @@ enum Security {
 impl Connector {
     /// Connections with mutual TLS.
     pub fn new(tls: ClientTls, settings: ClientSettings) -> Connector {
-        Connector {
-            security: Security::Tls(tls),
-            settings,
-        }
+        Connector { security: Security::Tls(tls), settings }
     }
 
     /// Plaintext connections, to loopback only, by a program that says it is `identity`.
     pub fn plaintext_on_loopback(identity: Name, settings: ClientSettings) -> Connector {
-        Connector {
-            security: Security::Plaintext(identity),
-            settings,
-        }
+        Connector { security: Security::Plaintext(identity), settings }
     }
 
     /// Connects, and waits until the agent has accepted our certificate.
@@ -60,16 +54,10 @@ impl Connector {
     /// [`ErrorKind::Unavailable`] when there is nobody to talk to.
     pub async fn connect(&self, address: &Address) -> Result<Client> {
         let deadline = self.settings.connect_deadline;
-        timeout(deadline, self.connect_patiently(address))
-            .await
-            .unwrap_or_else(|_| {
-                let message = format!("no connection to {address} within {deadline:?}");
-                Err(Error::new(
-                    ErrorKind::Unavailable,
-                    message,
-                    "check the address and the network; try again later",
-                ))
-            })
+        timeout(deadline, self.connect_patiently(address)).await.unwrap_or_else(|_| {
+            let message = format!("no connection to {address} within {deadline:?}");
+            Err(Error::new(ErrorKind::Unavailable, message, "check the address and the network; try again later"))
+        })
     }
 
     async fn connect_patiently(&self, address: &Address) -> Result<Client> {
@@ -86,36 +74,19 @@ impl Connector {
             Security::Tls(tls) => {
                 let config = tls.config(address.pinned());
                 let host = ServerName::try_from(address.host().to_owned()).map_err(|error| {
-                    Error::new(
-                        ErrorKind::Invalid,
-                        format!("{address} is not a host: {error}"),
-                        "write HOST:PORT",
-                    )
+                    Error::new(ErrorKind::Invalid, format!("{address} is not a host: {error}"), "write HOST:PORT")
                 })?;
-                let stream = TlsConnector::from(config)
-                    .connect(host, socket)
-                    .await
-                    .map_err(refused)?;
+                let stream = TlsConnector::from(config).connect(host, socket).await.map_err(refused)?;
                 let chain = stream.get_ref().1.peer_certificates();
-                let server = chain
-                    .and_then(|chain| claims(chain.first()?))
-                    .and_then(|claims| claims.identity);
+                let server = chain.and_then(|chain| claims(chain.first()?)).and_then(|claims| claims.identity);
                 let io = Greeted::read(stream).await.map_err(refused)?;
                 (Http::start(io, settings, None).await, server, "https")
             }
         };
         let http = http.map_err(|error| refused(io::Error::other(error)))?;
-        let origin = format!("{scheme}://{}", address.authority())
-            .parse()
-            .expect("an address is a URI");
+        let origin = format!("{scheme}://{}", address.authority()).parse().expect("an address is a URI");
         let call_deadline = self.settings.call_deadline;
-        Ok(Client {
-            http,
-            address: address.clone(),
-            server,
-            origin,
-            call_deadline,
-        })
+        Ok(Client { http, address: address.clone(), server, origin, call_deadline })
     }
 
     /// Tries the host's addresses in turn.
@@ -123,10 +94,7 @@ impl Connector {
         let refused = |error: io::Error| refusal(&address.to_string(), error);
         let plaintext = matches!(self.security, Security::Plaintext(_));
         let mut last = io::ErrorKind::NotFound.into();
-        let found: Vec<SocketAddr> = lookup_host((address.host(), address.port()))
-            .await
-            .map_err(refused)?
-            .collect();
+        let found: Vec<SocketAddr> = lookup_host((address.host(), address.port())).await.map_err(refused)?.collect();
         for target in found {
             if plaintext && !target.ip().is_loopback() {
                 let message = format!("refusing plaintext to {target}, which is not loopback");
@@ -181,11 +149,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Greeted<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Greeted<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(context, bytes)
     }
 

@@ -72,9 +72,7 @@ impl Service<Request<Body>> for Http {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if let Some(claim) = &self.claim {
-            request
-                .headers_mut()
-                .insert(crate::server::IDENTITY_HEADER, claim.clone());
+            request.headers_mut().insert(crate::server::IDENTITY_HEADER, claim.clone());
         }
         Box::pin(self.sender.send_request(request))
     }

@@ -6,9 +6,7 @@ use tokio_stream::StreamExt;
 use tonic::Streaming;
 
 use super::Client;
-use crate::{
-    Channel, Error, LogDescription, LogSummary, Result, Segment, SegmentFile, convert, proto,
-};
+use crate::{Channel, Error, LogDescription, LogSummary, Result, Segment, SegmentFile, convert, proto};
 
 /// A replica's end of a replication stream: it sends acks and hears frames.
 pub type ReplicaEnd = Channel<ToUpstream, ToReplica>;
@@ -19,18 +17,13 @@ const MAX_LIST: usize = 1 << 20;
 impl Client {
     /// The logs which this identity may replicate.
     pub async fn logs(&self) -> Result<Vec<LogSummary>> {
-        let answer = self
-            .answer(self.replication().logs(proto::LogsRequest {}))
-            .await?;
-        self.collect(answer, convert::replication::parse_log_summary)
-            .await
+        let answer = self.answer(self.replication().logs(proto::LogsRequest {})).await?;
+        self.collect(answer, convert::replication::parse_log_summary).await
     }
 
     /// What is needed to create a copy of a log.
     pub async fn describe(&self, log: &Name) -> Result<LogDescription> {
-        let request = proto::DescribeRequest {
-            log: log.to_string(),
-        };
+        let request = proto::DescribeRequest { log: log.to_string() };
         let answer = self.answer(self.replication().describe(request)).await?;
         convert::replication::parse_log_description(answer)
     }
@@ -45,49 +38,31 @@ impl Client {
         let messages = open.chain(outgoing.filter_map(convert::replication::to_upstream_message));
         let answer = self.answer(self.replication().stream(messages)).await?;
         channel.receive_from(Box::pin(answer.map(move |message| {
-            message
-                .map_err(|status| client.failed(status))
-                .and_then(convert::replication::parse_to_replica)
+            message.map_err(|status| client.failed(status)).and_then(convert::replication::parse_to_replica)
         })));
         Ok(channel)
     }
 
     /// The segments that the agent holds of a log, oldest first.
     pub async fn segments(&self, log: &Name) -> Result<Vec<Segment>> {
-        let request = proto::SegmentsRequest {
-            log: log.to_string(),
-        };
+        let request = proto::SegmentsRequest { log: log.to_string() };
         let answer = self.answer(self.replication().segments(request)).await?;
-        self.collect(answer, convert::replication::parse_segment)
-            .await
+        self.collect(answer, convert::replication::parse_segment).await
     }
 
     /// The file of one sealed segment. Its length and the order of its chunks are checked as they come;
     /// its digest is the caller's to check.
     pub async fn fetch_segment(&self, log: &Name, base: Lsn) -> Result<SegmentFile> {
-        let request = proto::FetchSegmentRequest {
-            log: log.to_string(),
-            base: base.get(),
-        };
-        let answer = self
-            .answer(self.replication().fetch_segment(request))
-            .await?;
+        let request = proto::FetchSegmentRequest { log: log.to_string(), base: base.get() };
+        let answer = self.answer(self.replication().fetch_segment(request)).await?;
         let client = self.clone();
         let chunks = answer.map(move |chunk| chunk.map_err(|status| client.failed(status)));
         convert::replication::parse_segment_file(chunks).await
     }
 
-    async fn collect<T, U>(
-        &self,
-        mut answer: Streaming<T>,
-        parse: fn(T) -> Result<U>,
-    ) -> Result<Vec<U>> {
+    async fn collect<T, U>(&self, mut answer: Streaming<T>, parse: fn(T) -> Result<U>) -> Result<Vec<U>> {
         let mut items = Vec::new();
-        while let Some(item) = answer
-            .message()
-            .await
-            .map_err(|status| self.failed(status))?
-        {
+        while let Some(item) = answer.message().await.map_err(|status| self.failed(status))? {
             if items.len() == MAX_LIST {
                 let message = format!("{} lists more than {MAX_LIST} entries", self.address);
                 return Err(Error::new(ErrorKind::Invalid, message, "check the agent"));

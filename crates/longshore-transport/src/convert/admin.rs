@@ -6,12 +6,11 @@ use longshore_format::{Epoch, Lsn};
 use longshore_protocol::Name;
 
 use super::{
-    content, log_id, name, node, optional, or_empty, region, seconds, segment_size,
-    segment_size_field, writer,
+    content, log_id, name, node, optional, or_empty, region, seconds, segment_size, segment_size_field, writer,
 };
 use crate::{
-    Error, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReplicaStatus, Result,
-    SinkStatus, Status, UpstreamStatus, proto,
+    Error, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReplicaStatus, Result, SinkStatus, Status,
+    UpstreamStatus, proto,
 };
 
 /// The shape of `StatusResponse`.
@@ -33,21 +32,14 @@ pub(crate) fn status(status: Status) -> proto::StatusResponse {
 
 pub(crate) fn parse_status(response: proto::StatusResponse) -> Result<Status> {
     if response.schema != SCHEMA {
-        return Err(Error::malformed(format!(
-            "status of schema {}, this program knows {SCHEMA}",
-            response.schema
-        )));
+        return Err(Error::malformed(format!("status of schema {}, this program knows {SCHEMA}", response.schema)));
     }
     Ok(Status {
         node: response.node,
         version: response.version,
         time_micros: response.time_micros,
         certificate_days_left: response.certificate_days_left,
-        logs: response
-            .logs
-            .into_iter()
-            .map(parse_log)
-            .collect::<Result<_>>()?,
+        logs: response.logs.into_iter().map(parse_log).collect::<Result<_>>()?,
     })
 }
 
@@ -88,20 +80,13 @@ fn parse_log(log: proto::LogStatus) -> Result<LogStatus> {
         first: Lsn::new(log.first),
         end: Lsn::new(log.end),
         durable: Lsn::new(log.durable),
-        epoch: Epoch {
-            number: log.epoch,
-            writer: writer(&log.writer)?,
-        },
+        epoch: Epoch { number: log.epoch, writer: writer(&log.writer)? },
         last_time: (log.last_time_micros != 0).then_some(log.last_time_micros),
         append_rate: log.append_rate,
         disk_used: log.disk_used_bytes,
         disk_free: log.disk_free_bytes,
         poisoned: optional(&log.poisoned).map(str::to_owned),
-        replicas: log
-            .replicas
-            .into_iter()
-            .map(parse_replica)
-            .collect::<Result<_>>()?,
+        replicas: log.replicas.into_iter().map(parse_replica).collect::<Result<_>>()?,
         upstream: log.upstream.map(parse_upstream),
         sinks: log.sinks.into_iter().map(parse_sink).collect(),
     })
@@ -156,18 +141,11 @@ fn parse_replica(replica: proto::ReplicaStatus) -> Result<ReplicaStatus> {
 }
 
 fn lag(lag: Lag) -> proto::Lag {
-    proto::Lag {
-        bytes: lag.bytes,
-        seconds: lag.seconds,
-    }
+    proto::Lag { bytes: lag.bytes, seconds: lag.seconds }
 }
 
 fn parse_lag(lag: Option<proto::Lag>) -> Lag {
-    lag.map(|lag| Lag {
-        bytes: lag.bytes,
-        seconds: lag.seconds,
-    })
-    .unwrap_or_default()
+    lag.map(|lag| Lag { bytes: lag.bytes, seconds: lag.seconds }).unwrap_or_default()
 }
 
 fn upstream(upstream: UpstreamStatus) -> proto::UpstreamStatus {
@@ -209,19 +187,11 @@ fn parse_sink(sink: proto::SinkStatus) -> SinkStatus {
 }
 
 pub(crate) fn forget_message(forget: &Forget) -> proto::ForgetRequest {
-    proto::ForgetRequest {
-        log: forget.log.to_string(),
-        replica: forget.replica.to_string(),
-        plan: forget.plan,
-    }
+    proto::ForgetRequest { log: forget.log.to_string(), replica: forget.replica.to_string(), plan: forget.plan }
 }
 
 pub(crate) fn parse_forget(request: &proto::ForgetRequest) -> Result<Forget> {
-    Ok(Forget {
-        log: name(&request.log)?,
-        replica: node(&request.replica)?,
-        plan: request.plan,
-    })
+    Ok(Forget { log: name(&request.log)?, replica: node(&request.replica)?, plan: request.plan })
 }
 
 pub(crate) fn forgotten(forgotten: Forgotten) -> proto::ForgetResponse {
@@ -273,8 +243,7 @@ pub(crate) fn limits(limits: Limits) -> proto::LimitsResponse {
 pub(crate) fn parse_limits(response: proto::LimitsResponse) -> Limits {
     Limits {
         slot_cap: (response.slot_cap_bytes != 0).then_some(response.slot_cap_bytes),
-        slot_idle: (response.slot_idle_seconds != 0)
-            .then(|| Duration::from_secs(response.slot_idle_seconds)),
+        slot_idle: (response.slot_idle_seconds != 0).then(|| Duration::from_secs(response.slot_idle_seconds)),
         keep_bytes: response.keep_bytes,
         keep_age: Duration::from_secs(response.keep_seconds),
     }

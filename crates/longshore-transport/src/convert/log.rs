@@ -6,9 +6,7 @@ use longshore_format::{Content, Flags, Kind, Lsn, SegmentSize};
 use longshore_protocol::{Ack, Durability, Name};
 
 use super::{content, millis, node, optional, or_empty, region, segment_size, segment_size_field};
-use crate::{
-    Append, Create, Draft, Error, OwnedRecord, Positions, Read, ReplicaPosition, Result, proto,
-};
+use crate::{Append, Create, Draft, Error, OwnedRecord, Positions, Read, ReplicaPosition, Result, proto};
 
 /// The most records of one append.
 const MAX_RECORDS: usize = 1 << 16;
@@ -37,10 +35,7 @@ pub(crate) fn parse_create(request: proto::CreateRequest, log: Name) -> Result<C
 
 pub(crate) fn append_message(append: Append) -> Result<proto::AppendRequest> {
     check_batch(append.records.len())?;
-    let draft = |draft: Draft| proto::RecordDraft {
-        payload: draft.payload,
-        kind: draft.kind.get().into(),
-    };
+    let draft = |draft: Draft| proto::RecordDraft { payload: draft.payload, kind: draft.kind.get().into() };
     Ok(proto::AppendRequest {
         log: append.log.to_string(),
         records: append.records.into_iter().map(draft).collect(),
@@ -53,61 +48,35 @@ pub(crate) fn append_message(append: Append) -> Result<proto::AppendRequest> {
 pub(crate) fn parse_append(request: proto::AppendRequest, log: Name) -> Result<Append> {
     check_batch(request.records.len())?;
     let (wait, timeout) = parse_wait(&request.wait, request.timeout_millis)?;
-    let draft = |draft: proto::RecordDraft| {
-        Ok(Draft {
-            kind: user_kind(draft.kind)?,
-            payload: draft.payload,
-        })
-    };
-    let records = request
-        .records
-        .into_iter()
-        .map(draft)
-        .collect::<Result<_>>()?;
-    Ok(Append {
-        log,
-        records,
-        expect: request.expect.map(Lsn::new),
-        wait,
-        timeout,
-    })
+    let draft = |draft: proto::RecordDraft| Ok(Draft { kind: user_kind(draft.kind)?, payload: draft.payload });
+    let records = request.records.into_iter().map(draft).collect::<Result<_>>()?;
+    Ok(Append { log, records, expect: request.expect.map(Lsn::new), wait, timeout })
 }
 
 fn check_batch(records: usize) -> Result<()> {
     match records {
         0 => Err(Error::malformed("an append without records")),
         1..=MAX_RECORDS => Ok(()),
-        _ => Err(Error::malformed(format!(
-            "an append of {records} records, more than {MAX_RECORDS}"
-        ))),
+        _ => Err(Error::malformed(format!("an append of {records} records, more than {MAX_RECORDS}"))),
     }
 }
 
 fn kind(number: u32) -> Result<Kind> {
-    let number =
-        u16::try_from(number).map_err(|_| Error::malformed(format!("record kind {number}")))?;
+    let number = u16::try_from(number).map_err(|_| Error::malformed(format!("record kind {number}")))?;
     Ok(Kind::new(number))
 }
 
 fn user_kind(number: u32) -> Result<Kind> {
     match number {
         0 => Ok(Kind::USER),
-        1..256 => Err(Error::malformed(format!(
-            "record kind {number} belongs to the log"
-        ))),
+        1..256 => Err(Error::malformed(format!("record kind {number} belongs to the log"))),
         _ => kind(number),
     }
 }
 
 /// What to wait for, and for how long.
-pub(crate) fn parse_wait(
-    wait: &str,
-    timeout_millis: u64,
-) -> Result<(Option<Durability>, Duration)> {
-    let durability = optional(wait)
-        .map(str::parse)
-        .transpose()
-        .map_err(Error::malformed)?;
+pub(crate) fn parse_wait(wait: &str, timeout_millis: u64) -> Result<(Option<Durability>, Duration)> {
+    let durability = optional(wait).map(str::parse).transpose().map_err(Error::malformed)?;
     let timeout = match timeout_millis {
         0 => DEFAULT_TIMEOUT,
         millis => Duration::from_millis(millis),
@@ -146,9 +115,7 @@ pub(crate) fn batch(records: Vec<OwnedRecord>) -> proto::ReadResponse {
         time_micros: record.time,
         payload: record.payload,
     };
-    proto::ReadResponse {
-        records: records.into_iter().map(record).collect(),
-    }
+    proto::ReadResponse { records: records.into_iter().map(record).collect() }
 }
 
 pub(crate) fn parse_batch(response: proto::ReadResponse) -> Result<Vec<OwnedRecord>> {
@@ -188,8 +155,7 @@ pub(crate) fn positions(positions: Positions) -> proto::PositionsResponse {
 
 pub(crate) fn parse_positions(response: proto::PositionsResponse) -> Result<Positions> {
     let replica = |replica: proto::ReplicaPosition| {
-        let [received, durable, applied] =
-            [replica.received, replica.durable, replica.applied].map(Lsn::new);
+        let [received, durable, applied] = [replica.received, replica.durable, replica.applied].map(Lsn::new);
         Ok(ReplicaPosition {
             replica: node(&replica.replica)?,
             region: region(&replica.region)?,
@@ -201,10 +167,6 @@ pub(crate) fn parse_positions(response: proto::PositionsResponse) -> Result<Posi
         first: Lsn::new(response.first),
         end: Lsn::new(response.end),
         durable: Lsn::new(response.durable),
-        replicas: response
-            .replicas
-            .into_iter()
-            .map(replica)
-            .collect::<Result<_>>()?,
+        replicas: response.replicas.into_iter().map(replica).collect::<Result<_>>()?,
     })
 }

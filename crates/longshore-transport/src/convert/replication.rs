@@ -5,16 +5,13 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use longshore_format::{EpochEntry, EpochHistory, Incarnation, Lsn};
 use longshore_protocol::{
-    Ack, Agreed, Difference, Feature, Frames, Hello, Holding, Limits, Name, NodeAck, Offer, Probed,
-    Refusal, ReseedReason, SessionId, ToReplica, ToUpstream, Verdict, VersionRange, Welcome,
+    Ack, Agreed, Difference, Feature, Frames, Hello, Holding, Limits, Name, NodeAck, Offer, Probed, Refusal,
+    ReseedReason, SessionId, ToReplica, ToUpstream, Verdict, VersionRange, Welcome,
 };
 use proto::{to_replica, to_upstream, verdict};
 use tokio_stream::{Stream, StreamExt};
 
-use super::{
-    content, digest, epoch, epoch_message, log_id, name, node, required, segment_size,
-    segment_size_field,
-};
+use super::{content, digest, epoch, epoch_message, log_id, name, node, required, segment_size, segment_size_field};
 use crate::{Error, LogDescription, LogSummary, Result, Seal, Segment, SegmentFile, proto, status};
 
 // ---- A replica's messages ----
@@ -27,9 +24,7 @@ pub(crate) fn open_message(log: &Name, hello: Hello) -> proto::ToUpstream {
         offer: Some(offer_message(&hello.offer)),
         holding: Some(holding_message(&hello.holding)),
     };
-    proto::ToUpstream {
-        message: Some(to_upstream::Message::Open(open)),
-    }
+    proto::ToUpstream { message: Some(to_upstream::Message::Open(open)) }
 }
 
 /// The log and the `Hello` of the first message of a stream.
@@ -49,19 +44,15 @@ pub(crate) fn parse_open(message: proto::ToUpstream) -> Result<(Name, Hello)> {
 pub(crate) fn to_upstream_message(message: ToUpstream) -> Option<proto::ToUpstream> {
     use to_upstream::Message;
     let message = match message {
-        ToUpstream::Probed(probed) => Message::Probed(proto::Probed {
-            at: probed.at.get(),
-            crc: probed.crc,
-        }),
+        ToUpstream::Probed(probed) => Message::Probed(proto::Probed { at: probed.at.get(), crc: probed.crc }),
         ToUpstream::Ack { ack, relayed } => Message::Ack(proto::Ack {
             own: Some(positions_message(&ack)),
             relayed: relayed.iter().map(relayed_message).collect(),
         }),
         ToUpstream::Credit { total } => Message::Credit(proto::Credit { total }),
-        ToUpstream::Sealed { base, digest } => Message::Sealed(proto::Sealed {
-            base: base.get(),
-            digest: digest.as_bytes().to_vec(),
-        }),
+        ToUpstream::Sealed { base, digest } => {
+            Message::Sealed(proto::Sealed { base: base.get(), digest: digest.as_bytes().to_vec() })
+        }
         ToUpstream::Heartbeat => Message::Heartbeat(proto::Heartbeat {}),
         ToUpstream::Refused(refusal) => Message::Refused(refused_message(refusal)),
         _ => {
@@ -69,9 +60,7 @@ pub(crate) fn to_upstream_message(message: ToUpstream) -> Option<proto::ToUpstre
             return None;
         }
     };
-    Some(proto::ToUpstream {
-        message: Some(message),
-    })
+    Some(proto::ToUpstream { message: Some(message) })
 }
 
 /// Any message after the first.
@@ -79,34 +68,16 @@ pub(crate) fn parse_to_upstream(message: proto::ToUpstream) -> Result<ToUpstream
     use to_upstream::Message;
     Ok(match required(message.message, "the message")? {
         Message::Open(_) => return Err(Error::malformed("a stream is opened once")),
-        Message::Probed(probed) => ToUpstream::Probed(Probed {
-            at: Lsn::new(probed.at),
-            crc: probed.crc,
-        }),
+        Message::Probed(probed) => ToUpstream::Probed(Probed { at: Lsn::new(probed.at), crc: probed.crc }),
         Message::Ack(ack) => {
             if ack.relayed.len() > Limits::MAX_RELAYED {
-                return Err(Error::malformed(format!(
-                    "{} relayed acks",
-                    ack.relayed.len()
-                )));
+                return Err(Error::malformed(format!("{} relayed acks", ack.relayed.len())));
             }
-            let relayed = ack
-                .relayed
-                .into_iter()
-                .map(parse_relayed)
-                .collect::<Result<_>>()?;
-            ToUpstream::Ack {
-                ack: parse_positions(required(ack.own, "the ack")?)?,
-                relayed,
-            }
+            let relayed = ack.relayed.into_iter().map(parse_relayed).collect::<Result<_>>()?;
+            ToUpstream::Ack { ack: parse_positions(required(ack.own, "the ack")?)?, relayed }
         }
-        Message::Credit(credit) => ToUpstream::Credit {
-            total: credit.total,
-        },
-        Message::Sealed(sealed) => ToUpstream::Sealed {
-            base: Lsn::new(sealed.base),
-            digest: digest(&sealed.digest)?,
-        },
+        Message::Credit(credit) => ToUpstream::Credit { total: credit.total },
+        Message::Sealed(sealed) => ToUpstream::Sealed { base: Lsn::new(sealed.base), digest: digest(&sealed.digest)? },
         Message::Heartbeat(_) => ToUpstream::Heartbeat,
         Message::Refused(refused) => ToUpstream::Refused(parse_refused(refused)?),
     })
@@ -127,8 +98,7 @@ fn parse_offer(offer: proto::Offer) -> Result<Offer> {
         return Err(Error::malformed("the program's name is too long"));
     }
     Ok(Offer {
-        versions: VersionRange::new(offer.oldest_version, offer.newest_version)
-            .map_err(Error::malformed)?,
+        versions: VersionRange::new(offer.oldest_version, offer.newest_version).map_err(Error::malformed)?,
         features: parse_features(offer.features)?,
         required: parse_features(offer.required_features)?,
         program: offer.program,
@@ -143,10 +113,7 @@ fn parse_features(features: Vec<String>) -> Result<BTreeSet<Feature>> {
     if features.len() > Offer::MAX_FEATURES {
         return Err(Error::malformed(format!("{} features", features.len())));
     }
-    features
-        .iter()
-        .map(|feature| Feature::new(feature).map_err(Error::malformed))
-        .collect()
+    features.iter().map(|feature| Feature::new(feature).map_err(Error::malformed)).collect()
 }
 
 fn holding_message(holding: &Holding) -> proto::Holding {
@@ -186,17 +153,12 @@ fn history_message(history: &EpochHistory) -> proto::EpochHistory {
         epoch: Some(epoch_message(&entry.epoch)),
         incarnation: entry.incarnation.get(),
     };
-    proto::EpochHistory {
-        entries: history.entries().iter().map(entry).collect(),
-    }
+    proto::EpochHistory { entries: history.entries().iter().map(entry).collect() }
 }
 
 fn parse_history(history: proto::EpochHistory) -> Result<EpochHistory> {
     if history.entries.len() > EpochHistory::LIMIT {
-        return Err(Error::malformed(format!(
-            "a history of {} lives",
-            history.entries.len()
-        )));
+        return Err(Error::malformed(format!("a history of {} lives", history.entries.len())));
     }
     let entry = |entry: proto::EpochEntry| {
         Ok(EpochEntry {
@@ -205,40 +167,25 @@ fn parse_history(history: proto::EpochHistory) -> Result<EpochHistory> {
             incarnation: Incarnation::new(entry.incarnation),
         })
     };
-    let entries = history
-        .entries
-        .into_iter()
-        .map(entry)
-        .collect::<Result<_>>()?;
+    let entries = history.entries.into_iter().map(entry).collect::<Result<_>>()?;
     EpochHistory::from_entries(entries).map_err(Error::malformed)
 }
 
 pub(crate) fn positions_message(ack: &Ack) -> proto::ack::Positions {
-    proto::ack::Positions {
-        received: ack.received().get(),
-        durable: ack.durable().get(),
-        applied: ack.applied().get(),
-    }
+    proto::ack::Positions { received: ack.received().get(), durable: ack.durable().get(), applied: ack.applied().get() }
 }
 
 fn parse_positions(positions: proto::ack::Positions) -> Result<Ack> {
-    let [received, durable, applied] =
-        [positions.received, positions.durable, positions.applied].map(Lsn::new);
+    let [received, durable, applied] = [positions.received, positions.durable, positions.applied].map(Lsn::new);
     Ack::new(received, durable, applied).map_err(Error::malformed)
 }
 
 fn relayed_message(relayed: &NodeAck) -> proto::ack::RelayedAck {
-    proto::ack::RelayedAck {
-        node: relayed.node.to_string(),
-        positions: Some(positions_message(&relayed.ack)),
-    }
+    proto::ack::RelayedAck { node: relayed.node.to_string(), positions: Some(positions_message(&relayed.ack)) }
 }
 
 fn parse_relayed(relayed: proto::ack::RelayedAck) -> Result<NodeAck> {
-    Ok(NodeAck {
-        node: node(&relayed.node)?,
-        ack: parse_positions(required(relayed.positions, "the ack")?)?,
-    })
+    Ok(NodeAck { node: node(&relayed.node)?, ack: parse_positions(required(relayed.positions, "the ack")?)? })
 }
 
 // ---- The upstream's messages ----
@@ -262,28 +209,19 @@ pub(crate) fn to_replica_message(message: ToReplica) -> Option<proto::ToReplica>
             epoch: Some(epoch_message(&frames.epoch)),
             payload: frames.bytes,
         }),
-        ToReplica::Heartbeat {
-            durable,
-            epoch,
-            retain,
-        } => Message::Heartbeat(proto::UpstreamHeartbeat {
+        ToReplica::Heartbeat { durable, epoch, retain } => Message::Heartbeat(proto::UpstreamHeartbeat {
             durable: durable.get(),
             epoch: Some(epoch_message(&epoch)),
             retain: retain.get(),
         }),
-        ToReplica::Proved { base, end } => Message::Proved(proto::Proved {
-            base: base.get(),
-            end: end.get(),
-        }),
+        ToReplica::Proved { base, end } => Message::Proved(proto::Proved { base: base.get(), end: end.get() }),
         ToReplica::Refused(refusal) => Message::Refused(refused_message(refusal)),
         _ => {
             debug_assert!(false, "a message that the wire does not know");
             return None;
         }
     };
-    Some(proto::ToReplica {
-        message: Some(message),
-    })
+    Some(proto::ToReplica { message: Some(message) })
 }
 
 /// A message from the upstream.
@@ -292,17 +230,12 @@ pub(crate) fn parse_to_replica(message: proto::ToReplica) -> Result<ToReplica> {
     Ok(match required(message.message, "the message")? {
         Message::Welcome(welcome) => ToReplica::Welcome(Welcome {
             session: SessionId(welcome.session),
-            agreed: Agreed {
-                version: welcome.version,
-                features: parse_features(welcome.features)?,
-            },
+            agreed: Agreed { version: welcome.version, features: parse_features(welcome.features)? },
             node: node(&welcome.node)?,
             epoch: epoch(welcome.epoch)?,
             durable: Lsn::new(welcome.durable),
         }),
-        Message::Probe(probe) => ToReplica::Probe {
-            at: Lsn::new(probe.at),
-        },
+        Message::Probe(probe) => ToReplica::Probe { at: Lsn::new(probe.at) },
         Message::Verdict(verdict) => ToReplica::Verdict(parse_verdict(verdict)?),
         Message::Frames(frames) => ToReplica::Frames(parse_frames(frames)?),
         Message::Heartbeat(heartbeat) => ToReplica::Heartbeat {
@@ -314,10 +247,7 @@ pub(crate) fn parse_to_replica(message: proto::ToReplica) -> Result<ToReplica> {
             if proved.end < proved.base {
                 return Err(Error::malformed("a segment that ends before it begins"));
             }
-            ToReplica::Proved {
-                base: Lsn::new(proved.base),
-                end: Lsn::new(proved.end),
-            }
+            ToReplica::Proved { base: Lsn::new(proved.base), end: Lsn::new(proved.end) }
         }
         Message::Refused(refused) => ToReplica::Refused(parse_refused(refused)?),
     })
@@ -331,11 +261,7 @@ fn parse_frames(frames: proto::Frames) -> Result<Frames> {
     if frames.start.checked_add(len as u64).is_none() {
         return Err(Error::malformed("frames beyond the last position"));
     }
-    Ok(Frames {
-        start: Lsn::new(frames.start),
-        epoch: epoch(frames.epoch)?,
-        bytes: frames.payload,
-    })
+    Ok(Frames { start: Lsn::new(frames.start), epoch: epoch(frames.epoch)?, bytes: frames.payload })
 }
 
 fn verdict_message(verdict: &Verdict) -> proto::Verdict {
@@ -343,54 +269,30 @@ fn verdict_message(verdict: &Verdict) -> proto::Verdict {
     let verdict = match *verdict {
         Verdict::Continue { at } => Wire::Continue(verdict::Continue { at: at.get() }),
         Verdict::Wait { end } => Wire::Wait(verdict::Wait { end: end.get() }),
-        Verdict::Truncate { fork, crc } => Wire::Truncate(verdict::Truncate {
-            fork: fork.get(),
-            crc,
-        }),
-        Verdict::Reseed {
-            reason,
-            first_available,
-        } => Wire::Reseed(verdict::Reseed {
+        Verdict::Truncate { fork, crc } => Wire::Truncate(verdict::Truncate { fork: fork.get(), crc }),
+        Verdict::Reseed { reason, first_available } => Wire::Reseed(verdict::Reseed {
             reason: reason_message(reason).into(),
             first_available: first_available.get(),
         }),
-        Verdict::Stale { epoch } => Wire::Stale(verdict::Stale {
-            epoch: Some(epoch_message(&epoch)),
-        }),
-        Verdict::Diverged { at, why } => Wire::Diverged(verdict::Diverged {
-            at: at.get(),
-            why: difference_message(why).into(),
-        }),
+        Verdict::Stale { epoch } => Wire::Stale(verdict::Stale { epoch: Some(epoch_message(&epoch)) }),
+        Verdict::Diverged { at, why } => {
+            Wire::Diverged(verdict::Diverged { at: at.get(), why: difference_message(why).into() })
+        }
     };
-    proto::Verdict {
-        verdict: Some(verdict),
-    }
+    proto::Verdict { verdict: Some(verdict) }
 }
 
 fn parse_verdict(verdict: proto::Verdict) -> Result<Verdict> {
     use verdict::Verdict as Wire;
     Ok(match required(verdict.verdict, "the verdict")? {
-        Wire::Continue(it) => Verdict::Continue {
-            at: Lsn::new(it.at),
-        },
-        Wire::Wait(it) => Verdict::Wait {
-            end: Lsn::new(it.end),
-        },
-        Wire::Truncate(it) => Verdict::Truncate {
-            fork: Lsn::new(it.fork),
-            crc: it.crc,
-        },
-        Wire::Reseed(it) => Verdict::Reseed {
-            reason: parse_reason(it.reason())?,
-            first_available: Lsn::new(it.first_available),
-        },
-        Wire::Stale(it) => Verdict::Stale {
-            epoch: epoch(it.epoch)?,
-        },
-        Wire::Diverged(it) => Verdict::Diverged {
-            at: Lsn::new(it.at),
-            why: parse_difference(it.why())?,
-        },
+        Wire::Continue(it) => Verdict::Continue { at: Lsn::new(it.at) },
+        Wire::Wait(it) => Verdict::Wait { end: Lsn::new(it.end) },
+        Wire::Truncate(it) => Verdict::Truncate { fork: Lsn::new(it.fork), crc: it.crc },
+        Wire::Reseed(it) => {
+            Verdict::Reseed { reason: parse_reason(it.reason())?, first_available: Lsn::new(it.first_available) }
+        }
+        Wire::Stale(it) => Verdict::Stale { epoch: epoch(it.epoch)? },
+        Wire::Diverged(it) => Verdict::Diverged { at: Lsn::new(it.at), why: parse_difference(it.why())? },
     })
 }
 
@@ -441,16 +343,11 @@ fn parse_difference(difference: verdict::diverged::Difference) -> Result<Differe
 // ---- Either's ----
 
 fn refused_message(refusal: Refusal) -> proto::Refused {
-    proto::Refused {
-        kind: refusal.kind.as_str().to_owned(),
-        text: refusal.text,
-        at: refusal.at.map(Lsn::get),
-    }
+    proto::Refused { kind: refusal.kind.as_str().to_owned(), text: refusal.text, at: refusal.at.map(Lsn::get) }
 }
 
 fn parse_refused(refused: proto::Refused) -> Result<Refusal> {
-    let kind = status::parse_kind(&refused.kind)
-        .ok_or_else(|| Error::malformed("an unknown kind of refusal"))?;
+    let kind = status::parse_kind(&refused.kind).ok_or_else(|| Error::malformed("an unknown kind of refusal"))?;
     Ok(Refusal::new(kind, refused.text, refused.at.map(Lsn::new)))
 }
 
@@ -491,46 +388,23 @@ pub(crate) fn log_description(description: LogDescription) -> proto::LogDescript
 pub(crate) fn parse_log_description(description: proto::LogDescription) -> Result<LogDescription> {
     let summary = parse_log_summary(required(description.summary, "the summary")?)?;
     if description.header.len() as u64 != summary.segment_size.header_len() {
-        return Err(Error::malformed(format!(
-            "a header of {} bytes",
-            description.header.len()
-        )));
+        return Err(Error::malformed(format!("a header of {} bytes", description.header.len())));
     }
-    Ok(LogDescription {
-        summary,
-        header: description.header,
-        before: digest(&description.before)?,
-    })
+    Ok(LogDescription { summary, header: description.header, before: digest(&description.before)? })
 }
 
 pub(crate) fn segment(segment: Segment) -> proto::Segment {
-    let seal = |seal: Seal| proto::Seal {
-        digest: seal.digest.as_bytes().to_vec(),
-    };
-    proto::Segment {
-        base: segment.base.get(),
-        end: segment.end.get(),
-        seal: segment.seal.map(seal),
-    }
+    let seal = |seal: Seal| proto::Seal { digest: seal.digest.as_bytes().to_vec() };
+    proto::Segment { base: segment.base.get(), end: segment.end.get(), seal: segment.seal.map(seal) }
 }
 
 pub(crate) fn parse_segment(segment: proto::Segment) -> Result<Segment> {
-    let seal = |seal: proto::Seal| -> Result<Seal> {
-        Ok(Seal {
-                digest: digest(&seal.digest)?,
-        })
-    };
-    Ok(Segment {
-        base: Lsn::new(segment.base),
-        end: Lsn::new(segment.end),
-        seal: segment.seal.map(seal).transpose()?,
-    })
+    let seal = |seal: proto::Seal| -> Result<Seal> { Ok(Seal { digest: digest(&seal.digest)? }) };
+    Ok(Segment { base: Lsn::new(segment.base), end: Lsn::new(segment.end), seal: segment.seal.map(seal).transpose()? })
 }
 
 /// A segment file as it travels; length and digest go with the first chunk.
-pub(crate) fn chunks(
-    file: SegmentFile,
-) -> impl Stream<Item = Result<proto::SegmentChunk, tonic::Status>> + Unpin {
+pub(crate) fn chunks(file: SegmentFile) -> impl Stream<Item = Result<proto::SegmentChunk, tonic::Status>> + Unpin {
     let mut at = 0;
     file.chunks.map(move |data| {
         let data = data?;
@@ -538,11 +412,7 @@ pub(crate) fn chunks(
         let chunk = proto::SegmentChunk {
             file_offset: at,
             file_size: if first { file.len } else { 0 },
-            digest: if first {
-                file.digest.as_bytes().to_vec()
-            } else {
-                Vec::new()
-            },
+            digest: if first { file.digest.as_bytes().to_vec() } else { Vec::new() },
             data,
         };
         at += chunk.data.len() as u64;
@@ -554,40 +424,23 @@ pub(crate) fn chunks(
 pub(crate) async fn parse_segment_file(
     mut chunks: impl Stream<Item = Result<proto::SegmentChunk>> + Send + Unpin + 'static,
 ) -> Result<SegmentFile> {
-    let first = chunks
-        .next()
-        .await
-        .ok_or_else(|| Error::malformed("a segment without bytes"))??;
+    let first = chunks.next().await.ok_or_else(|| Error::malformed("a segment without bytes"))??;
     let (len, digest) = (first.file_size, digest(&first.digest)?);
     if len > longshore_format::SegmentSize::MAX.get() {
         return Err(Error::malformed(format!("a segment of {len} bytes")));
     }
     let mut at = 0;
     // The end of the stream is a chunk too: one that must come after the last byte.
-    let end = tokio_stream::once(Ok(proto::SegmentChunk {
-        file_offset: len,
-        ..Default::default()
-    }));
-    let chunks = tokio_stream::once(Ok(first))
-        .chain(chunks)
-        .chain(end)
-        .map(move |chunk| {
-            let chunk = chunk?;
-            let within = chunk.data.len() as u64 <= len - at;
-            if chunk.file_offset != at || !within {
-                return Err(Error::malformed(format!(
-                    "a chunk for {} where {at} of {len} was due",
-                    chunk.file_offset
-                )));
-            }
-            at += chunk.data.len() as u64;
-            Ok(chunk.data)
-        });
-    let chunks =
-        chunks.filter(|chunk: &Result<Bytes>| chunk.as_ref().map_or(true, |data| !data.is_empty()));
-    Ok(SegmentFile {
-        len,
-        digest,
-        chunks: Box::pin(chunks),
-    })
+    let end = tokio_stream::once(Ok(proto::SegmentChunk { file_offset: len, ..Default::default() }));
+    let chunks = tokio_stream::once(Ok(first)).chain(chunks).chain(end).map(move |chunk| {
+        let chunk = chunk?;
+        let within = chunk.data.len() as u64 <= len - at;
+        if chunk.file_offset != at || !within {
+            return Err(Error::malformed(format!("a chunk for {} where {at} of {len} was due", chunk.file_offset)));
+        }
+        at += chunk.data.len() as u64;
+        Ok(chunk.data)
+    });
+    let chunks = chunks.filter(|chunk: &Result<Bytes>| chunk.as_ref().map_or(true, |data| !data.is_empty()));
+    Ok(SegmentFile { len, digest, chunks: Box::pin(chunks) })
 }

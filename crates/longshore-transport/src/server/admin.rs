@@ -14,12 +14,8 @@ use crate::{
 /// The most bytes a request of this service can honestly need.
 const MAX_REQUEST: usize = 16 << 10;
 
-pub(super) fn service(
-    context: Context,
-    service: Arc<dyn AdminService>,
-) -> admin_server::AdminServer<Admin> {
-    admin_server::AdminServer::new(Admin { context, service })
-        .max_decoding_message_size(MAX_REQUEST)
+pub(super) fn service(context: Context, service: Arc<dyn AdminService>) -> admin_server::AdminServer<Admin> {
+    admin_server::AdminServer::new(Admin { context, service }).max_decoding_message_size(MAX_REQUEST)
 }
 
 pub(super) struct Admin {
@@ -33,10 +29,7 @@ const SEE: &[Role] = &[Role::Admin, Role::Read];
 
 #[async_trait]
 impl admin_server::Admin for Admin {
-    async fn status(
-        &self,
-        request: Request<proto::StatusRequest>,
-    ) -> Result<Response<proto::StatusResponse>, Status> {
+    async fn status(&self, request: Request<proto::StatusRequest>) -> Result<Response<proto::StatusResponse>, Status> {
         let (caller, log) = match request.get_ref().log.as_str() {
             "" => (self.context.caller(&request)?, None),
             log => {
@@ -48,20 +41,14 @@ impl admin_server::Admin for Admin {
         Ok(Response::new(convert::admin::status(status)))
     }
 
-    async fn forget(
-        &self,
-        request: Request<proto::ForgetRequest>,
-    ) -> Result<Response<proto::ForgetResponse>, Status> {
+    async fn forget(&self, request: Request<proto::ForgetRequest>) -> Result<Response<proto::ForgetResponse>, Status> {
         let forget = convert::admin::parse_forget(request.get_ref())?;
         let caller = self.context.authorize(&request, ADMIN, &forget.log)?;
         let forgotten = self.service.forget(&caller, forget).await?;
         Ok(Response::new(convert::admin::forgotten(forgotten)))
     }
 
-    async fn limits(
-        &self,
-        request: Request<proto::LimitsRequest>,
-    ) -> Result<Response<proto::LimitsResponse>, Status> {
+    async fn limits(&self, request: Request<proto::LimitsRequest>) -> Result<Response<proto::LimitsResponse>, Status> {
         let log = convert::name(&request.get_ref().log)?;
         let caller = self.context.authorize(&request, ADMIN, &log)?;
         let change = convert::admin::parse_limits_change(request.get_ref());
@@ -75,23 +62,14 @@ impl admin_server::Admin for Admin {
     ) -> Result<Response<proto::PromoteResponse>, Status> {
         let log = convert::name(&request.get_ref().log)?;
         let caller = self.context.authorize(&request, PROMOTE, &log)?;
-        let epoch = self
-            .service
-            .promote(&caller, &log, request.get_ref().accept_loss)
-            .await?;
+        let epoch = self.service.promote(&caller, &log, request.get_ref().accept_loss).await?;
         Ok(Response::new(proto::PromoteResponse { epoch }))
     }
 
-    async fn fence(
-        &self,
-        request: Request<proto::FenceRequest>,
-    ) -> Result<Response<proto::FenceResponse>, Status> {
+    async fn fence(&self, request: Request<proto::FenceRequest>) -> Result<Response<proto::FenceResponse>, Status> {
         let log = convert::name(&request.get_ref().log)?;
         let caller = self.context.authorize(&request, PROMOTE, &log)?;
-        let epoch = self
-            .service
-            .fence(&caller, &log, request.get_ref().epoch)
-            .await?;
+        let epoch = self.service.fence(&caller, &log, request.get_ref().epoch).await?;
         Ok(Response::new(proto::FenceResponse { epoch }))
     }
 }

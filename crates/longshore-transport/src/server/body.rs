@@ -21,10 +21,7 @@ pub(super) struct DeadlineBody {
 
 impl DeadlineBody {
     pub(super) fn new(body: Incoming, deadline: Option<Instant>) -> DeadlineBody {
-        DeadlineBody {
-            body,
-            deadline: deadline.map(|at| Box::pin(sleep_until(at))),
-        }
+        DeadlineBody { body, deadline: deadline.map(|at| Box::pin(sleep_until(at))) }
     }
 }
 
@@ -44,8 +41,7 @@ impl Body for DeadlineBody {
         };
         ready!(deadline.as_mut().poll(context));
         self.deadline = None;
-        let status =
-            tonic::Status::invalid_argument("the request did not arrive within the deadline");
+        let status = tonic::Status::invalid_argument("the request did not arrive within the deadline");
         Poll::Ready(Some(Err(status.into())))
     }
 

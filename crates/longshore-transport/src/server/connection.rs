@@ -2,9 +2,7 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use hyper::{
-    Request, Response, body::Incoming, rt::Executor, server::conn::http2, service::service_fn,
-};
+use hyper::{Request, Response, body::Incoming, rt::Executor, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use longshore_format::ErrorKind;
 use longshore_protocol::Name;
@@ -72,41 +70,22 @@ impl Connections {
             return Ok(());
         }
         let deadline = self.settings.handshake_deadline;
-        let stream = timeout(deadline, self.handshake(socket))
-            .await
-            .map_err(|_| too_slow())??;
-        let chain: Vec<CertificateDer<'static>> = stream
-            .get_ref()
-            .1
-            .peer_certificates()
-            .map(<[_]>::to_vec)
-            .unwrap_or_default();
-        let identity = chain
-            .first()
-            .and_then(claims)
-            .and_then(|claims| claims.identity);
-        let identity: Name =
-            identity.ok_or_else(|| handshake_failed(&io::ErrorKind::InvalidData.into()))?;
+        let stream = timeout(deadline, self.handshake(socket)).await.map_err(|_| too_slow())??;
+        let chain: Vec<CertificateDer<'static>> =
+            stream.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
+        let identity = chain.first().and_then(claims).and_then(|claims| claims.identity);
+        let identity: Name = identity.ok_or_else(|| handshake_failed(&io::ErrorKind::InvalidData.into()))?;
         let limit = self.settings.max_connections_per_identity;
         let (peer, registration) = self.access.admit(Some(identity), address, chain, limit)?;
         self.serve_http(stream, peer, registration).await;
         Ok(())
     }
 
-    async fn handshake(
-        &self,
-        socket: TcpStream,
-    ) -> Result<tokio_rustls::server::TlsStream<TcpStream>> {
+    async fn handshake(&self, socket: TcpStream) -> Result<tokio_rustls::server::TlsStream<TcpStream>> {
         let _turn = self.handshakes.acquire().await.expect("never closed");
-        let tls = self
-            .access
-            .tls()
-            .expect("a handshake is made with TLS only");
+        let tls = self.access.tls().expect("a handshake is made with TLS only");
         let acceptor = TlsAcceptor::from(Arc::clone(&tls.current().config));
-        acceptor
-            .accept(socket)
-            .await
-            .map_err(|error| handshake_failed(&error))
+        acceptor.accept(socket).await.map_err(|error| handshake_failed(&error))
     }
 
     async fn serve_http<IO>(&self, io: IO, peer: Arc<Peer>, _registration: Registration)
@@ -148,12 +127,9 @@ impl Connections {
         mut request: Request<Incoming>,
         peer: &Arc<Peer>,
         calls: &Calls,
-    ) -> impl Future<Output = Result<Response<CountedBody<tonic::body::Body>>, Infallible>>
-    + Send
-    + 'static {
+    ) -> impl Future<Output = Result<Response<CountedBody<tonic::body::Body>>, Infallible>> + Send + 'static {
         request.extensions_mut().insert(Arc::clone(peer));
-        let deadline = (request.uri().path() != STREAM)
-            .then(|| Instant::now() + self.settings.first_message_deadline);
+        let deadline = (request.uri().path() != STREAM).then(|| Instant::now() + self.settings.first_message_deadline);
         let request = request.map(|body| tonic::body::Body::new(DeadlineBody::new(body, deadline)));
         let (call, mut routes) = (calls.begin(), self.routes.clone());
         async move {
@@ -210,27 +186,13 @@ where
 /// The other end of the connection that a request came by.
 pub(super) fn peer<T>(request: &tonic::Request<T>) -> Result<Arc<Peer>> {
     let peer = request.extensions().get::<Arc<Peer>>().cloned();
-    peer.ok_or_else(|| {
-        Error::new(
-            ErrorKind::Internal,
-            "a request without a connection",
-            "report a bug",
-        )
-    })
+    peer.ok_or_else(|| Error::new(ErrorKind::Internal, "a request without a connection", "report a bug"))
 }
 
 fn too_slow() -> Error {
-    Error::new(
-        ErrorKind::Denied,
-        "the TLS handshake was not finished within the deadline",
-        "connect again",
-    )
+    Error::new(ErrorKind::Denied, "the TLS handshake was not finished within the deadline", "connect again")
 }
 
 fn handshake_failed(error: &io::Error) -> Error {
-    Error::new(
-        ErrorKind::Denied,
-        format!("the TLS handshake failed: {error}"),
-        "check both ends' certificates",
-    )
+    Error::new(ErrorKind::Denied, format!("the TLS handshake failed: {error}"), "check both ends' certificates")
 }

@@ -18,10 +18,7 @@ use crate::{
 /// The most bytes of a request: an append's batch and what is around it (F-099).
 pub(crate) const MAX_REQUEST: usize = 2 << 20;
 
-pub(super) fn service(
-    context: Context,
-    service: Arc<dyn LogService>,
-) -> log_server::LogServer<Log> {
+pub(super) fn service(context: Context, service: Arc<dyn LogService>) -> log_server::LogServer<Log> {
     log_server::LogServer::new(Log { context, service }).max_decoding_message_size(MAX_REQUEST)
 }
 
@@ -39,72 +36,40 @@ const CREATE: &[Role] = &[Role::Admin];
 impl log_server::Log for Log {
     type ReadStream = Reply<proto::ReadResponse>;
 
-    async fn create(
-        &self,
-        request: Request<proto::CreateRequest>,
-    ) -> Result<Response<proto::CreateResponse>, Status> {
+    async fn create(&self, request: Request<proto::CreateRequest>) -> Result<Response<proto::CreateResponse>, Status> {
         let log = convert::name(&request.get_ref().log)?;
         let caller = self.context.authorize(&request, CREATE, &log)?;
         let create = convert::log::parse_create(request.into_inner(), log)?;
         let id = self.service.create(&caller, create).await?;
-        Ok(Response::new(proto::CreateResponse {
-            log_id: id.as_bytes().to_vec(),
-        }))
+        Ok(Response::new(proto::CreateResponse { log_id: id.as_bytes().to_vec() }))
     }
 
-    async fn append(
-        &self,
-        request: Request<proto::AppendRequest>,
-    ) -> Result<Response<proto::AppendResponse>, Status> {
+    async fn append(&self, request: Request<proto::AppendRequest>) -> Result<Response<proto::AppendResponse>, Status> {
         let log = convert::name(&request.get_ref().log)?;
         let caller = self.context.authorize(&request, APPEND, &log)?;
         let append = convert::log::parse_append(request.into_inner(), log)?;
         let appended = self.service.append(&caller, append).await?;
-        Ok(Response::new(proto::AppendResponse {
-            start: appended.start.get(),
-            end: appended.end.get(),
-        }))
+        Ok(Response::new(proto::AppendResponse { start: appended.start.get(), end: appended.end.get() }))
     }
 
-    async fn read(
-        &self,
-        request: Request<proto::ReadRequest>,
-    ) -> Result<Response<Self::ReadStream>, Status> {
+    async fn read(&self, request: Request<proto::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
         let log = convert::name(&request.get_ref().log)?;
         let (caller, leash, registration) = self.context.watch(&request, READ, &log)?;
         let read = convert::log::parse_read(request.into_inner(), log);
         let batches = self.service.read(&caller, read).await?;
         let batches = batches.map(|batch| Ok(convert::log::batch(batch?)));
-        Ok(Response::new(Box::pin(Leashed::new(
-            batches,
-            leash,
-            registration,
-        ))))
+        Ok(Response::new(Box::pin(Leashed::new(batches, leash, registration))))
     }
 
-    async fn wait(
-        &self,
-        request: Request<proto::WaitRequest>,
-    ) -> Result<Response<proto::WaitResponse>, Status> {
+    async fn wait(&self, request: Request<proto::WaitRequest>) -> Result<Response<proto::WaitResponse>, Status> {
         let log = convert::name(&request.get_ref().log)?;
         let caller = self.context.authorize(&request, EITHER, &log)?;
         let request = request.into_inner();
-        let (durability, timeout) =
-            convert::log::parse_wait(&request.wait, request.timeout_millis)?;
+        let (durability, timeout) = convert::log::parse_wait(&request.wait, request.timeout_millis)?;
         let position = Lsn::new(request.position);
-        let position = self
-            .service
-            .wait(
-                &caller,
-                &log,
-                position,
-                &durability.unwrap_or(Durability::LOCAL),
-                timeout,
-            )
-            .await?;
-        Ok(Response::new(proto::WaitResponse {
-            position: position.get(),
-        }))
+        let position =
+            self.service.wait(&caller, &log, position, &durability.unwrap_or(Durability::LOCAL), timeout).await?;
+        Ok(Response::new(proto::WaitResponse { position: position.get() }))
     }
 
     async fn positions(
@@ -117,16 +82,11 @@ impl log_server::Log for Log {
         Ok(Response::new(convert::log::positions(positions)))
     }
 
-    async fn mark(
-        &self,
-        request: Request<proto::MarkRequest>,
-    ) -> Result<Response<proto::MarkResponse>, Status> {
+    async fn mark(&self, request: Request<proto::MarkRequest>) -> Result<Response<proto::MarkResponse>, Status> {
         let log = convert::name(&request.get_ref().log)?;
         let name = convert::name(&request.get_ref().name)?;
         let caller = self.context.authorize(&request, APPEND, &log)?;
         let position = self.service.mark(&caller, &log, &name).await?;
-        Ok(Response::new(proto::MarkResponse {
-            position: position.get(),
-        }))
+        Ok(Response::new(proto::MarkResponse { position: position.get() }))
     }
 }

@@ -29,8 +29,7 @@ pub(super) fn service(
     context: Context,
     service: Arc<dyn ReplicationService>,
 ) -> replication_server::ReplicationServer<Replication> {
-    replication_server::ReplicationServer::new(Replication { context, service })
-        .max_decoding_message_size(MAX_REQUEST)
+    replication_server::ReplicationServer::new(Replication { context, service }).max_decoding_message_size(MAX_REQUEST)
 }
 
 pub(super) struct Replication {
@@ -50,10 +49,7 @@ impl replication_server::Replication for Replication {
     type FetchSegmentStream = Reply<proto::SegmentChunk>;
     type SnapshotStream = Reply<proto::SnapshotChunk>;
 
-    async fn logs(
-        &self,
-        request: Request<proto::LogsRequest>,
-    ) -> Result<Response<Self::LogsStream>, Status> {
+    async fn logs(&self, request: Request<proto::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
         let caller = self.context.caller(&request)?;
         let logs = self.service.logs(&caller).await?;
         Ok(Response::new(each(logs, convert::replication::log_summary)))
@@ -66,23 +62,15 @@ impl replication_server::Replication for Replication {
         let log = convert::name(&request.get_ref().log)?;
         let caller = self.context.authorize(&request, INSPECT, &log)?;
         let description = self.service.describe(&caller, &log).await?;
-        Ok(Response::new(convert::replication::log_description(
-            description,
-        )))
+        Ok(Response::new(convert::replication::log_description(description)))
     }
 
     async fn stream(
         &self,
         mut request: Request<Streaming<proto::ToUpstream>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
-        let first = timeout(
-            self.context.first_message_deadline,
-            request.get_mut().message(),
-        );
-        let first = first
-            .await
-            .map_err(|_| no_first_message())??
-            .ok_or_else(no_first_message)?;
+        let first = timeout(self.context.first_message_deadline, request.get_mut().message());
+        let first = first.await.map_err(|_| no_first_message())??.ok_or_else(no_first_message)?;
         let (log, hello) = convert::replication::parse_open(first)?;
         let (caller, leash, registration) = self.context.watch(&request, REPLICATE, &log)?;
         if caller.identity().as_str() != hello.node.as_str() {
@@ -90,9 +78,7 @@ impl replication_server::Replication for Replication {
         }
 
         let first = tokio_stream::once(Ok(longshore_protocol::ToUpstream::Hello(Box::new(hello))));
-        let rest = request
-            .into_inner()
-            .map(|message| convert::replication::parse_to_upstream(message?));
+        let rest = request.into_inner().map(|message| convert::replication::parse_to_upstream(message?));
         let incoming = Leashed::new(first.chain(rest), Arc::clone(&leash), ());
         let (channel, outgoing) = Channel::new(Box::pin(incoming));
         let (ended, outcome) = oneshot::channel();
@@ -100,14 +86,7 @@ impl replication_server::Replication for Replication {
         self.context.tasks.spawn(async move {
             let _ = ended.send(service.stream(caller, log, channel).await);
         });
-        let replies = Leashed::new(
-            Replies {
-                outgoing,
-                outcome: Some(outcome),
-            },
-            leash,
-            registration,
-        );
+        let replies = Leashed::new(Replies { outgoing, outcome: Some(outcome) }, leash, registration);
         Ok(Response::new(Box::pin(replies)))
     }
 
@@ -130,11 +109,7 @@ impl replication_server::Replication for Replication {
         let base = longshore_format::Lsn::new(request.get_ref().base);
         let file = self.service.fetch_segment(&caller, &log, base).await?;
         let chunks = convert::replication::chunks(file);
-        Ok(Response::new(Box::pin(Leashed::new(
-            chunks,
-            leash,
-            registration,
-        ))))
+        Ok(Response::new(Box::pin(Leashed::new(chunks, leash, registration))))
     }
 
     async fn snapshot(
@@ -170,12 +145,7 @@ impl Stream for Replies {
         Poll::Ready(match outcome {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(Err(error.into())),
-            Err(_) => Some(Err(Error::new(
-                ErrorKind::Internal,
-                "the stream's task panicked",
-                "report a bug",
-            )
-            .into())),
+            Err(_) => Some(Err(Error::new(ErrorKind::Internal, "the stream's task panicked", "report a bug").into())),
         })
     }
 }
@@ -185,17 +155,11 @@ fn each<T, U: Send + 'static>(items: Vec<T>, convert: fn(T) -> U) -> Reply<U>
 where
     T: Send + 'static,
 {
-    Box::pin(tokio_stream::iter(
-        items.into_iter().map(move |item| Ok(convert(item))),
-    ))
+    Box::pin(tokio_stream::iter(items.into_iter().map(move |item| Ok(convert(item)))))
 }
 
 fn no_first_message() -> Error {
-    Error::new(
-        ErrorKind::Invalid,
-        "the stream did not open with a message within the deadline",
-        "connect again",
-    )
+    Error::new(ErrorKind::Invalid, "the stream did not open with a message within the deadline", "connect again")
 }
 
 /// A replica that takes itself for somebody else (F-124).

@@ -17,22 +17,12 @@ pub trait AdminService: Send + Sync + 'static {
     async fn forget(&self, caller: &Caller, request: Forget) -> Result<Forgotten, Error>;
 
     /// Changes what a log retains, as far as asked, and returns what holds then.
-    async fn limits(
-        &self,
-        caller: &Caller,
-        log: &Name,
-        change: LimitsChange,
-    ) -> Result<Limits, Error>;
+    async fn limits(&self, caller: &Caller, log: &Name, change: LimitsChange) -> Result<Limits, Error>;
 
     /// Makes this agent the log's writer.
     ///
     /// Not offered yet: the given body refuses with [`ErrorKind::Preflight`](longshore_format::ErrorKind::Preflight).
-    async fn promote(
-        &self,
-        _caller: &Caller,
-        _log: &Name,
-        _accept_loss: bool,
-    ) -> Result<u64, Error> {
+    async fn promote(&self, _caller: &Caller, _log: &Name, _accept_loss: bool) -> Result<u64, Error> {
         Err(Error::not_offered("promotion"))
     }
 

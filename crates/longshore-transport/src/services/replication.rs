@@ -28,12 +28,7 @@ pub trait ReplicationService: Send + Sync + 'static {
     async fn segments(&self, caller: &Caller, log: &Name) -> Result<Vec<Segment>, Error>;
 
     /// Opens one sealed segment's file for sending.
-    async fn fetch_segment(
-        &self,
-        caller: &Caller,
-        log: &Name,
-        base: Lsn,
-    ) -> Result<SegmentFile, Error>;
+    async fn fetch_segment(&self, caller: &Caller, log: &Name, base: Lsn) -> Result<SegmentFile, Error>;
 }
 
 /// A log as a replica sees it before it follows it.

@@ -40,11 +40,7 @@ impl ClientTls {
     pub fn load(files: TlsFiles) -> Result<ClientTls> {
         let stamp = Mutex::new(files.stamp());
         let current = ArcSwap::from_pointee(Current::read(&files)?);
-        Ok(ClientTls(Arc::new(Shared {
-            files,
-            current,
-            stamp,
-        })))
+        Ok(ClientTls(Arc::new(Shared { files, current, stamp })))
     }
 
     /// The identity in this client's own certificate.
@@ -54,11 +50,7 @@ impl ClientTls {
 
     /// Whole days until this client's certificate expires, negative when it has.
     pub fn certificate_days_left(&self) -> i64 {
-        self.0
-            .current
-            .load()
-            .own
-            .days_left(std::time::SystemTime::now())
+        self.0.current.load().own.days_left(std::time::SystemTime::now())
     }
 
     /// A configuration for one connection, from files as they are now. With `pinned`, the server must
@@ -70,13 +62,8 @@ impl ClientTls {
             return Arc::clone(&current.by_host);
         };
         let mut config = ClientConfig::clone(&current.by_host);
-        let verifier = Pinned {
-            verifier: Arc::clone(&current.verifier),
-            identity: pinned.clone(),
-        };
-        config
-            .dangerous()
-            .set_certificate_verifier(Arc::new(verifier));
+        let verifier = Pinned { verifier: Arc::clone(&current.verifier), identity: pinned.clone() };
+        config.dangerous().set_certificate_verifier(Arc::new(verifier));
         Arc::new(config)
     }
 
@@ -99,22 +86,14 @@ impl Current {
     fn read(files: &TlsFiles) -> Result<Current> {
         let material = files.read()?;
         let refuse = |error: &dyn std::fmt::Display| {
-            let message = format!(
-                "{} and its key or CA are of no use: {error}",
-                files.certificate.display()
-            );
-            Error::new(
-                ErrorKind::Preflight,
-                message,
-                "replace certificate and key together",
-            )
+            let message = format!("{} and its key or CA are of no use: {error}", files.certificate.display());
+            Error::new(ErrorKind::Preflight, message, "replace certificate and key together")
         };
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(material.roots.into(), provider())
-                .with_crls(material.revoked)
-                .allow_unknown_revocation_status()
-                .build()
-                .map_err(|error| refuse(&error))?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(material.roots.into(), provider())
+            .with_crls(material.revoked)
+            .allow_unknown_revocation_status()
+            .build()
+            .map_err(|error| refuse(&error))?;
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(VERSIONS)
             .map_err(|error| refuse(&error))?
@@ -123,11 +102,7 @@ impl Current {
             .map_err(|error| refuse(&error))?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::disabled();
-        Ok(Current {
-            by_host: Arc::new(config),
-            verifier,
-            own: material.claims,
-        })
+        Ok(Current { by_host: Arc::new(config), verifier, own: material.claims })
     }
 }
 
@@ -149,28 +124,17 @@ impl ServerCertVerifier for Pinned {
     ) -> Result<ServerCertVerified, rustls::Error> {
         // The host's name is checked last, after chain, time and revocation; it is the one thing that
         // the pin takes the place of. A test holds rustls to that order.
-        match self
-            .verifier
-            .verify_server_cert(end_entity, intermediates, host, ocsp, now)
-        {
+        match self.verifier.verify_server_cert(end_entity, intermediates, host, ocsp, now) {
             Ok(_) => {}
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => {}
             Err(error) => return Err(error),
         }
-        if claims(end_entity)
-            .and_then(|claims| claims.identity)
-            .as_ref()
-            == Some(&self.identity)
-        {
+        if claims(end_entity).and_then(|claims| claims.identity).as_ref() == Some(&self.identity) {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(rustls::Error::General(format!(
-                "wanted {}, found {}",
-                self.identity,
-                describe(end_entity)
-            )))
+            Err(rustls::Error::General(format!("wanted {}, found {}", self.identity, describe(end_entity))))
         }
     }
 
@@ -180,8 +144,7 @@ impl ServerCertVerifier for Pinned {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier
-            .verify_tls12_signature(message, certificate, signature)
+        self.verifier.verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -190,8 +153,7 @@ impl ServerCertVerifier for Pinned {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier
-            .verify_tls13_signature(message, certificate, signature)
+        self.verifier.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -201,9 +163,7 @@ impl ServerCertVerifier for Pinned {
 
 /// What an I/O error on a connection that is being made means.
 pub(crate) fn refusal(address: &str, error: std::io::Error) -> Error {
-    let tls = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let (kind, message, step) = match tls {
         Some(rustls::Error::AlertReceived(alert)) => {
             let why = match alert {
@@ -214,39 +174,20 @@ pub(crate) fn refusal(address: &str, error: std::io::Error) -> Error {
                 _ => "not one it accepts",
             };
             let message = format!("{address} refused our certificate: it is {why} ({alert:?})");
-            (
-                ErrorKind::Denied,
-                message,
-                "get a certificate from its CA; its audit log has the details",
-            )
+            (ErrorKind::Denied, message, "get a certificate from its CA; its audit log has the details")
         }
-        Some(error @ rustls::Error::InvalidCertificate(_))
-        | Some(error @ rustls::Error::General(_)) => {
+        Some(error @ rustls::Error::InvalidCertificate(_)) | Some(error @ rustls::Error::General(_)) => {
             let message = format!("the certificate of {address} is not to be believed: {error}");
-            (
-                ErrorKind::Denied,
-                message,
-                "check the address, the pinned name and ca.pem",
-            )
+            (ErrorKind::Denied, message, "check the address, the pinned name and ca.pem")
         }
         Some(error) => {
             let message = format!("no TLS with {address}: {error}");
-            (
-                ErrorKind::Unavailable,
-                message,
-                "check that an agent with TLS listens there",
-            )
+            (ErrorKind::Unavailable, message, "check that an agent with TLS listens there")
         }
         None => {
             let message = format!("cannot connect to {address}: {error}");
-            (
-                ErrorKind::Unavailable,
-                message,
-                "check the address and that the agent runs; try again later",
-            )
+            (ErrorKind::Unavailable, message, "check the address and that the agent runs; try again later")
         }
     };
-    Error::new(kind, message, step)
-        .fact("address", address)
-        .because(error)
+    Error::new(kind, message, step).fact("address", address).because(error)
 }

@@ -10,9 +10,7 @@ use std::{
 use longshore_format::ErrorKind;
 use longshore_protocol::Name;
 use rustls::RootCertStore;
-use rustls_pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject,
-};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject};
 
 use super::{Claims, claims};
 use crate::{Error, Result};
@@ -43,33 +41,20 @@ impl TlsFiles {
     /// Three paths; revocations are looked for in `crl.pem` beside the first.
     pub fn new(ca: PathBuf, certificate: PathBuf, key: PathBuf) -> TlsFiles {
         let revoked = ca.with_file_name("crl.pem");
-        TlsFiles {
-            ca,
-            certificate,
-            key,
-            revoked,
-        }
+        TlsFiles { ca, certificate, key, revoked }
     }
 
     /// Reads the files and checks each for itself.
     pub(super) fn read(&self) -> Result<Material> {
         check_private(&self.key)?;
         let chain = certificates(&self.certificate)?;
-        let claims = claims(&chain[0])
-            .ok_or_else(|| unusable(&self.certificate, "not an X.509 certificate"))?;
-        let key =
-            PrivateKeyDer::from_pem_file(&self.key).map_err(|error| unusable(&self.key, error))?;
+        let claims = claims(&chain[0]).ok_or_else(|| unusable(&self.certificate, "not an X.509 certificate"))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| unusable(&self.key, error))?;
         let mut roots = RootCertStore::empty();
         for root in certificates(&self.ca)? {
             roots.add(root).map_err(|error| unusable(&self.ca, error))?;
         }
-        Ok(Material {
-            roots,
-            chain,
-            claims,
-            key,
-            revoked: self.read_revoked()?,
-        })
+        Ok(Material { roots, chain, claims, key, revoked: self.read_revoked()? })
     }
 
     fn read_revoked(&self) -> Result<Vec<CertificateRevocationListDer<'static>>> {
@@ -84,9 +69,7 @@ impl TlsFiles {
 
     /// What the files look like from outside: changes whenever one of them is replaced or rewritten.
     pub(super) fn stamp(&self) -> Stamp {
-        Stamp(
-            [&self.ca, &self.certificate, &self.key, &self.revoked].map(|path| FileStamp::of(path)),
-        )
+        Stamp([&self.ca, &self.certificate, &self.key, &self.revoked].map(|path| FileStamp::of(path)))
     }
 }
 
@@ -126,9 +109,8 @@ impl FileStamp {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| unusable(path, error))?;
+    let found: Vec<_> =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| unusable(path, error))?;
     if found.is_empty() {
         return Err(unusable(path, "no certificate in it"));
     }
@@ -137,30 +119,15 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 
 /// Refuses a key that others than its owner can read or replace.
 fn check_private(path: &Path) -> Result<()> {
-    let mode = fs::metadata(path)
-        .map_err(|error| unusable(path, error))?
-        .permissions()
-        .mode();
+    let mode = fs::metadata(path).map_err(|error| unusable(path, error))?.permissions().mode();
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    let message = format!(
-        "private key {} is open to others, its mode is {:03o}",
-        path.display(),
-        mode & 0o777
-    );
-    Err(Error::new(
-        ErrorKind::Preflight,
-        message,
-        format!("chmod 600 {}", path.display()),
-    ))
+    let message = format!("private key {} is open to others, its mode is {:03o}", path.display(), mode & 0o777);
+    Err(Error::new(ErrorKind::Preflight, message, format!("chmod 600 {}", path.display())))
 }
 
 fn unusable(path: &Path, why: impl std::fmt::Display) -> Error {
     let message = format!("cannot use {}: {why}", path.display());
-    Error::new(
-        ErrorKind::Preflight,
-        message,
-        "'longshore certs' makes a working set for development",
-    )
+    Error::new(ErrorKind::Preflight, message, "'longshore certs' makes a working set for development")
 }

@@ -27,13 +27,9 @@ impl Claims {
         const DAY: i64 = 86_400;
         let seconds = |time: SystemTime| match time.duration_since(UNIX_EPOCH) {
             Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
-            Err(before) => {
-                i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds)
-            }
+            Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds),
         };
-        seconds(self.not_after)
-            .saturating_sub(seconds(now))
-            .div_euclid(DAY)
+        seconds(self.not_after).saturating_sub(seconds(now)).div_euclid(DAY)
     }
 }
 
@@ -43,19 +39,13 @@ pub(crate) fn claims(certificate: &CertificateDer<'_>) -> Option<Claims> {
     let not_after = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
     Some(Claims {
         identity: identity(&parsed),
-        not_after: UNIX_EPOCH
-            .checked_add(Duration::from_secs(not_after))
-            .unwrap_or(UNIX_EPOCH),
+        not_after: UNIX_EPOCH.checked_add(Duration::from_secs(not_after)).unwrap_or(UNIX_EPOCH),
         serial: parsed.raw_serial_as_string(),
     })
 }
 
 fn identity(certificate: &X509Certificate<'_>) -> Option<Name> {
-    let names = &certificate
-        .subject_alternative_name()
-        .ok()??
-        .value
-        .general_names;
+    let names = &certificate.subject_alternative_name().ok()??.value.general_names;
     let uri = names.iter().find_map(|name| match name {
         GeneralName::URI(uri) => uri.strip_prefix(SPIFFE),
         _ => None,
@@ -74,9 +64,7 @@ fn identity(certificate: &X509Certificate<'_>) -> Option<Name> {
 pub(crate) fn describe(certificate: &CertificateDer<'_>) -> String {
     match claims(certificate) {
         Some(claims) => {
-            let identity = claims
-                .identity
-                .map_or_else(|| "nobody".to_owned(), |name| name.to_string());
+            let identity = claims.identity.map_or_else(|| "nobody".to_owned(), |name| name.to_string());
             format!("certificate {} claiming to be {identity}", claims.serial)
         }
         None => "bytes that are not a certificate".to_owned(),

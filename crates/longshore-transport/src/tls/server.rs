@@ -43,11 +43,7 @@ impl ServerTls {
     pub fn load(files: TlsFiles) -> Result<ServerTls> {
         let stamp = Mutex::new(files.stamp());
         let current = ArcSwap::from_pointee(Current::read(&files)?);
-        Ok(ServerTls(Arc::new(Shared {
-            files,
-            current,
-            stamp,
-        })))
+        Ok(ServerTls(Arc::new(Shared { files, current, stamp })))
     }
 
     /// Reads the files again. New handshakes see them; when they do not fit together, the old ones stay.
@@ -55,16 +51,13 @@ impl ServerTls {
         // The stamp is taken first: a file that changes while it is read is read again next time.
         let stamp = self.0.files.stamp();
         *self.0.stamp.lock().expect("never held across a panic") = stamp;
-        self.0
-            .current
-            .store(Arc::new(Current::read(&self.0.files)?));
+        self.0.current.store(Arc::new(Current::read(&self.0.files)?));
         Ok(())
     }
 
     /// Reads the files again if they have changed. True when there is something new.
     pub fn reload_if_changed(&self) -> Result<bool> {
-        let changed =
-            *self.0.stamp.lock().expect("never held across a panic") != self.0.files.stamp();
+        let changed = *self.0.stamp.lock().expect("never held across a panic") != self.0.files.stamp();
         if changed {
             self.reload()?;
         }
@@ -80,11 +73,7 @@ impl ServerTls {
     pub fn identity(&self) -> Result<longshore_protocol::Name> {
         self.current().own.identity.clone().ok_or_else(|| {
             let message = format!("{} names no identity", self.0.files.certificate.display());
-            Error::new(
-                ErrorKind::Preflight,
-                message,
-                "it needs a SAN URI spiffe://longshore/NAME",
-            )
+            Error::new(ErrorKind::Preflight, message, "it needs a SAN URI spiffe://longshore/NAME")
         })
     }
 
@@ -97,24 +86,16 @@ impl Current {
     fn read(files: &TlsFiles) -> Result<Current> {
         let material = files.read()?;
         let refuse = |error: &dyn std::fmt::Display| {
-            let message = format!(
-                "{} and its key or CA are of no use: {error}",
-                files.certificate.display()
-            );
-            Error::new(
-                ErrorKind::Preflight,
-                message,
-                "replace certificate and key together",
-            )
+            let message = format!("{} and its key or CA are of no use: {error}", files.certificate.display());
+            Error::new(ErrorKind::Preflight, message, "replace certificate and key together")
         };
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(material.roots.into(), provider())
-                .with_crls(material.revoked)
-                // A CA without a list of its own has revoked nothing: two CAs may be trusted while one
-                // replaces the other.
-                .allow_unknown_revocation_status()
-                .build()
-                .map_err(|error| refuse(&error))?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(material.roots.into(), provider())
+            .with_crls(material.revoked)
+            // A CA without a list of its own has revoked nothing: two CAs may be trusted while one
+            // replaces the other.
+            .allow_unknown_revocation_status()
+            .build()
+            .map_err(|error| refuse(&error))?;
         let verifier: Arc<dyn ClientCertVerifier> = Arc::new(NamedClients(verifier));
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(VERSIONS)
@@ -125,24 +106,13 @@ impl Current {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Current {
-            config: Arc::new(config),
-            verifier,
-            own: material.claims,
-        })
+        Ok(Current { config: Arc::new(config), verifier, own: material.claims })
     }
 
     /// Whether a client's chain, accepted earlier, would still be: not expired, not revoked, still trusted.
-    pub(crate) fn still_trusts(
-        &self,
-        chain: &[CertificateDer<'static>],
-    ) -> Result<(), rustls::Error> {
-        let (end_entity, intermediates) = chain
-            .split_first()
-            .ok_or(rustls::Error::NoCertificatesPresented)?;
-        self.verifier
-            .verify_client_cert(end_entity, intermediates, UnixTime::now())
-            .map(drop)
+    pub(crate) fn still_trusts(&self, chain: &[CertificateDer<'static>]) -> Result<(), rustls::Error> {
+        let (end_entity, intermediates) = chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
+        self.verifier.verify_client_cert(end_entity, intermediates, UnixTime::now()).map(drop)
     }
 }
 
@@ -177,8 +147,7 @@ impl ClientCertVerifier for NamedClients {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0
-            .verify_tls12_signature(message, certificate, signature)
+        self.0.verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -187,8 +156,7 @@ impl ClientCertVerifier for NamedClients {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0
-            .verify_tls13_signature(message, certificate, signature)
+        self.0.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

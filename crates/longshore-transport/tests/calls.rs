@@ -1,0 +1,255 @@
+//! Every call, from a typed method to a service and back.
+
+mod common;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{
+    PATIENCE, Pki, Running, agent,
+    agent::{FILE_LEN, append, draft, hello, summary},
+    connector, eventually, name, quick,
+};
+use longshore_format::{Content, ErrorKind, Lsn, SegmentSize};
+use longshore_protocol::{Ack, NodeId, ToReplica, ToUpstream};
+use longshore_transport::{
+    Access, ClientSettings, Connector, Create, Draft, Forget, LimitsChange, Read, Server, ServerSettings,
+};
+use tokio::{net::TcpListener, time::timeout};
+use tokio_stream::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+#[tokio::test]
+async fn a_program_appends_waits_and_reads() {
+    let pki = Pki::new();
+    let agent = Running::start(&pki).await;
+    let client = connector(pki.path(), "app").connect(&agent.pinned()).await.unwrap();
+
+    let appended = client.append(append(vec![draft("one"), draft("two")])).await.unwrap();
+    assert_eq!((appended.start, appended.end), (Lsn::new(4096), Lsn::new(4096 + 70)));
+    let again = longshore_transport::Append { expect: Some(Lsn::new(1)), ..append(vec![draft("x")]) };
+    let error = client.append(again).await.unwrap_err();
+    assert_eq!((error.kind(), error.value_of("position")), (ErrorKind::Preflight, Some("4166")));
+
+    let local = "local".parse().unwrap();
+    assert_eq!(client.wait(&name("orders"), appended.end, &local, PATIENCE).await.unwrap(), appended.end);
+    let far = "replicas:2/applied".parse().unwrap();
+    let error = client.wait(&name("orders"), appended.end, &far, Duration::from_millis(1500)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unconfirmed);
+    assert_eq!(
+        error.to_string(),
+        "4166 is not confirmed for replicas:2/applied after 1.5s; wait again, do not append again"
+    );
+
+    let read =
+        Read { log: name("orders"), start: None, end: Some("latest".to_owned()), exclusive: true, follow: false };
+    let batches: Vec<_> = client.read(read).await.unwrap().collect().await;
+    let records: Vec<_> = batches.into_iter().flat_map(Result::unwrap).collect();
+    assert_eq!(records, agent.agent.seen(|seen| seen.records.clone()));
+
+    let positions = client.positions(&name("orders")).await.unwrap();
+    assert_eq!(positions.replicas.len(), 2);
+    assert_eq!(positions.replicas[0].ack, Ack::new(Lsn::new(30), Lsn::new(20), Lsn::new(10)).unwrap());
+    assert_eq!(client.mark(&name("orders"), &name("before")).await.unwrap(), Lsn::new(6));
+    assert!(client.healthy().await.unwrap());
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_replica_lists_describes_and_follows() {
+    let pki = Pki::new();
+    let agent = Running::start(&pki).await;
+    let client = connector(pki.path(), "replica").connect(&agent.pinned()).await.unwrap();
+    assert_eq!(client.server(), Some(&name("primary")));
+    assert_eq!(client.logs().await.unwrap(), vec![summary("orders"), summary("users")]);
+    let description = client.describe(&name("users")).await.unwrap();
+    assert_eq!((description.summary, description.header.len()), (summary("users"), 4096));
+
+    let mut channel = client.follow(&name("orders"), hello("replica")).await.unwrap();
+    let welcome = channel.receive().await.unwrap().unwrap();
+    assert!(matches!(welcome, ToReplica::Welcome(welcome) if welcome.session.0 == 42));
+    for len in [1, 1000, 1 << 20] {
+        let ack = Ack::new(Lsn::new(len), Lsn::ZERO, Lsn::ZERO).unwrap();
+        channel.send(ToUpstream::Ack { ack, relayed: Vec::new() }).await.unwrap();
+        let frames = channel.receive().await.unwrap().unwrap();
+        assert!(matches!(frames, ToReplica::Frames(frames) if frames.bytes.len() as u64 == len));
+    }
+    // The service's error is the replica's, whole.
+    channel.send(ToUpstream::Heartbeat).await.unwrap();
+    let error = channel.receive().await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.value_of("at")), (ErrorKind::Diverged, Some("4711")));
+    assert!(channel.receive().await.is_none());
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_replica_that_goes_away_ends_its_stream_at_the_upstream() {
+    let pki = Pki::new();
+    let agent = Running::start(&pki).await;
+    let client = connector(pki.path(), "replica").connect(&agent.pinned()).await.unwrap();
+    let mut channel = client.follow(&name("orders"), hello("replica")).await.unwrap();
+    channel.receive().await.unwrap().unwrap();
+    drop(channel);
+    eventually(|| agent.agent.seen(|seen| seen.ended.len() == 1)).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn segments_are_listed_and_fetched() {
+    let pki = Pki::new();
+    let agent = Running::start(&pki).await;
+    let client = connector(pki.path(), "replica").connect(&agent.pinned()).await.unwrap();
+    let segments = client.segments(&name("orders")).await.unwrap();
+    assert_eq!(segments.len(), 2001);
+    assert!(segments[0].seal.is_some() && segments[2000].seal.is_none());
+
+    let file = client.fetch_segment(&name("orders"), Lsn::ZERO).await.unwrap();
+    assert_eq!(file.len, FILE_LEN as u64);
+    let bytes: Vec<Bytes> = file.chunks.map(Result::unwrap).collect().await;
+    assert!(bytes.concat().iter().enumerate().all(|(index, byte)| *byte == index as u8));
+    assert_eq!(bytes.concat().len(), FILE_LEN);
+    let error = client.fetch_segment(&name("orders"), Lsn::new(1)).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_sees_and_changes() {
+    let pki = Pki::new();
+    pki.edit_grants("\"admin\"", "\"admin\", \"promote\"");
+    let agent = Running::start(&pki).await;
+    let client = connector(pki.path(), "primary").connect(&agent.pinned()).await.unwrap();
+    assert_eq!(client.status(None).await.unwrap(), agent::full_status());
+    assert_eq!(client.status(Some(&name("orders"))).await.unwrap(), agent::full_status());
+    let forget = Forget { log: name("orders"), replica: NodeId::new("replica").unwrap(), plan: true };
+    assert!(!client.forget(&forget).await.unwrap().forgotten);
+    assert!(client.forget(&Forget { plan: false, ..forget }).await.unwrap().forgotten);
+    let log = name("orders");
+    assert_eq!(client.limits(&log, LimitsChange::default()).await.unwrap(), agent::LIMITS);
+    let change = LimitsChange { keep_bytes: Some(0), ..LimitsChange::default() };
+    assert_eq!(client.limits(&log, change).await.unwrap().keep_bytes, 0);
+
+    let create = Create { log: name("new"), content: Content::Sql, segment_size: SegmentSize::DEFAULT };
+    client.create(create.clone()).await.unwrap();
+    assert_eq!(client.create(Create { log, ..create }).await.unwrap_err().kind(), ErrorKind::Busy);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_offered_yet_is_refused_with_the_right_kind() {
+    let pki = Pki::new();
+    pki.edit_grants("\"admin\"", "\"admin\", \"promote\"");
+    let agent = Running::start(&pki).await;
+    let client = connector(pki.path(), "primary").connect(&agent.pinned()).await.unwrap();
+    for error in
+        [client.promote(&name("orders"), false).await.unwrap_err(), client.fence(&name("orders"), 4).await.unwrap_err()]
+    {
+        assert_eq!(error.kind(), ErrorKind::Preflight);
+        assert!(error.to_string().contains("not offered by this version"), "{error}");
+    }
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn an_oversized_batch_is_refused_and_the_connection_lives_on() {
+    // F-099
+    let pki = Pki::new();
+    let agent = Running::start(&pki).await;
+    let client = connector(pki.path(), "app").connect(&agent.pinned()).await.unwrap();
+    let huge = Draft { payload: Bytes::from(vec![0; 3 << 20]), ..draft("") };
+    let error = client.append(append(vec![huge])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let error = client.append(append(vec![draft(""); 70_000])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let error = client.append(append(Vec::new())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(agent.agent.seen(|seen| seen.callers.is_empty()));
+    client.append(append(vec![draft("fits")])).await.unwrap();
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_ends_streams_with_a_reason_and_leaves_nothing_behind() {
+    let pki = Pki::new();
+    let agent = Running::start(&pki).await;
+    let client = connector(pki.path(), "replica").connect(&agent.pinned()).await.unwrap();
+    let mut channel = client.follow(&name("orders"), hello("replica")).await.unwrap();
+    channel.receive().await.unwrap().unwrap();
+    let fake = agent.agent.clone();
+    agent.stop().await;
+    let error = channel.receive().await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.message(), "the agent is stopping");
+    assert_eq!(fake.seen(|seen| seen.ended.clone()), [("replica".to_owned(), Some(ErrorKind::Unavailable))]);
+    eventually(|| client.is_closed()).await;
+    let error = client.logs().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+}
+
+#[tokio::test]
+async fn plaintext_works_on_loopback_only() {
+    let agent = Running::with_access(Access::plaintext_on_loopback(), quick()).await;
+    let connector = Connector::plaintext_on_loopback(name("replica"), ClientSettings::default());
+    let client = connector.connect(&agent.by_host()).await.unwrap();
+    assert_eq!(client.server(), None);
+    let mut channel = client.follow(&name("orders"), hello("replica")).await.unwrap();
+    channel.receive().await.unwrap().unwrap();
+    assert_eq!(agent.agent.seen(|seen| seen.callers.clone()), ["replica"]);
+
+    let error = connector.connect(&"192.0.2.1:1".parse().unwrap()).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let fake = agent.agent.clone();
+    let server = Server::new(Access::plaintext_on_loopback(), ServerSettings::default(), fake.services());
+    let error = timeout(PATIENCE, server.serve(listener, CancellationToken::new())).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    drop((channel, client));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_role_for_one_call_is_none_for_another() {
+    // F-124
+    let pki = Pki::new();
+    let agent = Running::start(&pki).await;
+    let app = connector(pki.path(), "app").connect(&agent.pinned()).await.unwrap();
+    let error = app.follow(&name("orders"), hello("app")).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert_eq!(
+        error.to_string(),
+        "app does not have the role replicate for log orders; write under [app] in the agent's grants.toml: \
+         logs.orders = [\"replicate\"]"
+    );
+    let replica = connector(pki.path(), "replica").connect(&agent.pinned()).await.unwrap();
+    let denied = [
+        replica.append(append(vec![draft("x")])).await.err(),
+        replica.mark(&name("orders"), &name("m")).await.err(),
+        replica.promote(&name("orders"), true).await.err(),
+        app.limits(&name("orders"), LimitsChange::default()).await.err(),
+        replica.positions(&name("orders")).await.err(),
+    ];
+    assert!(denied.iter().all(|error| error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Denied)));
+    // Nobody sees what is not theirs.
+    assert!(replica.status(None).await.unwrap().logs.is_empty());
+    assert!(app.logs().await.unwrap().is_empty());
+    assert!(agent.agent.seen(|seen| seen.callers.is_empty()));
+
+    // The line printed is the line that helps, without a restart.
+    pki.edit_grants("[app]", "[app]\nlogs.orders = [\"replicate\"]");
+    agent.access.reload().unwrap();
+    app.follow(&name("orders"), hello("app")).await.unwrap();
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_in_a_message_is_not_believed() {
+    // F-124: the certificate is right, the message claims to be somebody else.
+    let pki = Pki::new();
+    let agent = Running::start(&pki).await;
+    let client = connector(pki.path(), "replica").connect(&agent.pinned()).await.unwrap();
+    let error = client.follow(&name("orders"), hello("other")).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(error.to_string().contains("the certificate is of replica, the message says other"), "{error}");
+    assert!(agent.agent.seen(|seen| seen.callers.is_empty()));
+    agent.stop().await;
+}

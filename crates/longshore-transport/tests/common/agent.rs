@@ -1,0 +1,333 @@
+//! Services that keep a few records in memory and remember who called.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use longshore_format::{
+    Content, Digest, Epoch, EpochEntry, EpochHistory, ErrorKind, Flags, Incarnation, Kind, LogId, Lsn, SegmentSize,
+    WriterId,
+};
+use longshore_protocol::{
+    Ack, Agreed, Durability, Frames, Hello, Holding, Name, NodeId, Offer, Region, SessionId, ToReplica, ToUpstream,
+    Welcome,
+};
+use longshore_transport::{
+    AdminService, Append, Appended, Caller, Create, Error, Forget, Forgotten, Lag, Limits, LimitsChange,
+    LogDescription, LogService, LogStatus, LogSummary, OwnedRecord, Positions, Read, RecordBatches, ReplicaPosition,
+    ReplicaStatus, ReplicationService, Seal, Segment, SegmentFile, Services, SinkStatus, Status, UpstreamEnd,
+    UpstreamStatus, async_trait, grants::Role,
+};
+
+use super::name;
+
+/// A fake; clones share it.
+#[derive(Clone, Default)]
+pub struct FakeAgent(Arc<Mutex<Seen>>);
+
+#[derive(Default)]
+pub struct Seen {
+    pub records: Vec<OwnedRecord>,
+    /// How streams ended: who, and with what.
+    pub ended: Vec<(String, Option<ErrorKind>)>,
+    /// Who ever reached a service.
+    pub callers: Vec<String>,
+}
+
+pub const FILE_LEN: usize = 300_000;
+
+impl FakeAgent {
+    pub fn services(&self) -> Services {
+        let shared = Arc::new(self.clone());
+        Services { replication: shared.clone(), log: shared.clone(), admin: shared }
+    }
+
+    pub fn seen<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+        look(&mut self.0.lock().unwrap())
+    }
+
+    fn note(&self, caller: &Caller) {
+        self.seen(|seen| seen.callers.push(caller.identity().to_string()));
+    }
+}
+
+pub fn epoch() -> Epoch {
+    Epoch { number: 3, writer: WriterId::from_bytes([9; 16]) }
+}
+
+pub fn hello(node: &str) -> Hello {
+    let start = SegmentSize::FIRST_LSN;
+    let life = EpochEntry { start, epoch: epoch(), incarnation: Incarnation::new(77) };
+    Hello {
+        node: NodeId::new(node).unwrap(),
+        offer: Offer::ours(),
+        holding: Holding {
+            log: LogId::from_bytes([7; 16]),
+            content: Content::Sql,
+            segment_size: SegmentSize::MIN,
+            history: EpochHistory::new(life),
+            first: start,
+            end: Lsn::new(5000),
+            last_crc: 0xfeed_f00d,
+            lost: Some(Lsn::new(6000)),
+            applied: None,
+        },
+    }
+}
+
+fn expected_hello(node: &str) -> Hello {
+    hello(node)
+}
+
+pub fn summary(log: &str) -> LogSummary {
+    LogSummary {
+        name: name(log),
+        id: LogId::from_bytes([7; 16]),
+        content: Content::Sql,
+        segment_size: SegmentSize::MIN,
+        first: Lsn::new(4096),
+        durable: Lsn::new(9000),
+        has_slot: true,
+    }
+}
+
+#[async_trait]
+impl ReplicationService for FakeAgent {
+    async fn logs(&self, caller: &Caller) -> Result<Vec<LogSummary>, Error> {
+        let logs = ["orders", "users"].map(summary);
+        Ok(logs.into_iter().filter(|log| caller.may(Role::Replicate, &log.name)).collect())
+    }
+
+    async fn describe(&self, _: &Caller, log: &Name) -> Result<LogDescription, Error> {
+        Ok(LogDescription { summary: summary(log.as_str()), header: Bytes::from(vec![3; 4096]), before: Digest::NONE })
+    }
+
+    /// Welcomes, then answers every ack with frames of as many bytes as it says it received.
+    async fn stream(&self, caller: Caller, log: Name, mut channel: UpstreamEnd) -> Result<(), Error> {
+        self.note(&caller);
+        let mut result = Ok(());
+        while let Some(message) = channel.receive().await {
+            match message {
+                Ok(ToUpstream::Hello(hello)) => {
+                    assert_eq!(*hello, expected_hello(caller.identity().as_str()));
+                    let welcome = Welcome {
+                        session: SessionId(42),
+                        agreed: Agreed { version: 1, features: Default::default() },
+                        node: NodeId::new("primary").unwrap(),
+                        epoch: epoch(),
+                        durable: Lsn::new(9000),
+                    };
+                    channel.send(ToReplica::Welcome(welcome)).await?;
+                }
+                Ok(ToUpstream::Ack { ack, .. }) => {
+                    let bytes = Bytes::from(vec![1; usize::try_from(ack.received().get()).unwrap()]);
+                    channel.send(ToReplica::Frames(Frames { start: Lsn::new(5000), epoch: epoch(), bytes })).await?;
+                }
+                Ok(ToUpstream::Heartbeat) => {
+                    let error = Error::new(ErrorKind::Diverged, format!("{log} has diverged"), "call an operator");
+                    result = Err(error.fact("at", 4711));
+                    break;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        let ended = (caller.identity().to_string(), result.as_ref().err().map(Error::kind));
+        self.seen(|seen| seen.ended.push(ended));
+        result
+    }
+
+    async fn segments(&self, _: &Caller, _: &Name) -> Result<Vec<Segment>, Error> {
+        let seal = Seal { digest: Digest::from_bytes([5; 32]) };
+        let sealed = |index: u64| Segment {
+            base: Lsn::new(index << 16),
+            end: Lsn::new((index << 16) + 60_000),
+            seal: Some(seal),
+        };
+        let active = Segment { base: Lsn::new(2000 << 16), end: Lsn::new((2000 << 16) + 5000), seal: None };
+        Ok((0..2000).map(sealed).chain([active]).collect())
+    }
+
+    async fn fetch_segment(&self, _: &Caller, _: &Name, base: Lsn) -> Result<SegmentFile, Error> {
+        if base != Lsn::ZERO {
+            return Err(Error::new(ErrorKind::NotFound, format!("no segment begins at {base}"), "list the segments"));
+        }
+        let bytes: Vec<u8> = (0..FILE_LEN).map(|index| index as u8).collect();
+        let chunks: Vec<_> = bytes.chunks(100_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+        let chunks = Box::pin(tokio_stream::iter(chunks));
+        Ok(SegmentFile { len: FILE_LEN as u64, digest: Digest::from_bytes([5; 32]), chunks })
+    }
+}
+
+#[async_trait]
+impl LogService for FakeAgent {
+    async fn create(&self, caller: &Caller, request: Create) -> Result<LogId, Error> {
+        self.note(caller);
+        match request.log.as_str() {
+            "orders" => Err(Error::new(ErrorKind::Busy, "log orders exists", "choose another name")),
+            _ => Ok(LogId::from_bytes([8; 16])),
+        }
+    }
+
+    async fn append(&self, caller: &Caller, request: Append) -> Result<Appended, Error> {
+        self.note(caller);
+        self.seen(|seen| {
+            let start = seen.records.last().map_or(4096, |record| record.end.get());
+            if request.expect.is_some_and(|expected| expected.get() != start) {
+                let error = Error::new(ErrorKind::Preflight, format!("the log ends at {start}"), "read what came");
+                return Err(error.fact("position", start));
+            }
+            let mut at = start;
+            for draft in request.records {
+                let end = at + 32 + draft.payload.len() as u64;
+                let (start, end) = (Lsn::new(at), Lsn::new(end));
+                let record =
+                    OwnedRecord { start, end, kind: draft.kind, flags: Flags::FIRST, time: 1, payload: draft.payload };
+                at = end.get();
+                seen.records.push(record);
+            }
+            Ok(Appended { start: Lsn::new(start), end: Lsn::new(at) })
+        })
+    }
+
+    async fn read(&self, caller: &Caller, request: Read) -> Result<RecordBatches, Error> {
+        self.note(caller);
+        let records = self.seen(|seen| seen.records.clone());
+        let batches = tokio_stream::iter([Ok(records), Ok(Vec::new())]);
+        match request.follow {
+            false => Ok(Box::pin(batches)),
+            true => Ok(Box::pin(tokio_stream::StreamExt::chain(batches, tokio_stream::pending()))),
+        }
+    }
+
+    async fn wait(
+        &self,
+        _: &Caller,
+        _: &Name,
+        position: Lsn,
+        durability: &Durability,
+        timeout: Duration,
+    ) -> Result<Lsn, Error> {
+        if *durability == Durability::LOCAL {
+            return Ok(position);
+        }
+        let message = format!("{position} is not confirmed for {durability} after {timeout:?}");
+        Err(Error::new(ErrorKind::Unconfirmed, message, "wait again, do not append again").fact("position", position))
+    }
+
+    async fn positions(&self, _: &Caller, _: &Name) -> Result<Positions, Error> {
+        let ack = Ack::new(Lsn::new(30), Lsn::new(20), Lsn::new(10)).unwrap();
+        let replica = |replica: &str, region: Option<&str>| ReplicaPosition {
+            replica: NodeId::new(replica).unwrap(),
+            region: region.map(|region| Region::new(region).unwrap()),
+            connected: region.is_some(),
+            ack,
+        };
+        let replicas = vec![replica("a", Some("eu-west")), replica("b", None)];
+        Ok(Positions { first: Lsn::new(1), end: Lsn::new(3), durable: Lsn::new(2), replicas })
+    }
+
+    async fn mark(&self, _: &Caller, _: &Name, name: &Name) -> Result<Lsn, Error> {
+        Ok(Lsn::new(name.as_str().len() as u64))
+    }
+}
+
+pub fn full_status() -> Status {
+    let lag = Lag { bytes: 5, seconds: 0.25 };
+    let replica = ReplicaStatus {
+        name: NodeId::new("replica").unwrap(),
+        region: Some(Region::new("eu-west").unwrap()),
+        provider: Some("aws".to_owned()),
+        connected: true,
+        lost: false,
+        sent: Lsn::new(6),
+        received: Lsn::new(5),
+        durable: Lsn::new(4),
+        applied: Lsn::new(3),
+        received_lag: lag,
+        durable_lag: lag,
+        applied_lag: Lag::default(),
+        proved_equal_to: Lsn::new(2),
+        proof_age: Some(Duration::from_millis(1500)),
+        ship_rate: 1e6,
+        catch_up: None,
+        headroom_bytes: Some(7),
+        headroom: Some(Duration::from_secs(9)),
+        seen_ago: Some(Duration::from_millis(250)),
+    };
+    let log = LogStatus {
+        name: name("orders"),
+        id: LogId::from_bytes([7; 16]),
+        content: Content::SqlitePages,
+        segment_size: SegmentSize::DEFAULT,
+        writer: false,
+        first: Lsn::new(1),
+        end: Lsn::new(3),
+        durable: Lsn::new(2),
+        epoch: epoch(),
+        last_time: Some(99),
+        append_rate: 12.5,
+        disk_used: 1,
+        disk_free: 2,
+        poisoned: Some("sync failed".to_owned()),
+        replicas: vec![replica],
+        upstream: Some(UpstreamStatus {
+            address: "primary@h:1".to_owned(),
+            state: "following".to_owned(),
+            problem: None,
+            durable: Lsn::new(8),
+            heard_ago: Some(Duration::from_millis(125)),
+        }),
+        sinks: vec![SinkStatus {
+            sink: "jsonl:x".to_owned(),
+            applied: Lsn::new(1),
+            lag,
+            problem: Some("full".to_owned()),
+        }],
+    };
+    Status {
+        node: "primary".to_owned(),
+        version: "0.1.0".to_owned(),
+        time_micros: 5,
+        certificate_days_left: Some(-1),
+        logs: vec![log],
+    }
+}
+
+pub const LIMITS: Limits =
+    Limits { slot_cap: Some(5), slot_idle: None, keep_bytes: 6, keep_age: Duration::from_secs(7) };
+
+#[async_trait]
+impl AdminService for FakeAgent {
+    async fn status(&self, caller: &Caller, log: Option<&Name>) -> Result<Status, Error> {
+        let mut status = full_status();
+        status.logs.retain(|it| {
+            log.is_none_or(|log| *log == it.name)
+                && (caller.may(Role::Read, &it.name) || caller.may(Role::Admin, &it.name))
+        });
+        Ok(status)
+    }
+
+    async fn forget(&self, _: &Caller, request: Forget) -> Result<Forgotten, Error> {
+        let (oldest_before, oldest_after) = (Lsn::new(1), Lsn::new(9));
+        Ok(Forgotten { oldest_before, oldest_after, frees: 8, forgotten: !request.plan })
+    }
+
+    async fn limits(&self, _: &Caller, _: &Name, change: LimitsChange) -> Result<Limits, Error> {
+        Ok(Limits { keep_bytes: change.keep_bytes.unwrap_or(LIMITS.keep_bytes), ..LIMITS })
+    }
+}
+
+/// A record to append.
+pub fn draft(text: &str) -> longshore_transport::Draft {
+    longshore_transport::Draft { kind: Kind::USER, payload: Bytes::copy_from_slice(text.as_bytes()) }
+}
+
+pub fn append(records: Vec<longshore_transport::Draft>) -> Append {
+    Append { log: name("orders"), records, expect: None, wait: None, timeout: Duration::from_secs(1) }
+}
