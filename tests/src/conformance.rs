@@ -71,10 +71,7 @@ fn a_new_file_is_empty_and_listed(dir: &Arc<dyn Directory>) {
     assert!(file.is_empty().unwrap());
     filled(dir, "a", b"123");
     let entries = dir.list().unwrap();
-    let seen: Vec<_> = entries
-        .iter()
-        .map(|e| (e.name.as_str(), e.len, e.regular, e.directory))
-        .collect();
+    let seen: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.len, e.regular, e.directory)).collect();
     assert_eq!(seen, [("a", 3, true, false), ("b", 0, true, false)]);
 }
 
@@ -100,10 +97,7 @@ fn names_are_one_component(dir: &Arc<dyn Directory>) {
 
 fn missing_names_are_not_found(dir: &Arc<dyn Directory>) {
     let missing = dir.open("a", Access::Write);
-    assert_eq!(
-        Trouble::of(missing.as_ref().unwrap_err()),
-        Trouble::NotFound
-    );
+    assert_eq!(Trouble::of(missing.as_ref().unwrap_err()), Trouble::NotFound);
     assert_kind(missing, ErrorKind::NotFound);
     assert_kind(dir.remove("a"), ErrorKind::NotFound);
     assert_kind(dir.rename("a", "b"), ErrorKind::NotFound);
@@ -161,16 +155,8 @@ fn lengths_can_be_cut_and_extended(dir: &Arc<dyn Directory>) {
 fn zero_fill_covers_exactly_its_range(dir: &Arc<dyn Directory>) {
     let file = filled(dir, "a", &[7; 10_000]);
     file.zero_fill(1000..9000).unwrap();
-    let zeros: Vec<usize> = bytes_of(&file)
-        .iter()
-        .enumerate()
-        .filter(|(_, b)| **b == 0)
-        .map(|(i, _)| i)
-        .collect();
-    assert_eq!(
-        (zeros[0], zeros[zeros.len() - 1], zeros.len()),
-        (1000, 8999, 8000)
-    );
+    let zeros: Vec<usize> = bytes_of(&file).iter().enumerate().filter(|(_, b)| **b == 0).map(|(i, _)| i).collect();
+    assert_eq!((zeros[0], zeros[zeros.len() - 1], zeros.len()), (1000, 8999, 8000));
     file.zero_fill(0..0).unwrap();
     assert_eq!(bytes_of(&file)[0], 7);
 }
@@ -207,10 +193,7 @@ fn subdirectories_are_opened_listed_and_removed_empty(dir: &Arc<dyn Directory>) 
     assert_eq!(dir.open_subdir("sub").unwrap().list().unwrap()[0].name, "a");
     assert_eq!(dir.subdir("sub").unwrap().list().unwrap().len(), 1);
     let entry = &dir.list().unwrap()[0];
-    assert_eq!(
-        (entry.name.as_str(), entry.regular, entry.directory),
-        ("sub", false, true)
-    );
+    assert_eq!((entry.name.as_str(), entry.regular, entry.directory), ("sub", false, true));
     assert_kind(dir.remove_subdir("sub"), ErrorKind::DirectoryNotEmpty);
     sub.remove("a").unwrap();
     dir.remove_subdir("sub").unwrap();
@@ -229,15 +212,16 @@ fn a_directory_is_not_a_file(dir: &Arc<dyn Directory>) {
 
 fn the_lock_is_exclusive_and_freed_by_dropping_it(dir: &Arc<dyn Directory>) {
     let sub = dir.subdir("sub").unwrap();
+    assert!(!dir.locked().unwrap());
+    assert!(dir.list().unwrap().iter().all(|entry| entry.directory), "looking at a lock makes none");
     let held = dir.lock().unwrap();
+    assert!(dir.locked().unwrap() && !sub.locked().unwrap());
     let second = dir.lock();
     assert_eq!(Trouble::of(second.as_ref().unwrap_err()), Trouble::Busy);
-    assert!(
-        second.unwrap_err().to_string().contains("process"),
-        "the message names the holder"
-    );
+    assert!(second.unwrap_err().to_string().contains("process"), "the message names the holder");
     drop(sub.lock().unwrap());
     drop(held);
+    assert!(!dir.locked().unwrap());
     dir.lock().unwrap();
 }
 
@@ -254,19 +238,13 @@ fn stores_through_a_region_are_read_back_from_the_file(dir: &Arc<dyn Directory>)
     file.sync().unwrap();
     assert_eq!(reader.bytes(100..106), b"map\0ed");
     drop((writer, reader));
-    assert_eq!(
-        &bytes_of(&dir.open("a", Access::Read).unwrap())[100..106],
-        b"map\0ed"
-    );
+    assert_eq!(&bytes_of(&dir.open("a", Access::Read).unwrap())[100..106], b"map\0ed");
 }
 
 fn a_region_starts_with_the_files_bytes_and_nothing_published(dir: &Arc<dyn Directory>) {
     let file = filled(dir, "a", &[5; 4096]);
     let (mut writer, reader) = file.map(4096).unwrap();
-    assert_eq!(
-        (writer.len(), writer.published(), reader.published()),
-        (4096, 0, 0)
-    );
+    assert_eq!((writer.len(), writer.published(), reader.published()), (4096, 0, 0));
     assert_eq!(writer.bytes(10..12), [5, 5]);
     writer.publish(4096);
     assert!(reader.slice(0..4096).as_ref().iter().all(|byte| *byte == 5));
@@ -323,8 +301,5 @@ fn syncs_succeed_and_the_directory_is_intact(dir: &Arc<dyn Directory>) {
     let sub = dir.subdir("sub").unwrap();
     assert!(sub.intact().unwrap());
     dir.remove_subdir("sub").unwrap();
-    assert!(
-        !sub.intact().unwrap(),
-        "F-051: a directory that was removed is not intact"
-    );
+    assert!(!sub.intact().unwrap(), "F-051: a directory that was removed is not intact");
 }

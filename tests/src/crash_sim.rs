@@ -16,6 +16,7 @@ mod node;
 mod points;
 mod primary;
 mod runner;
+mod runs;
 mod source;
 mod tally;
 
@@ -48,9 +49,5 @@ impl fmt::Display for Violation {
 /// Runs one seed: odd ones are a primary's log, even ones a follower's beside the primary that it follows.
 pub fn run_seed(seed: u64) -> Result<Tally, Violation> {
     let mut rng = Rng::new(seed);
-    if seed % 2 == 1 {
-        primary::run(&mut rng)
-    } else {
-        follower::run(&mut rng)
-    }
+    if seed % 2 == 1 { primary::run(&mut rng) } else { follower::run(&mut rng) }
 }

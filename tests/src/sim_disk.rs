@@ -9,7 +9,8 @@
 //! Nothing here knows what a log is. Everything that happens follows from the seed and the calls.
 
 mod crash;
-mod handles;
+mod directory;
+mod file;
 mod inode;
 mod names;
 mod stats;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use longshore_storage::Directory;
 
 use self::crash::Manner;
-use self::handles::SimDirectory;
+use self::directory::SimDirectory;
 use self::inode::Inode;
 use self::names::{Names, NodeId, ROOT};
 pub use self::stats::DiskStats;
@@ -97,35 +98,28 @@ impl SimDisk {
             rng: Rng::new(seed),
             stats: DiskStats::default(),
         };
-        SimDisk {
-            state: Arc::new(Mutex::new(state)),
-            environment,
-        }
+        SimDisk { state: Arc::new(Mutex::new(state)), environment }
     }
 
     /// The top directory, as the process now running sees it.
     pub fn root(&self) -> Arc<dyn Directory> {
         let process = self.state().process;
-        Arc::new(SimDirectory::new(
-            self.clone(),
-            process,
-            ROOT,
-            "sim:".to_owned(),
-        ))
+        Arc::new(SimDirectory::new(self.clone(), process, ROOT, "sim:".to_owned()))
     }
 
-    /// A copy of this disk as it stands, the page cache included, for trying out one future of several. What chance
+    /// A copy of this disk as it stands, the page cache included and no fault armed, for trying out one future of
+    /// several. What chance
     /// decides in it follows from `seed`; handles lead to the original.
     pub fn fork(&self, seed: u64) -> SimDisk {
         let mut state = self.state().clone();
         state.rng = Rng::new(seed);
         state.stats = DiskStats::default();
-        state.process += 1;
-        state.locks.clear();
-        SimDisk {
-            state: Arc::new(Mutex::new(state)),
-            environment: self.environment.clone(),
+        state.begin_process();
+        (state.armed_sync, state.armed_open, state.capacity) = (None, None, u64::MAX);
+        if state.power != Power::Off {
+            state.power = Power::On;
         }
+        SimDisk { state: Arc::new(Mutex::new(state)), environment: self.environment.clone() }
     }
 
     /// Ends the process: handles are dead, locks free, maps gone; the page cache stays as it is.
@@ -141,9 +135,7 @@ impl SimDisk {
         let state = &mut *guard;
         state.stats.power_cuts += 1;
         let manner = Manner::draw(&mut state.rng);
-        state
-            .names
-            .power_cut(manner, &mut state.rng, &mut state.stats);
+        state.names.power_cut(manner, &mut state.rng, &mut state.stats);
         for inode in state.inodes.values_mut() {
             inode.power_cut(manner, &mut state.rng, &mut state.stats);
         }
@@ -213,23 +205,13 @@ impl SimDisk {
     /// The bytes of a file as processes read them; `None` if there is no such file.
     pub fn read(&self, path: &str) -> Option<Vec<u8>> {
         let state = self.state();
-        Some(
-            state
-                .inodes
-                .get(&state.names.walk(ROOT, path)?)?
-                .bytes()
-                .to_vec(),
-        )
+        Some(state.inodes.get(&state.names.walk(ROOT, path)?)?.bytes().to_vec())
     }
 
     /// The names in a directory, given by its path from the top (empty for the top itself).
     pub fn names(&self, path: &str) -> Vec<String> {
         let state = self.state();
-        let node = if path.is_empty() {
-            Some(ROOT)
-        } else {
-            state.names.walk(ROOT, path)
-        };
+        let node = if path.is_empty() { Some(ROOT) } else { state.names.walk(ROOT, path) };
         node.and_then(|node| state.names.entries(node))
             .map(|entries| entries.keys().cloned().collect())
             .unwrap_or_default()
@@ -243,9 +225,7 @@ impl SimDisk {
     fn with_file<T: Default>(&self, path: &str, act: impl FnOnce(&mut Inode) -> T) -> T {
         let mut state = self.state();
         let node = state.names.walk(ROOT, path);
-        node.and_then(|node| state.inodes.get_mut(&node))
-            .map(act)
-            .unwrap_or_default()
+        node.and_then(|node| state.inodes.get_mut(&node)).map(act).unwrap_or_default()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -298,21 +278,25 @@ impl State {
     }
 
     fn restart(&mut self) {
-        self.process += 1;
+        self.begin_process();
         self.power = Power::On;
-        self.locks.clear();
         let reachable: BTreeSet<NodeId> = self.names.reachable().into_iter().collect();
         self.inodes.retain(|node, _| reachable.contains(node));
-        for inode in self.inodes.values_mut() {
-            inode.region = Default::default();
-        }
+    }
+
+    /// Makes every handle, map and lock a thing of the past.
+    fn begin_process(&mut self) {
+        self.process += 1;
+        self.locks.clear();
+    }
+
+    fn new_node(&mut self) -> NodeId {
+        self.next_node += 1;
+        self.next_node - 1
     }
 
     fn used(&self) -> u64 {
-        self.inodes
-            .values()
-            .map(|inode| inode.allocated() as u64)
-            .sum()
+        self.inodes.values().map(|inode| inode.allocated() as u64).sum()
     }
 
     fn free(&self) -> u64 {

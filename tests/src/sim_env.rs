@@ -31,9 +31,7 @@ impl SimEnvironment {
             monotonic: Duration::from_secs(1),
             suspended: Duration::ZERO,
         };
-        SimEnvironment {
-            inner: Arc::new(Mutex::new(inner)),
-        }
+        SimEnvironment { inner: Arc::new(Mutex::new(inner)) }
     }
 
     /// Lets time go by on every clock.
@@ -91,10 +89,7 @@ mod tests {
         let before = machine.boottime() - machine.monotonic();
         machine.suspend(Duration::from_secs(60));
         machine.advance(Duration::from_secs(1));
-        assert_eq!(
-            machine.boottime() - machine.monotonic() - before,
-            Duration::from_secs(60)
-        );
+        assert_eq!(machine.boottime() - machine.monotonic() - before, Duration::from_secs(60));
         machine.step_wall(-1_000_000_000);
         assert!(machine.wall_micros() < 1_767_225_600_000_000);
     }

@@ -12,10 +12,7 @@ use longshore_testkit::crash_sim::{PointsOf, crash_points, run_seed, run_seeds};
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{variable} is not a number: {text}")),
-    )
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text}")))
 }
 
 #[test]
@@ -31,23 +28,13 @@ fn seeds_of_six_crashes_each_keep_every_promise() {
     let first = number("LONGSHORE_FIRST_SEED").unwrap_or(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let started = Instant::now();
-    let tally =
-        run_seeds(first..first + seeds, threads).unwrap_or_else(|failure| panic!("{failure}"));
-    println!(
-        "{seeds} seeds in {:.1} s on {threads} threads\n{tally}",
-        started.elapsed().as_secs_f64()
-    );
+    let tally = run_seeds(first..first + seeds, threads).unwrap_or_else(|failure| panic!("{failure}"));
+    println!("{seeds} seeds in {:.1} s on {threads} threads\n{tally}", started.elapsed().as_secs_f64());
 
     assert_eq!(tally.seeds, seeds);
     assert!(tally.crashes >= 6 * seeds, "six crashes a seed");
-    assert!(
-        tally.workload_operations >= 100 * seeds,
-        "a hundred operations a seed"
-    );
-    assert!(
-        tally.boundaries_crossed >= 2 * seeds,
-        "two segment boundaries a seed"
-    );
+    assert!(tally.workload_operations >= 100 * seeds, "a hundred operations a seed");
+    assert!(tally.boundaries_crossed >= 2 * seeds, "two segment boundaries a seed");
     if seeds < 100 {
         return;
     }
@@ -86,10 +73,7 @@ fn every_point(of: PointsOf, seeds: u64) {
             Err(violation) => panic!("{of:?}, seed {seed}:\n{violation}"),
         }
     }
-    println!(
-        "{of:?}: {points} crash points in {:.1} s",
-        started.elapsed().as_secs_f64()
-    );
+    println!("{of:?}: {points} crash points in {:.1} s", started.elapsed().as_secs_f64());
 }
 
 #[test]

@@ -18,11 +18,7 @@ use std::time::Instant;
 const SEEDS: u64 = 2_000;
 
 /// The crates that the simulator needs, by their directory in the repository.
-const CRATES: &[&str] = &[
-    "crates/longshore-format",
-    "crates/longshore-storage",
-    "crates/longshore-wal",
-];
+const CRATES: &[&str] = &["crates/longshore-format", "crates/longshore-storage", "crates/longshore-wal"];
 
 /// What it needs of the testkit, whose other parts depend on more.
 const TESTKIT: &[&str] = &["sim_rng", "sim_env", "sim_disk", "crash_sim"];
@@ -32,23 +28,14 @@ const TESTKIT: &[&str] = &["sim_rng", "sim_env", "sim_disk", "crash_sim"];
 fn every_bug_put_back_is_caught() {
     let workshop = Workshop::new();
     let only = std::env::var("LONGSHORE_MUTANT").ok();
-    let mutants: Vec<Mutant> = Mutant::all()
-        .into_iter()
-        .filter(|m| only.as_ref().is_none_or(|o| *o == m.name))
-        .collect();
-    assert!(
-        only.is_some() || mutants.len() >= 8,
-        "only {} mutants",
-        mutants.len()
-    );
+    let mutants: Vec<Mutant> =
+        Mutant::all().into_iter().filter(|m| only.as_ref().is_none_or(|o| *o == m.name)).collect();
+    assert!(only.is_some() || mutants.len() >= 8, "only {} mutants", mutants.len());
     assert!(!mutants.is_empty(), "no such mutant");
 
     workshop.restore();
     let (seeds, output) = workshop.caught();
-    assert!(
-        seeds.is_none(),
-        "the log as it is breaks promises, so mutants prove nothing:\n{output}"
-    );
+    assert!(seeds.is_none(), "the log as it is breaks promises, so mutants prove nothing:\n{output}");
 
     let mut survivors = Vec::new();
     for mutant in &mutants {
@@ -58,11 +45,9 @@ fn every_bug_put_back_is_caught() {
         let (seeds, output) = workshop.caught();
         let seconds = started.elapsed().as_secs();
         match seeds {
-            Some(seeds) => println!(
-                "{:24} caught after {seeds:4} seeds ({seconds} s): {}",
-                mutant.name,
-                verdict(&output)
-            ),
+            Some(seeds) => {
+                println!("{:24} caught after {seeds:4} seeds ({seconds} s): {}", mutant.name, verdict(&output))
+            }
             None => {
                 println!("{:24} SURVIVED {SEEDS} seeds ({seconds} s)", mutant.name);
                 survivors.push(&mutant.name);
@@ -87,14 +72,8 @@ struct Change {
 impl Mutant {
     fn all() -> Vec<Mutant> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("mutants");
-        let mut paths: Vec<PathBuf> = fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
-        paths.retain(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "mutant")
-        });
+        let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "mutant"));
         paths.sort();
         paths.iter().map(|path| Mutant::parse(path)).collect()
     }
@@ -107,20 +86,10 @@ impl Mutant {
         let mut changes = Vec::new();
         let mut rest = text.as_str();
         while let Some((_, from)) = rest.split_once("@@ ") {
-            let (file, from) = from
-                .split_once('\n')
-                .unwrap_or_else(|| panic!("{name}: no text to find"));
-            let (find, from) = from
-                .split_once("@@ becomes\n")
-                .unwrap_or_else(|| panic!("{name}: no `@@ becomes`"));
-            let (replace, from) = from
-                .split_once("@@ end")
-                .unwrap_or_else(|| panic!("{name}: no `@@ end`"));
-            changes.push(Change {
-                file: file.trim().into(),
-                find: find.into(),
-                replace: replace.into(),
-            });
+            let (file, from) = from.split_once('\n').unwrap_or_else(|| panic!("{name}: no text to find"));
+            let (find, from) = from.split_once("@@ becomes\n").unwrap_or_else(|| panic!("{name}: no `@@ becomes`"));
+            let (replace, from) = from.split_once("@@ end").unwrap_or_else(|| panic!("{name}: no `@@ end`"));
+            changes.push(Change { file: file.trim().into(), find: find.into(), replace: replace.into() });
             rest = from;
         }
         assert!(!changes.is_empty(), "{name}: changes nothing");
@@ -130,8 +99,8 @@ impl Mutant {
     fn put_into(&self, root: &Path) {
         for change in &self.changes {
             let path = root.join(&change.file);
-            let text = fs::read_to_string(&path)
-                .unwrap_or_else(|error| panic!("{}: {}: {error}", self.name, change.file));
+            let text =
+                fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {}: {error}", self.name, change.file));
             let places = text.matches(&change.find).count();
             assert_eq!(
                 places, 1,
@@ -152,16 +121,9 @@ struct Workshop {
 
 impl Workshop {
     fn new() -> Workshop {
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .unwrap()
-            .to_owned();
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
-        Workshop {
-            repository,
-            root: place.join("workspace"),
-            target: place.join("target"),
-        }
+        Workshop { repository, root: place.join("workspace"), target: place.join("target") }
     }
 
     /// Makes the copy equal to the repository again. Files that are equal already keep their time, so that only what
@@ -178,21 +140,12 @@ impl Workshop {
             }
         }
         self.copy_file(Path::new("tests/tests/crash_sim.rs"));
-        let modules: String = TESTKIT
-            .iter()
-            .map(|module| format!("pub mod {module};\n"))
-            .collect();
-        self.put(
-            "tests/src/lib.rs",
-            &format!("//! The simulator alone.\n\n{modules}"),
-        );
+        let modules: String = TESTKIT.iter().map(|module| format!("pub mod {module};\n")).collect();
+        self.put("tests/src/lib.rs", &format!("//! The simulator alone.\n\n{modules}"));
         self.put("tests/Cargo.toml", TESTKIT_MANIFEST);
         let manifest = fs::read_to_string(self.repository.join("Cargo.toml")).unwrap();
         let default_members = "default-members = [\"crates/longshore-cli\"]\n";
-        assert!(
-            manifest.contains(default_members),
-            "the root manifest changed: adapt this test"
-        );
+        assert!(manifest.contains(default_members), "the root manifest changed: adapt this test");
         self.put("Cargo.toml", &manifest.replace(default_members, ""));
         let lock = self.root.join("Cargo.lock");
         if !lock.exists() {
@@ -206,20 +159,14 @@ impl Workshop {
             let path = folder.join(entry.file_name());
             if entry.file_type().unwrap().is_dir() {
                 self.copy_tree(&path);
-            } else if path
-                .extension()
-                .is_some_and(|extension| extension == "rs" || extension == "toml")
-            {
+            } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "toml") {
                 self.copy_file(&path);
             }
         }
     }
 
     fn copy_file(&self, path: &Path) {
-        self.put(
-            path,
-            &fs::read_to_string(self.repository.join(path)).unwrap(),
-        );
+        self.put(path, &fs::read_to_string(self.repository.join(path)).unwrap());
     }
 
     fn put(&self, path: impl AsRef<Path>, text: &str) {
@@ -234,46 +181,22 @@ impl Workshop {
     /// Builds, and runs the simulator: after how many seeds it failed, if it did, and what it said.
     fn caught(&self) -> (Option<u64>, String) {
         let built = self.cargo(&["--no-run"]);
-        assert!(
-            built.status.success(),
-            "does not build:\n{}",
-            String::from_utf8_lossy(&built.stderr)
-        );
+        assert!(built.status.success(), "does not build:\n{}", String::from_utf8_lossy(&built.stderr));
         let run = self.cargo(&["seeds_of_six_crashes", "--", "--nocapture"]);
-        let output = format!(
-            "{}{}",
-            String::from_utf8_lossy(&run.stdout),
-            String::from_utf8_lossy(&run.stderr)
-        );
+        let output = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
         if run.status.success() {
             return (None, output);
         }
-        let after = output
-            .split_once(" failed, after ")
-            .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        let after = output.split_once(" failed, after ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
         let after = after.unwrap_or_else(|| panic!("failed otherwise than by a seed:\n{output}"));
         (Some(after), output)
     }
 
     fn cargo(&self, arguments: &[&str]) -> Output {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo
-            .args([
-                "test",
-                "--offline",
-                "-p",
-                "longshore-testkit",
-                "--test",
-                "crash_sim",
-            ])
-            .args(arguments);
-        cargo
-            .current_dir(&self.root)
-            .env("CARGO_TARGET_DIR", &self.target);
-        cargo
-            .env("LONGSHORE_SEEDS", SEEDS.to_string())
-            .env_remove("LONGSHORE_SEED")
-            .env_remove("LONGSHORE_FIRST_SEED");
+        cargo.args(["test", "--offline", "-p", "longshore-testkit", "--test", "crash_sim"]).args(arguments);
+        cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
+        cargo.env("LONGSHORE_SEEDS", SEEDS.to_string()).env_remove("LONGSHORE_SEED").env_remove("LONGSHORE_FIRST_SEED");
         cargo.output().unwrap()
     }
 }

@@ -34,11 +34,7 @@ fn what_was_synced_survives_every_power_cut() {
         },
         200,
     );
-    assert!(
-        contents
-            .iter()
-            .all(|content| content.as_deref() == Some(&[1; 2000][..]))
-    );
+    assert!(contents.iter().all(|content| content.as_deref() == Some(&[1; 2000][..])));
 }
 
 #[test]
@@ -56,39 +52,18 @@ fn f_072_each_sector_keeps_any_version_since_its_sync_and_is_torn_at_words() {
         2000,
     );
     let contents: Vec<Vec<u8>> = contents.into_iter().map(Option::unwrap).collect();
-    let whole = |sector: usize, value: u8| {
-        contents
-            .iter()
-            .any(|c| c[sector * 512..][..512].iter().all(|b| *b == value))
-    };
+    let whole =
+        |sector: usize, value: u8| contents.iter().any(|c| c[sector * 512..][..512].iter().all(|b| *b == value));
     for sector in 0..4 {
-        assert!(
-            (1..=3).all(|version| whole(sector, version)),
-            "sector {sector} never held one of its versions"
-        );
+        assert!((1..=3).all(|version| whole(sector, version)), "sector {sector} never held one of its versions");
     }
+    assert!(contents.iter().any(|c| c[0] == 3 && c[512] == 1), "a later sector older than an earlier one");
+    assert!(contents.iter().any(|c| c[0] == 1 && c[512] == 3), "and the other way round");
     assert!(
-        contents.iter().any(|c| c[0] == 3 && c[512] == 1),
-        "a later sector older than an earlier one"
-    );
-    assert!(
-        contents.iter().any(|c| c[0] == 1 && c[512] == 3),
-        "and the other way round"
-    );
-    assert!(
-        contents
-            .iter()
-            .flat_map(|c| c.chunks(8))
-            .all(|word| word.iter().all(|b| *b == word[0])),
+        contents.iter().flat_map(|c| c.chunks(8)).all(|word| word.iter().all(|b| *b == word[0])),
         "words are whole"
     );
-    assert!(
-        contents
-            .iter()
-            .flat_map(|c| c.chunks(512))
-            .any(|sector| sector.iter().any(|b| *b != sector[0])),
-        "torn"
-    );
+    assert!(contents.iter().flat_map(|c| c.chunks(512)).any(|sector| sector.iter().any(|b| *b != sector[0])), "torn");
     assert!(stats.sectors_dropped > 0 && stats.words_torn > 0);
 }
 
@@ -128,20 +103,9 @@ fn a_rename_is_kept_or_lost_whole_and_independently_of_others() {
         disk.power_cut();
         seen.insert((disk.names(""), disk.names("sub")));
     }
-    let listed: Vec<(String, String)> = seen
-        .iter()
-        .map(|(top, sub)| (top.join(" "), sub.join(" ")))
-        .collect();
-    let expected = [
-        ("a b sub", ""),
-        ("a sub", "b"),
-        ("b c sub", ""),
-        ("c sub", "b"),
-    ];
-    assert_eq!(
-        listed,
-        expected.map(|(top, sub)| (top.to_owned(), sub.to_owned()))
-    );
+    let listed: Vec<(String, String)> = seen.iter().map(|(top, sub)| (top.join(" "), sub.join(" "))).collect();
+    let expected = [("a b sub", ""), ("a sub", "b"), ("b c sub", ""), ("c sub", "b")];
+    assert_eq!(listed, expected.map(|(top, sub)| (top.to_owned(), sub.to_owned())));
 }
 
 #[test]
@@ -155,18 +119,10 @@ fn lengths_and_allocations_are_lost_on_their_own() {
         },
         500,
     );
-    let lengths: std::collections::BTreeSet<usize> = contents
-        .iter()
-        .map(|content| content.as_ref().unwrap().len())
-        .collect();
+    let lengths: std::collections::BTreeSet<usize> =
+        contents.iter().map(|content| content.as_ref().unwrap().len()).collect();
     assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [0, 4096]);
-    assert!(
-        contents
-            .iter()
-            .flatten()
-            .any(|content| content.len() == 4096 && content[0] == 0),
-        "length without data"
-    );
+    assert!(contents.iter().flatten().any(|content| content.len() == 4096 && content[0] == 0), "length without data");
     assert!(stats.lengths_lost > 0 && stats.allocations_lost > 0);
 }
 
@@ -174,11 +130,7 @@ fn lengths_and_allocations_are_lost_on_their_own() {
 fn f_063_after_a_failed_sync_the_cache_lies_and_the_second_sync_succeeds() {
     let (mut lied, mut reverted) = (0, 0);
     for seed in 0..200 {
-        for fault in [
-            SyncFault::MarkedClean,
-            SyncFault::NoSpace,
-            SyncFault::Reverted,
-        ] {
+        for fault in [SyncFault::MarkedClean, SyncFault::NoSpace, SyncFault::Reverted] {
             let disk = disk(seed);
             let file = disk.root().create("a").unwrap();
             file.write_all_at(&[1; 512], 0).unwrap();
@@ -187,11 +139,7 @@ fn f_063_after_a_failed_sync_the_cache_lies_and_the_second_sync_succeeds() {
             file.write_all_at(&[2; 512], 0).unwrap();
             disk.arm_sync(0, fault);
             let error = file.sync().unwrap_err();
-            let trouble = if fault == SyncFault::NoSpace {
-                Trouble::NoSpace
-            } else {
-                Trouble::Device
-            };
+            let trouble = if fault == SyncFault::NoSpace { Trouble::NoSpace } else { Trouble::Device };
             assert_eq!(Trouble::of(&error), trouble);
             file.sync().unwrap();
             disk.kill();
@@ -199,10 +147,7 @@ fn f_063_after_a_failed_sync_the_cache_lies_and_the_second_sync_succeeds() {
             if fault == SyncFault::Reverted {
                 reverted += u64::from(cached[0] == 1);
             } else {
-                assert_eq!(
-                    cached, [2; 512],
-                    "the cache keeps what the disk may not have"
-                );
+                assert_eq!(cached, [2; 512], "the cache keeps what the disk may not have");
             }
             disk.power_cut();
             lied += u64::from(disk.read("a").unwrap() != cached);
@@ -240,11 +185,7 @@ fn f_070_a_killed_process_loses_nothing_and_its_handles_are_dead() {
     assert!(file.sync().is_err());
     assert_eq!(&disk.read("a").unwrap()[..4], b"kept");
     disk.root().lock().unwrap();
-    disk.root()
-        .open("a", Access::Write)
-        .unwrap()
-        .map(512)
-        .unwrap();
+    disk.root().open("a", Access::Write).unwrap().map(512).unwrap();
 }
 
 #[test]
@@ -275,10 +216,7 @@ fn f_041_f_059_a_full_disk_leaves_a_short_file_and_works_again_with_space() {
     assert_eq!(Trouble::of(&error), Trouble::NoSpace);
     assert_eq!(second.len().unwrap(), 2_000);
     file.write_all_at(&[1; 8_000], 0).unwrap();
-    assert_eq!(
-        Trouble::of(&file.write_all_at(b"x", 8_000).unwrap_err()),
-        Trouble::NoSpace
-    );
+    assert_eq!(Trouble::of(&file.write_all_at(b"x", 8_000).unwrap_err()), Trouble::NoSpace);
     disk.set_capacity(20_000);
     second.allocate(8_000).unwrap();
 }
@@ -291,10 +229,7 @@ fn f_030_a_bad_sector_is_an_error_until_it_is_written() {
     assert!(disk.spoil("a", 600));
     let mut buf = [0; 512];
     file.read_exact_at(&mut buf, 0).unwrap();
-    assert_eq!(
-        Trouble::of(&file.read_at(&mut buf, 1000).unwrap_err()),
-        Trouble::Device
-    );
+    assert_eq!(Trouble::of(&file.read_at(&mut buf, 1000).unwrap_err()), Trouble::Device);
     assert!(file.map(2048).is_err());
     file.write_all_at(&[2; 512], 512).unwrap();
     file.read_exact_at(&mut buf, 512).unwrap();
@@ -316,10 +251,7 @@ fn f_069_a_slow_sync_works_and_takes_its_time() {
 fn f_067_too_many_open_files_is_told_apart() {
     let disk = disk(1);
     disk.arm_open(24);
-    assert_eq!(
-        Trouble::of(&disk.root().create("a").unwrap_err()),
-        Trouble::TooManyFiles
-    );
+    assert_eq!(Trouble::of(&disk.root().create("a").unwrap_err()), Trouble::TooManyFiles);
     disk.root().create("a").unwrap();
 }
 

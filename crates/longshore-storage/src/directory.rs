@@ -70,6 +70,9 @@ pub trait Directory: Send + Sync + Debug {
     /// Takes the exclusive lock of this directory, without waiting. `ResourceBusy` names the process that holds it.
     fn lock(&self) -> io::Result<Box<dyn Lock>>;
 
+    /// Whether some process holds the lock now. Changes nothing, not even on a read-only medium.
+    fn locked(&self) -> io::Result<bool>;
+
     /// Whether the path still leads to this directory: `false` once it was replaced, removed or unmounted, or another
     /// file system was mounted over it.
     fn intact(&self) -> io::Result<bool>;

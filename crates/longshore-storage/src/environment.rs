@@ -28,9 +28,7 @@ pub struct SystemEnvironment;
 impl Environment for SystemEnvironment {
     fn wall_micros(&self) -> u64 {
         // A clock before 1970 counts as 1970: record times are informative and never decrease anyway.
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_micros() as u64)
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
     }
 
     fn monotonic(&self) -> Duration {
@@ -42,8 +40,7 @@ impl Environment for SystemEnvironment {
     }
 
     fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
-        getrandom::fill(bytes)
-            .map_err(|error| io::Error::other(format!("no random bytes to be had: {error}")))
+        getrandom::fill(bytes).map_err(|error| io::Error::other(format!("no random bytes to be had: {error}")))
     }
 }
 

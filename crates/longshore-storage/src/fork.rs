@@ -34,14 +34,8 @@ unsafe impl Sync for ForkGuard {}
 impl ForkGuard {
     /// Remembers this process.
     pub fn new() -> ForkGuard {
-        let owner = if cfg!(miri) {
-            None
-        } else {
-            wiped_on_fork().ok()
-        };
-        ForkGuard {
-            owner: owner.map_or_else(|| Owner::Pid(std::process::id()), Owner::Page),
-        }
+        let owner = if cfg!(miri) { None } else { wiped_on_fork().ok() };
+        ForkGuard { owner: owner.map_or_else(|| Owner::Pid(std::process::id()), Owner::Page) }
     }
 
     /// Whether this is still the process that made the guard.
@@ -72,22 +66,15 @@ impl Drop for ForkGuard {
 
 fn wiped_on_fork() -> io::Result<NonNull<AtomicU32>> {
     // SAFETY: a fresh anonymous private mapping touches nothing that exists.
-    let page = unsafe {
-        mmap_anonymous(
-            std::ptr::null_mut(),
-            PAGE,
-            ProtFlags::READ | ProtFlags::WRITE,
-            MapFlags::PRIVATE,
-        )?
-    };
+    let page =
+        unsafe { mmap_anonymous(std::ptr::null_mut(), PAGE, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)? };
     // SAFETY: our own page; the advice changes it in a forked child only.
     if let Err(refused) = unsafe { madvise(page, PAGE, Advice::LinuxWipeOnFork) } {
         // SAFETY: our own page, and nothing refers to it.
         unsafe { munmap(page, PAGE)? };
         return Err(refused.into());
     }
-    let page = NonNull::new(page.cast::<AtomicU32>())
-        .ok_or_else(|| io::Error::other("mapped at address zero"))?;
+    let page = NonNull::new(page.cast::<AtomicU32>()).ok_or_else(|| io::Error::other("mapped at address zero"))?;
     // SAFETY: the page is mapped, writable, zero (a valid value) and page-aligned.
     unsafe { page.as_ref() }.store(ALIVE, Ordering::Relaxed);
     Ok(page)
@@ -101,18 +88,8 @@ mod tests {
     fn the_process_that_made_a_guard_is_the_same_process() {
         let guard = ForkGuard::new();
         assert!(guard.same_process());
-        assert!(
-            ForkGuard {
-                owner: Owner::Pid(std::process::id())
-            }
-            .same_process()
-        );
-        assert!(
-            !ForkGuard {
-                owner: Owner::Pid(1)
-            }
-            .same_process()
-        );
+        assert!(ForkGuard { owner: Owner::Pid(std::process::id()) }.same_process());
+        assert!(!ForkGuard { owner: Owner::Pid(1) }.same_process());
     }
 
     #[test]

@@ -24,9 +24,7 @@
 //!   [`File::sync`], which refuses a file that was cut short or unlinked.
 
 #[cfg(not(target_os = "linux"))]
-compile_error!(
-    "longshore-storage knows Linux only: its promises rest on what fallocate, fdatasync and mmap do there"
-);
+compile_error!("longshore-storage knows Linux only: its promises rest on what fallocate, fdatasync and mmap do there");
 
 mod directory;
 mod environment;

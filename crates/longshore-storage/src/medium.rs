@@ -60,8 +60,7 @@ impl Medium {
             0x794c_7630 => Medium::Overlay,              // overlayfs
             0x0102_1997 | 0x6573_5546 | 0x6a65_6a63 | 0x786f_4256 => Medium::Passthrough, // 9p, fuse, virtiofs, vboxsf
             0x9123_683e | 0x2fc1_2fc1 | 0xca45_1a4e => Medium::CopyOnWrite, // btrfs, zfs, bcachefs
-            0x6969 | 0xff53_4d42 | 0xfe53_4d42 | 0x517b | 0x00c3_6400 | 0x0bd0_0bd0
-            | 0x4750_4653 | 0x0161_1970 => {
+            0x6969 | 0xff53_4d42 | 0xfe53_4d42 | 0x517b | 0x00c3_6400 | 0x0bd0_0bd0 | 0x4750_4653 | 0x0161_1970 => {
                 Medium::Network // nfs, cifs, smb2, smb, ceph, lustre, gpfs, gfs2
             }
             _ => Medium::Disk,
@@ -88,9 +87,7 @@ mod tests {
 
     #[test]
     fn f_058_memory_and_overlay_are_warned_about_and_f_053_network_is_refused() {
-        let check = |magic: u64, medium: Medium| {
-            assert_eq!(Medium::from_magic(magic), medium, "magic {magic:#x}")
-        };
+        let check = |magic: u64, medium: Medium| assert_eq!(Medium::from_magic(magic), medium, "magic {magic:#x}");
         check(0xef53, Medium::Disk);
         check(0x5846_5342, Medium::Disk);
         check(0x0102_1994, Medium::Memory);
@@ -99,9 +96,6 @@ mod tests {
         check(0x6969, Medium::Network);
         assert!(Medium::Disk.concern().is_none());
         assert!(matches!(Medium::Memory.concern(), Some(Concern::Warn(_))));
-        assert!(matches!(
-            Medium::Network.concern(),
-            Some(Concern::Refuse(_))
-        ));
+        assert!(matches!(Medium::Network.concern(), Some(Concern::Refuse(_))));
     }
 }

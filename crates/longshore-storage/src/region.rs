@@ -51,21 +51,9 @@ impl Region {
     }
 
     fn handles(memory: Memory, on_write: Option<OnWrite>) -> (RegionWriter, RegionReader) {
-        let shared = Arc::new(Shared {
-            memory,
-            published: AtomicUsize::new(0),
-            on_write,
-        });
-        let reader = RegionReader {
-            shared: Arc::clone(&shared),
-        };
-        (
-            RegionWriter {
-                shared,
-                published: 0,
-            },
-            reader,
-        )
+        let shared = Arc::new(Shared { memory, published: AtomicUsize::new(0), on_write });
+        let reader = RegionReader { shared: Arc::clone(&shared) };
+        (RegionWriter { shared, published: 0 }, reader)
     }
 }
 
@@ -93,10 +81,7 @@ pub struct RegionWriter {
 
 impl RegionWriter {
     /// The length of the region.
-    #[expect(
-        clippy::len_without_is_empty,
-        reason = "an empty region is of no use to anybody"
-    )]
+    #[expect(clippy::len_without_is_empty, reason = "an empty region is of no use to anybody")]
     pub fn len(&self) -> usize {
         self.shared.memory.len()
     }
@@ -146,30 +131,19 @@ impl RegionWriter {
     /// If `to` is below what is published or beyond the region.
     #[inline]
     pub fn publish(&mut self, to: usize) {
-        assert!(
-            self.published <= to && to <= self.len(),
-            "publish {to} after {} of {}",
-            self.published,
-            self.len()
-        );
+        assert!(self.published <= to && to <= self.len(), "publish {to} after {} of {}", self.published, self.len());
         self.published = to;
         self.shared.published.store(to, Ordering::Release);
     }
 
     /// Another reader of this region.
     pub fn reader(&self) -> RegionReader {
-        RegionReader {
-            shared: Arc::clone(&self.shared),
-        }
+        RegionReader { shared: Arc::clone(&self.shared) }
     }
 
     #[inline]
     fn assert_unpublished(&self, at: usize) {
-        assert!(
-            self.published <= at,
-            "store at {at}, below the published {}",
-            self.published
-        );
+        assert!(self.published <= at, "store at {at}, below the published {}", self.published);
     }
 }
 
@@ -193,10 +167,7 @@ impl RegionReader {
     #[inline]
     pub fn bytes(&self, range: Range<usize>) -> &[u8] {
         let published = self.published();
-        assert!(
-            range.end <= published,
-            "range {range:?} is not published; {published} bytes are"
-        );
+        assert!(range.end <= published, "range {range:?} is not published; {published} bytes are");
         // SAFETY: the range ends at or below a loaded `published` (R4), below which nothing is stored any more (R3).
         unsafe { self.shared.memory.bytes(range) }
     }
@@ -207,17 +178,12 @@ impl RegionReader {
     /// As [`RegionReader::bytes`].
     pub fn slice(&self, range: Range<usize>) -> RegionSlice {
         let _checked = self.bytes(range.clone());
-        RegionSlice {
-            shared: Arc::clone(&self.shared),
-            range,
-        }
+        RegionSlice { shared: Arc::clone(&self.shared), range }
     }
 
     /// A handle that does not keep the region alive, for a file that must know whether one of its regions still is.
     pub fn watch(&self) -> RegionWatch {
-        RegionWatch {
-            shared: Arc::downgrade(&self.shared),
-        }
+        RegionWatch { shared: Arc::downgrade(&self.shared) }
     }
 }
 
@@ -256,20 +222,14 @@ impl RegionWatch {
     /// The region, if any handle on it is left.
     pub fn living(&self) -> Option<Living> {
         let shared = self.shared.upgrade()?;
-        Some(Living {
-            len: shared.memory.len(),
-            published: shared.published.load(Ordering::Acquire),
-        })
+        Some(Living { len: shared.memory.len(), published: shared.published.load(Ordering::Acquire) })
     }
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let published = self.published.load(Ordering::Relaxed);
-        f.debug_struct("Region")
-            .field("len", &self.memory.len())
-            .field("published", &published)
-            .finish()
+        f.debug_struct("Region").field("len", &self.memory.len()).field("published", &published).finish()
     }
 }
 

@@ -60,20 +60,9 @@ struct Located {
 }
 
 /// Adds what was tried, and on which path, to an error of the system.
-pub(crate) fn located(
-    operation: &'static str,
-    path: impl Into<String>,
-    source: impl Into<io::Error>,
-) -> io::Error {
+pub(crate) fn located(operation: &'static str, path: impl Into<String>, source: impl Into<io::Error>) -> io::Error {
     let source = source.into();
-    io::Error::new(
-        source.kind(),
-        Located {
-            operation,
-            path: path.into(),
-            source,
-        },
-    )
+    io::Error::new(source.kind(), Located { operation, path: path.into(), source })
 }
 
 /// Short for `map_err` with [`located`].
@@ -103,10 +92,7 @@ mod tests {
         let check = |errno: Errno, expected: Trouble| {
             let error = located("create", "/data/x", errno);
             assert_eq!(Trouble::of(&error), expected, "{error}");
-            assert!(
-                error.to_string().starts_with("cannot create /data/x: "),
-                "{error}"
-            );
+            assert!(error.to_string().starts_with("cannot create /data/x: "), "{error}");
         };
         check(Errno::NOSPC, Trouble::NoSpace);
         check(Errno::DQUOT, Trouble::NoSpace);

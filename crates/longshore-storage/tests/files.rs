@@ -21,27 +21,13 @@ fn f_050_links_pipes_and_devices_are_not_segments() {
     symlink(at("real"), at("symlink")).unwrap();
     symlink("/dev/zero", at("device")).unwrap();
     fs::hard_link(at("real"), at("second")).unwrap();
-    assert!(
-        Command::new("mkfifo")
-            .arg(at("pipe"))
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
     for name in ["symlink", "device", "pipe"] {
         for access in [Access::Read, Access::Write] {
             assert!(dir.open(name, access).is_err(), "{name} was opened");
         }
-        let entry = dir
-            .list()
-            .unwrap()
-            .into_iter()
-            .find(|entry| entry.name == name)
-            .unwrap();
-        assert!(
-            !entry.regular && entry.len == 0,
-            "{name} is listed as a file"
-        );
+        let entry = dir.list().unwrap().into_iter().find(|entry| entry.name == name).unwrap();
+        assert!(!entry.regular && entry.len == 0, "{name} is listed as a file");
     }
     dir.open("second", Access::Read).unwrap();
     let error = dir.open("second", Access::Write).unwrap_err();
@@ -77,24 +63,10 @@ fn f_057_modes_are_0600_and_0700_whatever_the_umask() {
         let temp = tempfile::tempdir().unwrap();
         let command = format!("umask {umask} && exec \"$0\" --exact {this}");
         let mut shell = Command::new("sh");
-        shell
-            .arg("-c")
-            .arg(command)
-            .arg(std::env::current_exe().unwrap())
-            .env(WHERE, temp.path());
+        shell.arg("-c").arg(command).arg(std::env::current_exe().unwrap()).env(WHERE, temp.path());
         let output = shell.output().unwrap();
-        assert!(
-            output.status.success(),
-            "umask {umask}: {}",
-            String::from_utf8_lossy(&output.stdout)
-        );
-        let mode = |path: &str| {
-            fs::metadata(temp.path().join(path))
-                .unwrap()
-                .permissions()
-                .mode()
-                & 0o7777
-        };
+        assert!(output.status.success(), "umask {umask}: {}", String::from_utf8_lossy(&output.stdout));
+        let mode = |path: &str| fs::metadata(temp.path().join(path)).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode("outer"), 0o700, "umask {umask}");
         assert_eq!(mode("outer/inner"), 0o700, "umask {umask}");
         assert_eq!(mode("outer/inner/sub"), 0o700, "umask {umask}");
@@ -115,26 +87,13 @@ fn f_052_a_second_process_is_told_who_holds_the_lock_and_kill_frees_it() {
     }
     let (temp, dir) = temp();
     let mut holder = Command::new(std::env::current_exe().unwrap());
-    holder.args([
-        "--exact",
-        "f_052_a_second_process_is_told_who_holds_the_lock_and_kill_frees_it",
-        "--nocapture",
-    ]);
-    let mut holder = holder
-        .env(WHERE, temp.path())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    holder.args(["--exact", "f_052_a_second_process_is_told_who_holds_the_lock_and_kill_frees_it", "--nocapture"]);
+    let mut holder = holder.env(WHERE, temp.path()).stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(holder.stdout.take().unwrap()));
     assert!(lines.any(|line| line.unwrap().ends_with("locked")));
     let error = dir.lock().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ResourceBusy);
-    assert!(
-        error
-            .to_string()
-            .contains(&format!("process {};", holder.id())),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&format!("process {};", holder.id())), "{error}");
     holder.kill().unwrap();
     holder.wait().unwrap();
     dir.lock().unwrap();
@@ -160,10 +119,7 @@ fn f_054_a_file_cut_short_while_it_is_mapped_cannot_be_synced() {
     file.allocate(8192).unwrap();
     let (_writer, _reader) = file.map(8192).unwrap();
     file.sync().unwrap();
-    let other = fs::OpenOptions::new()
-        .write(true)
-        .open(temp.path().join("a"))
-        .unwrap();
+    let other = fs::OpenOptions::new().write(true).open(temp.path().join("a")).unwrap();
     other.set_len(4096).unwrap();
     let error = file.sync().unwrap_err();
     assert!(error.to_string().contains("cut short"), "{error}");
@@ -175,11 +131,7 @@ fn f_060_blocks_are_there_before_a_file_is_mapped() {
     let (temp, dir) = temp();
     let file = dir.create("a").unwrap();
     file.set_len(1 << 20).unwrap();
-    assert_eq!(
-        fs::metadata(temp.path().join("a")).unwrap().blocks(),
-        0,
-        "sparse"
-    );
+    assert_eq!(fs::metadata(temp.path().join("a")).unwrap().blocks(), 0, "sparse");
     let _region = file.map(1 << 20).unwrap();
     assert!(fs::metadata(temp.path().join("a")).unwrap().blocks() * 512 >= 1 << 20);
 }
@@ -196,10 +148,7 @@ fn f_059_f_060_a_full_file_system_is_an_error_and_never_a_signal() {
         let second = dir.create("b").unwrap();
         let error = second.allocate(1 << 20).unwrap_err();
         assert_eq!(Trouble::of(&error), Trouble::NoSpace, "{error}");
-        while second
-            .write_all_at(&[1; 4096], second.len().unwrap())
-            .is_ok()
-        {}
+        while second.write_all_at(&[1; 4096], second.len().unwrap()).is_ok() {}
         writer.copy_in(0, &vec![7; 512 << 10]);
         file.sync().unwrap();
         assert!(dir.free_space().unwrap() < 4096);
@@ -215,10 +164,7 @@ fn f_059_f_060_a_full_file_system_is_an_error_and_never_a_signal() {
                   f_059_f_060_a_full_file_system_is_an_error_and_never_a_signal";
     let mut unshare = Command::new("unshare");
     unshare.args(["--map-root-user", "--mount", "sh", "-c", script]);
-    unshare
-        .arg(std::env::current_exe().unwrap())
-        .arg(temp.path())
-        .env(WHERE, temp.path());
+    unshare.arg(std::env::current_exe().unwrap()).arg(temp.path()).env(WHERE, temp.path());
     let output = unshare.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     if !text.contains("running 1 test") {
@@ -226,10 +172,7 @@ fn f_059_f_060_a_full_file_system_is_an_error_and_never_a_signal() {
         println!("SKIPPED: no mount namespace to be had here: {}", why.trim());
         return;
     }
-    assert!(
-        output.status.success() && text.contains("the whole of it ran"),
-        "{text}"
-    );
+    assert!(output.status.success() && text.contains("the whole of it ran"), "{text}");
 }
 
 #[test]
@@ -250,19 +193,11 @@ fn f_067_too_many_open_files_is_an_error_that_passes() {
         return;
     }
     let temp = tempfile::tempdir().unwrap();
-    let script =
-        "ulimit -n 40 && exec \"$0\" --exact f_067_too_many_open_files_is_an_error_that_passes";
+    let script = "ulimit -n 40 && exec \"$0\" --exact f_067_too_many_open_files_is_an_error_that_passes";
     let mut shell = Command::new("sh");
-    shell
-        .args(["-c", script])
-        .arg(std::env::current_exe().unwrap())
-        .env(WHERE, temp.path());
+    shell.args(["-c", script]).arg(std::env::current_exe().unwrap()).env(WHERE, temp.path());
     let output = shell.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[test]
@@ -270,14 +205,8 @@ fn f_056_a_directory_that_may_not_be_read_is_denied() {
     let (temp, _) = temp();
     fs::write(temp.path().join("file"), b"").unwrap();
     assert!(FsDirectory::open(temp.path().join("file")).is_err());
-    assert_eq!(
-        Trouble::of(&FsDirectory::open(temp.path().join("none")).unwrap_err()),
-        Trouble::NotFound
-    );
-    assert_eq!(
-        Trouble::of(&std::io::Error::from_raw_os_error(13)),
-        Trouble::Denied
-    );
+    assert_eq!(Trouble::of(&FsDirectory::open(temp.path().join("none")).unwrap_err()), Trouble::NotFound);
+    assert_eq!(Trouble::of(&std::io::Error::from_raw_os_error(13)), Trouble::Denied);
 }
 
 #[test]

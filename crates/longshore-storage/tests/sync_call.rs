@@ -32,18 +32,10 @@ impl Segment {
     /// Allocated, then filled with zeros in writes of `fill` bytes, synced and mapped.
     fn new(fill: usize) -> Segment {
         let file = tempfile::tempfile().unwrap();
-        rustix::fs::fallocate(
-            &file,
-            rustix::fs::FallocateFlags::empty(),
-            0,
-            SEGMENT as u64,
-        )
-        .unwrap();
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, SEGMENT as u64).unwrap();
         if fill > 0 {
             let zeros = vec![0; fill];
-            (0..SEGMENT)
-                .step_by(fill)
-                .for_each(|at| file.write_all_at(&zeros, at as u64).unwrap());
+            (0..SEGMENT).step_by(fill).for_each(|at| file.write_all_at(&zeros, at as u64).unwrap());
         }
         file.sync_all().unwrap();
         let map = MmapOptions::new().len(SEGMENT).map_raw(&file).unwrap();
@@ -53,13 +45,7 @@ impl Segment {
     fn store(&self, at: usize, record: &[u8]) {
         assert!(at + record.len() <= SEGMENT);
         // SAFETY: inside the map, which no one else knows of.
-        unsafe {
-            std::ptr::copy_nonoverlapping(
-                record.as_ptr(),
-                self.map.as_mut_ptr().add(at),
-                record.len(),
-            )
-        }
+        unsafe { std::ptr::copy_nonoverlapping(record.as_ptr(), self.map.as_mut_ptr().add(at), record.len()) }
     }
 }
 
@@ -80,14 +66,7 @@ fn map_sync_file_range_fdatasync(segment: &Segment, at: usize, record: &[u8]) {
     segment.store(at, record);
     let (page, end) = (at / 4096 * 4096, (at + record.len()).next_multiple_of(4096));
     // SAFETY: takes a descriptor and three numbers. 7: wait before, write, wait after.
-    let status = unsafe {
-        sync_file_range(
-            segment.file.as_raw_fd(),
-            page as i64,
-            (end - page) as i64,
-            7,
-        )
-    };
+    let status = unsafe { sync_file_range(segment.file.as_raw_fd(), page as i64, (end - page) as i64, 7) };
     assert_eq!(status, 0);
     segment.file.sync_data().unwrap();
 }
@@ -98,13 +77,7 @@ fn pwrite_fdatasync(segment: &Segment, at: usize, record: &[u8]) {
 }
 
 fn pwrite_dsync(segment: &Segment, at: usize, record: &[u8]) {
-    let written = pwritev2(
-        &segment.file,
-        &[IoSlice::new(record)],
-        at as u64,
-        ReadWriteFlags::DSYNC,
-    )
-    .unwrap();
+    let written = pwritev2(&segment.file, &[IoSlice::new(record)], at as u64, ReadWriteFlags::DSYNC).unwrap();
     assert_eq!(written, record.len());
 }
 
@@ -113,16 +86,8 @@ const ROWS: &[(&str, usize, Append)] = &[
     ("pwritev2(RWF_DSYNC) (raw)", 4096, pwrite_dsync),
     ("map + fdatasync", 4096, map_fdatasync),
     ("map + msync(range, MS_SYNC)", 4096, map_msync_range),
-    (
-        "map + sync_file_range + fdatasync",
-        4096,
-        map_sync_file_range_fdatasync,
-    ),
-    (
-        "map + fdatasync, filled in 1 MiB writes",
-        1 << 20,
-        map_fdatasync,
-    ),
+    ("map + sync_file_range + fdatasync", 4096, map_sync_file_range_fdatasync),
+    ("map + fdatasync, filled in 1 MiB writes", 1 << 20, map_fdatasync),
     ("map + fdatasync, not filled", 0, map_fdatasync),
 ];
 
@@ -130,10 +95,7 @@ const ROWS: &[(&str, usize, Append)] = &[
 #[ignore = "a measurement, not a check"]
 fn sync_calls() {
     let record = [0x5a; RECORD];
-    let segments: Vec<Segment> = ROWS
-        .iter()
-        .map(|(_, fill, _)| Segment::new(*fill))
-        .collect();
+    let segments: Vec<Segment> = ROWS.iter().map(|(_, fill, _)| Segment::new(*fill)).collect();
     let mut times: Vec<[Vec<f64>; 3]> = ROWS.iter().map(|_| [vec![], vec![], vec![]]).collect();
     for run in 0..RUNS {
         for (row, (_, _, append)) in ROWS.iter().enumerate() {
@@ -150,9 +112,7 @@ fn sync_calls() {
             }
         }
     }
-    println!(
-        "µs per durable append of {RECORD} B, medians of {RUNS} interleaved runs of {APPENDS}"
-    );
+    println!("µs per durable append of {RECORD} B, medians of {RUNS} interleaved runs of {APPENDS}");
     for ((name, _, _), columns) in ROWS.iter().zip(&mut times) {
         let [p50, p90, p99] = columns.each_mut().map(|runs| {
             runs.sort_by(f64::total_cmp);

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use longshore_format::{
-    Cursor, Draft, ErrorKind, Kind, Lsn, RECORD_HEADER_LEN, SegmentDigest, payload_crc,
-};
+use longshore_format::{Cursor, Draft, ErrorKind, Kind, Lsn, RECORD_HEADER_LEN, SegmentDigest, payload_crc};
 use longshore_wal::{Error, SegmentState, Wal};
 
 use super::ledger::Seen;
@@ -34,10 +32,7 @@ impl Node {
     /// Damages a copy of this open, healthy log below what is acknowledged, and opens the copy.
     pub(super) fn damage_a_copy(&mut self, rng: &mut Rng) -> Step {
         self.read()?;
-        let durable = self
-            .ledger
-            .set()
-            .partition_point(|seen| seen.end <= self.ledger.acked());
+        let durable = self.ledger.set().partition_point(|seen| seen.end <= self.ledger.acked());
         if durable < 3 {
             return Ok(());
         }
@@ -58,23 +53,22 @@ impl Node {
         }
         self.note(|| format!("on a copy: {kind:?} at {}", victim.start));
         let before = contents(&copy);
-        let refusal = self.read_copy(&copy)?;
-        let expected = matches!(
-            refusal,
-            ErrorKind::Corrupt | ErrorKind::Gap | ErrorKind::Preflight | ErrorKind::Diverged
-        ) || (matches!(kind, Damage::BadSector) && refusal == ErrorKind::Poisoned)
-            || (matches!(kind, Damage::Missing) && refusal == ErrorKind::NotFound);
-        if !expected {
-            return broken(format!(
-                "{kind:?} at {} was refused as {refusal}",
-                victim.start
-            ));
-        }
-        if before != contents(&copy) {
-            return broken(format!(
-                "{kind:?} at {} was refused, but files changed",
-                victim.start
-            ));
+        let refused = match self.open_copy(&copy) {
+            Err(error) if before != contents(&copy) => {
+                return broken(format!("{kind:?}: refused, but files changed: {error}"));
+            }
+            Err(error) => error,
+            // A forgery holds by itself; the record after it does not.
+            Ok(wal) => self.read_copy(&wal, matches!(kind, Damage::Forgery).then_some(victim.start))?,
+        };
+        let wanted = match refused.kind() {
+            ErrorKind::Corrupt | ErrorKind::Gap | ErrorKind::Preflight | ErrorKind::Diverged => true,
+            ErrorKind::NotFound => matches!(kind, Damage::Missing),
+            ErrorKind::Poisoned => matches!(kind, Damage::BadSector),
+            _ => false,
+        };
+        if !wanted {
+            return broken(format!("{kind:?} at {}: {refused}", victim.start));
         }
         self.tally.corruptions_refused += 1;
         Ok(())
@@ -101,12 +95,8 @@ impl Node {
                 if base == self.size.base_of(self.ledger.set()[0].start) {
                     return Ok(false);
                 }
-                let dir = copy
-                    .root()
-                    .open_subdir(LOG)
-                    .and_then(|dir| dir.remove(&self.size.file_name(base)));
-                dir.map(|()| true)
-                    .map_err(|error| Stop::Broken(format!("remove: {error}")))
+                let dir = copy.root().open_subdir(LOG).and_then(|dir| dir.remove(&self.size.file_name(base)));
+                dir.map(|()| true).map_err(|error| Stop::Broken(format!("remove: {error}")))
             }
         }
     }
@@ -119,10 +109,7 @@ impl Node {
         let chain = match self.wal().reader(victim.start) {
             Ok(reader) => *reader.chain(),
             Err(error) => {
-                return broken(format!(
-                    "no reader at the boundary {}: {error}",
-                    victim.start
-                ));
+                return broken(format!("no reader at the boundary {}: {error}", victim.start));
             }
         };
         let mut payload = victim.payload.to_vec();
@@ -142,39 +129,25 @@ impl Node {
         Ok(bytes.all(|(new, at)| copy.damage(path, at, |byte| *byte = *new)))
     }
 
-    /// Opens a damaged copy and reads all of it; the kind of error with which it refuses.
-    fn read_copy(&self, copy: &SimDisk) -> Step<ErrorKind> {
-        let outcome = self.open_copy(copy).and_then(|wal| {
-            let mut reader = wal.reader(wal.first())?;
-            let mut read = 0;
-            loop {
-                match reader.next()? {
-                    Some(record) => match self.ledger.set().get(read) {
-                        Some(seen) if *seen != Seen::of(&record) => return Ok(Some(record.start)),
-                        _ => read += 1,
-                    },
-                    None => return Ok((read < self.ledger.set().len()).then(|| reader.position())),
-                }
+    /// Reads all of a damaged copy that could be opened; the error with which that ends.
+    fn read_copy(&self, wal: &Wal, forged: Option<Lsn>) -> Step<Error> {
+        let mut reader = match wal.reader(wal.first()) {
+            Ok(reader) => reader,
+            Err(error) => return Ok(error),
+        };
+        for seen in self.ledger.set() {
+            match reader.next() {
+                Ok(Some(record)) if *seen == Seen::of(&record) || forged == Some(record.start) => {}
+                Ok(record) => return broken(format!("damage was served, or cut: {record:?} instead of {seen:?}")),
+                Err(error) => return Ok(error),
             }
-        });
-        match outcome {
-            Err(error) => Ok(error.kind()),
-            Ok(Some(at)) => broken(format!("damaged bytes were served, or cut, at {at}")),
-            Ok(None) => broken("damage was not noticed at all"),
         }
+        broken("damage was not noticed at all")
     }
 
     fn open_copy(&self, copy: &SimDisk) -> Result<Wal, Error> {
-        let dir = copy
-            .root()
-            .open_subdir(LOG)
-            .expect("the copy has the directory");
-        Wal::open(
-            dir,
-            Arc::new(self.environment.clone()),
-            self.settings().clone(),
-        )
-        .map(|(wal, _)| wal)
+        let dir = copy.root().open_subdir(LOG).expect("the copy has the directory");
+        Wal::open(dir, Arc::new(self.environment.clone()), self.settings().clone()).map(|(wal, _)| wal)
     }
 
     /// Every sealed segment's digest is that of its bytes, and zeros stand between its last record and its footer.
@@ -191,29 +164,16 @@ impl Node {
                 Err(error) => return Err(self.judge(&error, "digest")),
             };
             if digest != Some(SegmentDigest::of(&bytes[..body_end])) {
-                return broken(format!(
-                    "the digest of segment {} is not that of its bytes",
-                    segment.base
-                ));
+                return broken(format!("the digest of segment {} is not that of its bytes", segment.base));
             }
-            let roll = self
-                .ledger
-                .set()
-                .iter()
-                .rfind(|seen| self.size.base_of(seen.start) == segment.base);
+            let roll = self.ledger.set().iter().rfind(|seen| self.size.base_of(seen.start) == segment.base);
             let roll = roll.filter(|seen| seen.kind == Kind::ROLL);
             let Some(roll) = roll else {
-                return broken(format!(
-                    "segment {} is sealed, but does not end with a roll",
-                    segment.base
-                ));
+                return broken(format!("segment {} is sealed, but does not end with a roll", segment.base));
             };
             let end = self.size.offset_in(roll.start) as usize + RECORD_HEADER_LEN;
             if bytes[end..body_end].iter().any(|byte| *byte != 0) {
-                return broken(format!(
-                    "segment {} is not zero between its roll and its footer",
-                    segment.base
-                ));
+                return broken(format!("segment {} is not zero between its roll and its footer", segment.base));
             }
         }
         Ok(())
@@ -221,17 +181,12 @@ impl Node {
 
     /// The bytes of a segment's file.
     pub(super) fn segment_bytes(&self, base: Lsn) -> Vec<u8> {
-        self.disk
-            .read(&format!("{LOG}/{}", self.size.file_name(base)))
-            .unwrap_or_default()
+        self.disk.read(&format!("{LOG}/{}", self.size.file_name(base))).unwrap_or_default()
     }
 }
 
 /// Every file of the log's directory with its bytes.
 fn contents(disk: &SimDisk) -> Vec<(String, Option<Vec<u8>>)> {
     let names = disk.names(LOG);
-    names
-        .into_iter()
-        .map(|name| (name.clone(), disk.read(&format!("{LOG}/{name}"))))
-        .collect()
+    names.into_iter().map(|name| (name.clone(), disk.read(&format!("{LOG}/{name}")))).collect()
 }

@@ -32,21 +32,9 @@ impl Seen {
     }
 
     fn is(&self, record: &Record<'_>) -> bool {
-        (
-            self.start,
-            self.end,
-            self.kind,
-            self.flags,
-            self.time,
-            self.header_crc,
-        ) == (
-            record.start,
-            record.end,
-            record.kind,
-            record.flags,
-            record.time,
-            record.header_crc,
-        ) && *self.payload == *record.payload
+        (self.start, self.end, self.kind, self.flags, self.time, self.header_crc)
+            == (record.start, record.end, record.kind, record.flags, record.time, record.header_crc)
+            && *self.payload == *record.payload
     }
 }
 
@@ -63,26 +51,12 @@ pub(super) struct Expected {
 
 impl Expected {
     pub(super) fn user(kind: Kind, flags: Flags, payload: &[u8]) -> Expected {
-        Expected {
-            kind,
-            flags,
-            payload: Some(payload.into()),
-            start: None,
-            end: None,
-            header_crc: None,
-        }
+        Expected { kind, flags, payload: Some(payload.into()), start: None, end: None, header_crc: None }
     }
 
     /// A record of the log itself.
     pub(super) fn of_log(kind: Kind) -> Expected {
-        Expected {
-            kind,
-            flags: Flags::NONE,
-            payload: None,
-            start: None,
-            end: None,
-            header_crc: None,
-        }
+        Expected { kind, flags: Flags::NONE, payload: None, start: None, end: None, header_crc: None }
     }
 
     /// Exactly this record, as a follower must hold it.
@@ -99,10 +73,7 @@ impl Expected {
 
     fn is(&self, record: &Record<'_>) -> bool {
         (self.kind, self.flags) == (record.kind, record.flags)
-            && self
-                .payload
-                .as_ref()
-                .is_none_or(|payload| **payload == *record.payload)
+            && self.payload.as_ref().is_none_or(|payload| **payload == *record.payload)
             && self.start.is_none_or(|start| start == record.start)
             && self.end.is_none_or(|end| end == record.end)
             && self.header_crc.is_none_or(|crc| crc == record.header_crc)
@@ -134,17 +105,7 @@ pub(super) struct Recheck {
 impl Ledger {
     pub(super) fn new(size: SegmentSize, first: Lsn, mints: bool) -> Ledger {
         let (set, maybe) = (Vec::new(), VecDeque::new());
-        Ledger {
-            size,
-            first,
-            mints,
-            set,
-            maybe,
-            acked: first,
-            unseen_opens: 0,
-            dropped: 0,
-            user_records: 0,
-        }
+        Ledger { size, first, mints, set, maybe, acked: first, unseen_opens: 0, dropped: 0, user_records: 0 }
     }
 
     pub(super) fn set(&self) -> &[Seen] {
@@ -166,11 +127,7 @@ impl Ledger {
 
     /// Up to where the log reaches at most, as far as appends said.
     pub(super) fn reach(&self) -> Lsn {
-        self.maybe
-            .back()
-            .and_then(|expected| expected.end)
-            .unwrap_or_else(|| self.end())
-            .max(self.end())
+        self.maybe.back().and_then(|expected| expected.end).unwrap_or_else(|| self.end()).max(self.end())
     }
 
     /// How many records of the user's there are, set or maybe.
@@ -210,40 +167,26 @@ impl Ledger {
     }
 
     /// The next record of a reading from the log's start.
-    pub(super) fn reread(
-        &mut self,
-        recheck: &mut Recheck,
-        record: &Record<'_>,
-    ) -> Result<(), String> {
+    pub(super) fn reread(&mut self, recheck: &mut Recheck, record: &Record<'_>) -> Result<(), String> {
         if let Some(seen) = self.set.get(recheck.matched) {
             if !seen.is(record) {
-                return Err(format!(
-                    "a set record changed: was {seen:?}, now {}",
-                    show(record)
-                ));
+                return Err(format!("a set record changed: was {seen:?}, now {}", show(record)));
             }
             recheck.matched += 1;
             return Ok(());
         }
-        let own = self
-            .maybe
-            .front()
-            .is_some_and(|expected| expected.is(record));
+        let own = self.maybe.front().is_some_and(|expected| expected.is(record));
         if record.kind == Kind::INCARNATION && !own {
             // The mark of an open, one that crashed perhaps: what it did not keep is gone for good.
             if self.unseen_opens == 0 || !self.mints {
-                return Err(format!(
-                    "an incarnation that nobody began: {}",
-                    show(record)
-                ));
+                return Err(format!("an incarnation that nobody began: {}", show(record)));
             }
             self.unseen_opens -= 1;
             self.drop_maybe();
             self.check_place(record)?;
             self.set.push(Seen::of(record));
         } else {
-            self.read(record)
-                .map_err(|what| format!("after a crash: {what}"))?;
+            self.read(record).map_err(|what| format!("after a crash: {what}"))?;
         }
         recheck.matched += 1;
         Ok(())
@@ -252,17 +195,10 @@ impl Ledger {
     /// The reading came to the log's end: all that is set was there, the rest is dropped.
     pub(super) fn rechecked(&mut self, recheck: Recheck) -> Result<(), String> {
         if recheck.matched < self.set.len() {
-            return Err(format!(
-                "a set record is gone: {:?}",
-                self.set[recheck.matched]
-            ));
+            return Err(format!("a set record is gone: {:?}", self.set[recheck.matched]));
         }
         if self.end() < self.acked {
-            return Err(format!(
-                "acknowledged up to {}, but the log ends at {}",
-                self.acked,
-                self.end()
-            ));
+            return Err(format!("acknowledged up to {}, but the log ends at {}", self.acked, self.end()));
         }
         self.drop_maybe();
         self.unseen_opens = 0;
@@ -271,20 +207,13 @@ impl Ledger {
 
     fn drop_maybe(&mut self) {
         self.dropped += self.maybe.len() as u64;
-        self.user_records -= self
-            .maybe
-            .iter()
-            .filter(|expected| expected.kind.is_user())
-            .count() as u64;
+        self.user_records -= self.maybe.iter().filter(|expected| expected.kind.is_user()).count() as u64;
         self.maybe.clear();
     }
 
     fn check_place(&self, record: &Record<'_>) -> Result<(), String> {
         let rolled = record.kind == Kind::ROLL;
-        let next_segment = self
-            .size
-            .next_base(record.start)
-            .map(|base| self.size.first_in(base));
+        let next_segment = self.size.next_base(record.start).map(|base| self.size.first_in(base));
         if record.start != self.end() || (rolled && Some(record.end) != next_segment) {
             return Err(format!("{} does not follow {}", show(record), self.end()));
         }
@@ -299,18 +228,7 @@ impl Ledger {
 }
 
 fn show(record: &Record<'_>) -> String {
-    let Record {
-        start,
-        end,
-        kind,
-        flags,
-        header_crc,
-        payload,
-        ..
-    } = record;
+    let Record { start, end, kind, flags, header_crc, payload, .. } = record;
     let head = &payload[..payload.len().min(16)];
-    format!(
-        "{kind} {start}..{end} {flags:?} crc {header_crc:08x}, {} bytes {head:02x?}",
-        payload.len()
-    )
+    format!("{kind} {start}..{end} {flags:?} crc {header_crc:08x}, {} bytes {head:02x?}", payload.len())
 }

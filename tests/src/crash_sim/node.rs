@@ -63,38 +63,21 @@ impl Node {
         name: &'static str,
         role: Role,
         rng: &mut Rng,
-        create: impl FnOnce(
-            Arc<dyn Directory>,
-            &dyn Environment,
-        ) -> longshore_wal::Result<(SegmentSize, Lsn)>,
+        create: impl FnOnce(Arc<dyn Directory>, &dyn Environment) -> longshore_wal::Result<(SegmentSize, Lsn)>,
     ) -> Step<Node> {
         let environment = SimEnvironment::new(rng.next_u64());
         let disk = SimDisk::new(rng.next_u64(), environment.clone());
         let root = disk.root();
         let dir = root.subdir(LOG).and_then(|dir| root.sync().map(|()| dir));
         let dir = dir.map_err(|error| Stop::Broken(format!("no directory: {error}")))?;
-        let (size, first) =
-            create(dir, &environment).map_err(|error| Stop::Broken(format!("create: {error}")))?;
-        let settings = Settings {
-            role,
-            prepared: 1 + rng.index(2),
-            ..Settings::default()
-        };
+        let (size, first) = create(dir, &environment).map_err(|error| Stop::Broken(format!("create: {error}")))?;
+        let settings = Settings { role, prepared: 1 + rng.index(2), ..Settings::default() };
         let ledger = Ledger::new(size, first, role == Role::Writer);
-        Ok(Node {
-            ledger,
-            settings,
-            ..Node::on(disk, environment, name, size)
-        })
+        Ok(Node { ledger, settings, ..Node::on(disk, environment, name, size) })
     }
 
     /// A node with a log that somebody made on `disk`, closed.
-    pub(super) fn on(
-        disk: SimDisk,
-        environment: SimEnvironment,
-        name: &'static str,
-        size: SegmentSize,
-    ) -> Node {
+    pub(super) fn on(disk: SimDisk, environment: SimEnvironment, name: &'static str, size: SegmentSize) -> Node {
         let ledger = Ledger::new(size, size.first_in(Lsn::ZERO), true);
         let (tally, trace, settings) = (Tally::default(), Vec::new(), Settings::default());
         Node {
@@ -115,17 +98,8 @@ impl Node {
     /// The same log with another future, closed; its disk stands as this one's does.
     pub(super) fn twin(&self, seed: u64) -> Node {
         let (disk, environment) = (self.disk.fork(seed), self.environment.clone());
-        let (ledger, trace, settings) = (
-            self.ledger.clone(),
-            self.trace.clone(),
-            self.settings.clone(),
-        );
-        Node {
-            ledger,
-            trace,
-            settings,
-            ..Node::on(disk, environment, self.name, self.size)
-        }
+        let (ledger, trace, settings) = (self.ledger.clone(), self.trace.clone(), self.settings.clone());
+        Node { ledger, trace, settings, ..Node::on(disk, environment, self.name, self.size) }
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -148,10 +122,7 @@ impl Node {
 
     /// Where the log's directory is, as the process now running sees it.
     pub(super) fn directory(&self) -> Step<Arc<dyn Directory>> {
-        self.disk
-            .root()
-            .open_subdir(LOG)
-            .map_err(|error| Stop::Broken(format!("no directory: {error}")))
+        self.disk.root().open_subdir(LOG).map_err(|error| Stop::Broken(format!("no directory: {error}")))
     }
 
     /// Opens the log, crashing now and then on the way, and checks everything that it holds.
@@ -183,11 +154,7 @@ impl Node {
     pub(super) fn try_open(&mut self) -> Step {
         self.sync_errors_at_open = self.disk.stats().sync_errors;
         self.ledger.opening();
-        let opened = Wal::open(
-            self.directory_or_down()?,
-            Arc::new(self.environment.clone()),
-            self.settings.clone(),
-        );
+        let opened = Wal::open(self.directory_or_down()?, Arc::new(self.environment.clone()), self.settings.clone());
         let (wal, recovery) = match opened {
             Ok(opened) => opened,
             Err(error) => return Err(self.judge(&error, "open")),
@@ -210,12 +177,8 @@ impl Node {
         if let Some(lost) = recovery.lost {
             return broken(format!("says that it lost acknowledged bytes up to {lost}"));
         }
-        if self.ledger.acked() < recovery.known_durable {
-            let acked = self.ledger.acked();
-            return broken(format!(
-                "knows {} durable, but only {acked} ever was",
-                recovery.known_durable
-            ));
+        if recovery.end < recovery.known_durable {
+            return broken(format!("ends before what it knows to be durable: {recovery:?}"));
         }
         self.check_zeros(wal.end())?;
         let mut reader = match wal.reader(wal.first()) {
@@ -225,26 +188,16 @@ impl Node {
         let mut recheck = self.ledger.recheck();
         loop {
             match reader.next() {
-                Ok(Some(record)) => self
-                    .ledger
-                    .reread(&mut recheck, &record)
-                    .map_err(Stop::Broken)?,
+                Ok(Some(record)) => self.ledger.reread(&mut recheck, &record).map_err(Stop::Broken)?,
                 Ok(None) => break,
                 Err(error) => return Err(self.judge(&error, "read all")),
             }
         }
         self.ledger.rechecked(recheck).map_err(Stop::Broken)?;
         if self.ledger.end() < recovery.end {
-            return broken(format!(
-                "kept up to {}, serves only up to {}",
-                recovery.end,
-                self.ledger.end()
-            ));
+            return broken(format!("kept up to {}, serves only up to {}", recovery.end, self.ledger.end()));
         }
-        if !recovery.clean
-            && self.settings.role == Role::Writer
-            && self.ledger.end() == recovery.end
-        {
+        if !recovery.clean && self.settings.role == Role::Writer && self.ledger.end() == recovery.end {
             self.ledger.appended(Expected::of_log(Kind::INCARNATION));
         }
         self.ledger.acknowledge(wal.durable().get());
@@ -257,18 +210,10 @@ impl Node {
         let base = self.size.base_of(end);
         let path = format!("{LOG}/{}", self.size.file_name(base));
         let bytes = self.disk.read(&path).unwrap_or_default();
-        let body = self.size.offset_in(end) as usize
-            ..bytes.len().min(self.size.body_end_offset() as usize);
-        let stale = bytes
-            .get(body.clone())
-            .unwrap_or_default()
-            .iter()
-            .position(|byte| *byte != 0);
+        let body = self.size.offset_in(end) as usize..bytes.len().min(self.size.body_end_offset() as usize);
+        let stale = bytes.get(body.clone()).unwrap_or_default().iter().position(|byte| *byte != 0);
         match stale {
-            Some(at) => broken(format!(
-                "{path} is not zero at {} behind the end",
-                body.start + at
-            )),
+            Some(at) => broken(format!("{path} is not zero at {} behind the end", body.start + at)),
             None => Ok(()),
         }
     }
@@ -288,9 +233,7 @@ impl Node {
         }
         if self.ledger.end() < self.ledger.acked() {
             let (acked, end) = (self.ledger.acked(), self.ledger.end());
-            return broken(format!(
-                "acknowledged up to {acked}, but readers get only up to {end}"
-            ));
+            return broken(format!("acknowledged up to {acked}, but readers get only up to {end}"));
         }
         Ok(())
     }
@@ -356,9 +299,7 @@ impl Node {
             self.unlimit();
             return Ok(None);
         }
-        broken(format!(
-            "{what}: still full after every step that makes room"
-        ))
+        broken(format!("{what}: still full after every step that makes room"))
     }
 
     fn make_room(&mut self, _full: &Full) -> Step {
@@ -389,6 +330,8 @@ impl Node {
             return Ok(());
         };
         self.tally.logs_poisoned += 1;
+        // It may have moved before that sync failed; from now on it stands.
+        let durable = open.wal.durable().get();
         if let Ok(lsn) = open.wal.sync_once() {
             return broken(format!("a sync after a failed one says {lsn}"));
         }
@@ -399,7 +342,7 @@ impl Node {
         if self.settings.role == Role::Writer && open.wal.append(&[draft], None).is_ok() {
             return broken("a sync failed, and the log takes another record");
         }
-        if open.wal.durable().get() > self.ledger.acked() {
+        if open.wal.durable().get() != durable {
             return broken("a sync failed, and the durable position moved");
         }
         Ok(())
@@ -417,8 +360,7 @@ impl Node {
     /// Ends the life of the open log, in the way that chance and the state of the machine have it.
     pub(super) fn crash(&mut self, rng: &mut Rng) -> Step {
         self.tally.crashes += 1;
-        let healthy =
-            !self.disk.is_off() && self.disk.stats().sync_errors == self.sync_errors_at_open;
+        let healthy = !self.disk.is_off() && self.disk.stats().sync_errors == self.sync_errors_at_open;
         if self.is_open() && healthy {
             self.damage_a_copy(rng)?;
         }
@@ -429,10 +371,7 @@ impl Node {
             let dropped = self.ledger.dropped;
             self.try_open()?;
             if self.ledger.dropped > dropped {
-                return broken(format!(
-                    "a kill lost {} appended records",
-                    self.ledger.dropped - dropped
-                ));
+                return broken(format!("a kill lost {} appended records", self.ledger.dropped - dropped));
             }
             self.restart(rng);
         }
@@ -441,19 +380,17 @@ impl Node {
 
     /// Kills the process or cuts the power; says whether it was a kill.
     pub(super) fn restart(&mut self, rng: &mut Rng) -> bool {
+        // Whoever waited for a position was told it when it was reached, whatever failed after that.
+        if let Some(open) = &self.open {
+            self.ledger.acknowledge(open.wal.durable().get());
+        }
         let kill = !self.disk.is_off() && rng.one_in(4);
         if kill {
             self.disk.kill();
         } else {
             self.disk.power_cut();
         }
-        self.note(|| {
-            if kill {
-                "killed".to_owned()
-            } else {
-                "power cut".to_owned()
-            }
-        });
+        self.note(|| if kill { "killed".to_owned() } else { "power cut".to_owned() });
         // Only now: what a dropped handle still wants to do finds that its process is gone.
         self.open = None;
         self.disk.disarm_sync();
@@ -476,12 +413,10 @@ impl Node {
 
     /// Lets time go by, and the wall clock step now and then (F-082).
     pub(super) fn pass_time(&mut self, rng: &mut Rng) {
-        self.environment
-            .advance(Duration::from_millis(rng.below(400)));
+        self.environment.advance(Duration::from_millis(rng.below(400)));
         if rng.one_in(6) {
             let day = 86_400_000_000;
-            self.environment
-                .step_wall(rng.below(2 * day) as i64 - day as i64);
+            self.environment.step_wall(rng.below(2 * day) as i64 - day as i64);
         }
     }
 
@@ -501,8 +436,4 @@ impl Node {
 }
 
 /// The ways in which a sync fails.
-pub(super) const LYING: [SyncFault; 3] = [
-    SyncFault::MarkedClean,
-    SyncFault::Reverted,
-    SyncFault::NoSpace,
-];
+pub(super) const LYING: [SyncFault; 3] = [SyncFault::MarkedClean, SyncFault::Reverted, SyncFault::NoSpace];

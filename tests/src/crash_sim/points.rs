@@ -38,9 +38,7 @@ pub fn crash_points(of: PointsOf, seed: u64) -> Result<(Tally, u64), Violation> 
             PointsOf::Primary => primary(seed, point, &mut tally)?,
             PointsOf::Follower => follower(seed, point, &mut tally)?,
             PointsOf::Recovery => recovery(seed, point, &mut tally)?,
-            PointsOf::Creation => {
-                creation(seed, point).map_err(|stop| at(point, violation(stop)))?
-            }
+            PointsOf::Creation => creation(seed, point).map_err(|stop| at(point, violation(stop)))?,
         };
         if !crashed {
             return Ok((tally, point));
@@ -50,17 +48,11 @@ pub fn crash_points(of: PointsOf, seed: u64) -> Result<(Tally, u64), Violation> 
 }
 
 fn at(point: u64, violation: Violation) -> Violation {
-    Violation {
-        what: format!("crash point {point}: {}", violation.what),
-        ..violation
-    }
+    Violation { what: format!("crash point {point}: {}", violation.what), ..violation }
 }
 
 fn violation(stop: Stop) -> Violation {
-    Violation {
-        what: format!("{stop:?}"),
-        trace: Vec::new(),
-    }
+    Violation { what: format!("{stop:?}"), trace: Vec::new() }
 }
 
 fn primary(seed: u64, point: u64, tally: &mut Tally) -> Result<bool, Violation> {
@@ -140,15 +132,7 @@ fn follower(seed: u64, point: u64, tally: &mut Tally) -> Result<bool, Violation>
         for _ in 0..2 {
             node.disk.power_cut();
             let outcome = node.try_open();
-            outcome.map_err(|stop| {
-                at(
-                    point,
-                    Violation {
-                        trace: node.trace.clone(),
-                        ..violation(stop)
-                    },
-                )
-            })?;
+            outcome.map_err(|stop| at(point, Violation { trace: node.trace.clone(), ..violation(stop) }))?;
         }
     }
     *tally += follower.node.tallied();
@@ -172,10 +156,7 @@ fn full_follower(rng: &mut Rng) -> Step<Follower> {
 fn fetch(follower: &mut Follower, rng: &mut Rng) -> Step {
     // The first half as one that is far behind, the second as one that keeps up.
     let (near, size) = (follower.primary.node.ledger.end(), follower.node.size.get());
-    follower
-        .node
-        .wal()
-        .set_upstream_end(Lsn::new(near.get() + 10 * size));
+    follower.node.wal().set_upstream_end(Lsn::new(near.get() + 10 * size));
     while follower.ship(rng)? {
         if follower.node.boundaries() > 1 {
             follower.node.wal().set_upstream_end(near);
@@ -234,17 +215,12 @@ fn creation(seed: u64, point: u64) -> Step<bool> {
     let io = |error: std::io::Error| Stop::Broken(error.to_string());
     let dir = root.subdir(LOG).map_err(io)?;
     root.sync().map_err(io)?;
-    let spec = CreateSpec {
-        segment_size: smallest(),
-        ..CreateSpec::default()
-    };
+    let spec = CreateSpec { segment_size: smallest(), ..CreateSpec::default() };
     disk.power_off_after(point);
     let created = Wal::create(dir, &environment, &spec);
     let crashed = disk.is_off();
     if created.is_ok() == crashed {
-        return broken(format!(
-            "power off: {crashed}, but creation says {created:?}"
-        ));
+        return broken(format!("power off: {crashed}, but creation says {created:?}"));
     }
     disk.power_cut();
     let mut node = Node::on(disk, environment, "creation", smallest());
@@ -253,8 +229,7 @@ fn creation(seed: u64, point: u64) -> Step<bool> {
         Ok(()) => {}
         Err(_) if crashed => {
             // What a crash left of a creation is no log yet, and is in nobody's way.
-            Wal::create(dir, &node.environment, &spec)
-                .map_err(|error| Stop::Broken(format!("again: {error}")))?;
+            Wal::create(dir, &node.environment, &spec).map_err(|error| Stop::Broken(format!("again: {error}")))?;
             node.try_open()?;
         }
         Err(stop) => return Err(stop),

@@ -22,16 +22,9 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "seed {} failed, after {} seeds\n{}",
-            self.seed, self.after, self.violation
-        )?;
+        writeln!(f, "seed {} failed, after {} seeds\n{}", self.seed, self.after, self.violation)?;
         let seed = self.seed;
-        write!(
-            f,
-            "run it again: LONGSHORE_SEED={seed} cargo test -p longshore-testkit --test crash_sim seeds"
-        )
+        write!(f, "run it again: LONGSHORE_SEED={seed} cargo test -p longshore-testkit --test crash_sim seeds")
     }
 }
 
@@ -54,11 +47,7 @@ pub fn run_seeds(seeds: Range<u64>, threads: usize) -> Result<Tally, Failure> {
                             let mut failed = failed.lock().expect("no panic inside");
                             let after = seed - seeds.start + 1;
                             if failed.as_ref().is_none_or(|first| seed < first.seed) {
-                                *failed = Some(Failure {
-                                    seed,
-                                    after,
-                                    violation,
-                                });
+                                *failed = Some(Failure { seed, after, violation });
                             }
                         }
                     }
@@ -75,15 +64,11 @@ pub fn run_seeds(seeds: Range<u64>, threads: usize) -> Result<Tally, Failure> {
 /// A panic is a violation like any other: bytes from a disk never panic.
 fn run_guarded(seed: u64) -> Result<Tally, Violation> {
     catch_unwind(AssertUnwindSafe(|| run_seed(seed))).unwrap_or_else(|panic| {
-        Err(Violation {
-            what: format!("panicked: {}", panic_text(&*panic)),
-            trace: Vec::new(),
-        })
+        Err(Violation { what: format!("panicked: {}", panic_text(&*panic)), trace: Vec::new() })
     })
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }

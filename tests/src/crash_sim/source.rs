@@ -49,33 +49,18 @@ impl Source {
         // Two segment boundaries in some 60 appends, whatever the sizes.
         let batch = (4400 / (average + 32)).max(1);
         let again = rng.one_in(2);
-        Source {
-            seed: rng.next_u64(),
-            sizes,
-            max_payload: max_payload as u64,
-            again,
-            batch,
-            fresh: 0,
-        }
+        Source { seed: rng.next_u64(), sizes, max_payload: max_payload as u64, again, batch, fresh: 0 }
     }
 
     /// A small history: a few records a segment, for going through every crash point of it.
     pub(super) fn coarse(rng: &mut Rng, max_payload: usize) -> Source {
-        Source {
-            sizes: Sizes::Fixed(2016),
-            batch: 2,
-            ..Source::draw(rng, max_payload)
-        }
+        Source { sizes: Sizes::Fixed(2016), batch: 2, ..Source::draw(rng, max_payload) }
     }
 
     /// The payload of the record that will be the `nth` of the log.
     pub(super) fn payload(&mut self, nth: u64) -> Vec<u8> {
         self.fresh += 1;
-        let identity = if self.again {
-            nth
-        } else {
-            self.fresh | 1 << 63
-        };
+        let identity = if self.again { nth } else { self.fresh | 1 << 63 };
         let mut rng = Rng::new(self.seed ^ identity.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let len = match self.sizes {
             Sizes::Fixed(len) => len,

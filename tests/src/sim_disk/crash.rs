@@ -32,9 +32,7 @@ pub(super) enum Manner {
 impl Manner {
     pub(super) fn draw(rng: &mut Rng) -> Manner {
         use Manner::{Any, Coin, KeepAll, KeepFew, LoseAll, LoseFew};
-        *rng.pick(&[
-            LoseAll, KeepAll, Any, Any, Coin, Coin, LoseFew, LoseFew, KeepFew,
-        ])
+        *rng.pick(&[LoseAll, KeepAll, Any, Any, Coin, Coin, LoseFew, LoseFew, KeepFew])
     }
 
     /// Chooses one of `versions`, oldest first.
@@ -57,12 +55,7 @@ impl Manner {
     }
 
     /// What the disk holds of one sector with these `versions`, oldest (the durable one) first.
-    pub(super) fn sector(
-        self,
-        versions: &[&Sector],
-        rng: &mut Rng,
-        stats: &mut DiskStats,
-    ) -> Sector {
+    pub(super) fn sector(self, versions: &[&Sector], rng: &mut Rng, stats: &mut DiskStats) -> Sector {
         let mut kept = *versions[self.choose(versions.len(), rng)];
         let may_tear = !matches!(self, Manner::LoseAll | Manner::KeepAll);
         if may_tear && versions.len() > 1 && rng.one_in(6) {
@@ -79,11 +72,7 @@ impl Manner {
 fn tear(sector: &mut Sector, other: &Sector, rng: &mut Rng) -> u64 {
     // Half of the tears are a cut at one word, as of a transfer that was broken off; the rest any mixture.
     let (mask, words) = (rng.next_u64(), SECTOR / WORD);
-    let mask = if rng.one_in(2) {
-        mask
-    } else {
-        u64::MAX << rng.index(words)
-    };
+    let mask = if rng.one_in(2) { mask } else { u64::MAX << rng.index(words) };
     let mut torn = 0;
     for word in (0..words).filter(|word| mask >> word & 1 == 1) {
         let range = word * WORD..(word + 1) * WORD;

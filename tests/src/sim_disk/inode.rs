@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use longshore_storage::RegionWatch;
-
 use super::SyncFault;
 use super::crash::{Manner, SECTOR, Sector};
 use super::stats::DiskStats;
@@ -26,8 +24,6 @@ pub(super) struct Inode {
     allocated_on_disk: usize,
     /// Sectors that cannot be read (F-030).
     bad: Vec<usize>,
-    /// The region mapped last.
-    pub(super) region: RegionWatch,
 }
 
 impl Default for Inode {
@@ -41,7 +37,6 @@ impl Default for Inode {
             allocated: 0,
             allocated_on_disk: 0,
             bad: Vec::new(),
-            region: RegionWatch::default(),
         }
     }
 }
@@ -61,9 +56,7 @@ impl Inode {
 
     /// Whether a read of this range meets a sector that cannot be read.
     pub(super) fn is_bad(&self, start: usize, end: usize) -> bool {
-        self.bad
-            .iter()
-            .any(|sector| sector * SECTOR < end && start < (sector + 1) * SECTOR)
+        self.bad.iter().any(|sector| sector * SECTOR < end && start < (sector + 1) * SECTOR)
     }
 
     pub(super) fn spoil(&mut self, offset: usize) {
@@ -92,8 +85,7 @@ impl Inode {
             self.allocated = self.allocated.max(end);
         }
         self.cache[offset..end].copy_from_slice(bytes);
-        self.bad
-            .retain(|sector| end <= sector * SECTOR || (sector + 1) * SECTOR <= offset);
+        self.bad.retain(|sector| end <= sector * SECTOR || (sector + 1) * SECTOR <= offset);
         for sector in offset / SECTOR..end.div_ceil(SECTOR) {
             let version = sector_of(&self.cache, sector);
             self.dirty.entry(sector).or_default().push(version);
@@ -126,8 +118,7 @@ impl Inode {
             let newest = versions.last().expect("a dirty sector has a version");
             put_sector(&mut self.disk, sector, newest);
         }
-        self.disk
-            .truncate(self.cache.len().next_multiple_of(SECTOR));
+        self.disk.truncate(self.cache.len().next_multiple_of(SECTOR));
         self.lengths = vec![self.cache.len()];
         self.allocated_on_disk = self.allocated;
     }
@@ -137,11 +128,7 @@ impl Inode {
         let manner = Manner::draw(rng);
         for (sector, versions) in std::mem::take(&mut self.dirty) {
             if manner.keeps(rng) {
-                put_sector(
-                    &mut self.disk,
-                    sector,
-                    versions.last().expect("a dirty sector has a version"),
-                );
+                put_sector(&mut self.disk, sector, versions.last().expect("a dirty sector has a version"));
             } else if fault == SyncFault::Reverted {
                 let old = sector_of(&self.disk, sector);
                 let end = self.cache.len().min((sector + 1) * SECTOR);
@@ -171,7 +158,6 @@ impl Inode {
         self.cache.clone_from(&self.disk);
         self.disk.resize(len.next_multiple_of(SECTOR), 0);
         self.lengths = vec![len];
-        self.region = RegionWatch::default();
     }
 }
 

@@ -26,31 +26,15 @@ pub(super) struct Names {
 /// A change of one entry, or of two by a rename, kept or lost as a whole.
 #[derive(Clone, Debug)]
 enum Change {
-    Add {
-        dir: NodeId,
-        name: String,
-        node: NodeId,
-    },
-    Remove {
-        dir: NodeId,
-        name: String,
-        node: NodeId,
-    },
-    Rename {
-        from: (NodeId, String),
-        to: (NodeId, String),
-        node: NodeId,
-    },
+    Add { dir: NodeId, name: String, node: NodeId },
+    Remove { dir: NodeId, name: String, node: NodeId },
+    Rename { from: (NodeId, String), to: (NodeId, String), node: NodeId },
 }
 
 impl Names {
     pub(super) fn new() -> Names {
         let tree = Tree::from([(ROOT, Entries::new())]);
-        Names {
-            now: tree.clone(),
-            on_disk: tree,
-            pending: Vec::new(),
-        }
+        Names { now: tree.clone(), on_disk: tree, pending: Vec::new() }
     }
 
     /// The entries of a directory, or `None` if the node is not one.
@@ -68,57 +52,36 @@ impl Names {
 
     /// Follows `a/b/c` from a directory.
     pub(super) fn walk(&self, dir: NodeId, path: &str) -> Option<NodeId> {
-        path.split('/')
-            .try_fold(dir, |dir, name| self.find(dir, name))
+        path.split('/').try_fold(dir, |dir, name| self.find(dir, name))
     }
 
     /// Whether any directory has an entry for this node.
     pub(super) fn has_name(&self, node: NodeId) -> bool {
-        self.now
-            .values()
-            .any(|entries| entries.values().any(|found| *found == node))
+        self.now.values().any(|entries| entries.values().any(|found| *found == node))
     }
 
     pub(super) fn add_file(&mut self, dir: NodeId, name: &str, node: NodeId) {
-        self.make(Change::Add {
-            dir,
-            name: name.to_owned(),
-            node,
-        });
+        self.make(Change::Add { dir, name: name.to_owned(), node });
     }
 
     pub(super) fn add_directory(&mut self, dir: NodeId, name: &str, node: NodeId) {
         self.now.insert(node, Entries::new());
         self.on_disk.insert(node, Entries::new());
-        self.make(Change::Add {
-            dir,
-            name: name.to_owned(),
-            node,
-        });
+        self.make(Change::Add { dir, name: name.to_owned(), node });
     }
 
     pub(super) fn remove(&mut self, dir: NodeId, name: &str, node: NodeId) {
-        self.make(Change::Remove {
-            dir,
-            name: name.to_owned(),
-            node,
-        });
+        self.make(Change::Remove { dir, name: name.to_owned(), node });
     }
 
     pub(super) fn rename(&mut self, from: (NodeId, &str), to: (NodeId, &str), node: NodeId) {
         let owned = |(dir, name): (NodeId, &str)| (dir, name.to_owned());
-        self.make(Change::Rename {
-            from: owned(from),
-            to: owned(to),
-            node,
-        });
+        self.make(Change::Rename { from: owned(from), to: owned(to), node });
     }
 
     /// Makes every change that touches `dir` durable.
     pub(super) fn sync(&mut self, dir: NodeId) {
-        let (settled, pending) = std::mem::take(&mut self.pending)
-            .into_iter()
-            .partition(|change| change.touches(dir));
+        let (settled, pending) = std::mem::take(&mut self.pending).into_iter().partition(|change| change.touches(dir));
         self.pending = pending;
         for change in settled {
             change.apply(&mut self.on_disk);
@@ -138,11 +101,7 @@ impl Names {
 
     /// Every node that a name or a pending change still leads to.
     pub(super) fn reachable(&self) -> Vec<NodeId> {
-        let trees = self
-            .now
-            .values()
-            .chain(self.on_disk.values())
-            .flat_map(|entries| entries.values().copied());
+        let trees = self.now.values().chain(self.on_disk.values()).flat_map(|entries| entries.values().copied());
         trees.chain(self.pending.iter().map(Change::node)).collect()
     }
 
@@ -155,9 +114,7 @@ impl Names {
 impl Change {
     fn node(&self) -> NodeId {
         match self {
-            Change::Add { node, .. }
-            | Change::Remove { node, .. }
-            | Change::Rename { node, .. } => *node,
+            Change::Add { node, .. } | Change::Remove { node, .. } | Change::Rename { node, .. } => *node,
         }
     }
 
@@ -181,9 +138,7 @@ impl Change {
                 }
             }
             Change::Rename { from, to, node } => {
-                tree.entry(from.0)
-                    .or_default()
-                    .retain(|_, found| found != node);
+                tree.entry(from.0).or_default().retain(|_, found| found != node);
                 tree.entry(to.0).or_default().insert(to.1.clone(), *node);
             }
         }

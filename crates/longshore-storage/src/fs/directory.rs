@@ -28,15 +28,10 @@ impl FsDirectory {
     /// Opens a directory that exists.
     pub fn open(path: impl AsRef<Path>) -> io::Result<FsDirectory> {
         let path = path.as_ref();
-        let real = path
-            .canonicalize()
-            .locate("open the directory", path.display().to_string())?;
+        let real = path.canonicalize().locate("open the directory", path.display().to_string())?;
         let fd = retry_on_intr(|| rustix::fs::open(&real, DIRECTORY, Mode::empty()))
             .locate("open the directory", real.display().to_string())?;
-        Ok(FsDirectory {
-            fd: Arc::new(fd),
-            path: real.into(),
-        })
+        Ok(FsDirectory { fd: Arc::new(fd), path: real.into() })
     }
 
     /// Opens a directory, creating it (mode 0700) and what is missing above it, all durably.
@@ -45,15 +40,8 @@ impl FsDirectory {
         if path.is_dir() {
             return FsDirectory::open(&path);
         }
-        let (Some(parent), Some(name)) = (
-            path.parent(),
-            path.file_name().and_then(|name| name.to_str()),
-        ) else {
-            return Err(located(
-                "create the directory",
-                path.display().to_string(),
-                Errno::INVAL,
-            ));
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+            return Err(located("create the directory", path.display().to_string(), Errno::INVAL));
         };
         let parent = FsDirectory::create(parent)?;
         parent.make_subdir(name)?;
@@ -85,22 +73,16 @@ impl FsDirectory {
     fn open_fs_subdir(&self, name: &str) -> io::Result<FsDirectory> {
         single(name)?;
         let fd = self.open_fd(name, DIRECTORY | OFlags::NOFOLLOW)?;
-        Ok(FsDirectory {
-            fd: Arc::new(fd),
-            path: self.path.join(name).into(),
-        })
+        Ok(FsDirectory { fd: Arc::new(fd), path: self.path.join(name).into() })
     }
 
     fn open_fd(&self, name: &str, flags: OFlags) -> io::Result<OwnedFd> {
-        retry_on_intr(|| rustix::fs::openat(&*self.fd, name, flags, Mode::empty()))
-            .locate("open", self.path_of(name))
+        retry_on_intr(|| rustix::fs::openat(&*self.fd, name, flags, Mode::empty())).locate("open", self.path_of(name))
     }
 
     fn entry(&self, name: &std::ffi::CStr) -> io::Result<Option<DirEntry>> {
         let text = name.to_string_lossy();
-        let stat = match retry_on_intr(|| {
-            rustix::fs::statat(&*self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
-        }) {
+        let stat = match retry_on_intr(|| rustix::fs::statat(&*self.fd, name, AtFlags::SYMLINK_NOFOLLOW)) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(None), // removed since it was listed
             Err(error) => return Err(located("look at", self.path_of(&text), error)),
@@ -139,10 +121,7 @@ impl Directory for FsDirectory {
             Access::Write => OFlags::RDWR,
         };
         // NONBLOCK so that a pipe in our way is looked at and refused instead of waited for; it means nothing to a file.
-        let fd = self.open_fd(
-            name,
-            mode | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
-        )?;
+        let fd = self.open_fd(name, mode | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC)?;
         let file = FsFile::new(StdFile::from(fd), self.path_of(name));
         file.refuse_strange(access)?;
         Ok(Arc::new(file))
@@ -150,8 +129,7 @@ impl Directory for FsDirectory {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
         single(name)?;
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let owner_only = Mode::RUSR | Mode::WUSR;
         let fd = retry_on_intr(|| rustix::fs::openat(&*self.fd, name, flags, owner_only))
             .locate("create", self.path_of(name))?;
@@ -170,19 +148,16 @@ impl Directory for FsDirectory {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         single(name)?;
-        retry_on_intr(|| rustix::fs::unlinkat(&*self.fd, name, AtFlags::empty()))
-            .locate("remove", self.path_of(name))
+        retry_on_intr(|| rustix::fs::unlinkat(&*self.fd, name, AtFlags::empty())).locate("remove", self.path_of(name))
     }
 
     fn remove_subdir(&self, name: &str) -> io::Result<()> {
         single(name)?;
-        retry_on_intr(|| rustix::fs::unlinkat(&*self.fd, name, AtFlags::REMOVEDIR))
-            .locate("remove", self.path_of(name))
+        retry_on_intr(|| rustix::fs::unlinkat(&*self.fd, name, AtFlags::REMOVEDIR)).locate("remove", self.path_of(name))
     }
 
     fn sync(&self) -> io::Result<()> {
-        retry_on_intr(|| rustix::fs::fsync(&*self.fd))
-            .locate("sync the directory", self.path_hint())
+        retry_on_intr(|| rustix::fs::fsync(&*self.fd)).locate("sync the directory", self.path_hint())
     }
 
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Directory>> {
@@ -195,10 +170,11 @@ impl Directory for FsDirectory {
     }
 
     fn lock(&self) -> io::Result<Box<dyn Lock>> {
-        Ok(Box::new(FsLock::take(
-            &self.fd,
-            self.path_of(super::lock::NAME),
-        )?))
+        Ok(Box::new(FsLock::take(&self.fd, self.path_of(super::lock::NAME))?))
+    }
+
+    fn locked(&self) -> io::Result<bool> {
+        FsLock::is_held(&self.fd, self.path_of(super::lock::NAME))
     }
 
     fn intact(&self) -> io::Result<bool> {
@@ -211,14 +187,12 @@ impl Directory for FsDirectory {
     }
 
     fn free_space(&self) -> io::Result<u64> {
-        let stat = retry_on_intr(|| rustix::fs::fstatvfs(&*self.fd))
-            .locate("ask for space on", self.path_hint())?;
+        let stat = retry_on_intr(|| rustix::fs::fstatvfs(&*self.fd)).locate("ask for space on", self.path_hint())?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
     fn medium(&self) -> io::Result<Medium> {
-        let stat = retry_on_intr(|| rustix::fs::fstatfs(&*self.fd))
-            .locate("ask for the kind of", self.path_hint())?;
+        let stat = retry_on_intr(|| rustix::fs::fstatfs(&*self.fd)).locate("ask for the kind of", self.path_hint())?;
         // The magic is a 32-bit number in a signed word; sign bits above it mean nothing.
         Ok(Medium::from_magic(u64::from(stat.f_type as u32)))
     }
@@ -228,17 +202,12 @@ impl Directory for FsDirectory {
     }
 }
 
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Refuses what is not one component of a path: a caller that passes one would leave the directory.
 fn single(name: &str) -> io::Result<()> {
     if matches!(name, "" | "." | "..") || name.contains(['/', '\0']) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("not a file name: {name:?}"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("not a file name: {name:?}")));
     }
     Ok(())
 }

@@ -23,11 +23,7 @@ pub(super) struct FsFile {
 
 impl FsFile {
     pub(super) fn new(file: StdFile, path: String) -> FsFile {
-        FsFile {
-            file,
-            path,
-            region: Mutex::default(),
-        }
+        FsFile { file, path, region: Mutex::default() }
     }
 
     /// Refuses what is not a plain file of one name (F-050).
@@ -37,7 +33,9 @@ impl FsFile {
             return Err(self.refuse("not a regular file; move it out of the data directory"));
         }
         if access == Access::Write && stat.st_nlink > 1 {
-            return Err(self.refuse("the file has a second hard link, so a write would change that copy too; copy it instead"));
+            return Err(
+                self.refuse("the file has a second hard link, so a write would change that copy too; copy it instead")
+            );
         }
         Ok(())
     }
@@ -47,18 +45,11 @@ impl FsFile {
     }
 
     fn refuse(&self, reason: &str) -> io::Error {
-        located(
-            "use",
-            &self.path,
-            io::Error::new(io::ErrorKind::InvalidInput, reason),
-        )
+        located("use", &self.path, io::Error::new(io::ErrorKind::InvalidInput, reason))
     }
 
     fn region(&self) -> RegionWatch {
-        self.region
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.region.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// After a sync: what is durable must still be the whole region, under a name (F-054, F-055).
@@ -68,13 +59,10 @@ impl FsFile {
         };
         let stat = self.stat()?;
         if (stat.st_size as u64) < living.len as u64 {
-            return Err(self
-                .refuse("the file was cut short while it was mapped; restart after restoring it"));
+            return Err(self.refuse("the file was cut short while it was mapped; restart after restoring it"));
         }
         if stat.st_nlink == 0 {
-            return Err(
-                self.refuse("the file was removed while it was mapped; restart after restoring it")
-            );
+            return Err(self.refuse("the file was removed while it was mapped; restart after restoring it"));
         }
         Ok(())
     }
@@ -88,10 +76,7 @@ impl File for FsFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buf.len() {
-            match self
-                .file
-                .read_at(&mut buf[filled..], offset + filled as u64)
-            {
+            match self.file.read_at(&mut buf[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -104,16 +89,10 @@ impl File for FsFile {
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if self
-            .region()
-            .living()
-            .is_some_and(|living| offset < living.published as u64)
-        {
+        if self.region().living().is_some_and(|living| offset < living.published as u64) {
             return Err(self.refuse("a write below what is published of its mapped region"));
         }
-        self.file
-            .write_all_at(bytes, offset)
-            .locate("write", format!("{} at offset {offset}", self.path))
+        self.file.write_all_at(bytes, offset).locate("write", format!("{} at offset {offset}", self.path))
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
@@ -128,15 +107,10 @@ impl File for FsFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        if self
-            .region()
-            .living()
-            .is_some_and(|living| len < living.len as u64)
-        {
+        if self.region().living().is_some_and(|living| len < living.len as u64) {
             return Err(self.refuse("a length shorter than its mapped region"));
         }
-        retry_on_intr(|| rustix::fs::ftruncate(&self.file, len))
-            .locate("set the length of", &self.path)
+        retry_on_intr(|| rustix::fs::ftruncate(&self.file, len)).locate("set the length of", &self.path)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -153,10 +127,7 @@ impl File for FsFile {
         if region.living().is_some() {
             return Err(self.refuse("a region of this file is already mapped"));
         }
-        let map = MmapOptions::new()
-            .len(len)
-            .map_raw(&self.file)
-            .locate("map", &self.path)?;
+        let map = MmapOptions::new().len(len).map_raw(&self.file).locate("map", &self.path)?;
         let (writer, reader) = Region::map(map);
         *region = reader.watch();
         Ok((writer, reader))

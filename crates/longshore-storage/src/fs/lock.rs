@@ -5,6 +5,7 @@ use std::fs::File as StdFile;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::{Errno, retry_on_intr};
@@ -25,30 +26,51 @@ impl Lock for FsLock {}
 
 impl FsLock {
     pub(super) fn take(directory: &OwnedFd, path: String) -> io::Result<FsLock> {
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd =
-            retry_on_intr(|| rustix::fs::openat(directory, NAME, flags, Mode::RUSR | Mode::WUSR))
-                .locate("open the lock", &path)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = retry_on_intr(|| rustix::fs::openat(directory, NAME, flags, Mode::RUSR | Mode::WUSR))
+            .locate("open the lock", &path)?;
         let file = StdFile::from(fd);
-        match retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                let holder = Holder::read(&file);
-                return Err(located(
-                    "lock",
-                    path,
-                    io::Error::new(io::ErrorKind::ResourceBusy, holder.to_string()),
-                ));
-            }
-            Err(error) => return Err(located("lock", path, error)),
+        if !exclusively(&file).locate("lock", &path)? {
+            let holder = io::Error::new(io::ErrorKind::ResourceBusy, Holder::read(&file).to_string());
+            return Err(located("lock", path, holder));
         }
-        rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR)
-            .locate("set the mode of the lock", &path)?;
-        Holder::this_process()
-            .write(&file)
-            .locate("write the lock", &path)?;
+        rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR).locate("set the mode of the lock", &path)?;
+        Holder::this_process().write(&file).locate("write the lock", &path)?;
         Ok(FsLock { _file: file })
+    }
+
+    /// Whether somebody holds the lock, found out by a shared lock that is let go at once.
+    pub(super) fn is_held(directory: &OwnedFd, path: String) -> io::Result<bool> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match retry_on_intr(|| rustix::fs::openat(directory, NAME, flags, Mode::empty())) {
+            Ok(fd) => StdFile::from(fd),
+            Err(Errno::NOENT) => return Ok(false),
+            Err(error) => return Err(located("open the lock", path, error)),
+        };
+        Ok(!try_lock(&file, FlockOperation::NonBlockingLockShared).locate("look at the lock", path)?)
+    }
+}
+
+/// Takes the lock for good; `false` if another owner has it. One that only looks, by a shared lock, is waited for.
+fn exclusively(file: &StdFile) -> io::Result<bool> {
+    for _ in 0..100 {
+        if try_lock(file, FlockOperation::NonBlockingLockExclusive)? {
+            return Ok(true);
+        }
+        if !try_lock(file, FlockOperation::NonBlockingLockShared)? {
+            return Ok(false);
+        }
+        retry_on_intr(|| flock(file, FlockOperation::Unlock))?;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(false)
+}
+
+fn try_lock(file: &StdFile, operation: FlockOperation) -> io::Result<bool> {
+    match retry_on_intr(|| flock(file, operation)) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -60,10 +82,7 @@ struct Holder {
 
 impl Holder {
     fn this_process() -> Holder {
-        Holder {
-            pid: Some(std::process::id()),
-            boot: boot_id(),
-        }
+        Holder { pid: Some(std::process::id()), boot: boot_id() }
     }
 
     fn write(&self, file: &StdFile) -> io::Result<()> {
@@ -76,11 +95,7 @@ impl Holder {
         let mut bytes = [0; 128];
         let read = file.read_at(&mut bytes, 0).unwrap_or(0);
         let text = String::from_utf8_lossy(&bytes[..read]);
-        let field = |name: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(name))
-                .map(str::trim)
-        };
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         Holder {
             pid: field("pid ").and_then(|pid| pid.parse().ok()),
             boot: field("boot ").unwrap_or_default().to_owned(),
@@ -95,16 +110,12 @@ impl fmt::Display for Holder {
             Some(pid) if self.boot == boot_id() => {
                 write!(f, "held by process {pid}; stop it first")
             }
-            Some(pid) => write!(
-                f,
-                "held by process {pid} of another machine or container; stop it first"
-            ),
+            Some(pid) => write!(f, "held by process {pid} of another machine or container; stop it first"),
             None => write!(f, "held by another process; stop it first"),
         }
     }
 }
 
 fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map_or_else(|_| String::new(), |id| id.trim().to_owned())
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(|_| String::new(), |id| id.trim().to_owned())
 }

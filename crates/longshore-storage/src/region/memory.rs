@@ -32,20 +32,12 @@ impl Memory {
     pub(super) fn heap(bytes: Box<[u8]>) -> Memory {
         let len = bytes.len();
         let base = NonNull::new(Box::into_raw(bytes).cast::<u8>()).expect("a box is never null");
-        Memory {
-            base,
-            len,
-            backing: Backing::Heap,
-        }
+        Memory { base, len, backing: Backing::Heap }
     }
 
     pub(super) fn map(map: MmapRaw) -> Memory {
         let base = NonNull::new(map.as_mut_ptr()).expect("a map is never at address zero");
-        Memory {
-            base,
-            len: map.len(),
-            backing: Backing::Map(map),
-        }
+        Memory { base, len: map.len(), backing: Backing::Map(map) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -60,11 +52,7 @@ impl Memory {
     /// # Panics
     /// If the range is not inside the block.
     pub(super) unsafe fn bytes(&self, range: Range<usize>) -> &[u8] {
-        assert!(
-            range.start <= range.end && range.end <= self.len,
-            "range {range:?} of a region of {} bytes",
-            self.len
-        );
+        assert!(range.start <= range.end && range.end <= self.len, "range {range:?} of a region of {} bytes", self.len);
         // SAFETY: the range is inside the block, which lives as long as `self` (R1) and was initialised when it was
         // made; the caller promises that nothing stores into it meanwhile. Only the range itself is borrowed, so a
         // store elsewhere in the block does not meet it.
@@ -82,9 +70,7 @@ impl Memory {
         self.assert_fits(at, bytes.len());
         // SAFETY: inside the block (just asserted), which is writable as long as `self` lives (R1); `bytes` cannot
         // overlap the target, since no reference into the target lives; no other store runs, both by the caller's promise.
-        unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.base.as_ptr().add(at), bytes.len())
-        }
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.base.as_ptr().add(at), bytes.len()) }
     }
 
     /// Stores `len` zeros at `at`.
@@ -102,11 +88,7 @@ impl Memory {
 
     fn assert_fits(&self, at: usize, len: usize) {
         let fits = at.checked_add(len).is_some_and(|end| end <= self.len);
-        assert!(
-            fits,
-            "{len} bytes stored at {at} of a region of {} bytes",
-            self.len
-        );
+        assert!(fits, "{len} bytes stored at {at} of a region of {} bytes", self.len);
     }
 }
 

@@ -44,10 +44,7 @@ fn a_reader_on_another_thread_never_sees_unwritten_bytes() {
         scope.spawn(move || {
             loop {
                 let published = reader.published();
-                assert!(
-                    reader.bytes(0..published).iter().all(|byte| *byte == 7),
-                    "a published byte was not written"
-                );
+                assert!(reader.bytes(0..published).iter().all(|byte| *byte == 7), "a published byte was not written");
                 if published == len {
                     break;
                 }
@@ -65,15 +62,11 @@ fn a_reader_on_another_thread_never_sees_unwritten_bytes() {
 fn the_owner_of_a_heap_region_is_told_of_every_store() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&told);
-    let on_write: OnWrite =
-        Box::new(move |at, bytes| log.lock().unwrap().push((at, bytes.to_vec())));
+    let on_write: OnWrite = Box::new(move |at, bytes| log.lock().unwrap().push((at, bytes.to_vec())));
     let (mut writer, _reader) = Region::heap(vec![9; 8].into(), Some(on_write));
     writer.copy_in(1, b"ab");
     writer.zero(4..8);
-    assert_eq!(
-        *told.lock().unwrap(),
-        vec![(1, b"ab".to_vec()), (4, vec![0; 4])]
-    );
+    assert_eq!(*told.lock().unwrap(), vec![(1, b"ab".to_vec()), (4, vec![0; 4])]);
     assert_eq!(writer.bytes(0..8), [9, b'a', b'b', 9, 0, 0, 0, 0]);
 }
 
@@ -128,10 +121,7 @@ fn a_watch_sees_the_last_handle_go() {
     let (mut writer, reader) = region(8);
     writer.publish(2);
     let watch = reader.watch();
-    assert_eq!(
-        watch.living().map(|living| (living.len, living.published)),
-        Some((8, 2))
-    );
+    assert_eq!(watch.living().map(|living| (living.len, living.published)), Some((8, 2)));
     let slice = reader.slice(0..2);
     drop((writer, reader));
     assert!(watch.living().is_some());
