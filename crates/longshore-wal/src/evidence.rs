@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use longshore_format::{EpochEntry, Lsn, Resync};
+use longshore_format::{EpochEntry, Lsn, RECORD_HEADER_LEN, Resync};
 use longshore_storage::File;
 
 use crate::Result;
@@ -39,7 +39,9 @@ impl Evidence<'_> {
             let (head, file) = self.files.head(*base)?;
             let here = *base == size.base_of(self.position);
             let from = if here { size.offset_in(self.position) } else { size.header_len() };
-            let body = body_from(&file, *base, from, size.body_end_offset())?;
+            let mut body = body_from(&file, *base, from, size.body_end_offset())?;
+            // The last header may itself end in zeros.
+            body.resize((body.len() + RECORD_HEADER_LEN).min((size.body_end_offset() - from) as usize), 0);
             match head {
                 Head::Good(header) if !here => consider(Resync::in_segment(&header, &lives, &body)),
                 _ => {
