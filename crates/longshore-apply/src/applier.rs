@@ -114,6 +114,13 @@ impl<S: Source, K: Sink> Applier<S, K> {
         Ok(applier)
     }
 
+    /// Stops somewhere else than first said: at what a plan made of the target, once it is known what
+    /// the sink holds. Before the first step.
+    pub fn retarget(&mut self, target: Target) {
+        debug_assert_eq!(self.progress.runs, 0, "a target is set before the first step");
+        self.target = target;
+    }
+
     /// Does a bounded amount of work.
     ///
     /// An error is final: every later call answers [`Error::Stopped`]. If
@@ -167,7 +174,7 @@ impl<S: Source, K: Sink> Applier<S, K> {
 
     /// A handle that ends this applier from another thread, also inside a step that blocks.
     pub fn interrupt(&self) -> Interrupt {
-        Interrupt { flag: Arc::clone(&self.interrupted), sink: self.sink.interrupter() }
+        Interrupt { flag: Arc::clone(&self.interrupted), sink: self.sink.interrupter().map(Arc::from) }
     }
 
     fn advance(&mut self) -> Result<Step> {
@@ -301,27 +308,8 @@ impl<S: Source, K: Sink> Applier<S, K> {
 
 /// Two readers where the sink stands, if what it holds is of this log.
 fn open_readers<S: Source>(source: &S, sink: &str, held: Option<Held>) -> Result<Readers<S::Records>> {
-    let size = source.segment_size();
-    let from = size.normalise(held.map_or(Lsn::ZERO, |held| held.lsn));
-    let first = source.first();
-    if from < first {
-        return Err(Error::SinkTooOld { sink: sink.to_owned(), held: held.map(|held| held.lsn), first });
-    }
-    let runs = match source.read_from(from) {
-        Ok(records) => Runs::new(records)?,
-        // What the sink holds was a boundary of the log that it was written from.
-        Err(longshore_wal::Error::NotABoundary { lsn, .. }) => return Err(elsewhere(sink, lsn)),
-        Err(error) => return Err(error.into()),
-    };
-    match held {
-        Some(Held { lsn, crc: Some(crc) }) if crc != runs.link() => return Err(elsewhere(sink, lsn)),
-        _ => {}
-    }
+    let (from, runs) = Runs::after(source, sink, held)?;
     Ok(Readers { runs, feed: source.read_from(from)? })
-}
-
-fn elsewhere(sink: &str, held: Lsn) -> Error {
-    Error::SinkElsewhere { sink: sink.to_owned(), held }
 }
 
 fn give(sink: &mut impl Sink, record: &Record<'_>, interrupted: &AtomicBool) -> std::result::Result<(), SinkError> {
@@ -338,10 +326,11 @@ fn run_error(sink: &impl Sink, run: &Run, failure: SinkError) -> Error {
     }
 }
 
-/// Ends an applier from another thread.
+/// Ends an applier from another thread. Clones end the same one.
+#[derive(Clone)]
 pub struct Interrupt {
     flag: Arc<AtomicBool>,
-    sink: Option<Box<dyn Fn() + Send + Sync>>,
+    sink: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl Interrupt {

@@ -9,7 +9,7 @@ use longshore_format::{Lsn, Record};
 
 use crate::json;
 use crate::sink::{Failure, Held, LogFacts, RunEnd, Sink, SinkError};
-use crate::tail::{self, WINDOW};
+use crate::tail::{self, Tail, WINDOW};
 
 /// One line per record ([`json`]), appended to a file.
 ///
@@ -38,6 +38,25 @@ impl JsonLinesFile {
     /// A sink for the file at `path`, which is created when it is opened.
     pub fn new(path: impl AsRef<Path>) -> Self {
         JsonLinesFile { path: path.as_ref().to_owned(), open: None }
+    }
+
+    /// What the file holds, without changing it.
+    pub(crate) fn held(&self) -> Result<Option<Held>, SinkError> {
+        match File::open(&self.path) {
+            Ok(file) => self.tail(&file).map(|tail| tail.held),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(SinkError::io(self.name(), error)),
+        }
+    }
+
+    fn tail(&self, file: &File) -> Result<Tail, SinkError> {
+        tail::find(file).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => SinkError::new(
+                Failure::Corrupt,
+                format!("{}: {error}; name another file, or move this one away", self.name()),
+            ),
+            _ => SinkError::io(self.name(), error),
+        })
     }
 
     fn lock(&self) -> Result<File, SinkError> {
@@ -90,13 +109,7 @@ impl Sink for JsonLinesFile {
 
     fn open(&mut self, _log: &LogFacts) -> Result<Option<Held>, SinkError> {
         let file = self.lock()?;
-        let tail = tail::find(&file).map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => SinkError::new(
-                Failure::Corrupt,
-                format!("{}: {error}; name another file, or move this one away", self.name()),
-            ),
-            _ => SinkError::io(self.name(), error),
-        })?;
+        let tail = self.tail(&file)?;
         // The cut is durable before anything follows it, and so is the file's name.
         file.set_len(tail.len)
             .and_then(|()| file.sync_all())

@@ -46,7 +46,7 @@ pub use self::error::Error;
 pub use self::fresh::Partial;
 pub use self::exec::{ExecSink, ExecSpec};
 pub use self::jsonl::{JsonLinesFile, JsonLinesStream};
-pub use self::output::{FileOutput, JsonLinesOutput};
+pub use self::output::{FileOutput, JsonLinesOutput, Rate};
 pub use self::plan::{Next, Plan, Planner};
 pub use self::sink::{Failure, Held, LogFacts, RunEnd, Sink, SinkError};
 pub use self::source::{Records, Source};

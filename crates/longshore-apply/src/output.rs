@@ -1,10 +1,11 @@
 //! Files that a replay can make.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::jsonl::JsonLinesFile;
 use crate::plan::Plan;
-use crate::sink::{Sink, SinkError};
+use crate::sink::{Held, Sink, SinkError};
 
 /// A kind of file that a replay can restore into, through a [`Partial`](crate::Partial).
 ///
@@ -21,12 +22,38 @@ pub trait FileOutput: Send + Sync {
     /// A sink that writes to `path`, and resumes there.
     fn sink(&self, path: &Path) -> Box<dyn Sink>;
 
+    /// What is in the file at `path`, without changing it; `None` if there is no file, or nothing of a
+    /// log in it.
+    fn held(&self, path: &Path) -> Result<Option<Held>, SinkError>;
+
+    /// About how fast it takes records, for a plan: measured on one core, large groups.
+    fn rate(&self) -> Rate;
+
     /// About how many bytes of disk the plan will take, so that a full disk is known before.
     fn estimated_bytes(&self, plan: &Plan) -> u64;
 
     /// Everything is applied and the sink is closed: makes `path` complete in itself and checks it.
     /// A failed check is [`Failure::Check`](crate::Failure::Check).
     fn complete(&self, path: &Path) -> Result<(), SinkError>;
+}
+
+/// About how fast something takes records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Records a second, when they are small.
+    pub records: u64,
+    /// Payload bytes a second, when they are large.
+    pub bytes: u64,
+}
+
+impl Rate {
+    /// How long what a plan says will take, its reading included.
+    pub fn time_for(&self, plan: &Plan) -> Duration {
+        let seconds = |amount: u64, rate: u64| amount as f64 / rate.max(1) as f64;
+        // The log is read twice, at a gigabyte a second and more.
+        let reading = seconds(plan.log_bytes, 500 << 20);
+        Duration::from_secs_f64(reading + seconds(plan.records, self.records) + seconds(plan.bytes, self.bytes))
+    }
 }
 
 /// JSON lines: what `jsonl:PATH` means.
@@ -40,6 +67,14 @@ impl FileOutput for JsonLinesOutput {
 
     fn sink(&self, path: &Path) -> Box<dyn Sink> {
         Box::new(JsonLinesFile::new(path))
+    }
+
+    fn held(&self, path: &Path) -> Result<Option<Held>, SinkError> {
+        JsonLinesFile::new(path).held()
+    }
+
+    fn rate(&self) -> Rate {
+        Rate { records: 1_000_000, bytes: 300 << 20 }
     }
 
     fn estimated_bytes(&self, plan: &Plan) -> u64 {

@@ -4,7 +4,7 @@ use longshore_format::{Lsn, Name};
 
 use crate::error::{Error, Result};
 use crate::runs::{Found, Run, Runs};
-use crate::sink::RunEnd;
+use crate::sink::{Held, RunEnd};
 use crate::source::Source;
 use crate::target::{Point, Target};
 
@@ -82,29 +82,29 @@ struct Marks {
 }
 
 impl<S: Source> Planner<S> {
-    /// Begins a plan from the boundary `held`, which the output holds, or from the log's beginning.
-    pub fn new(source: &S, held: Option<Lsn>, target: Target) -> Result<Self> {
-        let size = source.segment_size();
-        let from = size.normalise(held.unwrap_or(Lsn::ZERO));
-        let first = source.first();
+    /// Begins a plan for an output that holds so much of the log already. `sink` is its name, for
+    /// messages.
+    pub fn new(source: &S, sink: &str, held: Option<Held>, target: Target) -> Result<Self> {
+        let (size, end) = (source.segment_size(), source.end());
+        if let Some(Held { lsn, .. }) = held
+            && end < lsn
+        {
+            return Err(Error::SinkAhead { sink: sink.to_owned(), held: lsn, end });
+        }
         let target = match target.point {
             Point::Lsn(lsn) => Target { point: Point::Lsn(size.normalise(lsn)), ..target },
             _ => target,
         };
-        if from < first {
-            let sink = "the output".to_owned();
-            return Err(Error::SinkTooOld { sink, held, first });
-        }
-        let mut runs = Runs::new(source.read_from(from)?)?;
+        let (from, mut runs) = Runs::after(source, sink, held)?;
         runs.watched = match target.point {
             Point::Lsn(lsn) => Some(lsn),
             _ => None,
         };
-        if let Some(lsn) = held {
+        if let Some(Held { lsn, .. }) = held {
             // What it holds last is a run like any other: would the target have kept it?
             let end = RunEnd { start: lsn, lsn, crc: 0, time: runs.time(), records: 0 };
             if !target.keeps(&Run { end, bytes: 0, mark: None }) {
-                return Err(Error::SinkPast { sink: "the output".to_owned(), held: lsn, target });
+                return Err(Error::SinkPast { sink: sink.to_owned(), held: lsn, target });
             }
         }
         let plan = Plan {
@@ -119,9 +119,9 @@ impl<S: Source> Planner<S> {
             aborted: 0,
             next: None,
             unfinished: None,
-            end: source.end(),
+            end,
         };
-        let trimmed = size.normalise(Lsn::ZERO) < first;
+        let trimmed = size.normalise(Lsn::ZERO) < source.first();
         Ok(Planner { target, runs, trimmed, fresh: held.is_none(), plan, phase: Phase::Keeping, marks: Marks::default() })
     }
 

@@ -3,8 +3,8 @@
 use longshore_format::{Kind, Lsn, Name, Record, payload};
 
 use crate::error::{Error, Result};
-use crate::sink::RunEnd;
-use crate::source::Records;
+use crate::sink::{Held, RunEnd};
+use crate::source::{Records, Source};
 
 /// Finds where runs end. It holds no payload: a run is read again by whoever wants its records, so
 /// that a run of any size takes no memory.
@@ -53,6 +53,30 @@ impl<R: Records> Runs<R> {
         }
     }
 
+    /// Searches from where a sink stands, if what it holds is of this log; also says where that is.
+    pub(crate) fn after<S: Source<Records = R>>(source: &S, sink: &str, held: Option<Held>) -> Result<(Lsn, Self)> {
+        let sink = || sink.to_owned();
+        let from = source.segment_size().normalise(held.map_or(Lsn::ZERO, |held| held.lsn));
+        let first = source.first();
+        if from < first {
+            return Err(Error::SinkTooOld { sink: sink(), held: held.map(|held| held.lsn), first });
+        }
+        let runs = match source.read_from(from) {
+            Ok(records) => Runs::new(records)?,
+            // What the sink holds was a boundary of the log that it was written from.
+            Err(longshore_wal::Error::NotABoundary { lsn, .. }) => {
+                return Err(Error::SinkElsewhere { sink: sink(), held: lsn });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match held {
+            Some(Held { lsn, crc: Some(crc) }) if crc != runs.records.chain().link => {
+                Err(Error::SinkElsewhere { sink: sink(), held: lsn })
+            }
+            _ => Ok((from, runs)),
+        }
+    }
+
     /// The next complete run. `allowance` is in bytes, so that one call takes a bounded time.
     pub(crate) fn find(&mut self, allowance: u64) -> Result<Found> {
         let begin = self.records.chain().position;
@@ -76,11 +100,6 @@ impl<R: Records> Runs<R> {
     /// Where the search stands.
     pub(crate) fn position(&self) -> Lsn {
         self.records.chain().position
-    }
-
-    /// The header checksum of the record before the place of the search.
-    pub(crate) fn link(&self) -> u32 {
-        self.records.chain().link
     }
 
     /// When the last record was written that the search has seen.

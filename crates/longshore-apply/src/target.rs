@@ -100,6 +100,13 @@ impl Default for Target {
     }
 }
 
+/// Everything up to a boundary.
+impl From<Lsn> for Target {
+    fn from(lsn: Lsn) -> Self {
+        Target::lsn(lsn)
+    }
+}
+
 impl From<Point> for Target {
     fn from(point: Point) -> Self {
         Target { point, edge: Edge::After }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::MemoryLog;
-use longshore_apply::{Error, Next, Plan, Planner, Target};
+use longshore_apply::{Error, Held, Next, Plan, Planner, Target};
 use longshore_format::{ErrorKind, Flags, Kind, Lsn};
 
 fn plan(log: &MemoryLog, held: Option<Lsn>, target: &str) -> Result<Plan, Error> {
@@ -12,7 +12,8 @@ fn plan(log: &MemoryLog, held: Option<Lsn>, target: &str) -> Result<Plan, Error>
         None => (target, false),
     };
     let target: Target = target.parse().unwrap();
-    Planner::new(log, held, if exclusive { target.before() } else { target })?.run()
+    let held = held.map(|lsn| Held { lsn, crc: None });
+    Planner::new(log, "the output", held, if exclusive { target.before() } else { target })?.run()
 }
 
 /// What is written at which microsecond, and where it ends.

@@ -5,10 +5,11 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use longshore_apply::{FileOutput, Plan, Sink, SinkError};
+use longshore_apply::{FileOutput, Held, Plan, Rate, Sink, SinkError};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::Error;
+use crate::position::read_position;
 use crate::sink::SqlSink;
 
 /// Replays into a SQLite database file: what `sqlite:PATH` means.
@@ -22,6 +23,21 @@ impl FileOutput for SqliteOutput {
 
     fn sink(&self, path: &Path) -> Box<dyn Sink> {
         Box::new(SqlSink::new(path))
+    }
+
+    fn held(&self, path: &Path) -> Result<Option<Held>, SinkError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let read = || read_position(&Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?);
+        match read() {
+            Ok(position) => Ok(position.map(Held::from)),
+            Err(error) => Err(error.for_sink(&format!("sqlite:{}", path.display()))),
+        }
+    }
+
+    fn rate(&self) -> Rate {
+        Rate { records: 150_000, bytes: 150 << 20 }
     }
 
     /// Inserts take about their payload; the write-ahead log of one group of runs comes on top.

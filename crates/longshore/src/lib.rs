@@ -1,10 +1,11 @@
 //! The embeddable library: a write-ahead log in your program, its copies in other regions.
 //!
-//! Three types do the work:
+//! Four types do the work:
 //!
 //! * [`Primary`] writes a log. `append` never waits; a [`Ticket`] waits, for this disk or for replicas.
 //! * [`Replica`] follows the logs of a primary, or of another replica, and applies them.
-//! * [`Node`] is what both have inside: every log under one data directory, to be served together.
+//! * [`Replay`] turns a log back into a database, at any point in time.
+//! * [`Node`] is what the first two have inside: every log under one data directory, to be served together.
 //!
 //! ```
 //! use longshore::{Content, Durability, Primary, Settings};
@@ -38,6 +39,7 @@ mod primary;
 mod ticket;
 mod subscribe;
 mod replica;
+mod replay;
 mod node;
 mod server;
 mod event;
@@ -77,6 +79,7 @@ pub use event::{Event, Events};
 pub use node::Node;
 pub use primary::{Primary, Transaction};
 pub use replica::Replica;
+pub use replay::{Output, Replay, ReplayPlan, Replayed, Room, Stage};
 pub use server::Server;
 pub use settings::Settings;
 pub use subscribe::{Records, Subscription};

@@ -1,0 +1,319 @@
+//! A log turned back into a database, at any point in time.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use longshore_apply::{Applier, Held, Interrupt, Plan, Planner, Progress, Sink, Step, Target};
+use longshore_format::{Content, Lsn, Name};
+use longshore_storage::{Directory, FsDirectory};
+use longshore_wal::ReadLog;
+
+mod output;
+
+pub use self::output::Output;
+use crate::error::{Error, Result};
+
+/// Recovery from a directory that holds a log: any node's, or a copy of one.
+///
+/// The directory is only read. Beside a live owner, the log ends at what the owner last wrote down as
+/// durable. Every record is checked twice: when the plan is made, before anything is written, and when
+/// it is applied.
+///
+/// ```
+/// use longshore::apply::JsonLinesOutput;
+/// use longshore::{Content, Output, Primary, Replay, Settings};
+/// use std::ops::ControlFlow;
+///
+/// # let place = tempfile::tempdir()?;
+/// # let data_dir = place.path();
+/// let primary = Primary::create(data_dir, "orders", Content::Bytes, &Settings::default())?;
+/// primary.append(&["one"])?;
+/// let before = primary.append(&["two"])?.position();
+/// primary.append(&["a mistake"])?;
+/// primary.close()?;
+///
+/// let replay = Replay::open(data_dir, "orders")?.to(before.into());
+/// let output = Output::file(JsonLinesOutput, place.path().join("orders.jsonl"));
+/// let plan = replay.plan(&output)?;
+/// assert_eq!((plan.plan.runs, plan.plan.next.is_some()), (2, true));
+///
+/// let restored = replay.run(&output, |_| ControlFlow::Continue(()))?;
+/// assert_eq!(restored.position, Some(before));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Replay {
+    name: Name,
+    log: ReadLog,
+    target: Target,
+}
+
+/// What a replay will do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayPlan {
+    /// Which log.
+    pub log: Name,
+    /// What its records hold.
+    pub content: Content,
+    /// The target as it was asked for.
+    pub target: Target,
+    /// Where to, as the output calls itself.
+    pub output: String,
+    /// What an interrupted replay has left there already.
+    pub resumes: Option<Lsn>,
+    /// What, how much, where it stops and what comes next.
+    pub plan: Plan,
+    /// About how many bytes of disk it takes, and how many there are, when the output is a file.
+    pub room: Option<Room>,
+    /// About how long it takes, when the output is of a known kind.
+    pub expected: Option<Duration>,
+}
+
+/// Disk that is needed, about, and disk that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes needed.
+    pub needed: u64,
+    /// Bytes free.
+    pub free: u64,
+}
+
+/// Where a replay is: told again and again while it runs.
+#[non_exhaustive]
+pub enum Stage<'a> {
+    /// The log is being read to make the plan.
+    Planning {
+        /// Read up to here.
+        position: Lsn,
+        /// Where the log ends.
+        end: Lsn,
+    },
+    /// The plan is made; nothing was written yet.
+    Planned {
+        /// The plan.
+        plan: &'a ReplayPlan,
+        /// Ends the replay from another thread, also when another program keeps it waiting.
+        interrupt: Interrupt,
+    },
+    /// Records are being applied.
+    Applying(Progress),
+    /// Everything is applied; the output is being checked.
+    Checking,
+    /// Everything that is there is applied, and more is waited for.
+    Following(Progress),
+}
+
+/// What a replay did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replayed {
+    /// What the output holds now: the end of the last run in it.
+    pub position: Option<Lsn>,
+    /// When that run was committed, microseconds UTC, if this replay applied it.
+    pub time: Option<u64>,
+    /// Runs applied now, not counting those of an interrupted replay before.
+    pub runs: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Payload bytes in them.
+    pub bytes: u64,
+    /// How long it took, planning included.
+    pub elapsed: Duration,
+}
+
+impl Replay {
+    /// Opens the log `log` in the data directory `from`, for reading only.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such log; `Corrupt`, `Gap` and their like when what is there cannot
+    /// be believed.
+    pub fn open(from: impl AsRef<Path>, log: &str) -> Result<Replay> {
+        let (dir, argument) = (from.as_ref(), |_| Error::Argument {
+            what: "log",
+            reason: "is no name, [a-z0-9][a-z0-9_-]{0,62}".to_owned(),
+            value: log.to_owned(),
+        });
+        let name = Name::new(log).map_err(argument)?;
+        let directory = FsDirectory::open(dir).map_err(|error| Error::io("open", dir, error))?;
+        let present = directory.list().map_err(|error| Error::io("list", dir, error))?;
+        if !present.iter().any(|entry| entry.directory && entry.name == log) {
+            return Err(Error::NoLog { log: name, dir: dir.to_owned() });
+        }
+        let directory = directory.open_subdir(log).map_err(|error| Error::io("open", &dir.join(log), error))?;
+        Ok(Replay { name, log: ReadLog::open(directory)?, target: Target::LATEST })
+    }
+
+    /// Stops at `target` instead of the log's end.
+    pub fn to(self, target: Target) -> Replay {
+        Replay { target, ..self }
+    }
+
+    /// Reads the log up to the target and says what [`run`](Self::run) would do. Writes nothing.
+    ///
+    /// # Errors
+    /// `Busy` when the output exists; `TooOld` and `Unreachable` name the nearest target that can be had;
+    /// `Preflight` when the disk has no room.
+    pub fn plan(&self, output: &Output) -> Result<ReplayPlan> {
+        output.check_free()?;
+        self.make_plan(output, output.held()?, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// Restores: plans, applies, checks, and gives the output its name.
+    ///
+    /// `watch` is told each [`Stage`]; when it breaks, everything so far is made durable and the answer is
+    /// an error of kind `Interrupted`. However it ends early, a file output is left as `PATH.partial` with
+    /// its position, and the next run goes on there.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan); `CheckFailed` when the restored file does not hold, which is then left
+    /// as `PATH.damaged`; `Interrupted`; and whatever the sink says.
+    pub fn run(&self, output: &Output, mut watch: impl FnMut(Stage<'_>) -> ControlFlow<()>) -> Result<Replayed> {
+        let started = Instant::now();
+        output.check_free()?;
+        self.restore(output, started, &mut watch)
+    }
+
+    /// As [`run`](Self::run), then goes on as the log grows, until the target is reached or `watch`
+    /// breaks, which is then no error. An output that exists is gone on with, if it holds this log.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), but that a target may still lie ahead.
+    pub fn follow(&self, output: &Output, mut watch: impl FnMut(Stage<'_>) -> ControlFlow<()>) -> Result<Replayed> {
+        let started = Instant::now();
+        let mut restored = None;
+        if matches!(output, Output::File { .. }) && output.check_free().is_ok() {
+            let now = Replay { target: self.target_for_now(output)?, ..self.clone() };
+            match now.restore(output, started, &mut watch) {
+                Ok(done) => restored = Some(done),
+                // There is nothing yet: that is what one waits for.
+                Err(Error::Apply(longshore_apply::Error::Nothing { .. })) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let applier = Applier::open(self.log.clone(), output.live_sink(), self.target.clone())?;
+        let mut followed = self.pursue(applier, started, &mut watch)?;
+        if let Some(restored) = restored {
+            followed.time = followed.time.or(restored.time);
+            followed.runs += restored.runs;
+            followed.records += restored.records;
+            followed.bytes += restored.bytes;
+        }
+        Ok(followed)
+    }
+
+    fn restore(&self, output: &Output, started: Instant, watch: &mut Watch<'_>) -> Result<Replayed> {
+        // What a file holds is known without opening it for writing; a program has to be asked.
+        let (plan, mut applier) = match output {
+            Output::File { .. } => {
+                let plan = self.make_plan(output, output.held()?, watch)?;
+                (plan, self.applier(output)?)
+            }
+            Output::Stream(_) => {
+                let applier = self.applier(output)?;
+                (self.make_plan(output, applier.held(), watch)?, applier)
+            }
+        };
+        applier.retarget(Target::lsn(plan.plan.stop));
+        let stage = Stage::Planned { plan: &plan, interrupt: applier.interrupt() };
+        if watch(stage).is_break() {
+            return Err(interrupted(applier));
+        }
+        loop {
+            match applier.step()? {
+                Step::Done | Step::Idle => break,
+                Step::Applied(_) | Step::Working => {}
+            }
+            if watch(Stage::Applying(applier.progress())).is_break() {
+                return Err(interrupted(applier));
+            }
+        }
+        let progress = applier.finish()?;
+        // From here on it takes a moment and cannot be stopped: run again, it would come here at once.
+        let _too_late = watch(Stage::Checking);
+        output.complete()?;
+        Ok(Replayed::of(&progress, started))
+    }
+
+    /// Applies and waits, until the target or until told to stop.
+    fn pursue(&self, mut applier: ReplayApplier, started: Instant, watch: &mut Watch<'_>) -> Result<Replayed> {
+        loop {
+            let step = applier.step()?;
+            let progress = applier.progress();
+            let told = match step {
+                Step::Done => break,
+                Step::Idle => watch(Stage::Following(progress)),
+                Step::Applied(_) | Step::Working => watch(Stage::Applying(progress)),
+            };
+            if told.is_break() {
+                break;
+            }
+            if step == Step::Idle && self.log.refresh()? <= progress.position {
+                std::thread::sleep(LOOK);
+            }
+        }
+        Ok(Replayed::of(&applier.finish()?, started))
+    }
+
+    fn applier(&self, output: &Output) -> Result<ReplayApplier> {
+        Ok(Applier::open(self.log.clone(), output.sink(), Target::LATEST)?)
+    }
+
+    fn make_plan(&self, output: &Output, held: Option<Held>, watch: &mut Watch<'_>) -> Result<ReplayPlan> {
+        let end = self.log.end();
+        let label = output.label();
+        let mut planner = Planner::new(&self.log, &label, held, self.target.clone())?;
+        let plan = loop {
+            if let Some(plan) = planner.step()? {
+                break plan;
+            }
+            let position = planner.position();
+            if watch(Stage::Planning { position, end }).is_break() {
+                return Err(longshore_apply::Error::Interrupted { position }.into());
+            }
+        };
+        if plan.runs == 0 && held.is_none() {
+            return Err(longshore_apply::Error::Nothing { from: plan.from, end: plan.stop }.into());
+        }
+        let room = output.check_room(&plan)?;
+        let expected = output.expected(&plan);
+        let (log, content, target) = (self.name.clone(), self.log.content(), self.target.clone());
+        let resumes = held.map(|held| held.lsn);
+        Ok(ReplayPlan { log, content, target, output: label, resumes, plan, room, expected })
+    }
+
+    /// A target that the log does not reach yet is everything that is there, for now.
+    fn target_for_now(&self, output: &Output) -> Result<Target> {
+        use longshore_apply::Error as E;
+        match self.make_plan(output, output.held()?, &mut |_| ControlFlow::Continue(())) {
+            Err(Error::Apply(E::BeyondEnd { .. } | E::NoSuchMark { .. })) => Ok(Target::LATEST),
+            _ => Ok(self.target.clone()),
+        }
+    }
+}
+
+type ReplayApplier = Applier<ReadLog, Box<dyn Sink>>;
+type Watch<'w> = dyn FnMut(Stage<'_>) -> ControlFlow<()> + 'w;
+
+impl Replayed {
+    fn of(progress: &Progress, started: Instant) -> Replayed {
+        Replayed {
+            position: (progress.held != Lsn::ZERO).then_some(progress.held),
+            time: (progress.runs > 0).then_some(progress.time),
+            runs: progress.runs,
+            records: progress.records,
+            bytes: progress.bytes,
+            elapsed: started.elapsed(),
+        }
+    }
+}
+
+/// Keeps what was applied so far, and says so.
+fn interrupted(applier: ReplayApplier) -> Error {
+    let finished = applier.finish();
+    finished.map_or_else(Error::from, |progress| {
+        longshore_apply::Error::Interrupted { position: progress.held }.into()
+    })
+}
+
+/// How often a log of another process is looked at for more, and so how far behind a follower is.
+const LOOK: Duration = Duration::from_millis(100);

@@ -1,0 +1,150 @@
+//! Where a replay goes: a file that appears when it is complete, or a stream.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_apply::{Failure, FileOutput, Held, Partial, Plan, Sink, SinkError};
+use longshore_format::ErrorKind;
+use longshore_storage::{Directory, FsDirectory};
+
+use super::Room;
+use crate::error::{Error, Result};
+
+/// Where a replay goes.
+#[derive(Clone)]
+pub enum Output {
+    /// A file, made as `PATH.partial` and renamed once it is complete, synced and checked.
+    File {
+        /// What kind of file.
+        format: Arc<dyn FileOutput>,
+        /// Its path.
+        path: PathBuf,
+    },
+    /// Anything else: the sink of a stream or a program, made anew for each replay.
+    Stream(Arc<dyn Fn() -> Box<dyn Sink> + Send + Sync>),
+}
+
+impl Output {
+    /// A file at `path`.
+    pub fn file(format: impl FileOutput + 'static, path: impl AsRef<Path>) -> Output {
+        Output::File { format: Arc::new(format), path: path.as_ref().to_owned() }
+    }
+
+    /// The sinks that `make` makes.
+    pub fn stream(make: impl Fn() -> Box<dyn Sink> + Send + Sync + 'static) -> Output {
+        Output::Stream(Arc::new(make))
+    }
+
+    /// What it calls itself in messages: `sqlite:PATH`, `exec:python3`.
+    pub fn label(&self) -> String {
+        match self {
+            Output::File { format, path } => format!("{}:{}", format.scheme(), path.display()),
+            Output::Stream(make) => make().name(),
+        }
+    }
+
+    /// Refuses a file that exists: nothing is ever overwritten.
+    pub(super) fn check_free(&self) -> Result<()> {
+        match self {
+            Output::File { path, .. } if Partial::of(path).is_taken() => Err(exists(path)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What an interrupted replay has left, without changing it.
+    pub(super) fn held(&self) -> Result<Option<Held>> {
+        match self {
+            Output::File { format, path } => {
+                let partial = Partial::of(path);
+                format.held(partial.partial()).map_err(|failure| self.unusable(&partial, failure))
+            }
+            Output::Stream(_) => Ok(None),
+        }
+    }
+
+    /// The sink that a restore writes to.
+    pub(super) fn sink(&self) -> Box<dyn Sink> {
+        match self {
+            Output::File { format, path } => format.sink(Partial::of(path).partial()),
+            Output::Stream(make) => make(),
+        }
+    }
+
+    /// The sink that follows, once the restored file has its name.
+    pub(super) fn live_sink(&self) -> Box<dyn Sink> {
+        match self {
+            Output::File { format, path } => format.sink(path),
+            Output::Stream(make) => make(),
+        }
+    }
+
+    pub(super) fn expected(&self, plan: &Plan) -> Option<Duration> {
+        match self {
+            Output::File { format, .. } => Some(format.rate().time_for(plan)),
+            Output::Stream(_) => None,
+        }
+    }
+
+    pub(super) fn check_room(&self, plan: &Plan) -> Result<Option<Room>> {
+        let Output::File { format, path } = self else { return Ok(None) };
+        let parent = parent(path);
+        let free = FsDirectory::open(parent).and_then(|dir| dir.free_space()).map_err(|error| Error::io("use the directory", parent, error))?;
+        let room = Room { needed: format.estimated_bytes(plan), free };
+        if room.needed <= room.free {
+            return Ok(Some(room));
+        }
+        let Room { needed, free } = room;
+        let reason = format!(
+            "{} needs about {needed} bytes and {} has {free} free; free space or name another disk, nothing was \
+             changed",
+            self.label(),
+            parent.display(),
+        );
+        Err(Error::Refused { kind: ErrorKind::Preflight, reason, at: None })
+    }
+
+    /// Checks the restored file and gives it its name.
+    pub(super) fn complete(&self) -> Result<()> {
+        let Output::File { format, path } = self else { return Ok(()) };
+        let partial = Partial::of(path);
+        if let Err(failure) = format.complete(partial.partial()) {
+            if failure.failure() == Failure::Check {
+                // Kept for whoever looks into it, and out of the way of the next run.
+                let mut damaged = path.clone().into_os_string();
+                damaged.push(".damaged");
+                std::fs::rename(partial.partial(), damaged).map_err(|error| Error::io("rename", path, error))?;
+            }
+            return Err(self.failed(failure));
+        }
+        partial.complete().map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists(path),
+            _ => Error::io("complete", path, error),
+        })
+    }
+
+    fn failed(&self, failure: SinkError) -> Error {
+        longshore_apply::Error::SinkOpen { sink: self.label(), failure }.into()
+    }
+
+    fn unusable(&self, partial: &Partial, failure: SinkError) -> Error {
+        let reason = format!("{failure}; to start over, remove {}", partial.partial().display());
+        Error::Refused { kind: failure.kind(), reason, at: None }
+    }
+}
+
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Output({})", self.label())
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn exists(path: &Path) -> Error {
+    let reason = format!("{} exists; name another output, or move it away", path.display());
+    Error::Refused { kind: ErrorKind::Busy, reason, at: None }
+}
