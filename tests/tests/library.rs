@@ -339,7 +339,7 @@ fn a_primary_by_itself_needs_no_runtime() -> Outcome {
     let twice = primary.append_records(&[longshore::RecordDraft::user(b"four")], Some(last.start())).unwrap_err();
     assert_eq!(twice.kind(), ErrorKind::Invalid, "{twice}");
     assert_eq!(primary.mark("No Noon").unwrap_err().kind(), ErrorKind::Invalid);
-    assert_eq!(primary.append::<&str>(&[]).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(primary.append(&[""; 0]).unwrap_err().kind(), ErrorKind::Invalid);
     primary.close()?;
     assert!(primary.append(&["late"]).is_err());
     Ok(())

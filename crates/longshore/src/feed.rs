@@ -259,7 +259,8 @@ async fn ship<U: Upstream>(
                 Some(message) => hear(stream, &mut session, message, out.now())?,
                 None => return Ok(()),
             },
-            sent = sender.send(frames(&waiting, wal)), if waiting.is_some() => {
+            // A block, because even a branch that is not taken is evaluated.
+            sent = async { sender.send(frames(&waiting, wal)).await }, if waiting.is_some() => {
                 sent?;
                 if let Some((chunk, _)) = waiting.take() {
                     session.on_sent(chunk.end, chunk.bytes.len());

@@ -11,15 +11,15 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// Everything here ends within this, or has failed.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct World {
+pub(crate) struct World {
     place: tempfile::TempDir,
 }
 
 impl World {
     /// Certificates for `primary` and the given replicas; each replica is in the region of its name.
-    pub fn new(replicas: &[&str]) -> Self {
+    pub(crate) fn new(replicas: &[&str]) -> Self {
         let place = tempfile::tempdir().unwrap();
         let names = ["primary"].iter().chain(replicas);
         let identity = |name: &&str| Identity { name: name.parse().unwrap(), roles: vec![], hosts: vec![] };
@@ -31,16 +31,16 @@ impl World {
         world
     }
 
-    pub fn grant(&self, grants: &str) {
+    pub(crate) fn grant(&self, grants: &str) {
         std::fs::write(self.place.path().join("tls/grants.toml"), grants).unwrap();
     }
 
-    pub fn dir(&self, name: &str) -> PathBuf {
+    pub(crate) fn dir(&self, name: &str) -> PathBuf {
         self.place.path().join(name)
     }
 
     /// Settings with rhythms fit for a test.
-    pub fn settings(&self, identity: &str) -> Settings {
+    pub(crate) fn settings(&self, identity: &str) -> Settings {
         let mut settings = Settings::from_toml(
             "
             [log]
@@ -63,45 +63,45 @@ impl World {
         settings
     }
 
-    pub fn create(&self, dir: &str, log: &str) -> Primary {
+    pub(crate) fn create(&self, dir: &str, log: &str) -> Primary {
         Primary::create(self.dir(dir), log, Content::Bytes, &self.settings("primary")).unwrap()
     }
 
-    pub fn open(&self, dir: &str, log: &str) -> Primary {
+    pub(crate) fn open(&self, dir: &str, log: &str) -> Primary {
         Primary::open(self.dir(dir), log, &self.settings("primary")).unwrap()
     }
 
-    pub fn replica_settings(&self, identity: &str, upstream: &Agent) -> Settings {
+    pub(crate) fn replica_settings(&self, identity: &str, upstream: &Agent) -> Settings {
         let mut settings = self.settings(identity);
         settings.replica.upstreams = vec![upstream.address.to_string()];
         settings
     }
 
     /// A replica of `upstream`, with its data in a directory of its name.
-    pub async fn follow(&self, identity: &str, upstream: &Agent) -> Agent {
+    pub(crate) async fn follow(&self, identity: &str, upstream: &Agent) -> Agent {
         self.follow_with(&self.dir(identity), &self.replica_settings(identity, upstream)).await
     }
 
-    pub async fn follow_with(&self, dir: &Path, settings: &Settings) -> Agent {
+    pub(crate) async fn follow_with(&self, dir: &Path, settings: &Settings) -> Agent {
         let replica = Replica::open(dir, settings).unwrap();
         Agent::replica(replica).await
     }
 }
 
 /// An agent that runs until it is stopped.
-pub struct Agent {
-    pub address: SocketAddr,
-    pub node: Node,
+pub(crate) struct Agent {
+    pub(crate) address: SocketAddr,
+    pub(crate) node: Node,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Result<(), Error>>,
 }
 
 impl Agent {
-    pub async fn serve(primary: &Primary) -> Self {
+    pub(crate) async fn serve(primary: &Primary) -> Self {
         Self::serve_node(primary.node()).await
     }
 
-    pub async fn serve_node(node: &Node) -> Self {
+    pub(crate) async fn serve_node(node: &Node) -> Self {
         let server = node.listen().await.unwrap();
         let (address, node) = (server.local_addr(), node.clone());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -109,7 +109,7 @@ impl Agent {
         Self { address, node, stop: Some(stop), running }
     }
 
-    pub async fn replica(replica: Replica) -> Self {
+    pub(crate) async fn replica(replica: Replica) -> Self {
         let server = replica.listen().await.unwrap();
         let (address, node) = (server.local_addr(), replica.node().clone());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -118,24 +118,24 @@ impl Agent {
     }
 
     /// Ends it in order.
-    pub async fn stop(mut self) -> Result<(), Error> {
+    pub(crate) async fn stop(mut self) -> Result<(), Error> {
         drop(self.stop.take());
         within(self.running).await.unwrap()
     }
 
     /// Waits until it ends by itself.
-    pub async fn ended(self) -> Result<(), Error> {
+    pub(crate) async fn ended(self) -> Result<(), Error> {
         let _keep = self.stop;
         within(self.running).await.unwrap()
     }
 }
 
-pub async fn within<T>(work: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.expect("it takes too long")
 }
 
 /// Looks until it is so.
-pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
     let looking = async {
         while !so() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -144,12 +144,12 @@ pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
     tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("it never came so far that {what}"));
 }
 
-pub fn durability(text: &str) -> Durability {
+pub(crate) fn durability(text: &str) -> Durability {
     text.parse().unwrap()
 }
 
 /// Appends `count` records of `len` bytes, each different, and waits until they are as safe as asked.
-pub async fn append(primary: &Primary, count: usize, len: usize, safe: &str) -> longshore::Lsn {
+pub(crate) async fn append(primary: &Primary, count: usize, len: usize, safe: &str) -> longshore::Lsn {
     let mut last = None;
     for n in 0..count {
         let mut payload = format!("{} {n} ", primary.end()).into_bytes();
@@ -166,7 +166,7 @@ pub async fn append(primary: &Primary, count: usize, len: usize, safe: &str) -> 
 }
 
 /// The segment files of a log, by name, up to `end`: everything that must be equal in every copy.
-pub fn segments(dir: &Path, log: &str) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn segments(dir: &Path, log: &str) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = std::fs::read_dir(dir.join(log))
         .unwrap()
         .map(|entry| entry.unwrap())
@@ -178,7 +178,7 @@ pub fn segments(dir: &Path, log: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-pub fn copy_dir(from: &Path, to: &Path) {
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
