@@ -1,0 +1,184 @@
+//! A node of a story: a log on a simulated disk, its clockwork of syncs and seals, and what it knows of others.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use event_listener::{Event, EventListener};
+use longshore::feed::Upstream;
+use longshore::follow::Downstream;
+use longshore_format::{Epoch, Lsn};
+use longshore_protocol::{Ack, AckTable, NodeAck, NodeId, Registry};
+use longshore_testkit::sim_disk::SimDisk;
+use longshore_testkit::sim_env::SimEnvironment;
+use longshore_testkit::sim_rng::Rng;
+use longshore_wal::{CreateSpec, FollowerSpec, Role, Settings, Wal};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
+
+/// The directory of the log, below the disk's top.
+const LOG: &str = "log";
+
+/// A machine with a disk; its log is open while the power is on.
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) disk: SimDisk,
+    environment: SimEnvironment,
+    role: Role,
+    pub(crate) log: Arc<Log>,
+    /// Everything that runs on this machine, and ends when its power does.
+    pub(crate) tasks: Tasks,
+    following: Option<AbortHandle>,
+}
+
+/// Tasks that end together.
+pub(crate) type Tasks = Arc<Mutex<JoinSet<()>>>;
+
+/// An open log, as feeds and followers see it.
+pub(crate) struct Log {
+    pub(crate) wal: Wal,
+    registry: Mutex<Registry>,
+    pub(crate) table: Mutex<AckTable>,
+    stirred: Event,
+}
+
+impl Node {
+    pub(crate) fn primary(rng: &mut Rng, id: &str) -> Result<Self, String> {
+        Self::create(rng, id, Role::Writer, |dir, environment| {
+            let spec = CreateSpec { segment_size: longshore_format::SegmentSize::MIN, ..CreateSpec::default() };
+            Wal::create(dir, environment, &spec).map(drop)
+        })
+    }
+
+    pub(crate) fn replica(rng: &mut Rng, id: &str, spec: &FollowerSpec) -> Result<Self, String> {
+        Self::create(rng, id, Role::Follower, |dir, _| Wal::create_follower(dir, spec))
+    }
+
+    fn create(
+        rng: &mut Rng,
+        id: &str,
+        role: Role,
+        create: impl FnOnce(Arc<dyn longshore_storage::Directory>, &SimEnvironment) -> longshore_wal::Result<()>,
+    ) -> Result<Self, String> {
+        let environment = SimEnvironment::new(rng.next_u64());
+        let disk = SimDisk::new(rng.next_u64(), environment.clone());
+        let root = disk.root();
+        let dir = root.subdir(LOG).and_then(|dir| root.sync().map(|()| dir)).map_err(|error| error.to_string())?;
+        create(dir, &environment).map_err(|error| format!("{id}: create: {error}"))?;
+        let id = NodeId::new(id).unwrap();
+        let log = open(&disk, &environment, role, &id)?;
+        let mut node = Self { id, disk, environment, role, log, tasks: Tasks::default(), following: None };
+        node.start(rng);
+        Ok(node)
+    }
+
+    /// The power goes off and comes back. Answers where the log ends now.
+    pub(crate) fn crash(&mut self, rng: &mut Rng) -> Result<Lsn, String> {
+        // Streams and links that hold on to the old set start nothing on this machine any more.
+        *self.tasks.lock().unwrap() = JoinSet::new();
+        self.disk.power_cut();
+        self.log = open(&self.disk, &self.environment, self.role, &self.id)?;
+        self.start(rng);
+        Ok(self.log.wal.end())
+    }
+
+    /// Runs the loop that follows, in place of the one before.
+    pub(crate) fn follow(&mut self, following: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.tasks.lock().unwrap().spawn(following);
+        if let Some(before) = self.following.replace(handle) {
+            before.abort();
+        }
+    }
+
+    /// Syncs, prepares and seals now and then, as the threads of a real node would.
+    fn start(&mut self, rng: &mut Rng) {
+        let (log, mut rng, environment) = (Arc::clone(&self.log), rng.split(), self.environment.clone());
+        let pause = *rng.pick(&[2, 20, 200]);
+        self.tasks.lock().unwrap().spawn(async move {
+            loop {
+                let passed = Duration::from_millis(1 + rng.below(pause));
+                sleep(passed).await;
+                environment.advance(passed);
+                let wal = &log.wal;
+                wal.sync_once().expect("the disk of this simulator does not fail");
+                log.stirred.notify(usize::MAX);
+                while wal.prepare_once().expect("the disk has room") {}
+                if rng.one_in(3) {
+                    while wal.seal_once().expect("the disk does not fail") {}
+                }
+            }
+        });
+    }
+}
+
+fn open(disk: &SimDisk, environment: &SimEnvironment, role: Role, id: &NodeId) -> Result<Arc<Log>, String> {
+    let dir = disk.root().open_subdir(LOG).map_err(|error| error.to_string())?;
+    let settings = Settings { role, ..Settings::default() };
+    let (wal, recovery) =
+        Wal::open(dir, Arc::new(environment.clone()), settings).map_err(|error| format!("{id}: open: {error}"))?;
+    if let Some(lost) = recovery.lost {
+        return Err(format!("{id}: lost what it had acknowledged up to {lost}"));
+    }
+    let log = Log {
+        wal,
+        registry: Mutex::new(Registry::new(1)),
+        table: Mutex::new(AckTable::new()),
+        stirred: Event::new(),
+    };
+    Ok(Arc::new(log))
+}
+
+impl Log {
+    /// Notes what `node` holds, and wakes the follower that passes it on.
+    pub(crate) fn acked(&self, acks: &[NodeAck]) {
+        let mut table = self.table.lock().unwrap();
+        for NodeAck { node, ack } in acks {
+            table.admit(node.clone(), None).unwrap();
+            table.merge(node, *ack);
+        }
+        drop(table);
+        self.stirred.notify(usize::MAX);
+    }
+
+    /// The furthest ack of each node that is known here.
+    pub(crate) fn known(&self) -> BTreeMap<NodeId, Ack> {
+        self.table.lock().unwrap().nodes().map(|(node, state)| (node.clone(), state.ack)).collect()
+    }
+}
+
+impl Upstream for Log {
+    fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
+    fn registry(&self) -> &Mutex<Registry> {
+        &self.registry
+    }
+
+    fn retain(&self) -> Lsn {
+        self.wal.first()
+    }
+}
+
+impl Downstream for Log {
+    fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
+    fn ack(&self) -> Ack {
+        let durable = self.wal.durable().get();
+        Ack::new(self.wal.end().max(durable), durable, Lsn::ZERO).unwrap()
+    }
+
+    fn below(&self) -> Vec<NodeAck> {
+        self.known().into_iter().map(|(node, ack)| NodeAck { node, ack }).collect()
+    }
+
+    fn stirred(&self) -> EventListener {
+        self.stirred.listen()
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.wal.history().current().epoch
+    }
+}
