@@ -4,8 +4,13 @@
 //! returns needs no further check.
 
 pub(crate) mod admin;
+pub(crate) mod hello;
 pub(crate) mod log;
 pub(crate) mod replication;
+pub(crate) mod segment;
+#[cfg(test)]
+mod tests;
+mod verdict;
 
 use std::time::Duration;
 

@@ -10,14 +10,17 @@ use std::{
 };
 
 use common::{
-    PATIENCE, Pki, Running, agent::hello, client_settings, connector, eventually, name, pki::Validity, quick,
+    PATIENCE, Pki, Running,
+    agent::hello,
+    client_settings, connector, eventually, name,
+    pki::{Validity, foreign},
+    quick,
 };
 use longshore_format::ErrorKind;
 use longshore_transport::{
     Address, Connector, Error, ServerSettings,
     tls::{ClientTls, ServerTls, TlsFiles},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -178,25 +181,6 @@ async fn a_handshake_that_drips_ends_by_its_deadline_and_holds_up_nobody() {
     assert!(start.elapsed() >= quick().handshake_deadline);
     connector(pki.path(), "replica").connect(&agent.pinned()).await.unwrap();
     agent.stop().await;
-}
-
-/// The configuration of a client that was not written by us.
-fn foreign(pki: &Pki, identity: &str, versions: &[&'static rustls::SupportedProtocolVersion]) -> rustls::ClientConfig {
-    let file = |name: String| fs::read(pki.path().join(name)).unwrap();
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(&file("ca.pem".to_owned())).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(
-            vec![CertificateDer::from_pem_slice(&file(format!("{identity}.pem"))).unwrap()],
-            PrivateKeyDer::from_pem_slice(&file(format!("{identity}.key"))).unwrap(),
-        )
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    config
 }
 
 #[tokio::test]

@@ -18,14 +18,14 @@ impl Client {
     /// The logs which this identity may replicate.
     pub async fn logs(&self) -> Result<Vec<LogSummary>> {
         let answer = self.answer(self.replication().logs(proto::LogsRequest {})).await?;
-        self.collect(answer, convert::replication::parse_log_summary).await
+        self.collect(answer, convert::segment::parse_log_summary).await
     }
 
     /// What is needed to create a copy of a log.
     pub async fn describe(&self, log: &Name) -> Result<LogDescription> {
         let request = proto::DescribeRequest { log: log.to_string() };
         let answer = self.answer(self.replication().describe(request)).await?;
-        convert::replication::parse_log_description(answer)
+        convert::segment::parse_log_description(answer)
     }
 
     /// Follows a log. `hello` is sent; what comes back, the welcome first, is in the channel.
@@ -34,7 +34,7 @@ impl Client {
     pub async fn follow(&self, log: &Name, hello: Hello) -> Result<ReplicaEnd> {
         let client = self.clone();
         let (mut channel, outgoing) = Channel::new(Box::pin(tokio_stream::empty()));
-        let open = tokio_stream::once(convert::replication::open_message(log, hello));
+        let open = tokio_stream::once(convert::hello::open_message(log, hello));
         let messages = open.chain(outgoing.filter_map(convert::replication::to_upstream_message));
         let answer = self.answer(self.replication().stream(messages)).await?;
         channel.receive_from(Box::pin(answer.map(move |message| {
@@ -47,7 +47,7 @@ impl Client {
     pub async fn segments(&self, log: &Name) -> Result<Vec<Segment>> {
         let request = proto::SegmentsRequest { log: log.to_string() };
         let answer = self.answer(self.replication().segments(request)).await?;
-        self.collect(answer, convert::replication::parse_segment).await
+        self.collect(answer, convert::segment::parse_segment).await
     }
 
     /// The file of one sealed segment. Its length and the order of its chunks are checked as they come;
@@ -57,7 +57,7 @@ impl Client {
         let answer = self.answer(self.replication().fetch_segment(request)).await?;
         let client = self.clone();
         let chunks = answer.map(move |chunk| chunk.map_err(|status| client.failed(status)));
-        convert::replication::parse_segment_file(chunks).await
+        convert::segment::parse_segment_file(chunks).await
     }
 
     async fn collect<T, U>(&self, mut answer: Streaming<T>, parse: fn(T) -> Result<U>) -> Result<Vec<U>> {

@@ -52,7 +52,7 @@ impl replication_server::Replication for Replication {
     async fn logs(&self, request: Request<proto::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
         let caller = self.context.caller(&request)?;
         let logs = self.service.logs(&caller).await?;
-        Ok(Response::new(each(logs, convert::replication::log_summary)))
+        Ok(Response::new(each(logs, convert::segment::log_summary)))
     }
 
     async fn describe(
@@ -62,7 +62,7 @@ impl replication_server::Replication for Replication {
         let log = convert::name(&request.get_ref().log)?;
         let caller = self.context.authorize(&request, INSPECT, &log)?;
         let description = self.service.describe(&caller, &log).await?;
-        Ok(Response::new(convert::replication::log_description(description)))
+        Ok(Response::new(convert::segment::log_description(description)))
     }
 
     async fn stream(
@@ -71,7 +71,7 @@ impl replication_server::Replication for Replication {
     ) -> Result<Response<Self::StreamStream>, Status> {
         let first = timeout(self.context.first_message_deadline, request.get_mut().message());
         let first = first.await.map_err(|_| no_first_message())??.ok_or_else(no_first_message)?;
-        let (log, hello) = convert::replication::parse_open(first)?;
+        let (log, hello) = convert::hello::parse_open(first)?;
         let (caller, leash, registration) = self.context.watch(&request, REPLICATE, &log)?;
         if caller.identity().as_str() != hello.node.as_str() {
             return Err(other_name(caller.identity(), hello.node.as_str()).into());
@@ -97,7 +97,7 @@ impl replication_server::Replication for Replication {
         let log = convert::name(&request.get_ref().log)?;
         let caller = self.context.authorize(&request, INSPECT, &log)?;
         let segments = self.service.segments(&caller, &log).await?;
-        Ok(Response::new(each(segments, convert::replication::segment)))
+        Ok(Response::new(each(segments, convert::segment::segment)))
     }
 
     async fn fetch_segment(
@@ -108,7 +108,7 @@ impl replication_server::Replication for Replication {
         let (caller, leash, registration) = self.context.watch(&request, INSPECT, &log)?;
         let base = longshore_format::Lsn::new(request.get_ref().base);
         let file = self.service.fetch_segment(&caller, &log, base).await?;
-        let chunks = convert::replication::chunks(file);
+        let chunks = convert::segment::chunks(file);
         Ok(Response::new(Box::pin(Leashed::new(chunks, leash, registration))))
     }
 

@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod pki;
+pub mod raw;
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 

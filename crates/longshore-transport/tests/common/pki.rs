@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::Path,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -14,7 +15,7 @@ use longshore_transport::{
 use rcgen::{
     CertificateParams, CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType,
 };
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tempfile::TempDir;
 
 use super::name;
@@ -102,7 +103,7 @@ impl Pki {
 
     fn serial(&self, who: &str) -> Vec<u8> {
         let pem = fs::read(self.path().join(format!("{who}.pem"))).unwrap();
-        let der = rustls_pki_types::CertificateDer::from_pem_slice(&pem).unwrap();
+        let der = CertificateDer::from_pem_slice(&pem).unwrap();
         let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
         certificate.raw_serial().to_vec()
     }
@@ -125,4 +126,27 @@ fn params(who: &str, validity: Validity) -> CertificateParams {
     params.not_before = at(validity.0).into();
     params.not_after = at(validity.1).into();
     params
+}
+
+/// The configuration of a client that was not written by us.
+pub fn foreign(
+    pki: &Pki,
+    identity: &str,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> rustls::ClientConfig {
+    let file = |name: String| fs::read(pki.path().join(name)).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(&file("ca.pem".to_owned())).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(
+            vec![CertificateDer::from_pem_slice(&file(format!("{identity}.pem"))).unwrap()],
+            PrivateKeyDer::from_pem_slice(&file(format!("{identity}.key"))).unwrap(),
+        )
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config
 }
