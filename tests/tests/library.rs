@@ -332,7 +332,8 @@ fn a_primary_by_itself_needs_no_runtime() -> Outcome {
     assert!(ticket.position() < mark.position() && mark.position() < last.position());
     last.confirm_blocking()?;
 
-    let users = primary.subscribe(primary.first())?.into_iter().map(Result::unwrap).filter(|record| record.kind.is_user());
+    let users =
+        primary.subscribe(primary.first())?.into_iter().map(Result::unwrap).filter(|record| record.kind.is_user());
     let payloads: Vec<_> = users.take(3).map(|record| String::from_utf8(record.payload.to_vec()).unwrap()).collect();
     assert_eq!(payloads, ["one", "two", "three"]);
 

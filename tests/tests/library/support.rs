@@ -25,7 +25,8 @@ impl World {
         let identity = |name: &&str| Identity { name: name.parse().unwrap(), roles: vec![], hosts: vec![] };
         certs::init(&place.path().join("tls"), &names.map(identity).collect::<Vec<_>>()).unwrap();
         let world = Self { place };
-        let grants = replicas.iter().map(|name| format!("[{name}]\nregion = \"{name}\"\nlogs.\"*\" = [\"replicate\"]\n"));
+        let grants =
+            replicas.iter().map(|name| format!("[{name}]\nregion = \"{name}\"\nlogs.\"*\" = [\"replicate\"]\n"));
         let all = "[primary]\nlogs.\"*\" = [\"admin\", \"append\", \"read\"]\n".to_owned();
         world.grant(&(all + &grants.collect::<String>()));
         world
@@ -157,7 +158,9 @@ pub(crate) async fn append(primary: &Primary, count: usize, len: usize, safe: &s
         last = Some(loop {
             match primary.append(&[&payload]) {
                 Ok(ticket) => break ticket,
-                Err(error) if error.kind() == longshore::ErrorKind::Full => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(error) if error.kind() == longshore::ErrorKind::Full => {
+                    tokio::time::sleep(Duration::from_millis(5)).await
+                }
                 Err(error) => panic!("{error}"),
             }
         });
