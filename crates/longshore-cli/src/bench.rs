@@ -4,6 +4,7 @@
 //! raw run in turn, so that whatever else the machine does falls on both; the median is reported.
 //! Absolute figures move from run to run and from disk to disk: compare within a report only.
 
+mod agents;
 pub(crate) mod commit;
 pub(crate) mod measure;
 pub(crate) mod place;
@@ -13,6 +14,7 @@ pub(crate) mod raw_tls;
 pub(crate) mod report;
 pub(crate) mod ship;
 pub(crate) mod wal;
+pub(crate) mod worker;
 
 use std::path::PathBuf;
 

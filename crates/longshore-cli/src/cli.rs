@@ -1,6 +1,6 @@
 //! The command tree. Each command's flags stand in its own file under `commands/`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser};
 use longshore::settings::TlsSettings;
@@ -89,6 +89,19 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
+    /// The identity `name` of a directory that `longshore certs` made.
+    pub(crate) fn in_directory(dir: &Path, name: &str) -> Self {
+        Self {
+            tls_dir: Some(dir.to_owned()),
+            identity: Some(name.to_owned()),
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
+            tls_grants: None,
+            insecure_plaintext: false,
+        }
+    }
+
     /// As the library has them.
     pub(crate) fn settings(&self) -> TlsSettings {
         TlsSettings {

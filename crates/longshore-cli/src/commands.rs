@@ -22,6 +22,7 @@ mod verify;
 
 use clap::Subcommand;
 
+use crate::bench::worker::BenchWorker;
 use crate::cli::Cli;
 use crate::demo::app::DemoApp;
 use crate::failure::Failure;
@@ -47,6 +48,7 @@ pub(crate) enum Command {
     Completions(completions::Completions),
     Man(man::Man),
     DemoApp(DemoApp),
+    BenchWorker(BenchWorker),
 }
 
 /// Runs the command that was asked for.
@@ -72,5 +74,6 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
         Command::DemoApp(command) => command.run(&global),
+        Command::BenchWorker(command) => command.run(),
     }
 }

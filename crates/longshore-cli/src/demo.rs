@@ -9,7 +9,6 @@
 
 pub(crate) mod app;
 mod journal;
-mod process;
 mod proofs;
 mod proxy;
 mod report;

@@ -68,7 +68,7 @@ pub(crate) fn boundary_in(log: &ReadLog, target: Target) -> Result<Lsn, Failure>
         Target { point: Point::Latest, .. } => Ok(log.end()),
         Target { point: Point::Lsn(lsn), edge: Edge::After } => Ok(lsn),
         Target { point: Point::Time(time), edge: Edge::After } => Ok(log.position_at(time)?),
-        target => Ok(Planner::new(log, None, target)?.run()?.stop),
+        target => Ok(Planner::new(log, "read", None, target)?.run()?.stop),
     }
 }
 

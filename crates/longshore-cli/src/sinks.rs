@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use longshore::OpenSink;
-use longshore_apply::{ExecSink, ExecSpec, JsonLinesFile, JsonLinesStream, Sink};
-use longshore_sqlite::SqlSink;
+use longshore::{OpenSink, Output};
+use longshore_apply::{ExecSink, ExecSpec, JsonLinesFile, JsonLinesOutput, JsonLinesStream, Sink};
+use longshore_sqlite::{SqlSink, SqliteOutput};
 
 /// Where records go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,18 @@ impl SinkSpec {
             SinkSpec::JsonLines(path) => Box::new(JsonLinesFile::new(path)),
             SinkSpec::Stdout => Box::new(JsonLinesStream::stdout()),
             SinkSpec::Exec(spec, _) => Box::new(ExecSink::new(spec.clone())),
+        }
+    }
+
+    /// Where a replay goes: a file appears once it is complete.
+    pub(crate) fn output(&self) -> Output {
+        match self {
+            SinkSpec::Sqlite(path) => Output::file(SqliteOutput, path),
+            SinkSpec::JsonLines(path) => Output::file(JsonLinesOutput, path),
+            stream => {
+                let stream = stream.clone();
+                Output::stream(move || stream.make())
+            }
         }
     }
 }

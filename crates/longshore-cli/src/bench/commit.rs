@@ -64,7 +64,7 @@ impl Figures {
 
 fn raw_commit(dir: &Path, in_flight: usize, rounds: usize) -> Result<Vec<Duration>, Failure> {
     let place = Place::new(dir, "raw")?;
-    raw_sync::commit(place.path().join("raw.seg"), &[7; RECORD], in_flight, rounds)
+    raw_sync::commit(&place.path().join("raw.seg"), &[7; RECORD], in_flight, rounds)
         .map_err(|error| Failure::file("raw segment in", dir, &error))
 }
 

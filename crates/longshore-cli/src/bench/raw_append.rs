@@ -19,7 +19,7 @@ pub(crate) fn prepare(dir: &Path, count: usize, size: u64) -> io::Result<Vec<Mma
 }
 
 /// A file of `size` bytes: blocks there, zeros written page by page, synced.
-fn segment(path: &Path, size: u64) -> io::Result<File> {
+pub(crate) fn segment(path: &Path, size: u64) -> io::Result<File> {
     let mut file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(path)?;
     rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size)?;
     for _ in 0..size / 4096 {

@@ -109,14 +109,7 @@ fn our_sustained(dir: &Path, total: u64) -> Result<f64, Failure> {
 fn open(plan: &Plan) -> Result<Vec<Row>, Failure> {
     let total = plan.amount(LARGE, SEGMENT);
     let place = Place::new(&plan.dir, "large")?;
-    let wal = create(place.path(), Settings::default())?;
-    let threads = wal.start();
-    let end = fill(&wal, total)?;
-    wal.wait_blocking(end, None)?;
-    while wal.seal_once()? {}
-    threads.stop();
-    wal.close()?;
-    drop(wal);
+    make_log(place.path(), total)?;
     let (mut clean, mut crashed) = (Vec::new(), Vec::new());
     for _ in 0..plan.runs {
         let (wal, time) = timed_open(place.path())?;
@@ -133,6 +126,17 @@ fn open(plan: &Plan) -> Result<Vec<Row>, Failure> {
         Row::new(format!("open {size} MiB, closed cleanly"), "s", median(clean)).at_most(0.1),
         Row::new(format!("open {size} MiB, after a crash"), "s", median(crashed)).at_most(0.1),
     ])
+}
+
+/// A closed log of `total` bytes of 1 KiB records.
+pub(super) fn make_log(dir: &Path, total: u64) -> Result<(), Failure> {
+    let wal = create(dir, Settings::default())?;
+    let threads = wal.start();
+    let end = fill(&wal, total)?;
+    wal.wait_blocking(end, None)?;
+    while wal.seal_once()? {}
+    threads.stop();
+    Ok(wal.close()?)
 }
 
 fn timed_open(dir: &Path) -> Result<(Wal, Duration), Failure> {
@@ -158,6 +162,7 @@ fn fill(wal: &Wal, total: u64) -> Result<longshore_format::Lsn, Failure> {
 }
 
 fn create(dir: &Path, settings: Settings) -> Result<Wal, Failure> {
+    std::fs::create_dir_all(dir).map_err(|error| Failure::file("directory", dir, &error))?;
     let directory = FsDirectory::create(dir).map_err(|error| Failure::file("directory", dir, &error))?;
     Wal::create(Arc::new(directory), &SystemEnvironment, &CreateSpec::default())?;
     open_log(dir, settings)

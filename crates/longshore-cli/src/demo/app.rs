@@ -217,7 +217,7 @@ fn order(id: i64) -> Order {
 
 fn write(transaction: &mut Recording<'_>, order: &Order) -> Result<(), longshore_sqlite::Error> {
     let Order { id, item, quantity } = order;
-    let note = format!("order {id}: {quantity} × {item}; ").repeat(32);
+    let note = format!("order {id}: {quantity} × {item}; ").repeat(96);
     transaction.execute("INSERT INTO orders VALUES (?1, ?2, ?3, ?4)", params![id, item, quantity, note])?;
     transaction.execute("UPDATE stock SET sold = sold + ?1 WHERE item = ?2", params![quantity, item])?;
     // Old orders are archived by cutting their notes: updates travel as well as inserts do.

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::app::LOG;
-use super::process::Process;
 use super::proxy::Proxy;
 use crate::failure::Failure;
+use crate::process::Process;
 
 /// The replicas, each in a region of its name.
 pub(super) const REGIONS: [&str; 2] = ["eu-west", "us-east"];

@@ -8,6 +8,7 @@ use super::report::{Proof, Report};
 use super::site::{REGIONS, Site, corrupt, link};
 use super::view::{View, all_applied};
 use crate::failure::Failure;
+use crate::process::Process;
 use crate::quantity::now;
 
 /// How the tour is to be told.
@@ -99,7 +100,7 @@ fn act(site: &Site, options: Options) -> Result<Report, Failure> {
 }
 
 /// A time at which no order is under way, with some room on both sides.
-fn moment(application: &mut super::process::Process) -> Result<u64, Failure> {
+fn moment(application: &mut Process) -> Result<u64, Failure> {
     application.say("pause")?;
     application.hear("paused")?;
     std::thread::sleep(Duration::from_millis(50));

@@ -26,15 +26,7 @@ const EVERY: Duration = Duration::from_millis(500);
 
 impl View {
     pub(super) fn new(site: &Site, primary: SocketAddr) -> Result<Self, Failure> {
-        let tls = Tls {
-            tls_dir: Some(site.dir.join("tls")),
-            identity: Some("primary".into()),
-            tls_ca: None,
-            tls_cert: None,
-            tls_key: None,
-            tls_grants: None,
-            insecure_plaintext: false,
-        };
+        let tls = Tls::in_directory(&site.dir.join("tls"), "primary");
         let server = format!("primary@{primary}");
         Ok(Self { runtime: crate::runtime::for_commands()?, tls, server, begun: Instant::now() })
     }

@@ -135,11 +135,14 @@ fn proof(replica: &ReplicaStatus) -> String {
 
 fn headroom(replica: &ReplicaStatus) -> String {
     match (replica.headroom, replica.headroom_bytes) {
-        (Some(time), _) => format!("in {} at this rate", show_duration(time)),
-        (None, Some(bytes)) => format!("after {}", show_bytes(bytes)),
-        (None, None) => "never".to_owned(),
+        (Some(time), _) if time < A_LIFETIME => format!("in {} at this rate", show_duration(time)),
+        (_, Some(bytes)) => format!("after {}", show_bytes(bytes)),
+        (_, None) => "never".to_owned(),
     }
 }
+
+/// Longer than this is not told as a time.
+const A_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()

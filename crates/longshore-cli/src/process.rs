@@ -1,4 +1,4 @@
-//! A process of the tour: started, talked to, ended.
+//! A process of this binary, for the tour and the measurements: started, talked to, ended.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -12,10 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::failure::Failure;
 
 /// How long a process may take to answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running process of this binary. Dropped, it is killed.
-pub(super) struct Process {
+pub(crate) struct Process {
     name: String,
     child: Child,
     stdin: Option<ChildStdin>,
@@ -24,7 +24,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts `longshore ARGS`; what it says on stderr goes to a file in `dir`.
-    pub(super) fn start<S: AsRef<OsStr>>(
+    pub(crate) fn start<S: AsRef<OsStr>>(
         name: &str,
         dir: &Path,
         args: impl IntoIterator<Item = S>,
@@ -56,37 +56,40 @@ impl Process {
     }
 
     /// Says a line to it.
-    pub(super) fn say(&mut self, line: &str) -> Result<(), Failure> {
+    pub(crate) fn say(&mut self, line: &str) -> Result<(), Failure> {
         let stdin = self.stdin.as_mut().expect("it is told nothing after its end");
         writeln!(stdin, "{line}").map_err(|error| self.gone(&error.to_string()))
     }
 
     /// Waits for a line that begins with `word`, and returns what follows it.
-    pub(super) fn hear(&mut self, word: &str) -> Result<String, Failure> {
-        let deadline = Instant::now() + PATIENCE;
+    pub(crate) fn hear(&mut self, word: &str) -> Result<String, Failure> {
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left).map_err(|_| self.gone(&format!("no `{word}` came from it")))?;
+            let line =
+                self.lines.recv_timeout(PATIENCE).map_err(|_| self.gone(&format!("no `{word}` came from it")))?;
             if let Some(rest) = line.strip_prefix(word) {
                 return Ok(rest.trim().to_owned());
             }
         }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `kill -9`.
-    pub(super) fn kill(&mut self) -> Result<(), Failure> {
+    pub(crate) fn kill(&mut self) -> Result<(), Failure> {
         self.child.kill().and_then(|()| self.child.wait()).map(drop).map_err(|error| self.gone(&error.to_string()))
     }
 
     /// SIGTERM, and the end of its input.
-    pub(super) fn terminate(&mut self) -> Result<ExitStatus, Failure> {
+    pub(crate) fn terminate(&mut self) -> Result<ExitStatus, Failure> {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::TERM).map_err(|error| self.gone(&error.to_string()))?;
         self.end()
     }
 
     /// The end of its input; waits until it has ended.
-    pub(super) fn end(&mut self) -> Result<ExitStatus, Failure> {
+    pub(crate) fn end(&mut self) -> Result<ExitStatus, Failure> {
         self.stdin = None;
         let deadline = Instant::now() + PATIENCE;
         loop {

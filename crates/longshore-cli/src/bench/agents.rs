@@ -1,0 +1,143 @@
+//! Processes for measurements: agents, and the raw workers beside them.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use longshore_transport::Client;
+use longshore_transport::certs::{self, Identity};
+use longshore_transport::grants::Role;
+
+use super::measure;
+use crate::cli::Tls;
+use crate::connect::{connect, name};
+use crate::failure::Failure;
+use crate::process::Process;
+use crate::runtime;
+
+/// Certificates and directories of one measurement.
+pub(super) struct Site {
+    dir: PathBuf,
+}
+
+impl Site {
+    pub(super) fn new(dir: &Path) -> Result<Self, Failure> {
+        let identity = |who, roles: &[Role]| {
+            Ok::<_, Failure>(Identity { name: name("name", who)?, roles: roles.to_vec(), hosts: Vec::new() })
+        };
+        let everything = [Role::Admin, Role::Append, Role::Read, Role::Replicate];
+        certs::init(&dir.join("tls"), &[identity("primary", &everything)?, identity("replica", &everything)?])?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    pub(super) fn path(&self, relative: &str) -> PathBuf {
+        self.dir.join(relative)
+    }
+
+    pub(super) fn remove(&self, relative: &str) -> Result<(), Failure> {
+        let path = self.path(relative);
+        std::fs::remove_dir_all(&path).map_err(|error| Failure::file("directory", &path, &error))
+    }
+
+    /// An agent over an existing data directory.
+    pub(super) fn primary(&self, data: &Path) -> Result<Agent, Failure> {
+        self.agent("primary", &["primary".as_ref(), "--data-dir".as_ref(), data.as_os_str()])
+    }
+
+    /// A replica that begins anew.
+    pub(super) fn replica(&self, dir: &str, upstream: SocketAddr) -> Result<Agent, Failure> {
+        let (data, upstream) = (self.path(dir), upstream.to_string());
+        let args: [&OsStr; 6] = [
+            "replica".as_ref(),
+            "--data-dir".as_ref(),
+            data.as_os_str(),
+            "--upstream".as_ref(),
+            upstream.as_ref(),
+            "--reseed".as_ref(),
+        ];
+        self.agent("replica", &args)
+    }
+
+    fn agent(&self, identity: &str, args: &[&OsStr]) -> Result<Agent, Failure> {
+        let tls = self.path("tls");
+        let common: [&OsStr; 10] = [
+            "--tls-dir".as_ref(),
+            tls.as_os_str(),
+            "--identity".as_ref(),
+            identity.as_ref(),
+            "--listen".as_ref(),
+            "127.0.0.1:0".as_ref(),
+            "--http".as_ref(),
+            "127.0.0.1:0".as_ref(),
+            "--log-accept-weak-storage".as_ref(),
+            "true".as_ref(),
+        ];
+        let mut process = Process::start(identity, &self.dir, args.iter().chain(&common))?;
+        let address = process.hear("listening")?;
+        let address = address
+            .parse()
+            .map_err(|_| Failure::internal(format!("{identity} said {address:?} for where it listens")))?;
+        Ok(Agent { process, address })
+    }
+
+    /// A raw worker: `send FILE` or `receive ADDR FILE`.
+    pub(super) fn worker(&self, what: &str, args: &[&OsStr]) -> Result<Process, Failure> {
+        let tls = self.path("tls");
+        let own: [&OsStr; 3] = ["bench-worker".as_ref(), what.as_ref(), tls.as_os_str()];
+        Process::start("worker", &self.dir, own.iter().chain(args))
+    }
+
+    pub(super) async fn connect(&self, address: SocketAddr) -> Result<Client, Failure> {
+        let tls = Tls::in_directory(&self.path("tls"), "primary");
+        connect(&tls, &format!("primary@{address}")).await
+    }
+
+    /// Whether a replica has everything that the primary has.
+    pub(super) fn is_durable(&self, primary: &Agent) -> Result<bool, Failure> {
+        runtime::for_commands()?.block_on(async {
+            let status = self.connect(primary.address).await?.status(None).await?;
+            let log = status.logs.first().ok_or_else(|| Failure::internal("the primary has no log"))?;
+            Ok(log.replicas.iter().any(|replica| replica.durable >= log.end))
+        })
+    }
+
+    pub(super) fn wait_durable(&self, primary: &Agent, patience: Duration) -> Result<(), Failure> {
+        let begun = Instant::now();
+        while !self.is_durable(primary)? {
+            if patience < begun.elapsed() {
+                return Err(Failure::internal("the replica does not catch up"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
+
+/// A running agent.
+pub(super) struct Agent {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Agent {
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) fn cpu_seconds(&self) -> f64 {
+        measure::cpu_seconds(self.process.id()).unwrap_or_default()
+    }
+
+    pub(super) fn anonymous_memory(&self) -> u64 {
+        measure::anonymous_memory(self.process.id()).unwrap_or_default()
+    }
+
+    pub(super) fn stop(mut self) -> Result<(), Failure> {
+        let status = self.process.terminate()?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Failure::internal(format!("an agent ended with {status}")))
+    }
+}

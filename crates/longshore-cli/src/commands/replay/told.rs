@@ -1,0 +1,152 @@
+//! A replay's plan and its outcome, as text and as JSON.
+
+use std::fmt;
+
+use longshore::{ReplayPlan, Replayed};
+use serde::Serialize;
+
+use crate::quantity::{rfc3339, show_bytes, show_duration};
+use crate::sinks::SinkSpec;
+
+/// What a replay will do.
+#[derive(Serialize)]
+pub(super) struct Plan {
+    log: String,
+    content: String,
+    target: String,
+    output: String,
+    resumes_from: Option<u64>,
+    from: u64,
+    stop: u64,
+    log_end: u64,
+    log_bytes: u64,
+    transactions: u64,
+    records: u64,
+    payload_bytes: u64,
+    aborted_transactions: u64,
+    first_time: Option<String>,
+    last_time: Option<String>,
+    next: Option<Next>,
+    unfinished_from: Option<u64>,
+    needed_bytes: Option<u64>,
+    free_bytes: Option<u64>,
+    expected_seconds: Option<f64>,
+}
+
+/// The first transaction that is left out.
+#[derive(Serialize)]
+struct Next {
+    start: u64,
+    end: u64,
+    time: String,
+    records: u64,
+}
+
+impl From<&ReplayPlan> for Plan {
+    fn from(plan: &ReplayPlan) -> Self {
+        let ReplayPlan { log, content, target, output, resumes, plan, room, expected, .. } = plan;
+        Self {
+            log: log.to_string(),
+            content: content.to_string(),
+            target: target.to_string(),
+            output: output.clone(),
+            resumes_from: resumes.map(|lsn| lsn.get()),
+            from: plan.from.get(),
+            stop: plan.stop.get(),
+            log_end: plan.end.get(),
+            log_bytes: plan.log_bytes,
+            transactions: plan.runs,
+            records: plan.records,
+            payload_bytes: plan.bytes,
+            aborted_transactions: plan.aborted,
+            first_time: plan.first_time.map(rfc3339),
+            last_time: plan.last.map(|(_, time)| rfc3339(time)),
+            next: plan.next.as_ref().map(|next| Next {
+                start: next.start.get(),
+                end: next.end.get(),
+                time: rfc3339(next.time),
+                records: next.records,
+            }),
+            unfinished_from: plan.unfinished.map(|lsn| lsn.get()),
+            needed_bytes: room.map(|room| room.needed),
+            free_bytes: room.map(|room| room.free),
+            expected_seconds: expected.map(|time| time.as_secs_f64()),
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plan { log, content, target, output, from, stop, .. } = self;
+        writeln!(f, "log {log} ({content}) to {target}, into {output}")?;
+        if let Some(resumes) = self.resumes_from {
+            writeln!(f, "  resumes at {resumes}, where it was interrupted")?;
+        }
+        writeln!(f, "  reads     {from} to {stop}, {} of log", show_bytes(self.log_bytes))?;
+        write!(f, "  applies   {} transactions, {} records", self.transactions, self.records)?;
+        writeln!(f, ", {} of payload", show_bytes(self.payload_bytes))?;
+        if self.aborted_transactions > 0 {
+            writeln!(f, "  leaves    {} transactions that never ended", self.aborted_transactions)?;
+        }
+        if let (Some(first), Some(last)) = (&self.first_time, &self.last_time) {
+            writeln!(f, "  committed {first} to {last}")?;
+        }
+        match &self.next {
+            Some(Next { start, time, records, .. }) => {
+                writeln!(f, "  stops at  {stop}; next is a transaction of {records} records at {start}, {time}")?;
+            }
+            None => writeln!(f, "  stops at  {stop}, with nothing complete after it")?,
+        }
+        if let Some(start) = self.unfinished_from {
+            writeln!(f, "  the log ends inside a transaction that began at {start}; it is left out")?;
+        }
+        if let (Some(needed), Some(free)) = (self.needed_bytes, self.free_bytes) {
+            writeln!(f, "  needs     about {} of the {} free", show_bytes(needed), show_bytes(free))?;
+        }
+        if let Some(seconds) = self.expected_seconds {
+            let time = std::time::Duration::from_secs_f64(seconds);
+            writeln!(f, "  takes     about {}", show_duration(time))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a replay did.
+#[derive(Serialize)]
+pub(super) struct Done {
+    output: String,
+    position: Option<u64>,
+    time: Option<String>,
+    transactions: u64,
+    records: u64,
+    payload_bytes: u64,
+    seconds: f64,
+}
+
+impl Done {
+    pub(super) fn new(sink: &SinkSpec, done: &Replayed) -> Self {
+        Self {
+            output: sink.to_string(),
+            position: done.position.map(|lsn| lsn.get()),
+            time: done.time.map(rfc3339),
+            transactions: done.runs,
+            records: done.records,
+            payload_bytes: done.bytes,
+            seconds: done.elapsed.as_secs_f64(),
+        }
+    }
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Done { output, transactions, records, seconds, .. } = self;
+        write!(f, "{output}: {transactions} transactions, {records} records in {seconds:.1} s")?;
+        if let Some(position) = self.position {
+            write!(f, "; it holds everything up to {position}")?;
+        }
+        if let Some(time) = &self.time {
+            write!(f, ", committed {time}")?;
+        }
+        writeln!(f)
+    }
+}
