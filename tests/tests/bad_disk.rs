@@ -123,9 +123,10 @@ fn a_disk_that_fails_one_sync_and_then_lies_loses_nothing_acknowledged() {
     let data = text(&disk.mount.join("data"));
     must(longshore(["init", "--data-dir", &data, "--log", "orders", "--segment-size", "1MiB"]), b"");
     let append = |line: &str| run_with(longshore(["append", "--data-dir", &data, "--log", "orders"]), line.as_bytes());
-    for line in ["one\n", "two\n", "three\n"] {
-        assert!(append(line).status.success());
-    }
+    // One record that ends where a block ends: a write that begins in a good block and fails in the next
+    // is a short write to the loop driver, which calls that success.
+    let first = "a".repeat(4096 - 32);
+    assert!(append(&format!("{first}\n")).status.success());
 
     disk.fail_writes_to(&active_segment(Path::new(&data).join("orders").as_path()));
     // The second of these meets a kernel that has forgotten the error and still shows the bytes.
@@ -142,7 +143,8 @@ fn a_disk_that_fails_one_sync_and_then_lies_loses_nothing_acknowledged() {
     disk.mount().unwrap();
     // Lines that were refused may be there (they were appended, nobody was told that they are safe).
     let lines = must(longshore(["read", "--data-dir", &data, "--log", "orders"]), b"");
-    let acknowledged: Vec<&str> = lines.lines().filter(|line| line.len() < 10).collect();
-    assert_eq!(acknowledged, ["one", "two", "three", "four"]);
+    let mut lines = lines.lines();
+    assert!(lines.next() == Some(first.as_str()), "the first line was acknowledged");
+    assert_eq!(lines.next_back(), Some("four"));
     must(longshore(["verify", "--data-dir", &data, "--deep"]), b"");
 }

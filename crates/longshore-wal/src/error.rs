@@ -41,7 +41,9 @@ pub enum Error {
         end: Lsn,
     },
     /// The log ends elsewhere than the append expected: somebody appended meanwhile, or this append was done before.
-    #[error("the append expected the log to end at {expected}, it ends at {end}; read what is between before trying again")]
+    #[error(
+        "the append expected the log to end at {expected}, it ends at {end}; read what is between before trying again"
+    )]
     WrongEnd {
         /// What the caller expected.
         expected: Lsn,
@@ -114,7 +116,9 @@ pub enum Error {
         fault: String,
     },
     /// The bytes cannot be read from the device (F-030).
-    #[error("segment {segment:020} cannot be read at offset {offset}: {source}; repair the segment from a replica or the archive")]
+    #[error(
+        "segment {segment:020} cannot be read at offset {offset}: {source}; repair the segment from a replica or the archive"
+    )]
     Unreadable {
         /// The base of the segment.
         segment: Lsn,
@@ -156,7 +160,9 @@ pub enum Error {
         epoch: String,
     },
     /// The lives recorded in the log and in control do not fit together (F-038, F-048).
-    #[error("{path}: the log and its control file disagree about who wrote it: {fault}; restore the control file that belongs to it")]
+    #[error(
+        "{path}: the log and its control file disagree about who wrote it: {fault}; restore the control file that belongs to it"
+    )]
     History {
         /// The directory.
         path: String,
@@ -243,7 +249,6 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::NotABoundary { .. }
-            | Error::WrongEnd { .. }
             | Error::TooLong { .. }
             | Error::Invalid(_)
             | Error::ReservedKind(_)
@@ -258,7 +263,7 @@ impl Error {
             Error::Corrupt { .. } | Error::Damaged { .. } | Error::Unreadable { .. } | Error::BadFrame { .. } => {
                 ErrorKind::Corrupt
             }
-            Error::NewerVersion { .. } | Error::Medium { .. } => ErrorKind::Preflight,
+            Error::NewerVersion { .. } | Error::Medium { .. } | Error::WrongEnd { .. } => ErrorKind::Preflight,
             Error::NotTheWriter { .. } => ErrorKind::Fenced,
             Error::History { .. } => ErrorKind::Diverged,
             Error::Poisoned { .. } => ErrorKind::Poisoned,
