@@ -27,7 +27,7 @@ impl World {
         let world = Self { place };
         let grants =
             replicas.iter().map(|name| format!("[{name}]\nregion = \"{name}\"\nlogs.\"*\" = [\"replicate\"]\n"));
-        let all = "[primary]\nlogs.\"*\" = [\"admin\", \"append\", \"read\"]\n".to_owned();
+        let all = "[primary]\nlogs.\"*\" = [\"admin\", \"append\", \"read\", \"promote\"]\n".to_owned();
         world.grant(&(all + &grants.collect::<String>()));
         world
     }
