@@ -360,13 +360,16 @@ impl Shared {
         self.held()
     }
 
-    /// Why the segment at `next` could not be begun now, if so: none is prepared, or two would be unsealed before it.
+    /// Why the segment at `next` could not be begun now, if so: none is prepared, or two would be unsealed before it of
+    /// which the older could be sealed. What is not durable cannot be sealed, and does not hold up a burst.
     pub(crate) fn refuse_begin(&self, next: Lsn) -> Option<Full> {
         let spares = self.spares.lock().ok()?;
         if spares.is_empty() {
             return Some(spares.trouble().unwrap_or(Full::NotReady));
         }
-        let before = next.checked_sub(self.view.size.get()).unwrap_or(Lsn::ZERO);
-        (self.view.sealed.get() < before).then_some(Full::NotReady)
+        let (size, sealed) = (self.view.size, self.view.sealed.get());
+        let before = next.checked_sub(size.get()).unwrap_or(Lsn::ZERO);
+        let can_seal = size.next_base(sealed).is_some_and(|end| size.first_in(end) <= self.view.durable.get());
+        (sealed < before && can_seal).then_some(Full::NotReady)
     }
 }

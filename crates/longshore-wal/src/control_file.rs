@@ -88,9 +88,11 @@ impl ControlFile {
         &mut self.state
     }
 
-    pub(crate) fn set_durable(&mut self, durable: Lsn) {
-        if self.state.durable != durable {
-            self.change().durable = durable;
+    /// Notes that everything below `durable` is durable, saying so up to `limit` only.
+    pub(crate) fn set_durable(&mut self, durable: Lsn, limit: Lsn) {
+        let saved = durable.min(limit);
+        if self.state.durable < saved {
+            self.change().durable = saved;
         }
         if self.state.lost.is_some_and(|lost| lost <= durable) {
             self.change().lost = None;
@@ -120,11 +122,6 @@ impl ControlFile {
             self.unsynced = false;
         }
         Ok(())
-    }
-
-    /// Whether the newest state is not durable yet.
-    pub(crate) fn is_behind(&self) -> bool {
-        self.unwritten || self.unsynced
     }
 }
 

@@ -18,6 +18,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod beyond;
 mod compare;
 mod examine;
 mod finding;

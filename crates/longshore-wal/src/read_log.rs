@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use longshore_format::{Content, Control, Digest, EpochHistory, LogId, Lsn, SegmentSize};
-use longshore_storage::{Directory, Trouble};
+use longshore_storage::Directory;
 
 use crate::control_file::ControlFile;
 use crate::names::Names;
@@ -135,13 +135,7 @@ impl ReadLog {
 
 /// Whether a live process owns the log.
 fn is_owned(dir: &Arc<dyn Directory>) -> Result<bool> {
-    match dir.lock() {
-        Ok(_lock) => Ok(false),
-        Err(error) => match Trouble::of(&error) {
-            Trouble::Busy => Ok(true),
-            _ => Ok(false),
-        },
-    }
+    dir.locked().map_err(Error::io("look at the log's lock"))
 }
 
 /// The log up to the watermark that a live owner wrote down.

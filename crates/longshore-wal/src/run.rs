@@ -16,6 +16,8 @@ pub struct Run {
     held: Option<(Kind, Vec<u8>)>,
     began: bool,
     finished: bool,
+    /// Where its newest record ends, or where it began.
+    end: Lsn,
 }
 
 impl Wal {
@@ -26,7 +28,9 @@ impl Wal {
         appender.may_mint(shared)?;
         appender.no_run()?;
         appender.in_run = true;
-        Ok(Run { wal: self.clone(), held: None, began: false, finished: false })
+        let end = appender.position();
+        drop(appender);
+        Ok(Run { wal: self.clone(), held: None, began: false, finished: false, end })
     }
 }
 
@@ -45,7 +49,7 @@ impl Run {
         self.put(Flags::LAST)?;
         self.finished = true;
         self.close(false)?;
-        Ok(self.wal.end())
+        Ok(self.end)
     }
 
     fn put(&mut self, last: Flags) -> Result<()> {
@@ -57,7 +61,7 @@ impl Run {
         appender.may_mint(shared)?;
         appender.admit(shared, extent(payload.len()))?;
         appender.mint(shared, *kind, first | last, payload, crc, None)?;
-        appender.publish(shared);
+        self.end = appender.publish(shared);
         drop(appender);
         self.held = None;
         self.began = true;

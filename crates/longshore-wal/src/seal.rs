@@ -1,8 +1,8 @@
 //! Sealing: a segment's digest and index are taken as it fills, off the append path, from what the disk cache holds.
 //!
 //! Each record is read back and checked on the way, so that a byte that was damaged in memory between append and sync is
-//! never sealed (F-080, F-081). The footer is written when all of the segment is durable (F-074), and no third segment is
-//! begun before it is durable itself: further back than the last two, a missing footer is therefore corruption.
+//! never sealed (F-080, F-081). The footer is written when all of the segment is durable (F-074), and no watermark beyond
+//! the next segment is saved before the footer is durable itself: further back than that, a missing footer is corruption.
 
 use std::sync::Arc;
 
@@ -128,13 +128,13 @@ impl Shared {
         let live = scan.segment.live_file().ok_or(Error::Invalid("a segment to be sealed is not live"))?;
         live.file.write_all_at(&bytes, size.body_end_offset()).map_err(Error::io("write a footer"))?;
         live.file.sync().map_err(Error::io("sync a footer"))?;
-        // From here on recovery may find a third segment begun, and then takes all before the last two as durable.
+        let sealed = size.next_base(base).unwrap_or(Lsn::MAX);
         let mut control = self.lock(&self.control)?;
-        control.set_durable(self.view.durable.get());
+        control.set_durable(self.view.durable.get(), self.may_save(sealed));
         control.sync()?;
         drop(control);
         scan.segment.set_sealed(footer);
-        self.view.sealed.advance(size.next_base(base).unwrap_or(Lsn::MAX));
+        self.view.sealed.advance(sealed);
         self.room.notify(usize::MAX);
         Ok(())
     }

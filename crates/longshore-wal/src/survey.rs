@@ -90,7 +90,7 @@ impl Survey {
         let files = Files::new(dir, control);
         let known = known_durable(control);
         let bases = files.contiguous(&mut names, known)?;
-        let start = files.start(&bases, known)?;
+        let start = files.start(&bases)?;
         let (walk, stop) = Walk::through(&files, &bases, start, known)?;
         let whole = matches!(stop, Stop::Zeros | Stop::NoNext | Stop::NotBegun);
         let lost = judge(&files, &bases, &walk, stop, below)?;
@@ -168,12 +168,14 @@ impl<'a> Files<'a> {
         Ok(bases)
     }
 
-    /// The index of the segment to go through from: the one D is in, or the one before if that is not sealed.
-    fn start(&self, bases: &[Lsn], known: Lsn) -> Result<usize> {
+    /// The index of the segment to go through from: the one the saved watermark is in, or the one before if that is not
+    /// sealed.
+    fn start(&self, bases: &[Lsn]) -> Result<usize> {
         let size = self.control.size;
-        let mut start = bases.partition_point(|base| *base <= size.base_of(known)) - 1;
-        // D may lie where a segment begins that is not durable itself; then the log may end before it.
-        let at_start = known == size.first_in(bases[start]);
+        let saved = size.normalise(self.control.durable);
+        let mut start = bases.partition_point(|base| *base <= size.base_of(saved)).saturating_sub(1);
+        // It may lie where a segment begins that is not durable itself; then the log may end before it.
+        let at_start = saved == size.first_in(bases[start]);
         if at_start && start > 0 && !matches!(self.head(bases[start])?.0, Head::Good(_)) {
             start -= 1;
         }
@@ -308,16 +310,12 @@ impl Walk {
         let mut later = bases[kept..].to_vec();
         later.append(&mut names.bases);
         let mut unsealed = None;
-        for (index, segment) in self.walked.iter().enumerate() {
-            let among_last_two = self.walked.len() <= index + 2;
-            if segment.has_footer(files)? && unsealed.is_none() {
-                continue;
+        for segment in &self.walked {
+            // F-010: only the last two segments that the watermark reaches, and those after it, may lack a footer, and the
+            // walk began with the first of them.
+            if unsealed.is_none() && !segment.has_footer(files)? {
+                unsealed = Some(segment.base());
             }
-            if !among_last_two {
-                // F-010: no third segment is begun before a footer is durable.
-                return Err(files.view.damaged(segment.base(), "its footer is missing".into()));
-            }
-            unsealed.get_or_insert(segment.base());
         }
         let after_last = files.control.size.next_base(last).unwrap_or(Lsn::MAX);
         Ok(Survey {

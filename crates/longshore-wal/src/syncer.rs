@@ -135,7 +135,15 @@ impl Shared {
     /// Writes the watermark down. It need not be durable soon: any older one is also true.
     fn note_durable(&self, durable: Lsn) -> Result<()> {
         let mut control = self.lock(&self.control)?;
-        control.set_durable(durable);
+        control.set_durable(durable, self.may_save(self.view.sealed.get()));
         control.write()
+    }
+
+    /// The greatest watermark that may be saved when all before `sealed` is sealed: one that leaves two segments unsealed.
+    /// Recovery takes a missing footer further back than that for corruption.
+    pub(crate) fn may_save(&self, sealed: Lsn) -> Lsn {
+        let size = self.view.size;
+        let third = size.next_base(sealed).and_then(|second| size.next_base(second));
+        third.map_or(Lsn::MAX, |third| size.first_in(third))
     }
 }

@@ -101,7 +101,7 @@ impl Wal {
         let shared = self.shared();
         shared.alive()?;
         let mut control = shared.lock(&shared.control)?;
-        control.set_durable(shared.view.durable.get());
+        control.set_durable(shared.view.durable.get(), shared.may_save(shared.view.sealed.get()));
         control.sync().map_err(|error| shared.poison(error))
     }
 }

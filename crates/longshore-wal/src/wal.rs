@@ -161,9 +161,12 @@ impl Wal {
         // The append lock is held to the end: nothing comes after what is marked clean.
         let mut syncer = shared.lock(&shared.sync)?;
         let end = shared.sync_with(&mut syncer)?;
+        while shared.may_save(shared.view.sealed.get()) < end {
+            self.seal_once()?;
+        }
         let mut control = shared.lock(&shared.control)?;
         control.change().clean = Some(end);
-        control.set_durable(end);
+        control.set_durable(end, end);
         control.sync().map_err(|error| shared.poison(error))?;
         // What came after the mark would make it a lie.
         shared.close();

@@ -3,7 +3,7 @@
 mod built;
 
 use built::Built;
-use longshore_format::{Fault, Kind, Lsn, SegmentHeader, SegmentSize};
+use longshore_format::{Control, Fault, Kind, Lsn, SegmentHeader, SegmentSize};
 use longshore_wal::inspect::{Compared, Depth, Finding, Listing, OtherKind, PeerSegment, State, compare, examine};
 
 #[test]
@@ -172,6 +172,26 @@ fn a_bad_record_below_the_watermark_is_damage_even_in_the_last_segment() {
     assert!(matches!(report.damage().next(), Some((_, Finding::Record(_)))));
 }
 
+// F-004, F-005: control was rolled back, but a later record promises what the watermark no longer says.
+#[test]
+fn a_bad_record_that_a_later_one_vouches_for_is_damage_whatever_the_watermark_says() {
+    let built = Built::new(3);
+    let control = built.place.path().join("log/control");
+    let bytes = std::fs::read(&control).unwrap();
+    let (first, second) = bytes.split_at(Control::SLOT_LEN);
+    let (_, sequence, newest) = Control::newest([first, second]).unwrap();
+    let rolled_back = Control { durable: Lsn::ZERO, clean: None, ..newest };
+    let mut slots = rolled_back.encode_slot(sequence + 1).unwrap();
+    slots.resize(2 * Control::SLOT_LEN, 0);
+    std::fs::write(&control, slots).unwrap();
+    assert!(examine(&built.dir, Depth::Records).unwrap().is_intact());
+    // The first record of the last segment; several that were synced after it follow.
+    built.flip(2 * SIZE, 4_200);
+    let report = examine(&built.dir, Depth::Records).unwrap();
+    assert!(matches!(report.damage().next(), Some((_, Finding::Record(_)))));
+    assert!(built.reopen().is_err());
+}
+
 // F-043, F-044
 #[test]
 fn other_names_are_sorted_out() {
@@ -250,4 +270,32 @@ fn a_log_without_control_is_not_guessed_at() {
     assert!(examine(&built.dir, Depth::Seals).is_err());
     let header = std::fs::read(built.path(0)).unwrap();
     assert!(SegmentHeader::decode(&header).is_ok(), "though the segments are whole");
+}
+
+#[test]
+fn a_log_that_is_being_written_is_never_called_damaged() {
+    let built = Built::open(1);
+    let wal = built.wal().clone();
+    let threads = wal.start();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let record = longshore_wal::RecordDraft::user(&[7; 700]);
+                match wal.append(&[record], None) {
+                    Ok(appended) => drop(wal.wait_blocking(appended.end, None).unwrap()),
+                    Err(error) => assert_eq!(error.kind(), longshore_format::ErrorKind::Full, "{error}"),
+                }
+            }
+        });
+        for _ in 0..100 {
+            let report = examine(&built.dir, Depth::Seals).unwrap();
+            if !report.is_intact() {
+                stop.store(true, std::sync::atomic::Ordering::Relaxed);
+                panic!("{:?}", report.damage().collect::<Vec<_>>());
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    threads.stop();
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use longshore_format::{Control, Corruption, Digest, Fault, Lsn, SegmentSize};
 use longshore_storage::{Access, Directory, Trouble};
 
+use super::beyond::Beyond;
 use super::names::{SegmentName, sorted_out};
 use super::{Before, Depth, Examined, Finding, Other, SegmentReport, State, examine_segment};
 use crate::Result;
@@ -65,6 +66,7 @@ pub fn examine(dir: &Arc<dyn Directory>, depth: Depth) -> Result<Report> {
     let (names, others) = sorted_out(dir.as_ref(), control.size)?;
     let mut examiner = Examiner {
         dir,
+        control: &control,
         depth,
         pool: Arc::default(),
         before: Before {
@@ -74,12 +76,14 @@ pub fn examine(dir: &Arc<dyn Directory>, depth: Depth) -> Result<Report> {
             end: None,
             digest: None,
         },
-        durable: control.size.normalise(control.durable),
+        durable: known_durable(&control),
         tail: None,
+        beyond: None,
         segments: Vec::new(),
         unsealed: Vec::new(),
     };
     names.iter().for_each(|name| examiner.look(name));
+    examiner.judge_tail();
     examiner.judge_unsealed();
     let size = control.size;
     let first = examiner.segments.first().map_or(size.first_in(Lsn::ZERO), |segment| size.first_in(segment.base));
@@ -89,15 +93,25 @@ pub fn examine(dir: &Arc<dyn Directory>, depth: Depth) -> Result<Report> {
     Ok(Report { path: dir.path_hint(), control, depth, segments, first, tail, others })
 }
 
+/// D, but for promises: the saved watermark, the clean end, and acks, which are of bytes that had left this node.
+fn known_durable(control: &Control) -> Lsn {
+    let acked = control.slots.iter().map(|slot| slot.durable).max().unwrap_or(Lsn::ZERO);
+    control.size.normalise(control.durable.max(acked).max(control.clean.unwrap_or(Lsn::ZERO)))
+}
+
 struct Examiner<'a> {
     dir: &'a Arc<dyn Directory>,
+    control: &'a Control,
     depth: Depth,
     pool: Arc<Pool>,
     /// What the next segment is held against.
     before: Before,
+    /// What is known durable by this node's own word.
     durable: Lsn,
     /// Set where the log ends; what follows is behind the end.
     tail: Option<Tail>,
+    /// Where records of ours that vouch for the end may be, if it is not clean.
+    beyond: Option<Beyond>,
     segments: Vec<SegmentReport>,
     /// The segments that have a header and no good footer: their places in `segments`, and what their footers are.
     unsealed: Vec<(usize, longshore_format::FooterFault)>,
@@ -187,6 +201,8 @@ impl Examiner<'_> {
             && let Some(corruption) = scanned.corruption(self.size())
         {
             self.end_at(&mut report, corruption);
+            let extent = scanned.stop.and_then(|bad| bad.extent);
+            self.beyond = Some(Beyond { corruption, extent, chain: scanned.end });
         }
         self.segments.push(report);
         (self.before.end, self.before.digest) = (end, footer.map(|footer| footer.digest));
@@ -202,6 +218,21 @@ impl Examiner<'_> {
             return;
         }
         self.tail = Some(Tail { end: position, torn: (!ordinary).then_some(fault) });
+    }
+
+    /// F-004 against F-005: if a later record of ours says that the place was durable, it is damaged, not torn.
+    fn judge_tail(&mut self) {
+        let (Some(tail), Some(beyond)) = (self.tail, &self.beyond) else { return };
+        let size = self.size();
+        let here = size.base_of(tail.end);
+        let bases = self.segments.iter().map(|segment| segment.base).filter(|base| here <= *base);
+        if !beyond.is_vouched_for(self.dir, self.control, bases) {
+            return;
+        }
+        let damage = Finding::Record(beyond.corruption);
+        if let Some(report) = self.segments.iter_mut().find(|segment| segment.base == here) {
+            report.findings.push(damage);
+        }
     }
 
     /// F-040: a segment that was never begun stands before one with records.

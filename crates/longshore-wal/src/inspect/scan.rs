@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use longshore_format::{
-    Chain, Corruption, Cursor, Digest, EpochHistory, Fault, IndexBuilder, Lsn, SegmentDigest, SegmentHeader,
+    Bad, Chain, Corruption, Cursor, Digest, EpochHistory, IndexBuilder, Lsn, SegmentDigest, SegmentHeader,
     SegmentSize, Step,
 };
 use longshore_storage::File;
@@ -31,14 +31,14 @@ pub(crate) struct Scanned {
     /// Whether the last record is a `Roll`.
     pub(crate) full: bool,
     /// What stands where the next record would be, if the segment is not full.
-    pub(crate) stop: Option<Fault>,
+    pub(crate) stop: Option<Bad>,
 }
 
 impl Scanned {
     /// The bad record, or missing one, at which the scan stopped.
     pub(crate) fn corruption(&self, size: SegmentSize) -> Option<Corruption> {
         let position = self.end.position;
-        self.stop.map(|fault| Corruption { segment: size.base_of(position), position, fault })
+        self.stop.map(|bad| Corruption { segment: size.base_of(position), position, fault: bad.fault })
     }
 }
 
@@ -54,7 +54,8 @@ pub(crate) fn scan(header: &SegmentHeader, file: &Arc<dyn File>, pool: &Arc<Pool
         let before = *cursor.chain();
         let record = match read_record(&mut cursor, &mut window, READ_LEN, size.body_end_offset()) {
             Ok(Step::Record(record)) => record,
-            Ok(step) => break (false, Some(fault_of(step))),
+            Ok(Step::Bad(bad)) => break (false, Some(bad)),
+            Ok(step) => break (false, Some(Bad { fault: fault_of(step), extent: None })),
             Err(Error::Unreadable { offset, source, .. }) => return Err(Finding::unreadable(offset, &source)),
             Err(error) => return Err(Finding::Unreadable { offset: used, cause: error.to_string() }),
         };

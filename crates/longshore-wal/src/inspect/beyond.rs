@@ -1,0 +1,75 @@
+//! Records behind the place where a log seems to end.
+
+use std::sync::Arc;
+
+use longshore_format::{
+    Chain, Control, Corruption, Cursor, EpochEntry, Lsn, RECORD_HEADER_LEN, Resync, SegmentHeader, Step,
+};
+use longshore_storage::{Access, Directory};
+
+use crate::evidence::body_from;
+use crate::window::longest_record;
+
+/// A place where no good record is, and what is known there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beyond {
+    pub(crate) corruption: Corruption,
+    /// How far the bad record reaches, if its header can be believed about that.
+    pub(crate) extent: Option<u64>,
+    /// The state there.
+    pub(crate) chain: Chain,
+}
+
+impl Beyond {
+    /// Whether a later record that this node minted says that this place was durable on its disk. What cannot be read
+    /// says nothing.
+    pub(crate) fn is_vouched_for(
+        &self,
+        dir: &Arc<dyn Directory>,
+        control: &Control,
+        mut bases: impl Iterator<Item = Lsn>,
+    ) -> bool {
+        let current = self.chain.life;
+        let later = control.history.entries().iter().filter(|life| current.start < life.start);
+        let lives: Vec<_> = std::iter::once(current).chain(later.copied()).collect();
+        bases.any(|base| self.is_vouched_for_in(dir, control, base, &lives).unwrap_or(false))
+            && !self.is_there_by_now(dir, control).unwrap_or(false)
+    }
+
+    /// Whether a living owner has written the record meanwhile, and what vouches for it after it.
+    fn is_there_by_now(&self, dir: &Arc<dyn Directory>, control: &Control) -> Option<bool> {
+        let size = control.size;
+        let file = dir.open(&size.file_name(self.corruption.segment), Access::Read).ok()?;
+        let mut bytes = vec![0; longest_record(size)];
+        let read = file.read_at(&mut bytes, size.offset_in(self.chain.position)).ok()?;
+        let mut cursor = Cursor::new(control.log, size, self.chain);
+        Some(matches!(cursor.read(&bytes[..read]), Step::Record(_)))
+    }
+
+    fn is_vouched_for_in(
+        &self,
+        dir: &Arc<dyn Directory>,
+        control: &Control,
+        base: Lsn,
+        lives: &[EpochEntry],
+    ) -> Option<bool> {
+        let size = control.size;
+        let file = dir.open(&size.file_name(base), Access::Read).ok()?;
+        let here = base == self.corruption.segment;
+        let start = if here { self.corruption.position.checked_add(self.extent.unwrap_or(8))? } else { size.first_in(base) };
+        let (from, limit) = (size.offset_in(start), size.body_end_offset());
+        let mut body = body_from(&file, base, from, limit).ok()?;
+        // The last header may itself end in zeros.
+        body.resize((body.len() + RECORD_HEADER_LEN).min(limit.checked_sub(from)? as usize), 0);
+        let mut header = vec![0; SegmentHeader::LEN];
+        file.read_at(&mut header, 0).ok()?;
+        let search = match SegmentHeader::decode(&header) {
+            Ok(header) if !here && header.log == control.log && header.base() == base => {
+                Resync::in_segment(&header, lives, &body)
+            }
+            _ => Resync::new(control.log, size, lives, start, &body),
+        };
+        let mut ours = search.filter(|found| control.writers.contains(&found.life.epoch.writer));
+        Some(ours.any(|found| found.promise.is_some_and(|promise| self.corruption.position < promise)))
+    }
+}
