@@ -1,0 +1,149 @@
+//! A counter service that keeps its state in redb, with a log of its own records beside it.
+//!
+//! ```text
+//! cargo run -p longshore --example redb -- /tmp/counters
+//! ```
+//!
+//! The log's content is bytes that mean something to this program alone: a counter's name and what was
+//! added to it. One [`Sink`] applies them, on start to the service's own database and on a replica to
+//! its copy.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use longshore::apply::{Applier, Failure, Held, LogFacts, RunEnd, Sink, SinkError, Source, Step, Target};
+use longshore::format::Record;
+use longshore::{Content, Durability, ErrorKind, Lsn, Primary, Settings};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+
+const COUNTERS: TableDefinition<&str, u64> = TableDefinition::new("counters");
+/// One row: where the database stands in the log. Written in the same transaction as the counters.
+const POSITION: TableDefinition<(), u64> = TableDefinition::new("position");
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let temporary = std::env::temp_dir().join(format!("longshore-counters-{}", std::process::id()));
+    let home = std::env::args().nth(1).map_or(temporary, PathBuf::from);
+    std::fs::create_dir_all(&home)?;
+
+    let log = open_log(&home)?;
+    // On start the database is brought up to the log: the last run may have ended between the two.
+    bring_up(log.source(), &home.join("counters.redb"))?;
+    let database = Database::create(home.join("counters.redb"))?;
+    for (name, by) in [("visits", 1), ("bytes", 512), ("visits", 1)] {
+        add(&database, &log, name, by)?;
+    }
+    println!("visits: {}", counter(&database, "visits")?);
+    drop(database);
+
+    // What a replica does with its copy of the log.
+    bring_up(log.source(), &home.join("replica.redb"))?;
+    let replica = Database::open(home.join("replica.redb"))?;
+    let own = Database::open(home.join("counters.redb"))?;
+    assert_eq!(counter(&replica, "visits")?, counter(&own, "visits")?);
+    println!("the replica agrees");
+    Ok(log.close()?)
+}
+
+fn open_log(home: &Path) -> Result<Primary, longshore::Error> {
+    match Primary::open(home.join("log"), "counters", &Settings::default()) {
+        Err(error) if error.kind() == ErrorKind::NotFound && !home.join("counters.redb").exists() => {
+            Primary::create(home.join("log"), "counters", Content::Bytes, &Settings::default())
+        }
+        log => log,
+    }
+}
+
+/// The one order: change, append, wait, position, commit.
+fn add(database: &Database, log: &Primary, name: &str, by: u64) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let transaction = database.begin_write()?;
+    let record = [&by.to_le_bytes()[..], name.as_bytes()].concat();
+    apply(&transaction, &record)?;
+    let ticket = log.append(&[record])?;
+    ticket.wait_blocking(Durability::LOCAL, PATIENCE)?;
+    store(&transaction, ticket.position())?;
+    Ok(transaction.commit()?)
+}
+
+fn counter(database: &Database, name: &str) -> Result<u64, Box<dyn Error + Send + Sync>> {
+    let counters = database.begin_read()?.open_table(COUNTERS)?;
+    Ok(counters.get(name)?.map_or(0, |value| value.value()))
+}
+
+/// What a record means.
+fn apply(transaction: &WriteTransaction, record: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let (by, name) = record.split_first_chunk().ok_or("too short")?;
+    let mut counters = transaction.open_table(COUNTERS)?;
+    let name = std::str::from_utf8(name)?;
+    let before = counters.get(name)?.map_or(0, |value| value.value());
+    counters.insert(name, before + u64::from_le_bytes(*by))?;
+    Ok(())
+}
+
+fn store(transaction: &WriteTransaction, position: Lsn) -> Result<(), redb::Error> {
+    transaction.open_table(POSITION)?.insert((), position.get())?;
+    Ok(())
+}
+
+fn bring_up(source: impl Source, path: &Path) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let sink = RedbSink { database: Database::create(path)?, run: None, held: None };
+    let mut applier = Applier::open(source, sink, Target::LATEST)?;
+    while applier.step()? != Step::Idle {}
+    applier.finish()?;
+    Ok(())
+}
+
+/// One redb transaction per run of the log.
+struct RedbSink {
+    database: Database,
+    run: Option<WriteTransaction>,
+    held: Option<Lsn>,
+}
+
+impl Sink for RedbSink {
+    fn name(&self) -> String {
+        "redb".to_owned()
+    }
+
+    fn open(&mut self, _log: &LogFacts) -> Result<Option<Held>, SinkError> {
+        let transaction = self.database.begin_write().map_err(unavailable)?;
+        let position = transaction.open_table(POSITION).map_err(unavailable)?;
+        self.held = position.get(()).map_err(unavailable)?.map(|lsn| Lsn::new(lsn.value()));
+        Ok(self.held.map(|lsn| Held { lsn, crc: None }))
+    }
+
+    fn begin(&mut self) -> Result<(), SinkError> {
+        self.run = Some(self.database.begin_write().map_err(unavailable)?);
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Record<'_>) -> Result<(), SinkError> {
+        let run = self.run.as_ref().expect("a run begins before its records");
+        apply(run, record.payload).map_err(|error| SinkError::new(Failure::Refused, error.to_string()))
+    }
+
+    fn commit(&mut self, end: &RunEnd) -> Result<(), SinkError> {
+        let run = self.run.take().expect("a run begins before it ends");
+        store(&run, end.lsn).map_err(unavailable)?;
+        run.commit().map_err(unavailable)?;
+        self.held = Some(end.lsn);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), SinkError> {
+        Ok(()) // A commit of redb is durable.
+    }
+
+    fn durable(&self) -> Option<Lsn> {
+        self.held
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+fn unavailable(error: impl std::fmt::Display) -> SinkError {
+    SinkError::new(Failure::Unavailable, format!("redb: {error}; free space or check the disk, then try again"))
+}
