@@ -20,14 +20,22 @@ pub(crate) struct Housekeeper {
 /// Four looks a second: lag in seconds is then right to a quarter of one, and the cost is nothing.
 const TICK: Duration = Duration::from_millis(250);
 
+/// What costs more is done once a second.
+const TICKS_A_SECOND: u64 = 4;
+
 impl Housekeeper {
     pub(crate) fn start(node: Weak<Inner>) -> Self {
         let (stop, stopped) = channel::<()>();
         let thread = std::thread::Builder::new().name("longshore-house".to_owned()).spawn(move || {
+            let mut ticks = 0u64;
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(TICK) {
                 // The thread must not keep the node alive; a tick that finds it gone is the last.
                 let Some(node) = node.upgrade() else { return };
                 node.tick();
+                if ticks.is_multiple_of(TICKS_A_SECOND) {
+                    node.measure();
+                }
+                ticks += 1;
             }
         });
         let running = match thread {

@@ -9,7 +9,7 @@ use longshore_format::{Lsn, Name};
 use longshore_protocol::{Ack, AckPolicy, Durability, Quorum, Registry, Shortfall, Stage};
 use longshore_storage::Environment;
 use longshore_transport::{Positions, ReplicaPosition};
-use longshore_wal::{Ended, Pressure, RecordDraft, Threads, Wal};
+use longshore_wal::{Consumer, Ended, Pressure, RecordDraft, Role, Threads, Wal};
 
 use crate::applying::Applying;
 use crate::error::{Error, Result};
@@ -55,6 +55,10 @@ impl Log {
             Ok(()) => Registry::new(u64::from_le_bytes(first)),
             Err(_) => Registry::new(environment.wall_micros()),
         };
+        if wal.role() == Role::Follower {
+            // Until it is known whether there are sinks, and what they hold, nothing is trimmed.
+            wal.hold(Consumer::Applier, Some(wal.first()));
+        }
         let threads = wal.start();
         let log = Self {
             name,
@@ -72,6 +76,7 @@ impl Log {
         };
         log.admit_slots();
         log.tick();
+        log.lower_cap();
         Arc::new(log)
     }
 
@@ -231,6 +236,10 @@ impl Log {
         if self.wal.durable().ended().is_some() {
             self.standing.wake();
         }
+    }
+
+    /// Fits what is kept to the settings and to the space that is left.
+    pub(crate) fn lower_cap(&self) {
         self.wal.set_retention(capped(&self.retention(), &self.wal.pressure()));
     }
 

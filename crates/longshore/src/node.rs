@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Wea
 use longshore_format::{Content, Name, SegmentSize};
 use longshore_protocol::{NodeId, Region};
 use longshore_storage::{Directory, Environment, FsDirectory, SystemEnvironment};
+use longshore_transport::tls::ServerTls;
 use longshore_transport::{Access, Status};
 use longshore_wal::{CreateSpec, FollowerSpec, Role, Wal};
 
@@ -16,7 +17,7 @@ use crate::housekeeper::Housekeeper;
 use crate::log::Log;
 use crate::metrics;
 use crate::primary::Primary;
-use crate::server::Server;
+use crate::server::{Server, tls_files};
 use crate::settings::Settings;
 use crate::wal_settings::wal_settings;
 
@@ -71,14 +72,7 @@ impl Node {
         settings.validate()?;
         let directory =
             FsDirectory::create(data_dir).map_err(|error| Error::io("use the data directory", data_dir, error))?;
-        let id = settings.tls.identity.as_deref().unwrap_or(match role {
-            Role::Writer => "primary",
-            Role::Follower => "replica",
-        });
-        let id = NodeId::new(id).map_err(|_| Error::Settings {
-            key: "tls.identity".to_owned(),
-            reason: format!("must match [a-z0-9][a-z0-9_-]{{0,62}}, not {id:?}"),
-        })?;
+        let id = own_id(settings, role)?;
         let inner = Arc::new_cyclic(|node: &Weak<Inner>| Inner {
             data_dir: data_dir.to_owned(),
             directory: Arc::new(directory),
@@ -259,7 +253,7 @@ impl Node {
     }
 
     pub(crate) fn logs(&self) -> Vec<Arc<Log>> {
-        self.inner.logs().values().cloned().collect()
+        self.inner.open_logs()
     }
 
     pub(crate) fn must_write(&self, log: &Name) -> Result<()> {
@@ -309,13 +303,23 @@ impl Node {
 impl Inner {
     /// What happens a few times a second.
     pub(crate) fn tick(&self) {
+        for log in self.open_logs() {
+            log.tick();
+        }
+    }
+
+    /// What happens once a second.
+    pub(crate) fn measure(&self) {
         let access = self.access.read().unwrap_or_else(PoisonError::into_inner).clone();
         metrics::record_certificate(access.and_then(|access| access.certificate_days_left()));
-        let logs: Vec<_> = self.logs().values().cloned().collect();
-        for log in logs {
-            log.tick();
+        for log in self.open_logs() {
+            log.lower_cap();
             metrics::record(&log);
         }
+    }
+
+    fn open_logs(&self) -> Vec<Arc<Log>> {
+        self.logs().values().cloned().collect()
     }
 
     fn close(&self) -> Result<()> {
@@ -343,6 +347,19 @@ impl Drop for Inner {
             tracing::error!(%error, "a log was not closed in order");
         }
     }
+}
+
+/// Who this node is: what its certificate says, where it has one.
+fn own_id(settings: &Settings, role: Role) -> Result<NodeId> {
+    let tls = &settings.tls;
+    if tls.identity.is_none() && tls.cert.is_some() && !tls.plaintext {
+        return Ok(ServerTls::load(tls_files(tls)?)?.identity()?.into());
+    }
+    let id = tls.identity.as_deref().unwrap_or(match role {
+        Role::Writer => "primary",
+        Role::Follower => "replica",
+    });
+    Ok(parse_name("tls.identity", id)?.into())
 }
 
 /// A name given by a person.

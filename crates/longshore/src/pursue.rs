@@ -32,6 +32,8 @@ pub(crate) enum Outcome {
 pub(crate) async fn pursue(node: &Node, client: &Client, offered: &LogSummary, sinks: &Sinks) -> Outcome {
     match attempt(node, client, offered, sinks).await {
         Ok(outcome) => outcome,
+        // Bytes that were damaged on the way are sent again (F-103).
+        Err(error @ Error::Wal(longshore_wal::Error::BadFrame { .. })) => Outcome::Later(error),
         Err(error) if is_final(error.kind()) => Outcome::Refused(error),
         Err(error) => Outcome::Later(error),
     }

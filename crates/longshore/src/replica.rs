@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use longshore_format::Name;
 use longshore_transport::Status;
+use longshore_wal::Consumer;
 use tokio_util::sync::CancellationToken;
 
 use crate::applying::{Applying, OpenSink};
@@ -187,6 +188,9 @@ impl Sinks {
                     format!("{} is applied from log {only} only; write {}={}", sink.label, log.name, sink.label);
                 log.events.raise(Event::Warning { message });
             }
+        }
+        if log.applying.sinks().is_empty() {
+            log.wal.hold(Consumer::Applier, None);
         }
         Ok(())
     }

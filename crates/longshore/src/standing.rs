@@ -152,7 +152,11 @@ impl Standing {
                 known.shipped.observe(*durable, now);
             }
         }
-        let slowest = state.table.nodes().map(|(_, node)| node.ack.applied().min(node.ack.durable())).min();
+        // Time is kept as fine as connected replicas need it. For those that are away, the times in the
+        // records serve: their lag is counted in minutes soon enough.
+        let connected = state.table.nodes().filter(|(_, node)| node.connected);
+        let stages = connected.flat_map(|(_, node)| [node.ack.durable(), node.ack.applied()]);
+        let slowest = stages.filter(|position| *position != Lsn::ZERO).min();
         state.timeline.trim(slowest.unwrap_or(local.durable()));
         drop(state);
         if moved {

@@ -21,7 +21,7 @@ pub(crate) async fn serve(node: &Node, log: Arc<Log>, peer: Peer, channel: Upstr
     let report = |report| served.note(report);
     let ended = feed::feed(&log, node.id(), peer, channel, limits, &report).await;
     served.ended(&ended);
-    Ok(ended?)
+    ended
 }
 
 /// A replica that is being served.
@@ -72,10 +72,10 @@ impl Served<'_> {
     /// Frames follow from `from`: the replica holds everything before, whatever it once held.
     fn accepted(&self, from: Lsn) {
         let (log, replica) = (self.log, self.replica.clone());
-        let held = log.standing.ack_of(&replica).unwrap_or(Ack::NONE);
-        // What is before `from` is on its disk only once it says so.
-        let ack = held.min(from);
-        let slot = SlotAck { durable: from, applied: ack.applied() };
+        // Its hello, which the verdict has checked, says that everything before is on its disk.
+        let applied = log.standing.ack_of(&replica).map_or(Lsn::ZERO, |held| held.applied()).min(from);
+        let ack = Ack::new(from, from, applied).expect("applied is not beyond durable");
+        let slot = SlotAck { durable: from, applied };
         let name = slot_name(&replica);
         let went_back = log.wal.slots().iter().any(|slot| slot.name == name && (from < slot.ack.durable || slot.lost));
         let kept = if went_back { log.wal.reset_slot(&name, slot) } else { log.wal.ack(&name, slot) };

@@ -110,7 +110,7 @@ impl Log {
             keep_age: retention.keep_age.unwrap_or(Duration::ZERO),
         };
         drop(retention);
-        self.tick();
+        self.lower_cap();
         limits
     }
 }

@@ -62,7 +62,7 @@ impl ReplicationService for NodeServices {
             let message = format!("segment {base} is not sealed");
             return Err(Error::new(longshore_format::ErrorKind::NotFound, message, "ask for a sealed one"));
         };
-        let len = reader.size().get().into();
+        let len = reader.size().get();
         Ok(SegmentFile { len, digest, chunks: crate::segment_chunks::stream(Arc::new(reader), len) })
     }
 }
