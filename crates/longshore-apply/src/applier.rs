@@ -88,13 +88,10 @@ pub struct Progress {
 impl<S: Source, K: Sink> Applier<S, K> {
     /// Opens the sink and finds its place in the log.
     pub fn open(source: S, mut sink: K, target: Target) -> Result<Self> {
-        let held = sink
-            .open(&source.facts())
-            .map_err(|error| Error::SinkOpen { sink: sink.name(), failure: error })?;
+        let held = sink.open(&source.facts()).map_err(|error| Error::SinkOpen { sink: sink.name(), failure: error })?;
         let from = held.map_or(Lsn::ZERO, |held| held.lsn);
         let applied = Arc::new(Watermark::new(from));
-        let progress =
-            Progress { position: from, applied: from, held: from, runs: 0, records: 0, bytes: 0, time: 0 };
+        let progress = Progress { position: from, applied: from, held: from, runs: 0, records: 0, bytes: 0, time: 0 };
         let mut applier = Applier {
             source,
             sink,

@@ -193,7 +193,9 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Log(error) => error.kind(),
-            Error::SinkOpen { failure, .. } | Error::Sink { failure, .. } | Error::SinkSync { failure, .. } => failure.kind(),
+            Error::SinkOpen { failure, .. } | Error::Sink { failure, .. } | Error::SinkSync { failure, .. } => {
+                failure.kind()
+            }
             Error::SinkTooOld { .. } => ErrorKind::TooOld,
             Error::SinkAhead { .. } | Error::SinkPast { .. } | Error::BeyondEnd { .. } | Error::NoSuchMark { .. } => {
                 ErrorKind::Unreachable
@@ -212,7 +214,9 @@ impl Error {
     /// Whether opening the sink again, unchanged, may succeed: what an agent does after a pause.
     pub fn is_passing(&self) -> bool {
         match self {
-            Error::SinkOpen { failure, .. } | Error::Sink { failure, .. } | Error::SinkSync { failure, .. } => failure.failure().is_passing(),
+            Error::SinkOpen { failure, .. } | Error::Sink { failure, .. } | Error::SinkSync { failure, .. } => {
+                failure.failure().is_passing()
+            }
             Error::SinkAhead { .. } => true,
             _ => false,
         }

@@ -73,10 +73,7 @@ impl JsonLinesFile {
         }
     }
 
-    fn with_open<T>(
-        &mut self,
-        work: impl FnOnce(&mut Open) -> io::Result<T>,
-    ) -> Result<T, SinkError> {
+    fn with_open<T>(&mut self, work: impl FnOnce(&mut Open) -> io::Result<T>) -> Result<T, SinkError> {
         let open = self.open.as_mut().expect("a sink is opened before anything else");
         work(open).map_err(|error| SinkError::io(format!("jsonl:{}", self.path.display()), error))
     }
@@ -188,9 +185,7 @@ impl<W: Write + Send> JsonLinesStream<W> {
     }
 
     fn write(&mut self) -> Result<(), SinkError> {
-        self.stream
-            .write_all(self.buffer.as_bytes())
-            .map_err(|error| SinkError::io(&self.name, error))?;
+        self.stream.write_all(self.buffer.as_bytes()).map_err(|error| SinkError::io(&self.name, error))?;
         self.buffer.clear();
         Ok(())
     }

@@ -28,23 +28,29 @@
 mod sink;
 mod source;
 mod target;
-mod runs;
+
 mod applier;
-mod plan;
+mod runs;
+
 mod error;
+mod plan;
+
 mod fresh;
 mod output;
+
 pub mod json;
 mod jsonl;
 mod tail;
+
 mod exec;
 mod words;
+
 pub mod conformance;
 
 pub use self::applier::{Applier, Interrupt, Progress, Step};
 pub use self::error::Error;
-pub use self::fresh::Partial;
 pub use self::exec::{ExecSink, ExecSpec};
+pub use self::fresh::Partial;
 pub use self::jsonl::{JsonLinesFile, JsonLinesStream};
 pub use self::output::{FileOutput, JsonLinesOutput, Rate};
 pub use self::plan::{Next, Plan, Planner};

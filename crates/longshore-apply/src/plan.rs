@@ -122,7 +122,15 @@ impl<S: Source> Planner<S> {
             end,
         };
         let trimmed = size.normalise(Lsn::ZERO) < source.first();
-        Ok(Planner { target, runs, trimmed, fresh: held.is_none(), plan, phase: Phase::Keeping, marks: Marks::default() })
+        Ok(Planner {
+            target,
+            runs,
+            trimmed,
+            fresh: held.is_none(),
+            plan,
+            phase: Phase::Keeping,
+            marks: Marks::default(),
+        })
     }
 
     /// Reads on, a bounded amount; the plan once it is made.
@@ -251,11 +259,9 @@ impl<S: Source> Planner<S> {
                 end,
                 marks: std::mem::take(&mut self.marks.seen),
             }),
-            Point::Mark(name) if self.marks.matching > 1 => Err(Error::AmbiguousMark {
-                name: name.clone(),
-                count: self.marks.matching,
-                last: self.marks.last,
-            }),
+            Point::Mark(name) if self.marks.matching > 1 => {
+                Err(Error::AmbiguousMark { name: name.clone(), count: self.marks.matching, last: self.marks.last })
+            }
             _ => Ok(()),
         }
     }

@@ -84,7 +84,8 @@ impl<R: Records> Runs<R> {
             if self.watched.is_some_and(|lsn| record.start < lsn && lsn < record.end) {
                 self.straddled = Some((record.start, record.end));
             }
-            let (end, aborts) = (record.end, matches!(record.kind, Kind::ABORT | Kind::INCARNATION | Kind::EPOCH_START));
+            let (end, aborts) =
+                (record.end, matches!(record.kind, Kind::ABORT | Kind::INCARNATION | Kind::EPOCH_START));
             if aborts {
                 self.aborted += u64::from(self.open.take().is_some());
             } else if let Some(run) = close(&mut self.open, &record)? {
@@ -122,7 +123,9 @@ impl<R: Records> Runs<R> {
 /// checked the order of runs, so FIRST opens one and everything else continues it.
 fn close(open: &mut Option<OpenRun>, record: &Record<'_>) -> Result<Option<Run>> {
     let mark = match record.kind {
-        Kind::MARK => Some(payload::Mark::decode(record.payload).map_err(|_| Error::BadMark { position: record.start })?.name),
+        Kind::MARK => {
+            Some(payload::Mark::decode(record.payload).map_err(|_| Error::BadMark { position: record.start })?.name)
+        }
         kind if kind.is_user() => None,
         _ => return Ok(None),
     };

@@ -42,11 +42,7 @@ fn check_beginning(file: &File, len: u64) -> io::Result<()> {
     const BEGINNING: &[u8] = b"{\"schema\":";
     let mut beginning = vec![0; BEGINNING.len().min(len as usize)];
     file.read_exact_at(&mut beginning, 0)?;
-    if BEGINNING.starts_with(&beginning) {
-        Ok(())
-    } else {
-        Err(not_ours(0, "the file does not begin with a record"))
-    }
+    if BEGINNING.starts_with(&beginning) { Ok(()) } else { Err(not_ours(0, "the file does not begin with a record")) }
 }
 
 /// Reads the lines from `from` on and says where they stop being lines.

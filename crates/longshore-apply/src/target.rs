@@ -166,8 +166,7 @@ fn parse_lsn(text: &str) -> Result<Lsn, String> {
 
 /// An offset is demanded: a time without one means another moment on another machine.
 fn parse_time(text: &str) -> Result<u64, String> {
-    let time: Timestamp =
-        text.parse().map_err(|_| "a time is RFC 3339 and has an offset, Z or +01:00".to_owned())?;
+    let time: Timestamp = text.parse().map_err(|_| "a time is RFC 3339 and has an offset, Z or +01:00".to_owned())?;
     u64::try_from(time.as_microsecond()).map_err(|_| "before 1970".into())
 }
 
@@ -198,9 +197,24 @@ mod tests {
     #[test]
     fn what_is_not_a_target_is_refused_with_examples() {
         for text in [
-            "", "LATEST", "now", "-1", "1.5", "lsn:", "lsn:x", "lsn:18446744073709551616", "mark:", "mark:A B",
-            "time:", "time:2026-01-01", "time:2026-01-01T00:00:00", "time:12:00Z", "time:1969-12-31T23:59:59Z",
-            "epoch:3", " 8192", "lsn:8192,latest",
+            "",
+            "LATEST",
+            "now",
+            "-1",
+            "1.5",
+            "lsn:",
+            "lsn:x",
+            "lsn:18446744073709551616",
+            "mark:",
+            "mark:A B",
+            "time:",
+            "time:2026-01-01",
+            "time:2026-01-01T00:00:00",
+            "time:12:00Z",
+            "time:1969-12-31T23:59:59Z",
+            "epoch:3",
+            " 8192",
+            "lsn:8192,latest",
         ] {
             let error = text.parse::<Target>().unwrap_err();
             assert!(error.to_string().contains("time:2026-11-22T09:30:00+01:00"), "{text}");

@@ -149,7 +149,11 @@ fn what_a_program_may_not_do_is_named() {
     check("time.sleep(60)", Failure::Unavailable, "printed no position within 3s");
     check(&format!("{take}print('1 2 3')"), Failure::Refused, "more than a position and a crc");
     check(take, Failure::Unavailable, "ended without making position 4136 durable (it printed none)");
-    check(&format!("{take}print(9999)"), Failure::Refused, "position 9999 is durable but was given no further than 4136");
+    check(
+        &format!("{take}print(9999)"),
+        Failure::Refused,
+        "position 9999 is durable but was given no further than 4136",
+    );
     check(&format!("{take}print(4136)\nsys.exit(1)"), Failure::Unavailable, "exit status: 1");
     check(&format!("{take}print(4136, flush=True)\ntime.sleep(60)"), Failure::Unavailable, "still ran 1s after");
     check("print(100, flush=True)\nprint(50, flush=True)\ntime.sleep(60)", Failure::Refused, "positions only grow");

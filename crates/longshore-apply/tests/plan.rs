@@ -117,7 +117,10 @@ fn a_mark_that_was_set_twice_says_nothing() {
     log.mark("m");
     let error = plan(&log, None, "mark:m").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert!(error.to_string().contains(&format!("set 2 times, last at {b}; name the position, for instance lsn:{b}")), "{error}");
+    assert!(
+        error.to_string().contains(&format!("set 2 times, last at {b}; name the position, for instance lsn:{b}")),
+        "{error}"
+    );
 }
 
 #[test]

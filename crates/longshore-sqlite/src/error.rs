@@ -33,7 +33,8 @@ pub enum Error {
     /// A statement changed another number of rows than where it was recorded.
     #[error(
         "a statement changed {here} rows here and {there} where it was recorded: this database is no longer equal to \
-         the primary's; restore it from the log; statement: {}", excerpt(sql)
+         the primary's; restore it from the log; statement: {}",
+        excerpt(sql)
     )]
     OtherChanges {
         /// Rows here.
@@ -44,7 +45,9 @@ pub enum Error {
         sql: String,
     },
     /// A payload is no SQL record.
-    #[error("not a SQL record: {0}; append what a Recorder made, or a SqlTransaction message of proto/longshore/v1/sql.proto")]
+    #[error(
+        "not a SQL record: {0}; append what a Recorder made, or a SqlTransaction message of proto/longshore/v1/sql.proto"
+    )]
     Message(String),
     /// A statement is larger than one may be.
     #[error("a statement of {len} bytes with its parameters is too large, the limit is {max}; split it")]
@@ -91,7 +94,9 @@ pub enum Error {
     #[error("the journal mode is {0}, not wal; use a database file on a local disk")]
     JournalMode(String),
     /// A statement failed and left a part of itself behind.
-    #[error("a statement failed and left a part of itself behind (OR FAIL, OR ROLLBACK or RAISE); begin the transaction again")]
+    #[error(
+        "a statement failed and left a part of itself behind (OR FAIL, OR ROLLBACK or RAISE); begin the transaction again"
+    )]
     Broken,
     /// An earlier transaction may be in the log and is not in the database.
     #[error("the log may be ahead of the database since an append that was not followed by its commit; catch up first")]
@@ -129,7 +134,9 @@ impl Error {
 
     pub(crate) fn failure(&self) -> Failure {
         match self {
-            Error::Denied { .. } | Error::Message(_) | Error::TooLarge { .. } | Error::Nothing | Error::Broken => Failure::Refused,
+            Error::Denied { .. } | Error::Message(_) | Error::TooLarge { .. } | Error::Nothing | Error::Broken => {
+                Failure::Refused
+            }
             Error::ForeignKey { .. } | Error::Backwards { .. } => Failure::Refused,
             Error::Sqlite(error) => failure_of(error, Failure::Unavailable),
             // It worked where it was recorded.

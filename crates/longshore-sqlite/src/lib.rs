@@ -45,13 +45,17 @@
 
 mod recorder;
 mod sink;
+
 mod bring_up;
 mod output;
-mod position;
-mod message;
+
 mod execute;
 mod rules;
+
+mod message;
+mod position;
 mod settings;
+
 mod error;
 mod proto;
 

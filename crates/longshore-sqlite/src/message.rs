@@ -47,13 +47,8 @@ impl Batch {
     }
 
     pub(crate) fn with(semantics: Semantics, max_payload: usize) -> Batch {
-        let mut batch = Batch {
-            payloads: Vec::new(),
-            open: SqlTransaction::default(),
-            open_len: 0,
-            semantics,
-            max_payload,
-        };
+        let mut batch =
+            Batch { payloads: Vec::new(), open: SqlTransaction::default(), open_len: 0, semantics, max_payload };
         batch.reset();
         batch
     }
@@ -149,7 +144,8 @@ impl Assembler {
         if !self.parts.is_empty() && !message.statements.is_empty() {
             return Err(Error::Message("a statement stands between the parts of another".into()));
         }
-        let mut statements = message.statements.into_iter().map(Statement::from_message).collect::<Result<Vec<_>, _>>()?;
+        let mut statements =
+            message.statements.into_iter().map(Statement::from_message).collect::<Result<Vec<_>, _>>()?;
         if self.parts.len() + message.part.len() > MAX_STATEMENT {
             let len = self.parts.len() + message.part.len();
             return Err(Error::TooLarge { len, max: MAX_STATEMENT });

@@ -7,8 +7,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 use rusqlite::Connection;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 
 use crate::position::TABLE;
 
@@ -49,16 +49,16 @@ impl fmt::Display for Denied {
                 write!(f, "PRAGMA {name} is a setting, not data; set it on each connection instead")
             }
             Denied::Attach => f.write_str("ATTACH, DETACH and VACUUM reach beyond the log; run them on each database"),
-            Denied::Transaction => {
-                f.write_str("a transaction begins and ends with its run in the log; use begin and commit of the recorder")
-            }
+            Denied::Transaction => f.write_str(
+                "a transaction begins and ends with its run in the log; use begin and commit of the recorder",
+            ),
             Denied::Temporary => f.write_str("temporary objects exist on one connection only; use an ordinary table"),
             Denied::Module(name) => write!(f, "virtual tables of module {name} are not replicated; use fts5 or rtree"),
             Denied::Position => write!(f, "table {TABLE} holds the applied position; leave it alone"),
             Denied::Reading => f.write_str("a statement that only reads has no place in a log; use the reader"),
-            Denied::Unrecorded => {
-                f.write_str("a write outside a recorded transaction would never reach a replica; use begin of the recorder")
-            }
+            Denied::Unrecorded => f.write_str(
+                "a write outside a recorded transaction would never reach a replica; use begin of the recorder",
+            ),
             Denied::Unknown => f.write_str("this is not known to do the same on a replica"),
         }
     }
@@ -232,6 +232,13 @@ const MODULES: [&str; 2] = ["fts5", "rtree"];
 
 /// Pragmas that take an argument and change nothing.
 const READING_PRAGMAS: [&str; 9] = [
-    "table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo", "foreign_key_list",
-    "foreign_key_check", "integrity_check",
+    "table_info",
+    "table_xinfo",
+    "table_list",
+    "index_list",
+    "index_info",
+    "index_xinfo",
+    "foreign_key_list",
+    "foreign_key_check",
+    "integrity_check",
 ];

@@ -138,7 +138,10 @@ impl Sink for SqlSink {
             let statement = database.run.as_ref().map_or(0, |run| run.statements);
             database.forget_run();
             let failure = error.failure();
-            let place = format!("{}: statement {statement} of the transaction, in the record that ends at {}", database.name, record.end);
+            let place = format!(
+                "{}: statement {statement} of the transaction, in the record that ends at {}",
+                database.name, record.end
+            );
             SinkError::new(failure, format!("{place}: {error}"))
         })
     }
@@ -188,9 +191,7 @@ impl Database {
     fn execute(&self, statement: &Statement) -> Result<(), Error> {
         let here = execute(&self.connection, &self.guard, statement)?;
         match statement.changes {
-            Some(there) if there != here => {
-                Err(Error::OtherChanges { here, there, sql: statement.sql.clone() })
-            }
+            Some(there) if there != here => Err(Error::OtherChanges { here, there, sql: statement.sql.clone() }),
             _ => Ok(()),
         }
     }
@@ -217,11 +218,7 @@ impl Database {
     fn check_alone(&self) -> Result<(), Error> {
         let held = read_position(&self.connection)?;
         let lsn = |position: Option<Position>| position.map(|position| position.lsn);
-        if held == self.durable {
-            Ok(())
-        } else {
-            Err(Error::Moved { ours: lsn(self.durable), theirs: lsn(held) })
-        }
+        if held == self.durable { Ok(()) } else { Err(Error::Moved { ours: lsn(self.durable), theirs: lsn(held) }) }
     }
 
     fn end_run(&mut self, end: &RunEnd) -> Result<(), Error> {
@@ -240,8 +237,8 @@ impl Database {
     fn sync(&mut self) -> Result<(), Error> {
         debug_assert!(self.run.as_ref().is_none_or(|run| !run.begun), "sync stands between runs");
         let (true, Some(position)) = (self.open, self.committed) else { return Ok(()) };
-        let stored = store_position(&self.connection, &position)
-            .and_then(|()| Ok(self.connection.execute_batch("COMMIT")?));
+        let stored =
+            store_position(&self.connection, &position).and_then(|()| Ok(self.connection.execute_batch("COMMIT")?));
         if stored.is_err() {
             self.forget_transaction();
             return stored;

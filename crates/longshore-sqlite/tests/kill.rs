@@ -20,7 +20,11 @@ const DIR: &str = "LONGSHORE_TEST_KILL_DIR";
 /// The same log in every process. Sizes vary, so that transactions are grouped in many ways.
 fn grow(place: &Place, n: u64) {
     if n == 0 {
-        place.append(&["CREATE TABLE counter (n INTEGER PRIMARY KEY, body)", "CREATE TABLE total (sum INTEGER)", "INSERT INTO total VALUES (0)"]);
+        place.append(&[
+            "CREATE TABLE counter (n INTEGER PRIMARY KEY, body)",
+            "CREATE TABLE total (sum INTEGER)",
+            "INSERT INTO total VALUES (0)",
+        ]);
     }
     let body = "x".repeat((n * 37 % 900) as usize);
     let insert = format!("INSERT INTO counter VALUES ({n}, '{body}')");
@@ -33,7 +37,8 @@ fn grow(place: &Place, n: u64) {
 fn applier_process() {
     let Ok(dir) = std::env::var(DIR) else { return };
     let place = Place::new();
-    let mut applied = Applier::open(place.log.clone(), SqlSink::new(Path::new(&dir).join("replica.db")), Target::LATEST).unwrap();
+    let mut applied =
+        Applier::open(place.log.clone(), SqlSink::new(Path::new(&dir).join("replica.db")), Target::LATEST).unwrap();
     println!("started");
     let mut n = 0;
     while n < TRANSACTIONS {
@@ -48,7 +53,8 @@ fn applier_process() {
 
 #[test]
 fn each_transaction_is_applied_once_however_often_the_applier_is_killed() {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| u64::from(std::process::id()));
+    let seed =
+        std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| u64::from(std::process::id()));
     eprintln!("SEED={seed} cargo test -p longshore-sqlite --test kill");
     let mut random = Random(seed);
     let dir = tempfile::tempdir().unwrap();

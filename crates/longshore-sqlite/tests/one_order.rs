@@ -22,7 +22,9 @@ fn a_host_that_dies_at_any_step_and_its_replicas_end_up_equal() {
     for dies in [Dies::BeforeRecord, Dies::BeforeAppend, Dies::AfterAppend, Dies::AfterCommit] {
         let place = Place::new();
         let mut host = place.host();
-        place.transact(&mut host, |tx| { tx.execute("CREATE TABLE t (n UNIQUE)", params![]).unwrap(); });
+        place.transact(&mut host, |tx| {
+            tx.execute("CREATE TABLE t (n UNIQUE)", params![]).unwrap();
+        });
         {
             let mut recording = host.begin().unwrap();
             recording.execute("INSERT INTO t VALUES (1)", params![]).unwrap();
@@ -45,7 +47,9 @@ fn a_host_that_dies_at_any_step_and_its_replicas_end_up_equal() {
         assert_eq!(rows, i64::from(in_log), "{dies:?}");
 
         let mut host = Recorder::new(db, LOG).unwrap();
-        place.transact(&mut host, |tx| { tx.execute("INSERT INTO t VALUES (2)", params![]).unwrap(); });
+        place.transact(&mut host, |tx| {
+            tx.execute("INSERT INTO t VALUES (2)", params![]).unwrap();
+        });
         place.replicate("replica.db").unwrap();
         assert_eq!(place.dump("replica.db"), place.dump("host.db"), "{dies:?}");
     }
@@ -55,7 +59,9 @@ fn a_host_that_dies_at_any_step_and_its_replicas_end_up_equal() {
 fn a_host_that_does_not_know_whether_its_run_is_in_the_log_catches_up_first() {
     let place = Place::new();
     let mut host = place.host();
-    place.transact(&mut host, |tx| { tx.execute("CREATE TABLE t (n UNIQUE)", params![]).unwrap(); });
+    place.transact(&mut host, |tx| {
+        tx.execute("CREATE TABLE t (n UNIQUE)", params![]).unwrap();
+    });
     let mut recording = host.begin().unwrap();
     recording.execute("INSERT INTO t VALUES (1)", params![]).unwrap();
     let recorded = recording.record().unwrap();
@@ -63,7 +69,9 @@ fn a_host_that_does_not_know_whether_its_run_is_in_the_log_catches_up_first() {
     drop(recorded);
     assert!(matches!(host.begin(), Err(Error::Behind)));
     assert_eq!(host.catch_up(place.log.clone()).unwrap(), Some(place.log.end()));
-    place.transact(&mut host, |tx| { tx.execute("INSERT INTO t VALUES (2)", params![]).unwrap(); });
+    place.transact(&mut host, |tx| {
+        tx.execute("INSERT INTO t VALUES (2)", params![]).unwrap();
+    });
 
     let mut recording = host.begin().unwrap();
     recording.execute("INSERT INTO t VALUES (3)", params![]).unwrap();
@@ -120,7 +128,9 @@ fn a_statement_that_left_a_part_of_itself_behind_cannot_be_recorded() {
 fn positions_and_logs_that_do_not_belong_are_refused() {
     let place = Place::new();
     let mut host = place.host();
-    let position = place.transact(&mut host, |tx| { tx.execute("CREATE TABLE t (n)", params![]).unwrap(); });
+    let position = place.transact(&mut host, |tx| {
+        tx.execute("CREATE TABLE t (n)", params![]).unwrap();
+    });
     let mut recording = host.begin().unwrap();
     recording.execute("INSERT INTO t VALUES (1)", params![]).unwrap();
     let error = recording.record().unwrap().commit(position).unwrap_err();

@@ -19,7 +19,11 @@ const SCHEMA: &[&str] = &[
 fn deterministic_statements_are_taken_and_leave_equal_databases() {
     let place = Place::new();
     let mut host = place.host();
-    place.transact(&mut host, |tx| SCHEMA.iter().for_each(|sql| { tx.execute(sql, params![]).unwrap(); }));
+    place.transact(&mut host, |tx| {
+        SCHEMA.iter().for_each(|sql| {
+            tx.execute(sql, params![]).unwrap();
+        })
+    });
     for sql in [
         "INSERT INTO t (a) VALUES (abs(-3)), (upper('x') || hex(x'00ff')), (NULL)",
         "INSERT INTO t (a, b) SELECT a, count(*) OVER () FROM t ORDER BY id",
@@ -43,7 +47,9 @@ fn deterministic_statements_are_taken_and_leave_equal_databases() {
         "CREATE TABLE IF NOT EXISTS t (x)",
         "REINDEX",
     ] {
-        place.transact(&mut host, |tx| { tx.execute(sql, params![]).unwrap_or_else(|error| panic!("{sql}: {error}")); });
+        place.transact(&mut host, |tx| {
+            tx.execute(sql, params![]).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        });
     }
     place.replicate("replica.db").unwrap();
     assert_eq!(place.dump("replica.db"), place.dump("host.db"));
@@ -53,7 +59,11 @@ fn deterministic_statements_are_taken_and_leave_equal_databases() {
 fn statements_that_may_differ_elsewhere_are_refused_when_recorded_and_when_applied() {
     let place = Place::new();
     let mut host = place.host();
-    place.transact(&mut host, |tx| SCHEMA.iter().for_each(|sql| { tx.execute(sql, params![]).unwrap(); }));
+    place.transact(&mut host, |tx| {
+        SCHEMA.iter().for_each(|sql| {
+            tx.execute(sql, params![]).unwrap();
+        })
+    });
     place.transact(&mut host, |tx| {
         tx.execute("CREATE TRIGGER shaky AFTER INSERT ON log BEGIN UPDATE t SET a = random(); END", params![]).unwrap();
         tx.execute("CREATE VIEW dice AS SELECT random() AS face", params![]).unwrap();
@@ -101,7 +111,9 @@ fn statements_that_may_differ_elsewhere_are_refused_when_recorded_and_when_appli
     for (sql, expected) in cases {
         let mut recording = host.begin().unwrap();
         match recording.execute(sql, params![]) {
-            Err(longshore_sqlite::Error::Denied { denied, .. }) => assert_eq!(same(denied), same(expected.clone()), "{sql}"),
+            Err(longshore_sqlite::Error::Denied { denied, .. }) => {
+                assert_eq!(same(denied), same(expected.clone()), "{sql}")
+            }
             // SQLite itself does not know it, or not inside a transaction.
             Err(error) => {
                 let others = ["no such module", "no such function", "cannot VACUUM"];
@@ -113,8 +125,13 @@ fn statements_that_may_differ_elsewhere_are_refused_when_recorded_and_when_appli
 
         // The same from a client that did not ask: a poison record, which stops the sink by name.
         let fork = Place::new();
-        SCHEMA.iter().for_each(|sql| { fork.append(&[sql]); });
-        fork.append(&["CREATE TRIGGER shaky AFTER INSERT ON log BEGIN UPDATE t SET a = random(); END", "CREATE VIEW dice AS SELECT random() AS face"]);
+        SCHEMA.iter().for_each(|sql| {
+            fork.append(&[sql]);
+        });
+        fork.append(&[
+            "CREATE TRIGGER shaky AFTER INSERT ON log BEGIN UPDATE t SET a = random(); END",
+            "CREATE VIEW dice AS SELECT random() AS face",
+        ]);
         let good = longshore_apply::Source::end(&fork.log);
         fork.append(&[sql]);
         let error = fork.replicate("replica.db").expect_err(sql);
@@ -133,7 +150,9 @@ fn same(denied: Denied) -> String {
 fn two_statements_in_one_and_wrong_parameters_are_refused() {
     let place = Place::new();
     let mut host = place.host();
-    place.transact(&mut host, |tx| { tx.execute("CREATE TABLE t (a)", params![]).unwrap(); });
+    place.transact(&mut host, |tx| {
+        tx.execute("CREATE TABLE t (a)", params![]).unwrap();
+    });
     let mut recording = host.begin().unwrap();
     for (sql, parameters) in [
         ("INSERT INTO t VALUES (1); DELETE FROM t", params![]),
@@ -152,7 +171,9 @@ fn two_statements_in_one_and_wrong_parameters_are_refused() {
 fn a_hosts_own_writes_and_settings_are_refused_outside_a_recording() {
     let place = Place::new();
     let mut host = place.host();
-    place.transact(&mut host, |tx| { tx.execute("CREATE TABLE t (a)", params![]).unwrap(); });
+    place.transact(&mut host, |tx| {
+        tx.execute("CREATE TABLE t (a)", params![]).unwrap();
+    });
     let insert = "INSERT INTO t VALUES (1)";
     place.transact(&mut host, |tx| {
         tx.execute(insert, params![]).unwrap();
@@ -161,10 +182,22 @@ fn a_hosts_own_writes_and_settings_are_refused_outside_a_recording() {
         assert!(tx.reader().prepare_cached(insert).is_err(), "also when the statement is cached");
         assert!(tx.reader().execute_batch("COMMIT").is_err());
     });
-    for sql in [insert, "CREATE TABLE u (a)", "BEGIN", "PRAGMA foreign_keys = on", "PRAGMA case_sensitive_like = on", "ATTACH ':memory:' AS x"] {
+    for sql in [
+        insert,
+        "CREATE TABLE u (a)",
+        "BEGIN",
+        "PRAGMA foreign_keys = on",
+        "PRAGMA case_sensitive_like = on",
+        "ATTACH ':memory:' AS x",
+    ] {
         assert!(host.reader().execute_batch(sql).is_err(), "{sql}");
     }
-    for sql in ["SELECT random(), datetime('now'), lsn FROM _longshore_position", "PRAGMA foreign_keys", "PRAGMA table_info(t)", "EXPLAIN SELECT 1"] {
+    for sql in [
+        "SELECT random(), datetime('now'), lsn FROM _longshore_position",
+        "PRAGMA foreign_keys",
+        "PRAGMA table_info(t)",
+        "EXPLAIN SELECT 1",
+    ] {
         host.reader().prepare(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 }

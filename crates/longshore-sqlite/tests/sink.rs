@@ -71,7 +71,9 @@ fn every_kind_of_value_arrives_as_it_was() {
 fn transactions_and_statements_of_any_size_arrive_whole() {
     let place = Place::new();
     let mut host = place.host();
-    place.transact(&mut host, |tx| { tx.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, body BLOB)", params![]).unwrap(); });
+    place.transact(&mut host, |tx| {
+        tx.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, body BLOB)", params![]).unwrap();
+    });
     for len in [0, 1, 16_000, 16_340, 16_350, 16_352, 16_368, 16_384, 16_400, 32_768, 100_000, 3_000_000] {
         place.transact(&mut host, |tx| {
             tx.execute("INSERT INTO t (body) VALUES ('before')", params![]).unwrap();
@@ -91,14 +93,26 @@ fn transactions_and_statements_of_any_size_arrive_whole() {
 /// A cascade that the host runs and the replica does not would part them in silence.
 #[test]
 fn foreign_keys_and_recursive_triggers_follow_the_host() {
-    for setup in ["PRAGMA foreign_keys = on", "PRAGMA foreign_keys = on; PRAGMA recursive_triggers = on", "PRAGMA foreign_keys = off"] {
+    for setup in [
+        "PRAGMA foreign_keys = on",
+        "PRAGMA foreign_keys = on; PRAGMA recursive_triggers = on",
+        "PRAGMA foreign_keys = off",
+    ] {
         let place = Place::new();
         let mut host = place.host_with(setup);
         place.transact(&mut host, |tx| {
             tx.execute("CREATE TABLE parent (id INTEGER PRIMARY KEY)", params![]).unwrap();
-            tx.execute("CREATE TABLE child (id INTEGER PRIMARY KEY, of REFERENCES parent ON DELETE CASCADE)", params![]).unwrap();
+            tx.execute(
+                "CREATE TABLE child (id INTEGER PRIMARY KEY, of REFERENCES parent ON DELETE CASCADE)",
+                params![],
+            )
+            .unwrap();
             tx.execute("CREATE TABLE n (x)", params![]).unwrap();
-            tx.execute("CREATE TRIGGER again AFTER INSERT ON n WHEN new.x < 5 BEGIN INSERT INTO n VALUES (new.x + 1); END", params![]).unwrap();
+            tx.execute(
+                "CREATE TRIGGER again AFTER INSERT ON n WHEN new.x < 5 BEGIN INSERT INTO n VALUES (new.x + 1); END",
+                params![],
+            )
+            .unwrap();
             tx.execute("INSERT INTO parent VALUES (1), (2)", params![]).unwrap();
             tx.execute("INSERT INTO child VALUES (1, 1), (2, 1), (3, 2)", params![]).unwrap();
         });
@@ -108,7 +122,9 @@ fn foreign_keys_and_recursive_triggers_follow_the_host() {
         });
         drop(host);
         let mut plain = place.host_with("PRAGMA foreign_keys = off");
-        place.transact(&mut plain, |tx| { tx.execute("INSERT INTO child VALUES (9, 999)", params![]).unwrap(); });
+        place.transact(&mut plain, |tx| {
+            tx.execute("INSERT INTO child VALUES (9, 999)", params![]).unwrap();
+        });
         place.replicate("replica.db").unwrap();
         assert_eq!(place.dump("replica.db"), place.dump("host.db"), "{setup}");
     }
@@ -126,7 +142,9 @@ fn a_database_that_is_no_longer_equal_stops_by_statement_and_position() {
         });
         place.replicate("replica.db").unwrap();
         Connection::open(place.path("replica.db")).unwrap().execute_batch(spoil).unwrap();
-        let good = place.transact(&mut host, |tx| { tx.execute("INSERT INTO t VALUES (3, 'z')", params![]).unwrap(); });
+        let good = place.transact(&mut host, |tx| {
+            tx.execute("INSERT INTO t VALUES (3, 'z')", params![]).unwrap();
+        });
         let bad = place.transact(&mut host, |tx| {
             tx.execute("INSERT INTO t VALUES (10, ?1)", params!["secret parameter"]).unwrap();
             tx.execute("UPDATE t SET a = upper(a) WHERE id < 3", params![]).unwrap();
@@ -283,7 +301,8 @@ fn a_run_that_was_aborted_and_a_log_of_sql_as_json_lines_both_work() {
     place.log.record(Kind::ABORT, Flags::NONE, b"");
     place.replicate("replica.db").unwrap();
     assert_eq!(place.dump("replica.db").len(), 1);
-    let mut applier = Applier::open(place.log.clone(), JsonLinesFile::new(place.path("x.jsonl")), Target::LATEST).unwrap();
+    let mut applier =
+        Applier::open(place.log.clone(), JsonLinesFile::new(place.path("x.jsonl")), Target::LATEST).unwrap();
     while applier.step().unwrap() != Step::Idle {}
     assert_eq!(applier.finish().unwrap().applied, place.log.end());
 }

@@ -310,9 +310,7 @@ impl Replayed {
 /// Keeps what was applied so far, and says so.
 fn interrupted(applier: ReplayApplier) -> Error {
     let finished = applier.finish();
-    finished.map_or_else(Error::from, |progress| {
-        longshore_apply::Error::Interrupted { position: progress.held }.into()
-    })
+    finished.map_or_else(Error::from, |progress| longshore_apply::Error::Interrupted { position: progress.held }.into())
 }
 
 /// How often a log of another process is looked at for more, and so how far behind a follower is.

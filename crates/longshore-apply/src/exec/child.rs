@@ -92,11 +92,7 @@ impl Child {
     }
 
     /// Its input has ended: waits for its end, and for the position it owes.
-    pub(super) fn finish(
-        &self,
-        committed: Option<Lsn>,
-        timeout: Duration,
-    ) -> Result<(), SinkError> {
+    pub(super) fn finish(&self, committed: Option<Lsn>, timeout: Duration) -> Result<(), SinkError> {
         let seen = self.wait(timeout, |seen| seen.exit.is_some() || seen.nonsense.is_some());
         if seen.exit.is_none() && seen.nonsense.is_none() {
             drop(seen);

@@ -43,7 +43,14 @@ impl MemoryLog {
         };
         let first = Chain::first(life);
         let cursor = Cursor::new(LogId::from_bytes([7; 16]), SIZE, first);
-        MemoryLog(Arc::new(Mutex::new(Inner { bytes: Vec::new(), cursor, first, durable: first.position, time: 1_000_000, content: Content::Bytes })))
+        MemoryLog(Arc::new(Mutex::new(Inner {
+            bytes: Vec::new(),
+            cursor,
+            first,
+            durable: first.position,
+            time: 1_000_000,
+            content: Content::Bytes,
+        })))
     }
 
     /// The time of what is appended from here on.
@@ -200,7 +207,11 @@ pub struct MemorySink(pub Arc<Mutex<Memory>>);
 impl MemorySink {
     pub fn payloads(&self) -> Vec<String> {
         let memory = self.0.lock().unwrap();
-        memory.runs.iter().map(|run| run.iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect::<Vec<_>>().join("+")).collect()
+        memory
+            .runs
+            .iter()
+            .map(|run| run.iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect::<Vec<_>>().join("+"))
+            .collect()
     }
 }
 

@@ -90,7 +90,9 @@ impl Output {
     pub(super) fn check_room(&self, plan: &Plan) -> Result<Option<Room>> {
         let Output::File { format, path } = self else { return Ok(None) };
         let parent = parent(path);
-        let free = FsDirectory::open(parent).and_then(|dir| dir.free_space()).map_err(|error| Error::io("use the directory", parent, error))?;
+        let free = FsDirectory::open(parent)
+            .and_then(|dir| dir.free_space())
+            .map_err(|error| Error::io("use the directory", parent, error))?;
         let room = Room { needed: format.estimated_bytes(plan), free };
         if room.needed <= room.free {
             return Ok(Some(room));
