@@ -17,26 +17,14 @@ pub struct Ack {
 
 impl Ack {
     /// Nothing held.
-    pub const NONE: Self = Self {
-        received: Lsn::ZERO,
-        durable: Lsn::ZERO,
-        applied: Lsn::ZERO,
-    };
+    pub const NONE: Self = Self { received: Lsn::ZERO, durable: Lsn::ZERO, applied: Lsn::ZERO };
 
     /// An ack; refused when a later stage is ahead of an earlier one.
     pub fn new(received: Lsn, durable: Lsn, applied: Lsn) -> Result<Self> {
         if applied <= durable && durable <= received {
-            Ok(Self {
-                received,
-                durable,
-                applied,
-            })
+            Ok(Self { received, durable, applied })
         } else {
-            Err(Error::AckOrder {
-                received,
-                durable,
-                applied,
-            })
+            Err(Error::AckOrder { received, durable, applied })
         }
     }
 
@@ -75,11 +63,7 @@ impl Ack {
 
     /// The same, but nothing beyond `limit`.
     pub fn min(self, limit: Lsn) -> Self {
-        Self {
-            received: self.received.min(limit),
-            durable: self.durable.min(limit),
-            applied: self.applied.min(limit),
-        }
+        Self { received: self.received.min(limit), durable: self.durable.min(limit), applied: self.applied.min(limit) }
     }
 }
 
@@ -115,11 +99,7 @@ pub enum Shortfall {
 
 impl Default for AckPolicy {
     fn default() -> Self {
-        Self {
-            durability: Durability::LOCAL,
-            timeout: Duration::from_secs(30),
-            shortfall: Shortfall::Accept,
-        }
+        Self { durability: Durability::LOCAL, timeout: Duration::from_secs(30), shortfall: Shortfall::Accept }
     }
 }
 
@@ -152,15 +132,9 @@ impl AckTable {
     /// Lets `node` count, in `region`. Known nodes keep their ack.
     pub fn admit(&mut self, node: NodeId, region: Option<Region>) -> Result<()> {
         if self.nodes.len() >= Limits::MAX_NODES && !self.nodes.contains_key(&node) {
-            return Err(Error::TooManyNodes {
-                limit: Limits::MAX_NODES,
-            });
+            return Err(Error::TooManyNodes { limit: Limits::MAX_NODES });
         }
-        let state = NodeState {
-            region: None,
-            ack: Ack::NONE,
-            connected: false,
-        };
+        let state = NodeState { region: None, ack: Ack::NONE, connected: false };
         self.nodes.entry(node).or_insert(state).region = region;
         Ok(())
     }
@@ -183,10 +157,7 @@ impl AckTable {
     /// Sets what `node` holds, also when that is less than it was: it opened a new stream, or lost its disk.
     /// False when the node is not admitted.
     pub fn set(&mut self, node: &NodeId, ack: Ack) -> bool {
-        self.nodes
-            .get_mut(node)
-            .map(|state| state.ack = ack)
-            .is_some()
+        self.nodes.get_mut(node).map(|state| state.ack = ack).is_some()
     }
 
     /// Takes an ack of `node`, by whatever path; one that is behind changes nothing. True when something moved.
@@ -236,17 +207,8 @@ impl AckTable {
         let stage = durability.stage;
         let (count, positions) = match &durability.quorum {
             Quorum::Local => return self.local.at(stage),
-            Quorum::Replicas(count) => (
-                count,
-                self.nodes
-                    .values()
-                    .map(|state| state.ack.at(stage))
-                    .collect(),
-            ),
-            Quorum::Regions { count, .. } => (
-                count,
-                self.per_region(durability, |state| state.ack.at(stage)),
-            ),
+            Quorum::Replicas(count) => (count, self.nodes.values().map(|state| state.ack.at(stage)).collect()),
+            Quorum::Regions { count, .. } => (count, self.per_region(durability, |state| state.ack.at(stage))),
         };
         nth_greatest(positions, count.get()).unwrap_or(Lsn::ZERO)
     }
@@ -260,39 +222,24 @@ impl AckTable {
     pub fn within_reach(&self, durability: &Durability) -> bool {
         let up = match &durability.quorum {
             Quorum::Local => return true,
-            Quorum::Replicas(count) => (
-                count,
-                self.nodes.values().map(|state| state.connected).collect(),
-            ),
-            Quorum::Regions { count, .. } => {
-                (count, self.per_region(durability, |state| state.connected))
-            }
+            Quorum::Replicas(count) => (count, self.nodes.values().map(|state| state.connected).collect()),
+            Quorum::Regions { count, .. } => (count, self.per_region(durability, |state| state.connected)),
         };
         nth_greatest(up.1, up.0.get()).unwrap_or(false)
     }
 
     /// The best value of each region that counts.
-    fn per_region<T: Ord + Copy>(
-        &self,
-        durability: &Durability,
-        value: impl Fn(&NodeState) -> T,
-    ) -> Vec<T> {
+    fn per_region<T: Ord + Copy>(&self, durability: &Durability, value: impl Fn(&NodeState) -> T) -> Vec<T> {
         let mut best: BTreeMap<&Region, T> = BTreeMap::new();
         let Quorum::Regions { among, .. } = &durability.quorum else {
             return Vec::new();
         };
         for state in self.nodes.values() {
-            let Some(region) = state
-                .region
-                .as_ref()
-                .filter(|r| among.is_empty() || among.contains(r))
-            else {
+            let Some(region) = state.region.as_ref().filter(|r| among.is_empty() || among.contains(r)) else {
                 continue;
             };
             let value = value(state);
-            best.entry(region)
-                .and_modify(|best| *best = value.max(*best))
-                .or_insert(value);
+            best.entry(region).and_modify(|best| *best = value.max(*best)).or_insert(value);
         }
         best.into_values().collect()
     }
@@ -321,11 +268,7 @@ mod tests {
         table.set_local(ack(1000, 900, 800));
         for (node, region, ack) in rows {
             let node = NodeId::new(node).unwrap();
-            let region = if region.is_empty() {
-                None
-            } else {
-                Some(Region::new(region).unwrap())
-            };
+            let region = if region.is_empty() { None } else { Some(Region::new(region).unwrap()) };
             table.admit(node.clone(), region).unwrap();
             assert!(table.set(&node, *ack));
         }
@@ -384,10 +327,7 @@ mod tests {
         let ghost = NodeId::new("ghost").unwrap();
         assert!(!table.merge(&ghost, ack(100, 100, 100)));
         assert!(!table.set(&ghost, ack(100, 100, 100)));
-        assert_eq!(
-            table.reached(&"replicas:1/received".parse().unwrap()),
-            Lsn::ZERO
-        );
+        assert_eq!(table.reached(&"replicas:1/received".parse().unwrap()), Lsn::ZERO);
     }
 
     #[test]
@@ -399,9 +339,7 @@ mod tests {
 
     #[test]
     fn a_later_stage_ahead_of_an_earlier_one_is_refused_f100() {
-        for (received, durable, applied) in
-            [(0, 1, 0), (1, 1, 2), (0, 0, u64::MAX), (5, u64::MAX, 0)]
-        {
+        for (received, durable, applied) in [(0, 1, 0), (1, 1, 2), (0, 0, u64::MAX), (5, u64::MAX, 0)] {
             assert!(Ack::new(lsn(received), lsn(durable), lsn(applied)).is_err());
         }
         assert!(Ack::new(lsn(u64::MAX), lsn(u64::MAX), lsn(u64::MAX)).is_ok());
@@ -411,9 +349,7 @@ mod tests {
     fn the_table_is_bounded_f101() {
         let mut table = AckTable::new();
         for i in 0..Limits::MAX_NODES {
-            table
-                .admit(NodeId::new(&format!("n{i}")).unwrap(), None)
-                .unwrap();
+            table.admit(NodeId::new(&format!("n{i}")).unwrap(), None).unwrap();
         }
         assert!(table.admit(NodeId::new("one-more").unwrap(), None).is_err());
         assert!(table.admit(NodeId::new("n0").unwrap(), None).is_ok());
@@ -421,26 +357,14 @@ mod tests {
 
     #[test]
     fn reach_is_about_who_is_connected_now() {
-        let mut table = table(&[
-            ("a", "eu-west", Ack::NONE),
-            ("b", "eu-west", Ack::NONE),
-            ("c", "us-east", Ack::NONE),
-        ]);
+        let mut table = table(&[("a", "eu-west", Ack::NONE), ("b", "eu-west", Ack::NONE), ("c", "us-east", Ack::NONE)]);
         for node in ["a", "b"] {
             table.set_connected(&NodeId::new(node).unwrap(), true);
         }
-        for (durability, within) in [
-            ("local", true),
-            ("replicas:2", true),
-            ("replicas:3", false),
-            ("regions:1", true),
-            ("regions:2", false),
-        ] {
-            assert_eq!(
-                table.within_reach(&durability.parse().unwrap()),
-                within,
-                "{durability}"
-            );
+        for (durability, within) in
+            [("local", true), ("replicas:2", true), ("replicas:3", false), ("regions:1", true), ("regions:2", false)]
+        {
+            assert_eq!(table.within_reach(&durability.parse().unwrap()), within, "{durability}");
         }
     }
 }

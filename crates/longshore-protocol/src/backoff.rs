@@ -21,19 +21,12 @@ impl Default for Backoff {
 impl Backoff {
     /// Pauses that begin at `first` and double up to `longest`.
     pub fn new(first: Duration, longest: Duration) -> Self {
-        Self {
-            first,
-            longest,
-            attempts: 0,
-        }
+        Self { first, longest, attempts: 0 }
     }
 
     /// The next pause. `random` is any random number.
     pub fn pause(&mut self, random: u64) -> Duration {
-        let whole = self
-            .first
-            .saturating_mul(1 << self.attempts.min(30))
-            .min(self.longest);
+        let whole = self.first.saturating_mul(1 << self.attempts.min(30)).min(self.longest);
         self.attempts = self.attempts.saturating_add(1);
         let fraction = (random >> 11) as f64 / (1u64 << 53) as f64;
         whole / 2 + (whole / 2).mul_f64(fraction)
@@ -57,17 +50,11 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_longest_and_are_half_random_f110() {
         let millis = Duration::from_millis;
-        for (random, expected) in [
-            (0, [50, 100, 200, 400, 500, 500]),
-            (u64::MAX, [100, 200, 400, 800, 1000, 1000]),
-        ] {
+        for (random, expected) in [(0, [50, 100, 200, 400, 500, 500]), (u64::MAX, [100, 200, 400, 800, 1000, 1000])] {
             let mut backoff = Backoff::new(millis(100), millis(1000));
             for expected in expected {
                 let pause = backoff.pause(random);
-                assert!(
-                    pause.abs_diff(millis(expected)) <= millis(1),
-                    "{pause:?} {expected}"
-                );
+                assert!(pause.abs_diff(millis(expected)) <= millis(1), "{pause:?} {expected}");
             }
             backoff.reset();
             assert_eq!(backoff.attempts(), 0);

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use crate::fake::{Fake, RECORD, START, epoch, lsn, node, peer, secs};
 use crate::{
-    Ack, AckTable, Fit, Follower, FollowerTurn, Frames, Heard, Limits, LogState, Offer, Reception,
-    Registry, Reply, Session, ToReplica, ToUpstream, Verdict,
+    Ack, AckTable, Fit, Follower, FollowerTurn, Frames, Heard, Limits, LogState, Offer, Reception, Registry, Reply,
+    Session, ToReplica, ToUpstream, Verdict,
 };
 
 #[derive(Debug, Clone)]
@@ -74,11 +74,7 @@ struct World {
 const TOTAL: usize = 100_000;
 
 fn limits() -> Limits {
-    Limits {
-        window: 3000,
-        batch: 700,
-        ..Limits::default()
-    }
+    Limits { window: 3000, batch: 700, ..Limits::default() }
 }
 
 fn whole() -> &'static Fake {
@@ -94,18 +90,7 @@ impl World {
         let (session, follower) = connect(&mut registry, 10, 0);
         let (down, up) = Default::default();
         let log = Vec::new();
-        World {
-            upstream: 10,
-            registry,
-            table,
-            session,
-            follower,
-            log,
-            durable: 0,
-            down,
-            up,
-            reconnects: 0,
-        }
+        World { upstream: 10, registry, table, session, follower, log, durable: 0, down, up, reconnects: 0 }
     }
 
     fn reconnect(&mut self) {
@@ -125,18 +110,13 @@ impl World {
             bytes[..4].copy_from_slice(&whole().crcs[record + 1].to_le_bytes());
         }
         self.session.on_sent(lsn(to), bytes.len());
-        let frames = Frames {
-            start: want.from,
-            epoch: epoch(1, 1),
-            bytes: bytes.freeze(),
-        };
+        let frames = Frames { start: want.from, epoch: epoch(1, 1), bytes: bytes.freeze() };
         self.down.push_back(ToReplica::Frames(frames));
     }
 
     fn say(&mut self) {
         let own = Ack::new(lsn(self.log.len()), lsn(self.durable), Lsn::ZERO).unwrap();
-        self.up
-            .extend(self.follower.say(own, &[], secs(0)).unwrap());
+        self.up.extend(self.follower.say(own, &[], secs(0)).unwrap());
     }
 
     /// Delivers one message to the replica; one that does not fit ends the stream.
@@ -144,9 +124,7 @@ impl World {
         match self.follower.on(&message, secs(0)) {
             Err(_) => self.reconnect(),
             Ok(FollowerTurn::Frames) => {
-                let ToReplica::Frames(frames) = message else {
-                    unreachable!()
-                };
+                let ToReplica::Frames(frames) = message else { unreachable!() };
                 match self.follower.fit(frames.start, frames.bytes.len()) {
                     Ok(fit) => self.store(fit, &frames),
                     Err(_) => self.reconnect(),
@@ -168,25 +146,16 @@ impl World {
         };
         let at = ((frames.start.get() - START) / RECORD) as usize;
         let held = crcs(&frames.bytes.slice(..skip));
-        assert_eq!(
-            held,
-            self.log[at..at + held.len()],
-            "a duplicate holds the same bytes"
-        );
+        assert_eq!(held, self.log[at..at + held.len()], "a duplicate holds the same bytes");
         self.log.extend(crcs(&frames.bytes.slice(skip..)));
         let expected = &whole().crcs[at + 1..=self.log.len().max(at)];
         assert_eq!(self.log[at..], *expected, "a prefix, without a gap (F-092)");
-        self.follower
-            .on_stored(lsn(self.log.len()), frames.bytes.len());
+        self.follower.on_stored(lsn(self.log.len()), frames.bytes.len());
     }
 
     fn deliver_up(&mut self, message: ToUpstream) {
         let node = node("eu-west");
-        match self
-            .session
-            .on(message, secs(0))
-            .expect("an honest replica breaks no rule")
-        {
+        match self.session.on(message, secs(0)).expect("an honest replica breaks no rule") {
             Heard::Acks(acks) => {
                 self.registry.check(&node, self.session.id()).unwrap();
                 for acked in acks {
@@ -199,9 +168,7 @@ impl World {
 
     fn apply(&mut self, op: &Op) {
         match op {
-            Op::Append(records) => {
-                self.upstream = (self.upstream + usize::from(*records)).min(TOTAL)
-            }
+            Op::Append(records) => self.upstream = (self.upstream + usize::from(*records)).min(TOTAL),
             Op::Ship => self.ship(),
             Op::Say => self.say(),
             Op::Sync => self.durable = self.log.len(),
@@ -241,15 +208,9 @@ impl World {
     }
 
     fn check(&self) {
-        assert!(
-            self.log.len() <= self.upstream,
-            "only durable bytes are shipped (F-096)"
-        );
+        assert!(self.log.len() <= self.upstream, "only durable bytes are shipped (F-096)");
         let reached = self.table.reached(&"replicas:1".parse().unwrap());
-        assert!(
-            reached <= lsn(self.durable),
-            "acked durable is durable (F-105)"
-        );
+        assert!(reached <= lsn(self.durable), "acked durable is durable (F-105)");
     }
 }
 
@@ -258,21 +219,12 @@ fn connect(registry: &mut Registry, upstream: usize, held: usize) -> (Session, F
     let upstream = Fake::new(&[(1, 1, 1, upstream)]);
     let replica = Fake::new(&[(1, 1, 1, held)]);
     let session = registry.open(&node("eu-west"));
-    let mut reception = Reception::new(
-        replica.hello(),
-        peer("eu-west"),
-        &Offer::ours(),
-        session,
-        limits(),
-        secs(0),
-    )
-    .unwrap();
+    let mut reception =
+        Reception::new(replica.hello(), peer("eu-west"), &Offer::ours(), session, limits(), secs(0)).unwrap();
     let mut follower = Follower::new(lsn(held), epoch(1, 1), limits(), secs(0));
     let welcome = ToReplica::Welcome(reception.welcome(node("primary"), &upstream));
     follower.on(&welcome, secs(0)).unwrap();
-    let Ok(Reply::Verdict(verdict)) = reception.step(&upstream, secs(0)) else {
-        panic!("a verdict is due")
-    };
+    let Ok(Reply::Verdict(verdict)) = reception.step(&upstream, secs(0)) else { panic!("a verdict is due") };
     assert_eq!(verdict, Verdict::Continue { at: replica.end() });
     follower.on(&ToReplica::Verdict(verdict), secs(0)).unwrap();
     (reception.into_session(secs(0)).unwrap(), follower)

@@ -54,28 +54,16 @@ pub struct Durability {
 
 impl Durability {
     /// Durable on the primary's own disk.
-    pub const LOCAL: Self = Self {
-        quorum: Quorum::Local,
-        stage: Stage::Durable,
-    };
+    pub const LOCAL: Self = Self { quorum: Quorum::Local, stage: Stage::Durable };
 
     /// Durable on `count` replicas.
     pub fn replicas(count: NonZeroU32) -> Self {
-        Self {
-            quorum: Quorum::Replicas(count),
-            stage: Stage::Durable,
-        }
+        Self { quorum: Quorum::Replicas(count), stage: Stage::Durable }
     }
 
     /// Durable in `count` regions, whichever they are.
     pub fn regions(count: NonZeroU32) -> Self {
-        Self {
-            quorum: Quorum::Regions {
-                count,
-                among: BTreeSet::new(),
-            },
-            stage: Stage::Durable,
-        }
+        Self { quorum: Quorum::Regions { count, among: BTreeSet::new() }, stage: Stage::Durable }
     }
 
     /// The same quorum at another stage.
@@ -106,11 +94,7 @@ impl fmt::Display for Durability {
                 }
             }
         }
-        if self.stage == Stage::Durable {
-            Ok(())
-        } else {
-            write!(f, "/{}", self.stage)
-        }
+        if self.stage == Stage::Durable { Ok(()) } else { write!(f, "/{}", self.stage) }
     }
 }
 
@@ -118,10 +102,7 @@ impl FromStr for Durability {
     type Err = Error;
 
     fn from_str(s: &str) -> Result<Self, Error> {
-        let bad = |why| Error::Durability {
-            given: s.chars().take(200).collect(),
-            why,
-        };
+        let bad = |why| Error::Durability { given: s.chars().take(200).collect(), why };
         let (quorum, stage) = match s.split_once('/') {
             None => (s, Stage::Durable),
             Some((quorum, "received")) => (quorum, Stage::Received),
@@ -130,22 +111,17 @@ impl FromStr for Durability {
             Some(_) => return Err(bad("the stage is one of received, durable, applied")),
         };
         let count = |text: &str| match text.bytes().all(|b| b.is_ascii_digit()) {
-            true => text
-                .parse::<NonZeroU32>()
-                .map_err(|_| bad("the count is a number from 1 on")),
+            true => text.parse::<NonZeroU32>().map_err(|_| bad("the count is a number from 1 on")),
             false => Err(bad("the count is a number from 1 on")),
         };
         let quorum = match quorum.split_once(':') {
             None if quorum == "local" => Quorum::Local,
             Some(("replicas", k)) => Quorum::Replicas(count(k)?),
             Some(("regions", rest)) => {
-                let (k, names) = rest
-                    .split_once('@')
-                    .map_or((rest, None), |(k, names)| (k, Some(names)));
+                let (k, names) = rest.split_once('@').map_or((rest, None), |(k, names)| (k, Some(names)));
                 let mut among = BTreeSet::new();
                 for name in names.into_iter().flat_map(|names| names.split(',')) {
-                    let region =
-                        Region::new(name).map_err(|_| bad("a region is a name like eu-west"))?;
+                    let region = Region::new(name).map_err(|_| bad("a region is a name like eu-west"))?;
                     if !among.insert(region) {
                         return Err(bad("a region is named twice"));
                     }
@@ -177,10 +153,7 @@ mod tests {
             ("regions:2", "regions:2"),
             ("regions:2/received", "regions:2/received"),
             ("regions:2@us-east,eu-west", "regions:2@eu-west,us-east"),
-            (
-                "regions:1@eu-west,us-east/applied",
-                "regions:1@eu-west,us-east/applied",
-            ),
+            ("regions:1@eu-west,us-east/applied", "regions:1@eu-west,us-east/applied"),
             ("replicas:4294967295", "replicas:4294967295"),
         ] {
             let parsed: Durability = given.parse().unwrap();
@@ -214,10 +187,7 @@ mod tests {
             "quorum:2",
         ] {
             let error = bad.parse::<Durability>().unwrap_err();
-            assert!(
-                error.to_string().starts_with("no durability"),
-                "{bad}: {error}"
-            );
+            assert!(error.to_string().starts_with("no durability"), "{bad}: {error}");
         }
     }
 }

@@ -54,9 +54,7 @@ pub enum Error {
         claimed: NodeId,
     },
     /// A message broke a rule of its own.
-    #[error(
-        "the peer sent a malformed {what}: are both ends longshore, of versions that belong together?"
-    )]
+    #[error("the peer sent a malformed {what}: are both ends longshore, of versions that belong together?")]
     Malformed {
         /// Which part.
         what: &'static str,
@@ -86,9 +84,7 @@ pub enum Error {
         applied: Lsn,
     },
     /// A replica acknowledged what it was never sent.
-    #[error(
-        "{node} acknowledges {acked}, but was sent only up to {sent}: its acks are not believed"
-    )]
+    #[error("{node} acknowledges {acked}, but was sent only up to {sent}: its acks are not believed")]
     AckBeyond {
         /// Which replica.
         node: NodeId,
@@ -98,9 +94,7 @@ pub enum Error {
         sent: Lsn,
     },
     /// More nodes than an ack table counts.
-    #[error(
-        "more than {limit} nodes for one log: let some follow a replica instead of the primary"
-    )]
+    #[error("more than {limit} nodes for one log: let some follow a replica instead of the primary")]
     TooManyNodes {
         /// The limit.
         limit: usize,
@@ -122,9 +116,7 @@ pub enum Error {
         over: u64,
     },
     /// A writer's message of a lower epoch (F-113).
-    #[error(
-        "epoch {found} is over: {current} is accepted here; a node that still writes in it must stop and rejoin"
-    )]
+    #[error("epoch {found} is over: {current} is accepted here; a node that still writes in it must stop and rejoin")]
     Fenced {
         /// The epoch accepted here.
         current: Epoch,
@@ -188,10 +180,9 @@ impl Error {
             | Self::AckBeyond { .. }
             | Self::OverCredit { .. } => ErrorKind::Invalid,
             Self::TooManyNodes { .. } => ErrorKind::Full,
-            Self::Gap { .. }
-            | Self::Silent { .. }
-            | Self::Stalled { .. }
-            | Self::Superseded { .. } => ErrorKind::Unavailable,
+            Self::Gap { .. } | Self::Silent { .. } | Self::Stalled { .. } | Self::Superseded { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::TwoWriters { .. } | Self::Diverged { .. } => ErrorKind::Diverged,
             Self::Refused(refusal) => refusal.kind,
@@ -212,9 +203,8 @@ impl Error {
 fn lacks(missing: &Option<Feature>, here: bool) -> String {
     match missing {
         None => String::new(),
-        Some(feature) => format!(
-            ", and the required feature {feature} is missing {}",
-            if here { "here" } else { "there" }
-        ),
+        Some(feature) => {
+            format!(", and the required feature {feature} is missing {}", if here { "here" } else { "there" })
+        }
     }
 }

@@ -3,9 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use longshore_format::{
-    Content, Epoch, EpochEntry, EpochHistory, Incarnation, LogId, Lsn, SegmentSize, WriterId,
-};
+use longshore_format::{Content, Epoch, EpochEntry, EpochHistory, Incarnation, LogId, Lsn, SegmentSize, WriterId};
 
 use crate::{Hello, Holding, Limits, LogState, NodeId, Offer, Peer, Reception, SessionId};
 
@@ -56,13 +54,7 @@ impl Fake {
                 );
             }
         }
-        Self {
-            log: LogId::from_bytes([1; 16]),
-            history: history.unwrap(),
-            first: lsn(0),
-            writes: true,
-            crcs,
-        }
+        Self { log: LogId::from_bytes([1; 16]), history: history.unwrap(), first: lsn(0), writes: true, crcs }
     }
 
     pub(crate) fn holding(&self) -> Holding {
@@ -84,18 +76,11 @@ impl Fake {
         if at < self.first || self.end() < at {
             return None;
         }
-        self.boundary(at)
-            .ok()
-            .filter(|(boundary, _)| *boundary == at)
-            .map(|(_, crc)| crc)
+        self.boundary(at).ok().filter(|(boundary, _)| *boundary == at).map(|(_, crc)| crc)
     }
 
     pub(crate) fn hello(&self) -> Hello {
-        Hello {
-            node: node("eu-west"),
-            offer: Offer::ours(),
-            holding: self.holding(),
-        }
+        Hello { node: node("eu-west"), offer: Offer::ours(), holding: self.holding() }
     }
 }
 
@@ -124,10 +109,7 @@ impl LogState for Fake {
         self.writes
     }
     fn boundary(&self, at: Lsn) -> Result<(Lsn, u32), Infallible> {
-        assert!(
-            self.first <= at && at <= self.end(),
-            "{at} is out of the log"
-        );
+        assert!(self.first <= at && at <= self.end(), "{at} is out of the log");
         let index = ((at.get() - START) / RECORD) as usize;
         Ok((lsn(index), self.crcs[index]))
     }
@@ -139,10 +121,7 @@ pub(crate) fn lsn(record: usize) -> Lsn {
 }
 
 pub(crate) fn epoch(number: u64, writer: u8) -> Epoch {
-    Epoch {
-        number,
-        writer: WriterId::from_bytes([writer; 16]),
-    }
+    Epoch { number, writer: WriterId::from_bytes([writer; 16]) }
 }
 
 pub(crate) fn node(name: &str) -> NodeId {
@@ -150,23 +129,11 @@ pub(crate) fn node(name: &str) -> NodeId {
 }
 
 pub(crate) fn peer(name: &str) -> Peer {
-    Peer {
-        node: node(name),
-        region: None,
-        may_promote: false,
-    }
+    Peer { node: node(name), region: None, may_promote: false }
 }
 
 pub(crate) fn reception(replica: &Fake) -> Reception {
-    Reception::new(
-        replica.hello(),
-        peer("eu-west"),
-        &Offer::ours(),
-        SessionId(1),
-        Limits::default(),
-        secs(0),
-    )
-    .unwrap()
+    Reception::new(replica.hello(), peer("eu-west"), &Offer::ours(), SessionId(1), Limits::default(), secs(0)).unwrap()
 }
 
 pub(crate) fn secs(seconds: u64) -> Duration {

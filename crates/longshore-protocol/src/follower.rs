@@ -26,6 +26,8 @@ pub struct Follower {
     acked: Option<Ack>,
     relayed: BTreeMap<NodeId, Ack>,
     upstream: Upstream,
+    /// Since when the upstream is known to have sent frames of which none has come.
+    awaiting: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +91,7 @@ impl Follower {
             acked: None,
             relayed: BTreeMap::new(),
             upstream: Upstream::default(),
+            awaiting: None,
         }
     }
 
@@ -123,54 +126,41 @@ impl Follower {
                 Ok(FollowerTurn::Nothing)
             }
             (ToReplica::Heartbeat { .. }, Stage::Greeting) => Ok(FollowerTurn::Nothing),
-            (ToReplica::Probe { at }, Stage::Deciding | Stage::Streaming) => {
-                Ok(FollowerTurn::Answer(*at))
-            }
+            (ToReplica::Probe { at }, Stage::Deciding | Stage::Streaming) => Ok(FollowerTurn::Answer(*at)),
             (ToReplica::Verdict(verdict), Stage::Deciding) => self.on_verdict(*verdict),
             (ToReplica::Verdict(verdict @ Verdict::Diverged { .. }), Stage::Streaming) => {
                 Ok(FollowerTurn::Verdict(*verdict))
             }
             (ToReplica::Frames(frames), Stage::Streaming) => {
                 self.accept(frames.epoch)?;
+                self.awaiting = None;
                 self.on_frames(frames.start, frames.bytes.len())?;
                 Ok(FollowerTurn::Frames)
             }
-            (
-                ToReplica::Heartbeat {
-                    durable,
-                    epoch,
-                    retain,
-                },
-                stage,
-            ) => {
+            (ToReplica::Heartbeat { durable, epoch, retain, sent }, stage) => {
                 if stage == Stage::Streaming {
                     self.accept(*epoch)?;
                 }
                 self.upstream.durable = self.upstream.durable.max(*durable);
                 self.upstream.retain = *retain;
+                if stage == Stage::Streaming && self.position < *sent && self.received_bytes == self.stored_bytes {
+                    self.awaiting.get_or_insert(now);
+                }
                 Ok(FollowerTurn::Nothing)
             }
             (ToReplica::Proved { end, .. }, Stage::Streaming) => {
-                let end = self
-                    .upstream
-                    .proved
-                    .map_or(*end, |(proved, _)| proved.max(*end));
+                let end = self.upstream.proved.map_or(*end, |(proved, _)| proved.max(*end));
                 self.upstream.proved = Some((end, now));
                 Ok(FollowerTurn::Nothing)
             }
-            (message, _) => Err(Error::OutOfTurn {
-                what: name_of(message),
-            }),
+            (message, _) => Err(Error::OutOfTurn { what: name_of(message) }),
         }
     }
 
     fn on_verdict(&mut self, verdict: Verdict) -> Result<FollowerTurn> {
         if let Verdict::Continue { at } = verdict {
             if at != self.position {
-                return Err(Error::Gap {
-                    expected: self.position,
-                    found: at,
-                });
+                return Err(Error::Gap { expected: self.position, found: at });
             }
             self.stage = Stage::Streaming;
         }
@@ -181,16 +171,10 @@ impl Follower {
     fn accept(&mut self, epoch: Epoch) -> Result<()> {
         let current = self.epoch;
         if epoch.number < current.number {
-            return Err(Error::Fenced {
-                current,
-                found: epoch,
-            });
+            return Err(Error::Fenced { current, found: epoch });
         }
         if epoch.number == current.number && epoch.writer != current.writer {
-            return Err(Error::TwoWriters {
-                current,
-                found: epoch,
-            });
+            return Err(Error::TwoWriters { current, found: epoch });
         }
         self.epoch = epoch;
         Ok(())
@@ -198,15 +182,10 @@ impl Follower {
 
     fn on_frames(&mut self, start: Lsn, len: usize) -> Result<()> {
         if Limits::MAX_FRAMES < len {
-            return Err(Error::TooLarge {
-                bytes: len,
-                limit: Limits::MAX_FRAMES,
-            });
+            return Err(Error::TooLarge { bytes: len, limit: Limits::MAX_FRAMES });
         }
         if len == 0 {
-            return Err(Error::Malformed {
-                what: "batch of frames: it is empty",
-            });
+            return Err(Error::Malformed { what: "batch of frames: it is empty" });
         }
         if start.checked_add(len as u64).is_none() {
             return Err(Error::Malformed { what: "position" });
@@ -223,10 +202,7 @@ impl Follower {
     /// How frames that were accepted fit the end of the log as it is now.
     pub fn fit(&self, start: Lsn, len: usize) -> Result<Fit> {
         if self.position < start {
-            return Err(Error::Gap {
-                expected: self.position,
-                found: start,
-            });
+            return Err(Error::Gap { expected: self.position, found: start });
         }
         match usize::try_from(self.position.since(start)) {
             Ok(0) => Ok(Fit::Append),
@@ -245,18 +221,14 @@ impl Follower {
     ///
     /// An error means that the upstream is to be given up. Call it after every message and at
     /// [`deadline`](Self::deadline), until it has nothing to say.
-    pub fn say(
-        &mut self,
-        own: Ack,
-        below: &[NodeAck],
-        now: Duration,
-    ) -> Result<Option<ToUpstream>> {
+    pub fn say(&mut self, own: Ack, below: &[NodeAck], now: Duration) -> Result<Option<ToUpstream>> {
         let heartbeat = self.pulse.beat(&self.limits, now)?;
-        let message = if self.stage == Stage::Streaming {
-            self.ack(own, below).or_else(|| self.credit())
-        } else {
-            None
-        };
+        if self.awaited_until() <= now {
+            let waited = now.saturating_sub(self.awaiting.unwrap_or(now));
+            return Err(Error::Stalled { what: "deliver the frames it sent", waited });
+        }
+        let message =
+            if self.stage == Stage::Streaming { self.ack(own, below).or_else(|| self.credit()) } else { None };
         let message = message.or(heartbeat.then_some(ToUpstream::Heartbeat));
         if message.is_some() {
             self.pulse.say(now);
@@ -266,29 +238,24 @@ impl Follower {
 
     /// When [`say`](Self::say) must be asked again, if nothing happens before.
     pub fn deadline(&self) -> Duration {
-        self.pulse.deadline(&self.limits)
+        self.pulse.deadline(&self.limits).min(self.awaited_until())
+    }
+
+    /// When frames that were sent, and are not here, count as lost.
+    fn awaited_until(&self) -> Duration {
+        self.awaiting.map_or(Duration::MAX, |since| since.saturating_add(self.limits.stall))
     }
 
     /// Everything new since the last ack, if there is any.
     fn ack(&mut self, own: Ack, below: &[NodeAck]) -> Option<ToUpstream> {
-        let news = |relayed: &&NodeAck| {
-            relayed.ack != Ack::NONE && self.relayed.get(&relayed.node) != Some(&relayed.ack)
-        };
-        let relayed: Vec<NodeAck> = below
-            .iter()
-            .filter(news)
-            .take(Limits::MAX_RELAYED)
-            .cloned()
-            .collect();
+        let news =
+            |relayed: &&NodeAck| relayed.ack != Ack::NONE && self.relayed.get(&relayed.node) != Some(&relayed.ack);
+        let relayed: Vec<NodeAck> = below.iter().filter(news).take(Limits::MAX_RELAYED).cloned().collect();
         if self.acked == Some(own) && relayed.is_empty() {
             return None;
         }
         self.acked = Some(own);
-        self.relayed.extend(
-            relayed
-                .iter()
-                .map(|relayed| (relayed.node.clone(), relayed.ack)),
-        );
+        self.relayed.extend(relayed.iter().map(|relayed| (relayed.node.clone(), relayed.ack)));
         Some(ToUpstream::Ack { ack: own, relayed })
     }
 
@@ -336,10 +303,7 @@ mod tests {
     fn welcome() -> ToReplica {
         ToReplica::Welcome(Welcome {
             session: SessionId(1),
-            agreed: Agreed {
-                version: 1,
-                features: Default::default(),
-            },
+            agreed: Agreed { version: 1, features: Default::default() },
             node: node("primary"),
             epoch: epoch(3, 3),
             durable: lsn(50),
@@ -351,11 +315,7 @@ mod tests {
     }
 
     fn frames_of(epoch: Epoch, start: Lsn, len: usize) -> ToReplica {
-        ToReplica::Frames(Frames {
-            start,
-            epoch,
-            bytes: Bytes::from(vec![0; len]),
-        })
+        ToReplica::Frames(Frames { start, epoch, bytes: Bytes::from(vec![0; len]) })
     }
 
     /// A follower of a log of ten records, to which frames may be sent.
@@ -367,20 +327,9 @@ mod tests {
         assert_eq!(turn, FollowerTurn::Verdict(verdict));
         let own = ack(10, 10, 0);
         let said = follower.say(own, &[], secs(0)).unwrap();
-        assert_eq!(
-            said,
-            Some(ToUpstream::Ack {
-                ack: own,
-                relayed: Vec::new()
-            })
-        );
+        assert_eq!(said, Some(ToUpstream::Ack { ack: own, relayed: Vec::new() }));
         let said = follower.say(own, &[], secs(0)).unwrap();
-        assert_eq!(
-            said,
-            Some(ToUpstream::Credit {
-                total: limits.window
-            })
-        );
+        assert_eq!(said, Some(ToUpstream::Credit { total: limits.window }));
         follower
     }
 
@@ -396,22 +345,8 @@ mod tests {
             (2, 5, Ok(Fit::Duplicate)),
             (8, 12, Ok(Fit::Overlap { skip: 200 })),
             (9, 11, Ok(Fit::Overlap { skip: 100 })),
-            (
-                11,
-                12,
-                Err(Error::Gap {
-                    expected: lsn(10),
-                    found: lsn(11),
-                }),
-            ),
-            (
-                1000,
-                1001,
-                Err(Error::Gap {
-                    expected: lsn(10),
-                    found: lsn(1000),
-                }),
-            ),
+            (11, 12, Err(Error::Gap { expected: lsn(10), found: lsn(11) })),
+            (1000, 1001, Err(Error::Gap { expected: lsn(10), found: lsn(1000) })),
         ] {
             let mut follower = streaming(ROOM);
             let turn = follower.on(&frames(from, to), secs(0));
@@ -423,22 +358,12 @@ mod tests {
 
     #[test]
     fn frames_that_cannot_be_are_refused_f098_f099_f100() {
-        let limits = Limits {
-            window: 1 << 30,
-            ..ROOM
-        };
-        for (start, len) in [
-            (lsn(10), 0),
-            (lsn(10), Limits::MAX_FRAMES + 1),
-            (Lsn::MAX, 1),
-            (Lsn::new(u64::MAX - 99), 100),
-        ] {
+        let limits = Limits { window: 1 << 30, ..ROOM };
+        for (start, len) in
+            [(lsn(10), 0), (lsn(10), Limits::MAX_FRAMES + 1), (Lsn::MAX, 1), (Lsn::new(u64::MAX - 99), 100)]
+        {
             let mut follower = streaming(limits);
-            assert!(
-                follower
-                    .on(&frames_of(epoch(3, 3), start, len), secs(0))
-                    .is_err()
-            );
+            assert!(follower.on(&frames_of(epoch(3, 3), start, len), secs(0)).is_err());
             assert_eq!(follower.position(), lsn(10));
         }
         let most = frames_of(epoch(3, 3), lsn(10), Limits::MAX_FRAMES);
@@ -448,40 +373,18 @@ mod tests {
     #[test]
     fn a_writer_of_a_lower_epoch_is_refused_with_the_current_one_f113_f112() {
         let (current, older, other, newer) = (epoch(3, 3), epoch(2, 9), epoch(3, 4), epoch(4, 4));
-        let beat = |epoch| ToReplica::Heartbeat {
-            durable: lsn(60),
-            epoch,
-            retain: lsn(0),
-        };
+        let beat = |epoch| ToReplica::Heartbeat { durable: lsn(60), epoch, retain: lsn(0), sent: lsn(0) };
         let send = |epoch| frames_of(epoch, lsn(10), 100);
         for message in [beat, send] {
             let on = |epoch| streaming(ROOM).on(&message(epoch), secs(0));
-            assert_eq!(
-                on(older),
-                Err(Error::Fenced {
-                    current,
-                    found: older
-                })
-            );
-            assert_eq!(
-                on(other),
-                Err(Error::TwoWriters {
-                    current,
-                    found: other
-                })
-            );
+            assert_eq!(on(older), Err(Error::Fenced { current, found: older }));
+            assert_eq!(on(other), Err(Error::TwoWriters { current, found: other }));
             assert!(on(current).is_ok());
             let mut follower = streaming(ROOM);
             follower.on(&message(newer), secs(0)).unwrap();
             assert_eq!(follower.epoch(), newer);
             let error = follower.on(&message(current), secs(0)).unwrap_err();
-            assert_eq!(
-                error,
-                Error::Fenced {
-                    current: newer,
-                    found: current
-                }
-            );
+            assert_eq!(error, Error::Fenced { current: newer, found: current });
             assert_eq!(error.kind(), ErrorKind::Fenced);
         }
     }
@@ -494,13 +397,7 @@ mod tests {
         assert_eq!(follower.say(own, &none, secs(0)).unwrap(), None);
         for own in [ack(12, 10, 0), ack(12, 12, 0), ack(12, 12, 12)] {
             let said = follower.say(own, &none, secs(0)).unwrap();
-            assert_eq!(
-                said,
-                Some(ToUpstream::Ack {
-                    ack: own,
-                    relayed: Vec::new()
-                })
-            );
+            assert_eq!(said, Some(ToUpstream::Ack { ack: own, relayed: Vec::new() }));
             assert_eq!(follower.say(own, &none, secs(0)).unwrap(), None);
         }
     }
@@ -509,28 +406,11 @@ mod tests {
     fn the_acks_of_nodes_below_are_passed_on_when_they_change() {
         let mut follower = streaming(ROOM);
         let own = ack(10, 10, 0);
-        let silent = NodeAck {
-            node: node("silent"),
-            ack: Ack::NONE,
-        };
-        assert_eq!(
-            follower
-                .say(own, std::slice::from_ref(&silent), secs(0))
-                .unwrap(),
-            None
-        );
+        let silent = NodeAck { node: node("silent"), ack: Ack::NONE };
+        assert_eq!(follower.say(own, std::slice::from_ref(&silent), secs(0)).unwrap(), None);
         for moved in [ack(5, 5, 5), ack(9, 9, 5)] {
-            let below = [
-                silent.clone(),
-                NodeAck {
-                    node: node("below"),
-                    ack: moved,
-                },
-            ];
-            let relayed = vec![NodeAck {
-                node: node("below"),
-                ack: moved,
-            }];
+            let below = [silent.clone(), NodeAck { node: node("below"), ack: moved }];
+            let relayed = vec![NodeAck { node: node("below"), ack: moved }];
             let said = follower.say(own, &below, secs(0)).unwrap();
             assert_eq!(said, Some(ToUpstream::Ack { ack: own, relayed }));
             assert_eq!(follower.say(own, &below, secs(0)).unwrap(), None);
@@ -549,12 +429,7 @@ mod tests {
             // Positions do not matter here: the ack is the same each time.
             if let Some(said) = follower.say(ack(10, 10, 0), &none, secs(0)).unwrap() {
                 let stored = 100 * (record as u64 + 1 - 10);
-                assert_eq!(
-                    said,
-                    ToUpstream::Credit {
-                        total: stored + 4000
-                    }
-                );
+                assert_eq!(said, ToUpstream::Credit { total: stored + 4000 });
                 assert_eq!(stored + 4000 - granted, 1000);
                 granted = stored + 4000;
             }
@@ -566,13 +441,8 @@ mod tests {
     fn an_upstream_that_ignores_credit_is_refused() {
         let mut follower = streaming(ROOM);
         let long = frames_of(epoch(3, 3), lsn(10), Limits::MAX_FRAMES);
-        follower
-            .on(&long, secs(0))
-            .expect("one long record may overdraw");
-        assert!(matches!(
-            follower.on(&long, secs(0)),
-            Err(Error::OverCredit { .. })
-        ));
+        follower.on(&long, secs(0)).expect("one long record may overdraw");
+        assert!(matches!(follower.on(&long, secs(0)), Err(Error::OverCredit { .. })));
     }
 
     #[test]
@@ -583,9 +453,7 @@ mod tests {
         assert_eq!(quiet(&mut follower), None);
         follower.on(&welcome(), secs(0)).unwrap();
         assert_eq!(quiet(&mut follower), None);
-        follower
-            .on(&ToReplica::Verdict(Verdict::Wait { end: lsn(5) }), secs(0))
-            .unwrap();
+        follower.on(&ToReplica::Verdict(Verdict::Wait { end: lsn(5) }), secs(0)).unwrap();
         assert_eq!(quiet(&mut follower), None);
         assert!(!follower.is_streaming());
         let verdict = ToReplica::Verdict(Verdict::Continue { at: lsn(10) });
@@ -598,33 +466,21 @@ mod tests {
         let mut follower = Follower::new(lsn(10), epoch(3, 3), ROOM, secs(0));
         follower.on(&welcome(), secs(0)).unwrap();
         let elsewhere = ToReplica::Verdict(Verdict::Continue { at: lsn(12) });
-        let gap = Error::Gap {
-            expected: lsn(10),
-            found: lsn(12),
-        };
+        let gap = Error::Gap { expected: lsn(10), found: lsn(12) };
         assert_eq!(follower.on(&elsewhere, secs(0)), Err(gap));
     }
 
     #[test]
     fn messages_out_of_turn_are_refused() {
-        let proved = ToReplica::Proved {
-            base: lsn(0),
-            end: lsn(5),
-        };
+        let proved = ToReplica::Proved { base: lsn(0), end: lsn(5) };
         let verdict = ToReplica::Verdict(Verdict::Continue { at: lsn(10) });
         let probe = ToReplica::Probe { at: lsn(5) };
         for early in [frames(10, 11), proved, verdict.clone(), probe] {
             let mut follower = Follower::new(lsn(10), epoch(3, 3), ROOM, secs(0));
-            assert!(matches!(
-                follower.on(&early, secs(0)),
-                Err(Error::OutOfTurn { .. })
-            ));
+            assert!(matches!(follower.on(&early, secs(0)), Err(Error::OutOfTurn { .. })));
         }
         for late in [welcome(), verdict] {
-            assert!(matches!(
-                streaming(ROOM).on(&late, secs(0)),
-                Err(Error::OutOfTurn { .. })
-            ));
+            assert!(matches!(streaming(ROOM).on(&late, secs(0)), Err(Error::OutOfTurn { .. })));
         }
     }
 
@@ -633,10 +489,7 @@ mod tests {
         let mut follower = streaming(ROOM);
         let (own, none) = (ack(10, 10, 0), []);
         assert_eq!(follower.deadline(), secs(2));
-        assert_eq!(
-            follower.say(own, &none, secs(2)).unwrap(),
-            Some(ToUpstream::Heartbeat)
-        );
+        assert_eq!(follower.say(own, &none, secs(2)).unwrap(), Some(ToUpstream::Heartbeat));
         follower.on(&frames(9, 10), secs(5)).unwrap();
         assert!(follower.say(own, &none, secs(14)).is_ok());
         let silent = Err(Error::Silent { heard: secs(10) });
@@ -644,25 +497,42 @@ mod tests {
     }
 
     #[test]
+    fn frames_that_were_sent_and_never_come_end_the_stream_f089() {
+        let mut follower = streaming(ROOM);
+        let (own, limit) = (ack(10, 10, 0), secs(30));
+        let beat = |follower: &mut Follower, at, sent| {
+            let (durable, retain, sent) = (lsn(60), lsn(0), lsn(sent));
+            let message = ToReplica::Heartbeat { durable, epoch: epoch(3, 3), retain, sent };
+            follower.on(&message, secs(at)).unwrap();
+            follower.say(own, &[], secs(at))
+        };
+        for at in (0..3600).step_by(5) {
+            beat(&mut follower, at, 10).expect("nothing was sent");
+        }
+        for at in (3600..3630).step_by(5) {
+            beat(&mut follower, at, 11).expect("a heartbeat may overtake frames, for a while");
+        }
+        follower.on(&frames(10, 11), secs(3629)).unwrap();
+        for at in (3630..3700).step_by(5) {
+            beat(&mut follower, at, 12).expect("frames wait here for room");
+        }
+        follower.on_stored(lsn(11), 100);
+        beat(&mut follower, 3700, 12).unwrap();
+        beat(&mut follower, 3725, 12).unwrap();
+        let lost = Error::Stalled { what: "deliver the frames it sent", waited: limit };
+        assert_eq!(beat(&mut follower, 3730, 12), Err(lost));
+    }
+
+    #[test]
     fn a_refusal_and_proofs_are_kept_as_they_came() {
         let mut follower = streaming(ROOM);
         for end in [5, 9, 7] {
-            follower
-                .on(
-                    &ToReplica::Proved {
-                        base: lsn(0),
-                        end: lsn(end),
-                    },
-                    secs(3),
-                )
-                .unwrap();
+            follower.on(&ToReplica::Proved { base: lsn(0), end: lsn(end) }, secs(3)).unwrap();
         }
         assert_eq!(follower.upstream().proved, Some((lsn(9), secs(3))));
         let refusal = Refusal::new(ErrorKind::Denied, "x".repeat(5000), None);
         assert_eq!(refusal.text.len(), Refusal::MAX_TEXT);
-        let error = follower
-            .on(&ToReplica::Refused(refusal), secs(3))
-            .unwrap_err();
+        let error = follower.on(&ToReplica::Refused(refusal), secs(3)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Denied);
     }
 }

@@ -27,11 +27,7 @@ pub enum Located {
 impl Locate {
     /// The logs are taken to be equal up to `same`, and known not to be up to `differs`.
     pub fn new(same: Lsn, differs: Lsn) -> Self {
-        Self {
-            same,
-            differs: differs.max(same),
-            asked: None,
-        }
+        Self { same, differs: differs.max(same), asked: None }
     }
 
     /// What to ask next, or the answer. Without an answer to the last question it is asked again.
@@ -65,9 +61,7 @@ impl Locate {
                 };
                 Ok(())
             }
-            _ => Err(Error::OutOfTurn {
-                what: "the answer to a probe",
-            }),
+            _ => Err(Error::OutOfTurn { what: "the answer to a probe" }),
         }
     }
 }

@@ -99,6 +99,8 @@ pub enum ToReplica {
         epoch: Epoch,
         /// The oldest position that a slot of the upstream still needs: keep at least from here.
         retain: Lsn,
+        /// The end of the frames that were sent on this stream, perhaps still behind this message; zero before any may be.
+        sent: Lsn,
     },
     /// The segment that the replica reported is equal to the upstream's own.
     Proved {

@@ -13,10 +13,7 @@ pub(crate) struct Pulse {
 
 impl Pulse {
     pub(crate) fn new(now: Duration) -> Self {
-        Self {
-            heard: now,
-            said: now,
-        }
+        Self { heard: now, said: now }
     }
 
     pub(crate) fn hear(&mut self, now: Duration) {
@@ -37,19 +34,11 @@ impl Pulse {
     }
 
     /// What is due at an upstream that may have asked something at `asked`.
-    pub(crate) fn turn(
-        &mut self,
-        limits: &Limits,
-        asked: Option<Duration>,
-        now: Duration,
-    ) -> Result<Turn> {
+    pub(crate) fn turn(&mut self, limits: &Limits, asked: Option<Duration>, now: Duration) -> Result<Turn> {
         let answer_by = asked.map_or(Duration::MAX, |asked| asked.saturating_add(limits.answer));
         if answer_by <= now {
             let waited = now.saturating_sub(asked.unwrap_or(now));
-            return Err(Error::Stalled {
-                what: "answer a question",
-                waited,
-            });
+            return Err(Error::Stalled { what: "answer a question", waited });
         }
         if self.beat(limits, now)? {
             self.say(now);
@@ -60,8 +49,6 @@ impl Pulse {
 
     /// When [`beat`](Self::beat) has something new to say.
     pub(crate) fn deadline(&self, limits: &Limits) -> Duration {
-        self.said
-            .saturating_add(limits.heartbeat)
-            .min(self.heard.saturating_add(limits.silence))
+        self.said.saturating_add(limits.heartbeat).min(self.heard.saturating_add(limits.silence))
     }
 }

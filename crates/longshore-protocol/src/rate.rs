@@ -17,11 +17,7 @@ pub struct Rate {
 impl Rate {
     /// An average over about this long.
     pub fn new(over: Duration) -> Self {
-        Self {
-            over: over.max(Duration::from_millis(1)),
-            last: None,
-            per_second: None,
-        }
+        Self { over: over.max(Duration::from_millis(1)), last: None, per_second: None }
     }
 
     /// Notes where the position is now. One that went back begins anew.
@@ -35,9 +31,7 @@ impl Rate {
                 }
                 let measured = position.since(last) as f64 / passed.as_secs_f64();
                 let weight = 1.0 - (-passed.as_secs_f64() / self.over.as_secs_f64()).exp();
-                let rate = self
-                    .per_second
-                    .map_or(measured, |rate| rate + weight * (measured - rate));
+                let rate = self.per_second.map_or(measured, |rate| rate + weight * (measured - rate));
                 self.per_second = Some(rate);
             }
             Some(_) => self.per_second = None,
@@ -114,10 +108,7 @@ impl Timeline {
 
     /// An empty timeline, with a sample every 100 ms at first.
     pub fn new() -> Self {
-        Self {
-            samples: VecDeque::new(),
-            every: Duration::from_millis(100),
-        }
+        Self { samples: VecDeque::new(), every: Duration::from_millis(100) }
     }
 
     /// Notes that the log ended at `end` at this moment.
@@ -170,13 +161,7 @@ mod tests {
         for (remaining, ship, append, expected, shown) in [
             (0, 0.0, 5.0, CatchUp::Done, "caught up"),
             (1000, 100.0, 0.0, CatchUp::In(secs(10)), "10 s"),
-            (
-                41 * 6000,
-                200.0,
-                100.0,
-                CatchUp::In(secs(41 * 60)),
-                "41 min",
-            ),
+            (41 * 6000, 200.0, 100.0, CatchUp::In(secs(41 * 60)), "41 min"),
             (3600 * 5, 1.0, 0.0, CatchUp::In(secs(5 * 3600)), "5 h"),
             (86_400 * 8, 1.0, 0.0, CatchUp::In(secs(8 * 86_400)), "8 d"),
             (1000, 100.0, 100.0, CatchUp::Never, "never at this rate"),
@@ -203,11 +188,7 @@ mod tests {
         }
         assert!(rate.per_second() < 1.0);
         rate.observe(Lsn::ZERO, secs(201));
-        assert_eq!(
-            rate.per_second(),
-            0.0,
-            "a position that went back begins anew"
-        );
+        assert_eq!(rate.per_second(), 0.0, "a position that went back begins anew");
         rate.observe(Lsn::MAX, secs(201));
         rate.observe(Lsn::MAX, secs(0));
         assert!(rate.per_second().is_finite());

@@ -6,8 +6,8 @@ use longshore_format::Lsn;
 
 use crate::pulse::Pulse;
 use crate::{
-    Agreed, Difference, Error, Hello, Limits, Locate, Located, LogState, NodeId, Offer, Probed,
-    Region, Result, Session, SessionId, ToUpstream, Turn, Verdict, Welcome, decide,
+    Agreed, Difference, Error, Hello, Limits, Locate, Located, LogState, NodeId, Offer, Probed, Region, Result,
+    Session, SessionId, ToUpstream, Turn, Verdict, Welcome, decide,
 };
 
 /// Who the peer is, as its certificate and the grants say; nothing of it comes from a message.
@@ -84,17 +84,12 @@ impl Reception {
         now: Duration,
     ) -> Result<Self> {
         if hello.node != peer.node {
-            return Err(Error::Identity {
-                certificate: peer.node,
-                claimed: hello.node,
-            });
+            return Err(Error::Identity { certificate: peer.node, claimed: hello.node });
         }
         let agreed = ours.agree(&hello.offer)?;
         let holding = &hello.holding;
         if holding.end < holding.first || holding.end < holding.history.current().start {
-            return Err(Error::Malformed {
-                what: "description of a log",
-            });
+            return Err(Error::Malformed { what: "description of a log" });
         }
         Ok(Self {
             peer,
@@ -142,9 +137,7 @@ impl Reception {
             ToUpstream::Heartbeat => Ok(()),
             ToUpstream::Probed(probed) => self.probed(probed),
             ToUpstream::Refused(refusal) => Err(Error::Refused(refusal)),
-            _ => Err(Error::OutOfTurn {
-                what: "a message that only a running stream takes",
-            }),
+            _ => Err(Error::OutOfTurn { what: "a message that only a running stream takes" }),
         }
     }
 
@@ -182,10 +175,7 @@ impl Reception {
                         return Ok(self.ask(at, now));
                     }
                     Located::Ask(at) | Located::At(at) => {
-                        self.stage = Stage::Decided(Verdict::Diverged {
-                            at,
-                            why: Difference::Bytes,
-                        });
+                        self.stage = Stage::Decided(Verdict::Diverged { at, why: Difference::Bytes });
                     }
                 },
             }
@@ -204,10 +194,9 @@ impl Reception {
 
     fn decided(&mut self, verdict: Verdict) {
         self.stage = match verdict {
-            Verdict::Diverged {
-                at,
-                why: Difference::Bytes,
-            } => Stage::Locating(Locate::new(at, self.hello.holding.end)),
+            Verdict::Diverged { at, why: Difference::Bytes } => {
+                Stage::Locating(Locate::new(at, self.hello.holding.end))
+            }
             verdict => Stage::Decided(verdict),
         };
     }
@@ -220,9 +209,7 @@ impl Reception {
 
     fn probed(&mut self, probed: Probed) -> Result<()> {
         if self.asked.take().is_none() {
-            return Err(Error::OutOfTurn {
-                what: "the answer to a probe",
-            });
+            return Err(Error::OutOfTurn { what: "the answer to a probe" });
         }
         match &mut self.stage {
             Stage::CheckingPrefix { at, crc } if probed.at == *at => {
@@ -235,9 +222,7 @@ impl Reception {
                 Ok(())
             }
             Stage::Locating(locate) => locate.answer(probed),
-            _ => Err(Error::OutOfTurn {
-                what: "the answer to a probe",
-            }),
+            _ => Err(Error::OutOfTurn { what: "the answer to a probe" }),
         }
     }
 
@@ -246,14 +231,7 @@ impl Reception {
         let Stage::Decided(Verdict::Continue { at }) = self.stage else {
             return None;
         };
-        Some(Session::new(
-            self.session,
-            self.peer,
-            self.agreed,
-            at,
-            self.limits,
-            now,
-        ))
+        Some(Session::new(self.session, self.peer, self.agreed, at, self.limits, now))
     }
 }
 
@@ -267,10 +245,7 @@ mod tests {
         for probes in 0.. {
             match reception.step(upstream, secs(0)).unwrap() {
                 Reply::Probe { at } => {
-                    let probed = Probed {
-                        at,
-                        crc: replica.crc_at(at),
-                    };
+                    let probed = Probed { at, crc: replica.crc_at(at) };
                     reception.on(ToUpstream::Probed(probed), secs(0)).unwrap();
                 }
                 reply => return (reply, probes),
@@ -291,10 +266,7 @@ mod tests {
                 let replica = Fake::salted(&[(1, 1, 1, ends_at)], differs, 3);
                 let (reply, probes) = ask(&mut reception(&replica), &upstream, &replica);
                 let at = lsn(differs);
-                let expected = Verdict::Diverged {
-                    at,
-                    why: Difference::Bytes,
-                };
+                let expected = Verdict::Diverged { at, why: Difference::Bytes };
                 assert_eq!(reply, Reply::Verdict(expected), "{ends_at} {differs}");
                 assert!(probes <= 21, "{probes}");
             }
@@ -308,10 +280,7 @@ mod tests {
         let upstream = |records| Fake::new(&[(1, 1, 1, records)]);
         let wait = Reply::Verdict(Verdict::Wait { end: lsn(10) });
         assert_eq!(ask(&mut reception, &upstream(10), &replica), (wait, 1));
-        assert_eq!(
-            ask(&mut reception, &upstream(19), &replica),
-            (Reply::Nothing, 0)
-        );
+        assert_eq!(ask(&mut reception, &upstream(19), &replica), (Reply::Nothing, 0));
         let go = Reply::Verdict(Verdict::Continue { at: lsn(20) });
         assert_eq!(ask(&mut reception, &upstream(21), &replica), (go, 0));
         assert_eq!(reception.into_session(secs(0)).unwrap().sent(), lsn(20));
@@ -323,18 +292,12 @@ mod tests {
         // It already wrote other bytes below the replica's end.
         let mut early = reception(&replica);
         let upstream = Fake::salted(&[(1, 1, 1, 10)], 8, 3);
-        let diverged = Reply::Verdict(Verdict::Diverged {
-            at: lsn(8),
-            why: Difference::Bytes,
-        });
+        let diverged = Reply::Verdict(Verdict::Diverged { at: lsn(8), why: Difference::Bytes });
         assert_eq!(ask(&mut early, &upstream, &replica).0, diverged);
         // It does so while the replica waits.
         let mut late = reception(&replica);
         let upstream = Fake::new(&[(1, 1, 1, 8)]);
-        assert_eq!(
-            ask(&mut late, &upstream, &replica).0,
-            Reply::Verdict(Verdict::Wait { end: lsn(8) })
-        );
+        assert_eq!(ask(&mut late, &upstream, &replica).0, Reply::Verdict(Verdict::Wait { end: lsn(8) }));
         let upstream = Fake::salted(&[(1, 1, 1, 30)], 8, 3);
         assert_eq!(ask(&mut late, &upstream, &replica).0, diverged);
     }
@@ -343,23 +306,9 @@ mod tests {
     fn a_peer_that_calls_itself_by_another_name_is_refused_f124() {
         let hello = Fake::new(&[(1, 1, 1, 5)]).hello();
         let limits = Limits::default();
-        let error = Reception::new(
-            hello,
-            peer("us-east"),
-            &Offer::ours(),
-            SessionId(1),
-            limits,
-            secs(0),
-        )
-        .unwrap_err();
+        let error = Reception::new(hello, peer("us-east"), &Offer::ours(), SessionId(1), limits, secs(0)).unwrap_err();
         let (certificate, claimed) = (node("us-east"), node("eu-west"));
-        assert_eq!(
-            error,
-            Error::Identity {
-                certificate,
-                claimed
-            }
-        );
+        assert_eq!(error, Error::Identity { certificate, claimed });
     }
 
     #[test]
@@ -382,15 +331,8 @@ mod tests {
         let upstream = Fake::new(&[(1, 1, 1, 5)]);
         let mut hello = upstream.hello();
         hello.holding.end = Lsn::MAX;
-        let mut reception = Reception::new(
-            hello,
-            peer("eu-west"),
-            &Offer::ours(),
-            SessionId(1),
-            Limits::default(),
-            secs(0),
-        )
-        .unwrap();
+        let mut reception =
+            Reception::new(hello, peer("eu-west"), &Offer::ours(), SessionId(1), Limits::default(), secs(0)).unwrap();
         let wait = Reply::Verdict(Verdict::Wait { end: lsn(5) });
         assert_eq!(ask(&mut reception, &upstream, &upstream).0, wait);
     }
@@ -398,22 +340,12 @@ mod tests {
     #[test]
     fn answers_that_nobody_asked_for_are_refused() {
         let fake = Fake::new(&[(1, 1, 1, 5)]);
-        let unasked = Probed {
-            at: lsn(1),
-            crc: None,
-        };
-        assert!(
-            reception(&fake)
-                .on(ToUpstream::Probed(unasked), secs(0))
-                .is_err()
-        );
+        let unasked = Probed { at: lsn(1), crc: None };
+        assert!(reception(&fake).on(ToUpstream::Probed(unasked), secs(0)).is_err());
 
         let longer = Fake::new(&[(1, 1, 1, 9)]);
         let mut reception = reception(&longer);
-        assert_eq!(
-            reception.step(&fake, secs(0)).unwrap(),
-            Reply::Probe { at: lsn(5) }
-        );
+        assert_eq!(reception.step(&fake, secs(0)).unwrap(), Reply::Probe { at: lsn(5) });
         assert!(reception.on(ToUpstream::Probed(unasked), secs(0)).is_err());
     }
 
@@ -421,18 +353,9 @@ mod tests {
     fn only_a_peer_that_may_promote_is_believed_about_a_higher_epoch() {
         let fake = Fake::new(&[(1, 1, 1, 5)]);
         for may_promote in [false, true] {
-            let peer = Peer {
-                may_promote,
-                ..peer("eu-west")
-            };
-            let reception = Reception::new(
-                fake.hello(),
-                peer,
-                &Offer::ours(),
-                SessionId(1),
-                Limits::default(),
-                secs(0),
-            );
+            let peer = Peer { may_promote, ..peer("eu-west") };
+            let reception =
+                Reception::new(fake.hello(), peer, &Offer::ours(), SessionId(1), Limits::default(), secs(0));
             assert_eq!(reception.unwrap().is_believed(), may_promote);
         }
     }

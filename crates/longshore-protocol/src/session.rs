@@ -8,8 +8,8 @@ use longshore_format::{Digest, Epoch, Lsn};
 
 use crate::pulse::Pulse;
 use crate::{
-    Ack, Agreed, Error, Limits, Locate, Located, LogState, NodeAck, NodeId, Peer, Probed, Refusal,
-    Result, ToReplica, ToUpstream,
+    Ack, Agreed, Error, Limits, Locate, Located, LogState, NodeAck, NodeId, Peer, Probed, Refusal, Result, ToReplica,
+    ToUpstream,
 };
 
 /// One stream of one replica; a greater id is newer.
@@ -32,10 +32,7 @@ pub struct Registry {
 impl Registry {
     /// An empty registry whose ids begin at `first`; a random one tells the runs of a program apart.
     pub fn new(first: u64) -> Self {
-        Self {
-            next: first,
-            newest: BTreeMap::new(),
-        }
+        Self { next: first, newest: BTreeMap::new() }
     }
 
     /// A new stream of `node`, whose older one is no longer served.
@@ -48,11 +45,7 @@ impl Registry {
 
     /// Fails when a newer stream of `node` is open.
     pub fn check(&self, node: &NodeId, id: SessionId) -> Result<()> {
-        if self.newest.get(node) == Some(&id) {
-            Ok(())
-        } else {
-            Err(Error::Superseded { node: node.clone() })
-        }
+        if self.newest.get(node) == Some(&id) { Ok(()) } else { Err(Error::Superseded { node: node.clone() }) }
     }
 
     /// The stream has ended. True when it was the newest, so that `node` is no longer connected.
@@ -132,14 +125,7 @@ impl Session {
     /// The most digests kept for comparing: more than two unsealed segments cannot be.
     const MAX_UNPROVED: usize = 4;
 
-    pub(crate) fn new(
-        id: SessionId,
-        peer: Peer,
-        agreed: Agreed,
-        at: Lsn,
-        limits: Limits,
-        now: Duration,
-    ) -> Self {
+    pub(crate) fn new(id: SessionId, peer: Peer, agreed: Agreed, at: Lsn, limits: Limits, now: Duration) -> Self {
         Self {
             id,
             peer,
@@ -206,48 +192,28 @@ impl Session {
             }
             ToUpstream::Probed(probed) => self.on_probed(probed),
             ToUpstream::Refused(refusal) => Ok(Heard::Refused(refusal)),
-            ToUpstream::Hello(_) => Err(Error::OutOfTurn {
-                what: "a second hello",
-            }),
+            ToUpstream::Hello(_) => Err(Error::OutOfTurn { what: "a second hello" }),
         }
     }
 
     fn on_acks(&mut self, ack: Ack, relayed: Vec<NodeAck>) -> Result<Heard> {
         if self.sent < ack.received() {
             let node = self.peer.node.clone();
-            return Err(Error::AckBeyond {
-                node,
-                acked: ack.received(),
-                sent: self.sent,
-            });
+            return Err(Error::AckBeyond { node, acked: ack.received(), sent: self.sent });
         }
         if Limits::MAX_RELAYED < relayed.len() {
-            return Err(Error::Malformed {
-                what: "list of relayed acks",
-            });
+            return Err(Error::Malformed { what: "list of relayed acks" });
         }
         let mut moved = Vec::with_capacity(1 + relayed.len());
         let merged = self.acked.max(ack);
         if merged != self.acked {
             self.acked = merged;
-            moved.push(NodeAck {
-                node: self.peer.node.clone(),
-                ack: merged,
-            });
+            moved.push(NodeAck { node: self.peer.node.clone(), ack: merged });
         }
         // A node below the replica holds nothing that the replica was not sent; and nobody else speaks for the replica.
-        let below = relayed
-            .into_iter()
-            .filter(|relayed| relayed.node != self.peer.node);
-        moved.extend(below.map(|NodeAck { node, ack }| NodeAck {
-            node,
-            ack: ack.min(self.sent),
-        }));
-        Ok(if moved.is_empty() {
-            Heard::Nothing
-        } else {
-            Heard::Acks(moved)
-        })
+        let below = relayed.into_iter().filter(|relayed| relayed.node != self.peer.node);
+        moved.extend(below.map(|NodeAck { node, ack }| NodeAck { node, ack: ack.min(self.sent) }));
+        Ok(if moved.is_empty() { Heard::Nothing } else { Heard::Acks(moved) })
     }
 
     /// What to send next, when there is credit for it. `durable` is the end of what may be shipped.
@@ -256,15 +222,8 @@ impl Session {
         if durable <= self.sent || credit == 0 || self.locate.is_some() {
             return None;
         }
-        let max = self
-            .limits
-            .batch
-            .min(Limits::MAX_FRAMES)
-            .min(usize::try_from(credit).unwrap_or(usize::MAX));
-        Some(Want {
-            from: self.sent,
-            max,
-        })
+        let max = self.limits.batch.min(Limits::MAX_FRAMES).min(usize::try_from(credit).unwrap_or(usize::MAX));
+        Some(Want { from: self.sent, max })
     }
 
     /// Notes that frames of `bytes` bytes were sent, and that the next ones begin at `next`.
@@ -284,11 +243,7 @@ impl Session {
 
     /// A heartbeat.
     pub fn heartbeat(&self, durable: Lsn, epoch: Epoch, retain: Lsn) -> ToReplica {
-        ToReplica::Heartbeat {
-            durable,
-            epoch,
-            retain,
-        }
+        ToReplica::Heartbeat { durable, epoch, retain, sent: self.sent }
     }
 
     /// A digest that the replica reported and that is yet to be compared.
@@ -299,13 +254,7 @@ impl Session {
     /// Compares the digest of [`unproved`](Self::unproved) with that of our own segment, which spans `base..end`.
     ///
     /// The proof is to be sent. When they differ nothing more is sent; [`locate`](Self::locate) finds the place.
-    pub fn compare(
-        &mut self,
-        ours: Digest,
-        base: Lsn,
-        end: Lsn,
-        now: Duration,
-    ) -> Option<ToReplica> {
+    pub fn compare(&mut self, ours: Digest, base: Lsn, end: Lsn, now: Duration) -> Option<ToReplica> {
         let (_, theirs) = self.unproved.pop_front().filter(|(at, _)| *at == base)?;
         if theirs == ours {
             let to = self.equality.map_or(end, |equality| equality.to.max(end));
@@ -323,11 +272,7 @@ impl Session {
 
     /// The next step of the search for the first differing record, when digests differed. `None` when none is on, or
     /// while its last question is not answered.
-    pub fn locate<L: LogState>(
-        &mut self,
-        log: &L,
-        now: Duration,
-    ) -> Option<Result<Located, L::Error>> {
+    pub fn locate<L: LogState>(&mut self, log: &L, now: Duration) -> Option<Result<Located, L::Error>> {
         let (locate, asked) = self.locate.as_mut().filter(|(_, asked)| asked.is_none())?;
         let located = locate.step(log);
         if let Ok(Located::Ask(_)) = located {
@@ -338,9 +283,7 @@ impl Session {
 
     fn on_probed(&mut self, probed: Probed) -> Result<Heard> {
         let Some((locate, asked)) = self.locate.as_mut() else {
-            return Err(Error::OutOfTurn {
-                what: "the answer to a probe",
-            });
+            return Err(Error::OutOfTurn { what: "the answer to a probe" });
         };
         *asked = None;
         locate.answer(probed)?;
@@ -357,14 +300,7 @@ mod tests {
     /// A session of a replica that holds `records` records, opened at second 0.
     fn session(records: usize, limits: Limits) -> Session {
         let agreed = Offer::ours().agree(&Offer::ours()).unwrap();
-        Session::new(
-            SessionId(1),
-            peer("eu-west"),
-            agreed,
-            lsn(records),
-            limits,
-            secs(0),
-        )
+        Session::new(SessionId(1), peer("eu-west"), agreed, lsn(records), limits, secs(0))
     }
 
     fn ack(received: usize, durable: usize, applied: usize) -> Ack {
@@ -372,14 +308,8 @@ mod tests {
     }
 
     fn acked(ack: Ack, relayed: &[(&str, Ack)]) -> ToUpstream {
-        let relayed = relayed.iter().map(|(name, ack)| NodeAck {
-            node: node(name),
-            ack: *ack,
-        });
-        ToUpstream::Ack {
-            ack,
-            relayed: relayed.collect(),
-        }
+        let relayed = relayed.iter().map(|(name, ack)| NodeAck { node: node(name), ack: *ack });
+        ToUpstream::Ack { ack, relayed: relayed.collect() }
     }
 
     #[test]
@@ -388,79 +318,34 @@ mod tests {
         let (behind, diverged) = (Fake::new(&[(1, 1, 1, 5)]), Fake::new(&[(2, 2, 2, 5)]));
         for (replica, expected) in [(behind, Some(lsn(5))), (diverged, None)] {
             let mut reception = reception(&replica);
-            assert!(matches!(
-                reception.step(&upstream, secs(0)),
-                Ok(crate::Reply::Verdict(_))
-            ));
-            assert_eq!(
-                reception
-                    .into_session(secs(0))
-                    .map(|session| session.sent()),
-                expected
-            );
+            assert!(matches!(reception.step(&upstream, secs(0)), Ok(crate::Reply::Verdict(_))));
+            assert_eq!(reception.into_session(secs(0)).map(|session| session.sent()), expected);
         }
-        assert!(
-            reception(&upstream).into_session(secs(0)).is_none(),
-            "nothing decided yet"
-        );
+        assert!(reception(&upstream).into_session(secs(0)).is_none(), "nothing decided yet");
     }
 
     #[test]
     fn frames_are_sent_only_up_to_what_is_durable_and_within_credit_f096() {
-        let limits = Limits {
-            batch: 1000,
-            ..Limits::default()
-        };
+        let limits = Limits { batch: 1000, ..Limits::default() };
         let mut session = session(5, limits);
         assert_eq!(session.wants(lsn(50)), None, "no credit yet");
-        session
-            .on(ToUpstream::Credit { total: 1500 }, secs(0))
-            .unwrap();
-        assert_eq!(
-            session.wants(lsn(5)),
-            None,
-            "nothing durable beyond what it has"
-        );
-        assert_eq!(
-            session.wants(lsn(4)),
-            None,
-            "a watermark behind the replica"
-        );
-        let want = |from, max| {
-            Some(Want {
-                from: lsn(from),
-                max,
-            })
-        };
+        session.on(ToUpstream::Credit { total: 1500 }, secs(0)).unwrap();
+        assert_eq!(session.wants(lsn(5)), None, "nothing durable beyond what it has");
+        assert_eq!(session.wants(lsn(4)), None, "a watermark behind the replica");
+        let want = |from, max| Some(Want { from: lsn(from), max });
         assert_eq!(session.wants(lsn(50)), want(5, 1000), "a batch");
         session.on_sent(lsn(15), 1000);
         assert_eq!(session.wants(lsn(50)), want(15, 500), "what is left");
         session.on_sent(lsn(23), 800);
         assert_eq!(session.wants(lsn(50)), None, "overdrawn by a long record");
-        session
-            .on(ToUpstream::Credit { total: 1700 }, secs(0))
-            .unwrap();
+        session.on(ToUpstream::Credit { total: 1700 }, secs(0)).unwrap();
         assert_eq!(session.wants(lsn(50)), None, "still");
-        session
-            .on(ToUpstream::Credit { total: 1900 }, secs(0))
-            .unwrap();
+        session.on(ToUpstream::Credit { total: 1900 }, secs(0)).unwrap();
         assert_eq!(session.wants(lsn(50)), want(23, 100));
-        session
-            .on(ToUpstream::Credit { total: 10 }, secs(0))
-            .unwrap();
-        assert_eq!(
-            session.wants(lsn(50)),
-            want(23, 100),
-            "an older total takes nothing back"
-        );
-        session
-            .on(ToUpstream::Credit { total: u64::MAX }, secs(0))
-            .unwrap();
-        assert_eq!(
-            session.wants(lsn(50)),
-            want(23, 1000),
-            "and the greatest is only much (F-100)"
-        );
+        session.on(ToUpstream::Credit { total: 10 }, secs(0)).unwrap();
+        assert_eq!(session.wants(lsn(50)), want(23, 100), "an older total takes nothing back");
+        session.on(ToUpstream::Credit { total: u64::MAX }, secs(0)).unwrap();
+        assert_eq!(session.wants(lsn(50)), want(23, 1000), "and the greatest is only much (F-100)");
     }
 
     #[test]
@@ -477,13 +362,7 @@ mod tests {
     fn late_acks_take_nothing_back() {
         let mut session = session(9, Limits::default());
         let news = session.on(acked(ack(9, 5, 1), &[]), secs(0)).unwrap();
-        assert_eq!(
-            news,
-            Heard::Acks(vec![NodeAck {
-                node: node("eu-west"),
-                ack: ack(9, 5, 1)
-            }])
-        );
+        assert_eq!(news, Heard::Acks(vec![NodeAck { node: node("eu-west"), ack: ack(9, 5, 1) }]));
         let late = session.on(acked(ack(8, 4, 0), &[]), secs(0)).unwrap();
         assert_eq!(late, Heard::Nothing);
         assert_eq!(session.acked(), ack(9, 5, 1));
@@ -497,28 +376,13 @@ mod tests {
             panic!("acks expected")
         };
         let expected = [("eu-west", ack(9, 5, 1)), ("below", ack(9, 9, 2))];
-        assert_eq!(
-            acks,
-            expected.map(|(name, ack)| NodeAck {
-                node: node(name),
-                ack
-            })
-        );
+        assert_eq!(acks, expected.map(|(name, ack)| NodeAck { node: node(name), ack }));
     }
 
     #[test]
     fn a_list_of_relayed_acks_is_bounded_f101() {
-        let many = vec![
-            NodeAck {
-                node: node("x"),
-                ack: Ack::NONE
-            };
-            Limits::MAX_RELAYED + 1
-        ];
-        let message = ToUpstream::Ack {
-            ack: Ack::NONE,
-            relayed: many,
-        };
+        let many = vec![NodeAck { node: node("x"), ack: Ack::NONE }; Limits::MAX_RELAYED + 1];
+        let message = ToUpstream::Ack { ack: Ack::NONE, relayed: many };
         assert!(session(1, Limits::default()).on(message, secs(0)).is_err());
     }
 
@@ -531,16 +395,10 @@ mod tests {
         registry.check(&eu, old).unwrap();
         let new = registry.open(&eu);
         assert!(old < new);
-        assert_eq!(
-            registry.check(&eu, old),
-            Err(Error::Superseded { node: eu.clone() })
-        );
+        assert_eq!(registry.check(&eu, old), Err(Error::Superseded { node: eu.clone() }));
         registry.check(&eu, new).unwrap();
         registry.check(&us, other).unwrap();
-        assert!(
-            !registry.close(&eu, old),
-            "the end of an old stream changes nothing"
-        );
+        assert!(!registry.close(&eu, old), "the end of an old stream changes nothing");
         registry.check(&eu, new).unwrap();
         assert!(registry.close(&eu, new));
         assert!(registry.check(&eu, new).is_err());
@@ -552,15 +410,10 @@ mod tests {
         assert_eq!(session.turn(secs(0)).unwrap(), Turn::Until(secs(2)));
         assert_eq!(session.turn(secs(2)).unwrap(), Turn::Heartbeat);
         assert_eq!(session.turn(secs(2)).unwrap(), Turn::Until(secs(4)));
-        session
-            .on(ToUpstream::Credit { total: 1 }, secs(9))
-            .unwrap();
+        session.on(ToUpstream::Credit { total: 1 }, secs(9)).unwrap();
         assert_eq!(session.turn(secs(18)).unwrap(), Turn::Heartbeat);
         assert_eq!(session.turn(secs(18)).unwrap(), Turn::Until(secs(19)));
-        assert_eq!(
-            session.turn(secs(19)),
-            Err(Error::Silent { heard: secs(10) })
-        );
+        assert_eq!(session.turn(secs(19)), Err(Error::Silent { heard: secs(10) }));
     }
 
     #[test]
@@ -569,33 +422,16 @@ mod tests {
         let replica = Fake::salted(&[(1, 1, 1, 9)], 6, 1);
         let mut session = session(9, Limits::default());
         let (ours, theirs) = (Digest::from_bytes([1; 32]), Digest::from_bytes([2; 32]));
-        session
-            .on(ToUpstream::Credit { total: 1 << 20 }, secs(1))
-            .unwrap();
+        session.on(ToUpstream::Credit { total: 1 << 20 }, secs(1)).unwrap();
         for digest in [ours, theirs] {
-            let sealed = ToUpstream::Sealed {
-                base: lsn(0),
-                digest,
-            };
+            let sealed = ToUpstream::Sealed { base: lsn(0), digest };
             assert_eq!(session.on(sealed, secs(1)).unwrap(), Heard::Sealed);
         }
 
         assert_eq!(session.unproved(), Some((lsn(0), ours)));
         let proof = session.compare(ours, lsn(0), lsn(5), secs(2));
-        assert_eq!(
-            proof,
-            Some(ToReplica::Proved {
-                base: lsn(0),
-                end: lsn(5)
-            })
-        );
-        assert_eq!(
-            session.equality(),
-            Some(Equality {
-                to: lsn(5),
-                at: secs(2)
-            })
-        );
+        assert_eq!(proof, Some(ToReplica::Proved { base: lsn(0), end: lsn(5) }));
+        assert_eq!(session.equality(), Some(Equality { to: lsn(5), at: secs(2) }));
         assert!(session.locate(&log, secs(2)).is_none());
 
         assert_eq!(session.compare(ours, lsn(0), lsn(9), secs(3)), None);
@@ -604,10 +440,7 @@ mod tests {
             match session.locate(&log, secs(3)).unwrap().unwrap() {
                 crate::Located::At(at) => break at,
                 crate::Located::Ask(at) => {
-                    let probed = ToUpstream::Probed(Probed {
-                        at,
-                        crc: replica.crc_at(at),
-                    });
+                    let probed = ToUpstream::Probed(Probed { at, crc: replica.crc_at(at) });
                     assert_eq!(session.on(probed, secs(3)).unwrap(), Heard::Probed);
                 }
             }
@@ -620,16 +453,10 @@ mod tests {
     fn a_peer_that_beats_but_does_not_answer_is_given_up_f088() {
         let mut session = session(9, Limits::default());
         let digest = |byte| Digest::from_bytes([byte; 32]);
-        let sealed = ToUpstream::Sealed {
-            base: lsn(0),
-            digest: digest(1),
-        };
+        let sealed = ToUpstream::Sealed { base: lsn(0), digest: digest(1) };
         session.on(sealed, secs(0)).unwrap();
         session.compare(digest(2), lsn(0), lsn(9), secs(0));
-        session
-            .locate(&Fake::new(&[(1, 1, 1, 9)]), secs(1))
-            .unwrap()
-            .unwrap();
+        session.locate(&Fake::new(&[(1, 1, 1, 9)]), secs(1)).unwrap().unwrap();
         session.on(ToUpstream::Heartbeat, secs(10)).unwrap();
         session.turn(secs(10)).unwrap();
         assert!(matches!(session.turn(secs(11)), Err(Error::Stalled { .. })));
@@ -640,15 +467,7 @@ mod tests {
         let mut session = session(9, Limits::default());
         for i in 0..100 {
             let digest = Digest::from_bytes([i; 32]);
-            session
-                .on(
-                    ToUpstream::Sealed {
-                        base: lsn(i as usize),
-                        digest,
-                    },
-                    secs(0),
-                )
-                .unwrap();
+            session.on(ToUpstream::Sealed { base: lsn(i as usize), digest }, secs(0)).unwrap();
         }
         let mut kept = 0;
         while session.unproved().is_some() {
@@ -661,16 +480,8 @@ mod tests {
     #[test]
     fn a_second_hello_and_unasked_answers_are_out_of_turn() {
         let hello = Fake::new(&[(1, 1, 1, 9)]).hello();
-        for message in [
-            ToUpstream::Hello(Box::new(hello)),
-            ToUpstream::Probed(Probed {
-                at: lsn(1),
-                crc: None,
-            }),
-        ] {
-            let error = session(9, Limits::default())
-                .on(message, secs(0))
-                .unwrap_err();
+        for message in [ToUpstream::Hello(Box::new(hello)), ToUpstream::Probed(Probed { at: lsn(1), crc: None })] {
+            let error = session(9, Limits::default()).on(message, secs(0)).unwrap_err();
             assert!(matches!(error, Error::OutOfTurn { .. }));
         }
     }
@@ -678,11 +489,7 @@ mod tests {
     #[test]
     fn a_heartbeat_says_how_far_the_upstream_is() {
         let beat = session(1, Limits::default()).heartbeat(lsn(9), epoch(1, 1), lsn(3));
-        let expected = ToReplica::Heartbeat {
-            durable: lsn(9),
-            epoch: epoch(1, 1),
-            retain: lsn(3),
-        };
+        let expected = ToReplica::Heartbeat { durable: lsn(9), epoch: epoch(1, 1), retain: lsn(3), sent: lsn(1) };
         assert_eq!(beat, expected);
     }
 }

@@ -108,25 +108,17 @@ pub trait LogState {
 /// exact one by asking. Fails only when the log cannot be read.
 pub fn decide<L: LogState>(replica: &Holding, log: &L) -> Result<Verdict, L::Error> {
     if replica.log != log.log() {
-        return Ok(Verdict::Diverged {
-            at: log.first(),
-            why: Difference::OtherLog,
-        });
+        return Ok(Verdict::Diverged { at: log.first(), why: Difference::OtherLog });
     }
     if replica.content != log.content() || replica.segment_size != log.segment_size() {
-        return Ok(Verdict::Diverged {
-            at: log.first(),
-            why: Difference::OtherShape,
-        });
+        return Ok(Verdict::Diverged { at: log.first(), why: Difference::OtherShape });
     }
     match log.history().fork(&replica.history) {
         Fork::Unrelated => Ok(reseed(ReseedReason::NoCommonLife, log)),
         Fork::Ahead { at } if at < replica.end => truncate(at, replica, log),
         Fork::Same | Fork::Ahead { .. } => same_branch(replica, log),
         // A node that only follows may simply not have received that life yet.
-        Fork::Behind { at } if !log.writes() && log.end() <= at => {
-            Ok(Verdict::Wait { end: log.end() })
-        }
+        Fork::Behind { at } if !log.writes() && log.end() <= at => Ok(Verdict::Wait { end: log.end() }),
         Fork::Behind { at } => unknown_life(at.min(log.end()), replica, log),
         Fork::Forked { at } => unknown_life(at, replica, log),
     }
@@ -143,29 +135,19 @@ fn same_branch<L: LogState>(replica: &Holding, log: &L) -> Result<Verdict, L::Er
     if log.boundary(replica.end)? == (replica.end, replica.last_crc) {
         return Ok(Verdict::Continue { at: replica.end });
     }
-    Ok(Verdict::Diverged {
-        at: log.first().max(replica.first),
-        why: Difference::Bytes,
-    })
+    Ok(Verdict::Diverged { at: log.first().max(replica.first), why: Difference::Bytes })
 }
 
 /// The replica had a life that we do not know, after the last one that both had.
 fn unknown_life<L: LogState>(fork: Lsn, replica: &Holding, log: &L) -> Result<Verdict, L::Error> {
-    let (ours, theirs) = (
-        log.history().current().epoch,
-        replica.history.current().epoch,
-    );
+    let (ours, theirs) = (log.history().current().epoch, replica.history.current().epoch);
     if ours.number < theirs.number {
         return Ok(Verdict::Stale { epoch: theirs });
     }
     if theirs.number < ours.number {
         return truncate(fork, replica, log);
     }
-    let why = if ours.writer == theirs.writer {
-        Difference::ForgottenLife
-    } else {
-        Difference::TwoWriters
-    };
+    let why = if ours.writer == theirs.writer { Difference::ForgottenLife } else { Difference::TwoWriters };
     Ok(Verdict::Diverged { at: fork, why })
 }
 
@@ -181,18 +163,12 @@ fn truncate<L: LogState>(fork: Lsn, replica: &Holding, log: &L) -> Result<Verdic
     if boundary == fork {
         Ok(Verdict::Truncate { fork, crc })
     } else {
-        Ok(Verdict::Diverged {
-            at: boundary,
-            why: Difference::Bytes,
-        })
+        Ok(Verdict::Diverged { at: boundary, why: Difference::Bytes })
     }
 }
 
 fn reseed<L: LogState>(reason: ReseedReason, log: &L) -> Verdict {
-    Verdict::Reseed {
-        reason,
-        first_available: log.first(),
-    }
+    Verdict::Reseed { reason, first_available: log.first() }
 }
 
 impl Verdict {
@@ -213,20 +189,14 @@ impl fmt::Display for Verdict {
             Self::Continue { at } => write!(f, "continue at {at}"),
             Self::Wait { end } => write!(f, "wait: the upstream ends at {end}"),
             Self::Truncate { fork, .. } => write!(f, "truncate to the fork at {fork}"),
-            Self::Reseed {
-                reason,
-                first_available,
-            } => {
+            Self::Reseed { reason, first_available } => {
                 write!(
                     f,
                     "{reason}; the first available position is {first_available}: set the local copy aside and start again with --reseed"
                 )
             }
             Self::Stale { epoch } => {
-                write!(
-                    f,
-                    "the upstream is behind epoch {epoch}: let the replica follow the node that was promoted"
-                )
+                write!(f, "the upstream is behind epoch {epoch}: let the replica follow the node that was promoted")
             }
             Self::Diverged { at, why } => write!(
                 f,
@@ -253,9 +223,7 @@ impl fmt::Display for Difference {
             Self::OtherLog => "the upstream's log has another id",
             Self::OtherShape => "content or segment size are not the same",
             Self::TwoWriters => "two writers minted one epoch number",
-            Self::ForgottenLife => {
-                "the writer does not know a life of its own epoch: was its log restored?"
-            }
+            Self::ForgottenLife => "the writer does not know a life of its own epoch: was its log restored?",
             Self::Bytes => "one epoch, other bytes",
         })
     }
@@ -274,10 +242,7 @@ mod tests {
     }
 
     fn follower(lives: &[Life]) -> Fake {
-        Fake {
-            writes: false,
-            ..Fake::new(lives)
-        }
+        Fake { writes: false, ..Fake::new(lives) }
     }
 
     #[test]
@@ -294,12 +259,7 @@ mod tests {
         ];
         for (lives, at) in rows {
             let replica = Fake::new(lives).holding();
-            check(
-                "prefix",
-                &upstream,
-                &replica,
-                Verdict::Continue { at: lsn(at) },
-            );
+            check("prefix", &upstream, &replica, Verdict::Continue { at: lsn(at) });
         }
     }
 
@@ -307,171 +267,74 @@ mod tests {
     fn an_upstream_behind_on_the_same_history_lets_the_replica_wait_f095() {
         let replica = Fake::new(&[(1, 1, 1, 20)]).holding();
         let wait = |records| Verdict::Wait { end: lsn(records) };
-        check(
-            "the same life",
-            &Fake::new(&[(1, 1, 1, 10)]),
-            &replica,
-            wait(10),
-        );
+        check("the same life", &Fake::new(&[(1, 1, 1, 10)]), &replica, wait(10));
 
         let replica = Fake::new(&[(1, 1, 1, 20), (1, 1, 2, 5), (2, 2, 3, 5)]).holding();
-        check(
-            "a follower without that life yet",
-            &follower(&[(1, 1, 1, 20)]),
-            &replica,
-            wait(20),
-        );
+        check("a follower without that life yet", &follower(&[(1, 1, 1, 20)]), &replica, wait(20));
         let behind = follower(&[(1, 1, 1, 20), (1, 1, 2, 4)]);
-        check(
-            "a follower without that epoch yet",
-            &behind,
-            &replica,
-            wait(24),
-        );
+        check("a follower without that epoch yet", &behind, &replica, wait(24));
     }
 
     #[test]
     fn a_fork_that_the_histories_prove_is_truncated_f095() {
         let rows: [(&str, &[Life], &[Life], usize); 4] = [
-            (
-                "the writer opened again before the replica's end",
-                &[(1, 1, 1, 10), (1, 1, 2, 50)],
-                &[(1, 1, 1, 15)],
-                10,
-            ),
-            (
-                "a promotion",
-                &[(1, 1, 1, 10), (2, 2, 9, 3)],
-                &[(1, 1, 1, 15)],
-                10,
-            ),
+            ("the writer opened again before the replica's end", &[(1, 1, 1, 10), (1, 1, 2, 50)], &[(1, 1, 1, 15)], 10),
+            ("a promotion", &[(1, 1, 1, 10), (2, 2, 9, 3)], &[(1, 1, 1, 15)], 10),
             (
                 "a dead branch with a life of its own",
                 &[(1, 1, 1, 10), (2, 2, 9, 30)],
                 &[(1, 1, 1, 12), (1, 1, 2, 5)],
                 10,
             ),
-            (
-                "a dead branch that left earlier",
-                &[(1, 1, 1, 20), (3, 3, 9, 30)],
-                &[(1, 1, 1, 12), (2, 2, 2, 50)],
-                12,
-            ),
+            ("a dead branch that left earlier", &[(1, 1, 1, 20), (3, 3, 9, 30)], &[(1, 1, 1, 12), (2, 2, 2, 50)], 12),
         ];
         for (what, upstream, replica, fork) in rows {
             let (upstream, replica) = (Fake::new(upstream), Fake::new(replica).holding());
             let crc = upstream.crc_at(lsn(fork)).unwrap();
-            check(
-                what,
-                &upstream,
-                &replica,
-                Verdict::Truncate {
-                    fork: lsn(fork),
-                    crc,
-                },
-            );
+            check(what, &upstream, &replica, Verdict::Truncate { fork: lsn(fork), crc });
         }
     }
 
     #[test]
     fn a_log_that_cannot_bring_the_replica_up_to_date_says_so_and_from_where_it_could_f094() {
-        let reseed = |reason, first| Verdict::Reseed {
-            reason,
-            first_available: lsn(first),
-        };
-        let trimmed = |lives: &[Life], first| Fake {
-            first: lsn(first),
-            ..Fake::new(lives)
-        };
+        let reseed = |reason, first| Verdict::Reseed { reason, first_available: lsn(first) };
+        let trimmed = |lives: &[Life], first| Fake { first: lsn(first), ..Fake::new(lives) };
 
         let replica = Fake::new(&[(1, 1, 1, 10)]).holding();
         let upstream = trimmed(&[(1, 1, 1, 50)], 11);
-        check(
-            "too old",
-            &upstream,
-            &replica,
-            reseed(ReseedReason::TooOld, 11),
-        );
+        check("too old", &upstream, &replica, reseed(ReseedReason::TooOld, 11));
         let upstream = trimmed(&[(1, 1, 1, 50)], 10);
-        check(
-            "just old enough",
-            &upstream,
-            &replica,
-            Verdict::Continue { at: lsn(10) },
-        );
+        check("just old enough", &upstream, &replica, Verdict::Continue { at: lsn(10) });
 
         let replica = Fake::new(&[(1, 1, 1, 20)]).holding();
         let upstream = trimmed(&[(1, 1, 1, 10), (2, 2, 2, 50)], 11);
-        check(
-            "fork trimmed",
-            &upstream,
-            &replica,
-            reseed(ReseedReason::ForkTrimmed, 11),
-        );
+        check("fork trimmed", &upstream, &replica, reseed(ReseedReason::ForkTrimmed, 11));
         let upstream = Fake::new(&[(1, 1, 1, 10), (2, 2, 2, 50)]);
-        let kept_little = Holding {
-            first: lsn(15),
-            ..replica.clone()
-        };
-        check(
-            "there too",
-            &upstream,
-            &kept_little,
-            reseed(ReseedReason::ForkTrimmed, 0),
-        );
+        let kept_little = Holding { first: lsn(15), ..replica.clone() };
+        check("there too", &upstream, &kept_little, reseed(ReseedReason::ForkTrimmed, 0));
 
         let crc = upstream.crc_at(lsn(10)).unwrap();
         let truncate = Verdict::Truncate { fork: lsn(10), crc };
-        for (applied, expected) in [
-            (None, truncate),
-            (Some(10), truncate),
-            (Some(11), reseed(ReseedReason::AppliedPastFork, 0)),
-        ] {
-            let replica = Holding {
-                applied: applied.map(lsn),
-                ..replica.clone()
-            };
+        for (applied, expected) in
+            [(None, truncate), (Some(10), truncate), (Some(11), reseed(ReseedReason::AppliedPastFork, 0))]
+        {
+            let replica = Holding { applied: applied.map(lsn), ..replica.clone() };
             check("a sink", &upstream, &replica, expected);
         }
 
         let stranger = Fake::new(&[(5, 5, 5, 20)]).holding();
-        check(
-            "nothing in common",
-            &upstream,
-            &stranger,
-            reseed(ReseedReason::NoCommonLife, 0),
-        );
+        check("nothing in common", &upstream, &stranger, reseed(ReseedReason::NoCommonLife, 0));
     }
 
     #[test]
     fn an_upstream_behind_an_epoch_is_stale_f111() {
         let replica = Fake::new(&[(1, 1, 1, 10), (2, 2, 2, 5)]).holding();
         let stale = Verdict::Stale { epoch: epoch(2, 2) };
-        check(
-            "a writer, not past the fork",
-            &Fake::new(&[(1, 1, 1, 8)]),
-            &replica,
-            stale,
-        );
-        check(
-            "a writer past the fork",
-            &Fake::new(&[(1, 1, 1, 12)]),
-            &replica,
-            stale,
-        );
-        check(
-            "a follower past the fork",
-            &follower(&[(1, 1, 1, 12)]),
-            &replica,
-            stale,
-        );
+        check("a writer, not past the fork", &Fake::new(&[(1, 1, 1, 8)]), &replica, stale);
+        check("a writer past the fork", &Fake::new(&[(1, 1, 1, 12)]), &replica, stale);
+        check("a follower past the fork", &follower(&[(1, 1, 1, 12)]), &replica, stale);
         let other_branch = Fake::new(&[(1, 1, 1, 12), (1, 1, 7, 3)]);
-        check(
-            "a writer with a life of its own",
-            &other_branch,
-            &replica,
-            stale,
-        );
+        check("a writer with a life of its own", &other_branch, &replica, stale);
     }
 
     #[test]
@@ -479,71 +342,31 @@ mod tests {
         let at = |at, why| Verdict::Diverged { at: lsn(at), why };
         let upstream = Fake::new(&[(1, 1, 1, 20)]);
 
-        let other = Fake {
-            log: LogId::from_bytes([2; 16]),
-            ..Fake::new(&[(1, 1, 1, 5)])
-        };
-        check(
-            "another log",
-            &upstream,
-            &other.holding(),
-            at(0, Difference::OtherLog),
-        );
+        let other = Fake { log: LogId::from_bytes([2; 16]), ..Fake::new(&[(1, 1, 1, 5)]) };
+        check("another log", &upstream, &other.holding(), at(0, Difference::OtherLog));
 
         let mut shape = Fake::new(&[(1, 1, 1, 5)]).holding();
         shape.content = Content::Sql;
-        check(
-            "other content",
-            &upstream,
-            &shape,
-            at(0, Difference::OtherShape),
-        );
-        shape = Holding {
-            segment_size: SegmentSize::DEFAULT,
-            content: Content::Bytes,
-            ..shape
-        };
-        check(
-            "other segments",
-            &upstream,
-            &shape,
-            at(0, Difference::OtherShape),
-        );
+        check("other content", &upstream, &shape, at(0, Difference::OtherShape));
+        shape = Holding { segment_size: SegmentSize::DEFAULT, content: Content::Bytes, ..shape };
+        check("other segments", &upstream, &shape, at(0, Difference::OtherShape));
 
         let bytes = Fake::salted(&[(1, 1, 1, 15)], 7, 5).holding();
         check("other bytes", &upstream, &bytes, at(0, Difference::Bytes));
 
         let crooked = Fake::new(&[(1, 1, 1, 15)]).holding();
-        let crooked = Holding {
-            end: Lsn::new(crooked.end.get() - 8),
-            ..crooked
-        };
+        let crooked = Holding { end: Lsn::new(crooked.end.get() - 8), ..crooked };
         check("no boundary", &upstream, &crooked, at(0, Difference::Bytes));
 
         let promoted_twice = Fake::new(&[(1, 1, 1, 12), (2, 3, 9, 4)]).holding();
         let upstream = Fake::new(&[(1, 1, 1, 10), (2, 2, 2, 10)]);
-        check(
-            "two writers",
-            &upstream,
-            &promoted_twice,
-            at(10, Difference::TwoWriters),
-        );
+        check("two writers", &upstream, &promoted_twice, at(10, Difference::TwoWriters));
 
         let remembered = Fake::new(&[(1, 1, 1, 10), (1, 1, 2, 5)]).holding();
         let restored = Fake::new(&[(1, 1, 1, 8), (1, 1, 9, 50)]);
-        check(
-            "a restored primary",
-            &restored,
-            &remembered,
-            at(8, Difference::ForgottenLife),
-        );
+        check("a restored primary", &restored, &remembered, at(8, Difference::ForgottenLife));
         let restored = Fake::new(&[(1, 1, 1, 8)]);
-        check(
-            "and before it wrote",
-            &restored,
-            &remembered,
-            at(8, Difference::ForgottenLife),
-        );
+        check("and before it wrote", &restored, &remembered, at(8, Difference::ForgottenLife));
     }
 
     #[test]
@@ -552,31 +375,10 @@ mod tests {
         for (verdict, kind) in [
             (Verdict::Continue { at: lsn(1) }, None),
             (Verdict::Wait { end: lsn(1) }, None),
-            (
-                Verdict::Truncate {
-                    fork: lsn(1),
-                    crc: 1,
-                },
-                None,
-            ),
-            (
-                Verdict::Reseed {
-                    reason,
-                    first_available: lsn(1),
-                },
-                Some(ErrorKind::TooOld),
-            ),
-            (
-                Verdict::Stale { epoch: epoch(2, 2) },
-                Some(ErrorKind::Fenced),
-            ),
-            (
-                Verdict::Diverged {
-                    at: lsn(1),
-                    why: Difference::Bytes,
-                },
-                Some(ErrorKind::Diverged),
-            ),
+            (Verdict::Truncate { fork: lsn(1), crc: 1 }, None),
+            (Verdict::Reseed { reason, first_available: lsn(1) }, Some(ErrorKind::TooOld)),
+            (Verdict::Stale { epoch: epoch(2, 2) }, Some(ErrorKind::Fenced)),
+            (Verdict::Diverged { at: lsn(1), why: Difference::Bytes }, Some(ErrorKind::Diverged)),
         ] {
             assert_eq!(verdict.kind(), kind);
         }

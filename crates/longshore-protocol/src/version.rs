@@ -25,13 +25,7 @@ impl VersionRange {
 
     /// A range; refused when it is empty.
     pub fn new(min: u32, max: u32) -> Result<Self, Error> {
-        if min <= max {
-            Ok(Self { min, max })
-        } else {
-            Err(Error::Malformed {
-                what: "version range",
-            })
-        }
+        if min <= max { Ok(Self { min, max }) } else { Err(Error::Malformed { what: "version range" }) }
     }
 
     /// The oldest version.
@@ -47,11 +41,7 @@ impl VersionRange {
 
 impl fmt::Display for VersionRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.min == self.max {
-            write!(f, "{}", self.min)
-        } else {
-            write!(f, "{}-{}", self.min, self.max)
-        }
+        if self.min == self.max { write!(f, "{}", self.min) } else { write!(f, "{}-{}", self.min, self.max) }
     }
 }
 
@@ -99,12 +89,7 @@ impl Offer {
             ours: self.versions,
             our_program: self.program.clone(),
             theirs: theirs.versions,
-            their_program: theirs
-                .program
-                .chars()
-                .take(Self::MAX_PROGRAM)
-                .flat_map(char::escape_default)
-                .collect(),
+            their_program: theirs.program.chars().take(Self::MAX_PROGRAM).flat_map(char::escape_default).collect(),
             missing: missing.cloned(),
             missing_here: here,
         };
@@ -118,14 +103,7 @@ impl Offer {
         if let Some(feature) = self.required.difference(&theirs.features).next() {
             return Err(disagree(Some(feature), false));
         }
-        Ok(Agreed {
-            version,
-            features: self
-                .features
-                .intersection(&theirs.features)
-                .cloned()
-                .collect(),
-        })
+        Ok(Agreed { version, features: self.features.intersection(&theirs.features).cloned().collect() })
     }
 }
 
@@ -141,12 +119,7 @@ mod tests {
     use super::*;
 
     fn offer(versions: (u32, u32), features: &[&str], required: &[&str]) -> Offer {
-        let set = |names: &[&str]| {
-            names
-                .iter()
-                .map(|name| Feature::new(name).unwrap())
-                .collect()
-        };
+        let set = |names: &[&str]| names.iter().map(|name| Feature::new(name).unwrap()).collect();
         Offer {
             versions: VersionRange::new(versions.0, versions.1).unwrap(),
             features: set(features),
@@ -173,31 +146,20 @@ mod tests {
 
     #[test]
     fn version_skew_is_refused_naming_both_versions_f108() {
-        let error = offer((1, 2), &[], &[])
-            .agree(&offer((3, 9), &[], &[]))
-            .unwrap_err()
-            .to_string();
+        let error = offer((1, 2), &[], &[]).agree(&offer((3, 9), &[], &[])).unwrap_err().to_string();
         assert!(error.contains("1-2") && error.contains("3-9"), "{error}");
     }
 
     #[test]
     fn an_unknown_optional_feature_is_passed_over_and_a_required_one_is_refused_f108() {
         let ours = offer((1, 1), &["zstd"], &[]);
-        let agreed = ours
-            .agree(&offer((1, 1), &["zstd", "teleport"], &[]))
-            .unwrap();
+        let agreed = ours.agree(&offer((1, 1), &["zstd", "teleport"], &[])).unwrap();
         assert!(agreed.has("zstd") && !agreed.has("teleport"));
 
         let theirs = offer((1, 1), &["teleport"], &["teleport"]);
-        for error in [
-            ours.agree(&theirs).unwrap_err(),
-            theirs.agree(&ours).unwrap_err(),
-        ] {
+        for error in [ours.agree(&theirs).unwrap_err(), theirs.agree(&ours).unwrap_err()] {
             let text = error.to_string();
-            assert!(
-                text.contains("teleport") && text.contains("version 1"),
-                "{text}"
-            );
+            assert!(text.contains("teleport") && text.contains("version 1"), "{text}");
         }
     }
 

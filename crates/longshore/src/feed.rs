@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use longshore_format::{Epoch, Lsn};
 use longshore_protocol::{
-    Difference, Error as ProtocolError, Frames, Heard, Hello, Limits, Located, NodeAck, NodeId, Offer, Peer, Reception, Refusal,
-    Registry, Reply, Session, SessionId, ToReplica, ToUpstream, Turn, Verdict,
+    Difference, Error as ProtocolError, Frames, Heard, Hello, Limits, Located, NodeAck, NodeId, Offer, Peer, Reception,
+    Refusal, Registry, Reply, Session, SessionId, ToReplica, ToUpstream, Turn, Verdict,
 };
 use longshore_transport::UpstreamEnd;
 use longshore_wal::{Chunk, Reader, Wal};
 
 use crate::error::{Error, Result};
 use crate::feed_state::State;
-use crate::log::Log;
 use crate::link::{self, Inlet, Outlet, after, moved};
+use crate::log::Log;
 
 /// A log that is served to replicas, as [`feed`] sees it.
 pub trait Upstream: Send + Sync {
@@ -141,10 +141,10 @@ impl<'a, U: Upstream> Stream<'a, U> {
         self.log.registry().lock().unwrap_or_else(PoisonError::into_inner).check(&self.peer.node, self.id)
     }
 
-    fn heartbeat(&self) -> ToReplica {
+    fn heartbeat(&self, sent: Lsn) -> ToReplica {
         let wal = self.log.wal();
         let (durable, epoch) = (wal.durable().get(), wal.history().current().epoch);
-        ToReplica::Heartbeat { durable, epoch, retain: self.log.retain() }
+        ToReplica::Heartbeat { durable, epoch, retain: self.log.retain(), sent }
     }
 }
 
@@ -174,7 +174,7 @@ async fn receive<U: Upstream>(
         let wake = match reception.turn(now)? {
             Turn::Until(wake) => wake,
             Turn::Heartbeat => {
-                out.send_urgent(stream.heartbeat()).await?;
+                out.send_urgent(stream.heartbeat(Lsn::ZERO)).await?;
                 continue;
             }
         };
@@ -238,7 +238,7 @@ async fn ship<U: Upstream>(
         let wake = match session.turn(now)? {
             Turn::Until(wake) => wake,
             Turn::Heartbeat => {
-                out.send_urgent(stream.heartbeat()).await?;
+                out.send_urgent(stream.heartbeat(session.sent())).await?;
                 continue;
             }
         };

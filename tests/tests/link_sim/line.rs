@@ -41,12 +41,8 @@ pub(crate) fn connect(
     let (to_replica, from_replica) = beside_replica.split();
     let (to_upstream, from_upstream) = beside_upstream.split();
     let cutter = Cutter::default();
-    let direction = |rng: &mut Rng| Direction {
-        rng: rng.split(),
-        faults,
-        tally: Arc::clone(tally),
-        cutter: cutter.clone(),
-    };
+    let direction =
+        |rng: &mut Rng| Direction { rng: rng.split(), faults, tally: Arc::clone(tally), cutter: cutter.clone() };
     let down = direction(rng).carry(from_upstream, to_replica, mangle_down, tasks);
     let up = direction(rng).carry(from_replica, to_upstream, |_, _, _| {}, tasks);
     let mut all = cutter.0.lock().unwrap();

@@ -93,19 +93,24 @@ impl Node {
     /// Syncs, prepares and seals now and then, as the threads of a real node would.
     fn start(&mut self, rng: &mut Rng) {
         let (log, mut rng, environment) = (Arc::clone(&self.log), rng.split(), self.environment.clone());
-        let pause = *rng.pick(&[2, 20, 200]);
+        let busy = *rng.pick(&[10, 50, 300]);
         self.tasks.lock().unwrap().spawn(async move {
+            let mut pause = busy;
             loop {
                 let passed = Duration::from_millis(1 + rng.below(pause));
                 sleep(passed).await;
                 environment.advance(passed);
                 let wal = &log.wal;
+                // The less there is to do, the seldomer it looks, so that quiet times cost nothing.
+                if wal.durable().get() == wal.end() {
+                    pause = (pause * 2).min(2_000);
+                    continue;
+                }
+                pause = busy;
                 wal.sync_once().expect("the disk of this simulator does not fail");
                 log.stirred.notify(usize::MAX);
                 while wal.prepare_once().expect("the disk has room") {}
-                if rng.one_in(3) {
-                    while wal.seal_once().expect("the disk does not fail") {}
-                }
+                while wal.seal_once().expect("the disk does not fail") {}
             }
         });
     }
@@ -119,12 +124,8 @@ fn open(disk: &SimDisk, environment: &SimEnvironment, role: Role, id: &NodeId) -
     if let Some(lost) = recovery.lost {
         return Err(format!("{id}: lost what it had acknowledged up to {lost}"));
     }
-    let log = Log {
-        wal,
-        registry: Mutex::new(Registry::new(1)),
-        table: Mutex::new(AckTable::new()),
-        stirred: Event::new(),
-    };
+    let log =
+        Log { wal, registry: Mutex::new(Registry::new(1)), table: Mutex::new(AckTable::new()), stirred: Event::new() };
     Ok(Arc::new(log))
 }
 

@@ -1,5 +1,6 @@
 //! One seed: faults first, then peace, and what must hold throughout.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,7 +35,29 @@ struct Story {
     believed: Arc<Mutex<Vec<NodeAck>>>,
     tally: Arc<Mutex<Tally>>,
     broken: Arc<Mutex<Option<String>>>,
+    trace: Trace,
     appended: u64,
+}
+
+/// What happened last, for the report of a broken promise.
+#[derive(Clone)]
+struct Trace(Arc<Mutex<VecDeque<String>>>, Instant);
+
+impl Trace {
+    const LINES: usize = 60;
+
+    fn note(&self, line: impl FnOnce() -> String) {
+        let mut lines = self.0.lock().unwrap();
+        if lines.len() == Self::LINES {
+            lines.pop_front();
+        }
+        lines.push_back(format!("{:>9.3} {}", self.1.elapsed().as_secs_f64(), line()));
+    }
+
+    fn told(&self, what: &str) -> String {
+        let lines = self.0.lock().unwrap();
+        lines.iter().chain([&what.to_owned()]).map(|line| format!("    {line}\n")).collect()
+    }
 }
 
 const NAMES: [&str; 3] = ["primary", "eu-west", "us-east"];
@@ -72,15 +95,21 @@ impl Story {
             believed: Arc::default(),
             tally,
             broken: Arc::default(),
+            trace: Trace(Arc::default(), Instant::now()),
             appended: 0,
         })
     }
 
     async fn tell(mut self) -> Result<Tally, String> {
+        let trace = self.trace.clone();
+        self.try_tell().await.map_err(|what| trace.told(&what))
+    }
+
+    async fn try_tell(&mut self) -> Result<Tally, String> {
         for replica in 1..self.nodes.len() {
             self.start_following(replica);
         }
-        for _ in 0..20 + self.rng.below(30) {
+        for _ in 0..10 + self.rng.below(20) {
             self.act().await?;
             self.check()?;
         }
@@ -109,7 +138,7 @@ impl Story {
     /// A few batches, of records of one size or of any.
     fn append(&mut self) -> Result<(), String> {
         let fixed = self.rng.one_in(3).then_some(112);
-        for _ in 0..self.rng.below(12) {
+        for _ in 0..self.rng.below(8) {
             let records = 1 + self.rng.index(4);
             let payloads: Vec<Vec<u8>> = (0..records)
                 .map(|_| {
@@ -132,6 +161,7 @@ impl Story {
     fn crash_replica(&mut self, replica: usize) -> Result<(), String> {
         self.tally.lock().unwrap().replica_crashes += 1;
         let end = self.nodes[replica].crash(&mut self.rng)?;
+        self.trace.note(|| format!("{} lost power, and ends at {end}", self.nodes[replica].id));
         self.check_believed(replica, end)?;
         self.start_following(replica);
         // Those who follow it lose their streams with it, and dial the new process.
@@ -144,6 +174,7 @@ impl Story {
     fn crash_primary(&mut self) -> Result<(), String> {
         self.tally.lock().unwrap().primary_crashes += 1;
         let end = self.nodes[0].crash(&mut self.rng)?;
+        self.trace.note(|| format!("the primary lost power, and ends at {end}"));
         for node in &self.nodes[1..] {
             let ahead = node.log.wal.end();
             if end < ahead {
@@ -189,6 +220,8 @@ impl Story {
 
     /// No more faults: soon everybody holds everything, and everybody knows it.
     async fn peace(&mut self) -> Result<(), String> {
+        self.trace
+            .note(|| format!("peace; the limits were {:?}, the faults {:?}", self.limits, self.faults.lock().unwrap()));
         *self.faults.lock().unwrap() = Faults { latency: 5, ..Faults::default() };
         self.append()?;
         let began = Instant::now();
@@ -240,6 +273,7 @@ impl Story {
             believed: Arc::clone(&self.believed),
             tally: Arc::clone(&self.tally),
             broken: Arc::clone(&self.broken),
+            trace: self.trace.clone(),
             peer: Peer { node: node.id.clone(), region: None, may_promote: false },
             log: Arc::clone(&node.log),
             upstream_id,
@@ -257,6 +291,7 @@ struct Dial {
     believed: Arc<Mutex<Vec<NodeAck>>>,
     tally: Arc<Mutex<Tally>>,
     broken: Arc<Mutex<Option<String>>>,
+    trace: Trace,
     peer: Peer,
     log: Arc<Log>,
     upstream_id: longshore_protocol::NodeId,
@@ -319,7 +354,7 @@ impl Dial {
     fn feeding(&self, channel: longshore_transport::UpstreamEnd) -> impl Future<Output = ()> + Send + 'static {
         let (log, id, peer, limits) =
             (Arc::clone(&self.upstream_log), self.upstream_id.clone(), self.peer.clone(), self.limits);
-        let (believed, tally) = (Arc::clone(&self.believed), Arc::clone(&self.tally));
+        let (believed, tally, trace) = (Arc::clone(&self.believed), Arc::clone(&self.tally), self.trace.clone());
         async move {
             let report = |report| {
                 let acks = match report {
@@ -336,6 +371,7 @@ impl Dial {
                 believed.lock().unwrap().extend(acks);
             };
             let ended = feed(&*log, &id, peer.clone(), channel, limits, &report).await;
+            trace.note(|| format!("{id} no longer serves {}: {ended:?}", peer.node));
             let mut tally = tally.lock().unwrap();
             match ended {
                 Err(longshore::Error::Protocol(ProtocolError::Superseded { .. })) => tally.superseded += 1,
@@ -347,6 +383,7 @@ impl Dial {
 
     /// Only what the link did may end a stream; a verdict to truncate, re-seed or that logs differ is a broken promise.
     fn judge(&self, ended: Result<FollowEnd, longshore::Error>) {
+        self.trace.note(|| format!("{} no longer follows, at {}: {ended:?}", self.peer.node, self.log.wal.end()));
         let mut tally = self.tally.lock().unwrap();
         match ended {
             Ok(FollowEnd::Verdict(verdict)) => {

@@ -93,10 +93,11 @@ pub(crate) fn to_replica_message(message: ToReplica) -> Option<proto::ToReplica>
             epoch: Some(epoch_message(&frames.epoch)),
             payload: frames.bytes,
         }),
-        ToReplica::Heartbeat { durable, epoch, retain } => Message::Heartbeat(proto::UpstreamHeartbeat {
+        ToReplica::Heartbeat { durable, epoch, retain, sent } => Message::Heartbeat(proto::UpstreamHeartbeat {
             durable: durable.get(),
             epoch: Some(epoch_message(&epoch)),
             retain: retain.get(),
+            sent: sent.get(),
         }),
         ToReplica::Proved { base, end } => Message::Proved(proto::Proved { base: base.get(), end: end.get() }),
         ToReplica::Refused(refusal) => Message::Refused(refused_message(refusal)),
@@ -126,6 +127,7 @@ pub(crate) fn parse_to_replica(message: proto::ToReplica) -> Result<ToReplica> {
             durable: Lsn::new(heartbeat.durable),
             epoch: epoch(heartbeat.epoch)?,
             retain: Lsn::new(heartbeat.retain),
+            sent: Lsn::new(heartbeat.sent),
         },
         Message::Proved(proved) => {
             if proved.end < proved.base {

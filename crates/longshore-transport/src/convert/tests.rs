@@ -112,7 +112,7 @@ fn every_message_to_a_replica_arrives_as_it_left() {
         ToReplica::Welcome(welcome),
         ToReplica::Probe { at },
         ToReplica::Frames(Frames { start: at, epoch: EPOCH, bytes }),
-        ToReplica::Heartbeat { durable: end, epoch: EPOCH, retain: at },
+        ToReplica::Heartbeat { durable: end, epoch: EPOCH, retain: at, sent: end },
         ToReplica::Proved { base: at, end },
         ToReplica::Refused(Refusal::new(ErrorKind::Diverged, "differs", Some(fork))),
     ];
