@@ -338,7 +338,7 @@ fn a_primary_by_itself_needs_no_runtime() -> Outcome {
     assert_eq!(payloads, ["one", "two", "three"]);
 
     let twice = primary.append_records(&[longshore::RecordDraft::user(b"four")], Some(last.start())).unwrap_err();
-    assert_eq!(twice.kind(), ErrorKind::Invalid, "{twice}");
+    assert_eq!(twice.kind(), ErrorKind::Preflight, "{twice}");
     assert_eq!(primary.mark("No Noon").unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(primary.append(&[""; 0]).unwrap_err().kind(), ErrorKind::Invalid);
     primary.close()?;

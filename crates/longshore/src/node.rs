@@ -151,17 +151,6 @@ impl Node {
         }
     }
 
-    /// Whether every log takes what it should: none is stopped by a failure.
-    ///
-    /// # Errors
-    /// The first log's failure.
-    pub fn healthy(&self) -> Result<()> {
-        match self.logs().iter().find_map(|log| log.wal.failure()) {
-            Some(failure) => Err(failure.into()),
-            None => Ok(()),
-        }
-    }
-
     /// Listens as the settings say, without serving yet. Needs a tokio runtime.
     ///
     /// # Errors
