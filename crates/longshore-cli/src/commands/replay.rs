@@ -82,7 +82,11 @@ impl Replay {
         };
         let done = if self.follow { replay.follow(&output, watch) } else { replay.run(&output, watch) };
         bar.clear();
-        let done = told::Done::new(&self.into, &done?);
+        let done = match done {
+            // Whoever reads our output has gone away: an ordinary end.
+            Err(longshore::Error::Apply(error)) if error.is_closed_pipe() => return Ok(()),
+            done => told::Done::new(&self.into, &done?),
+        };
         match self.into {
             // Stdout is the output: what was done is talk.
             SinkSpec::Stdout => eprint!("{done}"),

@@ -1,0 +1,166 @@
+//! The agents as processes: they serve, say where, follow, and end as asked.
+
+mod common;
+
+use std::path::Path;
+
+use common::{Agent, eventually, run, run_with};
+use tempfile::TempDir;
+
+const PRIMARY: &str = "--tls-dir tls --identity primary";
+
+/// A directory with certificates and a log `orders` under `p`.
+fn site() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), "certs tls --name primary=admin,append,read,replicate --name eu-west=replicate,read").ok();
+    run(dir.path(), "init --data-dir p --log orders --segment-size 1MiB").ok();
+    dir
+}
+
+fn primary(dir: &Path) -> Agent {
+    Agent::start(dir, &format!("primary --data-dir p {PRIMARY}"))
+}
+
+fn replica(dir: &Path, upstream: &Agent) -> Agent {
+    let upstream = &upstream.address;
+    let follow = format!("replica --data-dir r --upstream primary@{upstream} --apply orders=jsonl:out.jsonl");
+    Agent::start(dir, &format!("{follow} --tls-dir tls --identity eu-west --replica-backoff-max 200ms"))
+}
+
+#[test]
+fn a_replica_follows_applies_and_is_proved_equal() {
+    let dir = site();
+    let (p, at) = (primary(dir.path()), dir.path());
+    let r = replica(at, &p);
+    let server = format!("--server primary@{} {PRIMARY}", p.address);
+    let lines = "a record of some length, repeated until segments are full\n".repeat(30_000);
+    let append = format!("append {server} --log orders --wait replicas:1/applied --wait-timeout 60s");
+    let position = run_with(at, &append, lines.as_bytes()).ok();
+    let status = run(at, &format!("status {server} --json")).json();
+    let log = &status["logs"][0];
+    assert_eq!(log["end"].to_string(), position.trim());
+    let replica = &log["replicas"][0];
+    assert_eq!((replica["name"].as_str(), replica["connected"].as_bool()), (Some("eu-west"), Some(true)));
+    assert_eq!(replica["applied"], log["end"]);
+    assert_eq!(replica["applied_lag"]["bytes"], 0);
+
+    let verify = format!("verify --data-dir r --deep --against primary@{} {PRIMARY}", p.address);
+    let verdict = run(at, &format!("{verify} --json")).json();
+    assert_eq!(verdict["against"]["equal_to"], log["end"]);
+    assert!(verdict["against"]["equal_segments"].as_u64().unwrap() >= 1);
+
+    assert!(r.get("/readyz").starts_with("HTTP/1.1 200"));
+    assert!(p.get("/livez").ends_with("ok\n"));
+    eventually("metrics with the replica's lag", || {
+        p.get("/metrics").contains("longshore_replica_lag_bytes{log=\"orders\",replica=\"eu-west\"")
+    });
+    assert_eq!(r.terminate(), 0);
+    assert_eq!(p.terminate(), 0);
+    assert_eq!(std::fs::read_to_string(at.join("out.jsonl")).unwrap().lines().count(), 30_000);
+}
+
+#[test]
+fn a_replica_that_is_away_stays_in_the_status_until_it_is_forgotten() {
+    let dir = site();
+    let (p, at) = (primary(dir.path()), dir.path());
+    let r = replica(at, &p);
+    let server = format!("--server primary@{} {PRIMARY}", p.address);
+    let append = format!("append {server} --log orders --wait replicas:1");
+    run_with(at, &append, b"one\n").ok();
+    r.terminate();
+    run_with(at, &format!("append {server} --log orders"), b"two\n").ok();
+    let away = || {
+        let status = run(at, &format!("status {server} --json")).json();
+        status["logs"][0]["replicas"][0].clone()
+    };
+    eventually("the replica is away", || away()["connected"] == false);
+    assert!(away()["durable_lag"]["bytes"].as_u64().unwrap() > 0);
+    let text = run(at, &format!("status {server}")).ok();
+    assert!(text.contains("eu-west") && text.contains("away"), "{text}");
+
+    let forget = format!("forget {server} --log orders --replica eu-west");
+    assert!(run(at, &format!("{forget} --plan")).ok().starts_with("would forget"));
+    assert_eq!(away()["name"], "eu-west");
+    assert!(run(at, &forget).ok().starts_with("forgot"));
+    assert_eq!(away(), serde_json::Value::Null);
+    run(at, &forget).fails(3);
+}
+
+#[test]
+fn a_wait_that_cannot_be_had_ends_with_12_and_the_record_is_there() {
+    let dir = site();
+    let p = primary(dir.path());
+    let server = format!("--server {} {PRIMARY}", p.address);
+    let append = format!("append {server} --log orders --wait replicas:1 --wait-timeout 200ms");
+    run_with(dir.path(), &append, b"alone\n").fails(12);
+    assert_eq!(run(dir.path(), &format!("read {server} --log orders")).ok(), "alone\n");
+}
+
+/// F-124
+#[test]
+fn who_may_not_is_told_what_to_have_granted() {
+    let dir = site();
+    let (p, at) = (primary(dir.path()), dir.path());
+    let stranger = format!("--server {} --tls-dir tls --identity eu-west", p.address);
+    let told = run_with(at, &format!("append {stranger} --log orders"), b"x\n").fails(13);
+    assert!(told.contains("grant") || told.contains("append"), "{told}");
+    run(at, "certs other --name primary=admin").ok();
+    run(at, &format!("status --server {} --tls-dir other --identity primary", p.address)).fails(13);
+    run(at, &format!("status --server eu-west@{} {PRIMARY}", p.address)).fails(13);
+    run(at, &format!("status --server {} --insecure-plaintext", p.address));
+    run(at, "status --server 127.0.0.1:1 --tls-dir tls --identity primary").fails(11);
+    run(at, &format!("status --server {} ", p.address)).fails(2);
+}
+
+#[test]
+fn a_lost_volume_is_not_a_new_replica() {
+    let dir = site();
+    let (p, at) = (primary(dir.path()), dir.path());
+    let r = replica(at, &p);
+    let server = format!("--server primary@{} {PRIMARY}", p.address);
+    run_with(at, &format!("append {server} --log orders --wait replicas:1"), b"one\n").ok();
+    r.terminate();
+    std::fs::remove_dir_all(at.join("r")).unwrap();
+    let follow = format!(
+        "replica --data-dir r --upstream primary@{} --tls-dir tls --identity eu-west --listen 127.0.0.1:0 \
+         --http 127.0.0.1:0",
+        p.address
+    );
+    // F-049
+    let told = run(at, &follow).fails(8);
+    assert!(told.contains("is the volume mounted"), "{told}");
+    assert!(!at.join("r/orders").exists());
+    let r = Agent::start(at, &follow.replace("--listen 127.0.0.1:0 --http 127.0.0.1:0", "--reseed"));
+    run_with(at, &format!("append {server} --log orders --wait replicas:1"), b"two\n").ok();
+    assert_eq!(r.terminate(), 0);
+    assert_eq!(run(at, "read --data-dir r --log orders").ok(), "one\ntwo\n");
+}
+
+/// F-078
+#[test]
+fn sigterm_ends_an_agent_with_0_and_sighup_does_not() {
+    let dir = site();
+    let mut p = primary(dir.path());
+    p.signal("-HUP");
+    let server = format!("--server {} {PRIMARY}", p.address);
+    run_with(dir.path(), &format!("append {server} --log orders"), b"after the signal\n").ok();
+    assert!(p.child.try_wait().unwrap().is_none());
+    assert_eq!(p.terminate(), 0);
+    assert_eq!(run(dir.path(), "read --data-dir p --log orders").ok(), "after the signal\n");
+}
+
+#[test]
+fn logs_are_created_marked_and_read_through_an_agent() {
+    let dir = site();
+    let (p, at) = (primary(dir.path()), dir.path());
+    let server = format!("--server {} {PRIMARY}", p.address);
+    run(at, &format!("init {server} --log audit --segment-size 1MiB")).ok();
+    run(at, &format!("init {server} --log audit")).fails(7);
+    run_with(at, &format!("append {server} --log audit"), b"a\nb\n").ok();
+    run(at, &format!("mark here {server} --log audit")).ok();
+    let end = run_with(at, &format!("append {server} --log audit"), b"c\n").ok();
+    assert_eq!(run(at, &format!("read {server} --log audit --end mark:here")).ok(), "a\nb\n");
+    assert_eq!(run(at, &format!("read {server} --log audit --start mark:here --end {end}")).ok(), "c\n");
+    let expect = format!("append {server} --log audit --expect 4096");
+    run_with(at, &expect, b"d\n").fails(8);
+}

@@ -1,0 +1,99 @@
+//! The README is run as it stands: what it promises a reader works when it is typed in.
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The text of a section, up to the next heading of its level.
+fn section(heading: &str) -> String {
+    let readme = include_str!("../../../README.md");
+    let begin = readme.find(&format!("\n## {heading}")).unwrap_or_else(|| panic!("no section {heading}"));
+    let rest = &readme[begin + 1..];
+    rest[..rest[3..].find("\n## ").map_or(rest.len(), |end| end + 3)].to_owned()
+}
+
+/// The fenced blocks of a language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    let parts = text.split(&fence).skip(1);
+    parts.map(|part| part[..part.find("```").expect("the fence is closed")].to_owned()).collect()
+}
+
+/// A port that nobody has now.
+fn free_port() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+}
+
+/// Runs the blocks one after the other in one shell. An agent would keep its terminal: it is put
+/// into the background, and the next block waits until it serves. Ports are replaced by free ones.
+fn run(dir: &Path, blocks: &[String]) -> String {
+    let mut script = String::from("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n");
+    for (number, block) in blocks.iter().enumerate() {
+        let lines = block.replace("\\\n", " ");
+        for line in lines.lines() {
+            if line.starts_with("longshore primary") || line.starts_with("longshore replica") {
+                script += &format!("{line} > agent{number}.out &\n");
+                script += &format!("until grep -q ^http agent{number}.out; do kill -0 $! ; sleep 0.05; done\n");
+            } else {
+                script += &format!("{line}\n");
+            }
+        }
+    }
+    for port in ["7420", "7421", "7430", "7431"] {
+        script = script.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{}", free_port()));
+    }
+    // The primary's own ports are defaults, which the section does not name.
+    let (listen, http) = (free_port(), free_port());
+    let address = script.split("--upstream primary@").nth(1).map(|rest| rest.split_whitespace().next().unwrap());
+    let listen = address.map_or(format!("127.0.0.1:{listen}"), str::to_owned);
+    script =
+        script.replace("longshore primary ", &format!("longshore primary --listen {listen} --http 127.0.0.1:{http} "));
+    let binary = Path::new(env!("CARGO_BIN_EXE_longshore"));
+    let path = format!("{}:{}", binary.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let output = Command::new("bash")
+        .args(["-c", &script])
+        .current_dir(dir)
+        .env("PATH", path)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{script}\n{stdout}\n{stderr}");
+    stdout.into_owned()
+}
+
+#[test]
+fn agents_across_regions_and_disaster_recovery_work_as_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = run(dir.path(), &blocks(&section("Agents across regions"), "sh"));
+    assert!(told.contains("eu-west") && told.contains("equal to the one at"), "{told}");
+    std::fs::remove_dir_all(dir.path().join("primary")).unwrap();
+    let told = run(dir.path(), &blocks(&section("Disaster recovery"), "sh"));
+    assert!(told.contains("intact"), "{told}");
+    let restored = std::fs::read_to_string(dir.path().join("restored.jsonl")).unwrap();
+    assert_eq!(restored.lines().count(), 2);
+    assert_eq!(restored, std::fs::read_to_string(dir.path().join("orders.jsonl")).unwrap());
+}
+
+/// The example is the library's first one, which runs as its documentation test.
+#[test]
+fn the_embedding_example_is_the_one_that_is_tested() {
+    let library = include_str!("../../longshore/src/lib.rs");
+    let documented: Vec<_> = library.lines().filter_map(|line| line.strip_prefix("//! ")).collect();
+    let example = blocks(&section("Embedding"), "rust").remove(0);
+    let mut rest = documented.iter();
+    for line in example.lines().filter(|line| !line.is_empty()) {
+        assert!(rest.any(|documented| *documented == line), "not in the library's example: {line}");
+    }
+    assert!(example.lines().count() <= 10);
+}
+
+#[test]
+fn the_test_command_is_the_one_that_ci_runs() {
+    let readme = include_str!("../../../README.md");
+    let ci = include_str!("../../../.ci/run");
+    let command = "cargo test --workspace";
+    assert!(blocks(readme, "sh").contains(&format!("{command}\n")));
+    assert!(ci.contains(&format!("step {command}\n")));
+}
