@@ -92,7 +92,7 @@ async fn compare_records(
     let mut ours = Listing::open(Arc::clone(dir), from)?;
     while let Some(batch) = theirs.next().await {
         for record in batch? {
-            match next_user(&mut ours)? {
+            match next_record(&mut ours)? {
                 None => return Ok(()),
                 Some(mine) if mine == record => {
                     equality.equal_records += 1;
@@ -108,14 +108,10 @@ async fn compare_records(
     Ok(())
 }
 
-/// The next record of a user's. What the log writes for itself need not travel to readers.
-fn next_user(ours: &mut Listing) -> Result<Option<OwnedRecord>, Failure> {
-    while let Some(record) = ours.next()? {
-        if record.kind.is_user() {
-            let payload = record.payload.to_vec().into();
-            let (start, end, kind, flags, time) = (record.start, record.end, record.kind, record.flags, record.time);
-            return Ok(Some(OwnedRecord { start, end, kind, flags, time, payload }));
-        }
-    }
-    Ok(None)
+/// The next record here, the log's own kinds too: readers get those as well.
+fn next_record(ours: &mut Listing) -> Result<Option<OwnedRecord>, Failure> {
+    let Some(record) = ours.next()? else { return Ok(None) };
+    let payload = record.payload.to_vec().into();
+    let (start, end, kind, flags, time) = (record.start, record.end, record.kind, record.flags, record.time);
+    Ok(Some(OwnedRecord { start, end, kind, flags, time, payload }))
 }
