@@ -145,7 +145,10 @@ impl SimDisk {
     /// Lets the power fail in the operation after `operations` more (changes, stores through a map, and syncs): it and
     /// everything after it fails until [`SimDisk::power_cut`] decides what is left.
     pub fn power_off_after(&self, operations: u64) {
-        self.state().power = Power::OffAfter(operations);
+        let mut state = self.state();
+        if state.power != Power::Off {
+            state.power = Power::OffAfter(operations);
+        }
     }
 
     /// Takes back [`SimDisk::power_off_after`], if the power is still on.
@@ -203,9 +206,9 @@ impl SimDisk {
     }
 
     /// The bytes of a file as processes read them; `None` if there is no such file.
-    pub fn read(&self, path: &str) -> Option<Vec<u8>> {
+    pub fn read(&self, path: &str) -> Option<Arc<Vec<u8>>> {
         let state = self.state();
-        Some(state.inodes.get(&state.names.walk(ROOT, path)?)?.bytes().to_vec())
+        Some(state.inodes.get(&state.names.walk(ROOT, path)?)?.bytes().clone())
     }
 
     /// The names in a directory, given by its path from the top (empty for the top itself).

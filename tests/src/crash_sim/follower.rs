@@ -6,7 +6,7 @@ use longshore_wal::{Chunk, Error, Reader, Role, SegmentState, Wal};
 
 use super::ledger::Expected;
 use super::node::{LYING, Node, Step, Stop, broken};
-use super::primary::{CRASHES, Primary};
+use super::primary::{CRASHES, OPERATIONS, Primary};
 use super::{Tally, Violation};
 use crate::sim_rng::Rng;
 
@@ -60,14 +60,16 @@ impl Follower {
 
     fn history(&mut self, rng: &mut Rng) -> Step {
         self.node.open(rng)?;
-        for _ in 0..CRASHES {
+        let mut crashes = 0;
+        while crashes < CRASHES || self.node.tally.workload_operations < OPERATIONS {
             match self.life(rng) {
                 Ok(()) | Err(Stop::Down) => {}
                 broken => return broken,
             }
-            self.node.crash(rng)?;
             self.feed = None;
+            self.node.crash(rng)?;
             self.node.open(rng)?;
+            crashes += 1;
         }
         self.finish(rng)
     }
@@ -244,15 +246,11 @@ impl Follower {
 
     /// After the last crash: everything is fetched, and the files of both are equal.
     fn finish(&mut self, rng: &mut Rng) -> Step {
-        for node in [&self.primary.node, &self.node] {
-            node.disk.keep_power();
-            node.disk.disarm_sync();
-        }
-        if self.primary.node.disk.is_off() || self.primary.node.wal().failure().is_some() {
-            self.feed = None;
-            self.primary.crash(rng)?;
-            self.primary.node.try_open()?;
-        }
+        self.feed = None;
+        self.primary.node.calm(rng)?;
+        self.primary.open_run = None;
+        self.node.calm(rng)?;
+        self.check_behind()?;
         while self.primary.node.boundaries() < 2 {
             self.primary.append(rng)?;
             self.primary.node.sync()?;

@@ -361,7 +361,7 @@ impl Node {
     pub(super) fn crash(&mut self, rng: &mut Rng) -> Step {
         self.tally.crashes += 1;
         let healthy = !self.disk.is_off() && self.disk.stats().sync_errors == self.sync_errors_at_open;
-        if self.is_open() && healthy {
+        if self.is_open() && healthy && rng.one_in(3) {
             self.damage_a_copy(rng)?;
         }
         let killed = self.restart(rng);
@@ -376,6 +376,18 @@ impl Node {
             self.restart(rng);
         }
         Ok(())
+    }
+
+    /// From here on no more faults; a log that is down for one is opened again.
+    pub(super) fn calm(&mut self, rng: &mut Rng) -> Step {
+        let down = self.disk.is_off() || self.disk.stats().sync_errors > self.sync_errors_at_open;
+        if down {
+            self.restart(rng);
+        }
+        self.disk.keep_power();
+        self.disk.disarm_sync();
+        self.unlimit();
+        if self.is_open() { Ok(()) } else { self.try_open() }
     }
 
     /// Kills the process or cuts the power; says whether it was a kill.

@@ -76,6 +76,7 @@ fn primary(seed: u64, point: u64, tally: &mut Tally) -> Result<bool, Violation> 
 fn full_primary(rng: &mut Rng) -> Step<Primary> {
     let mut primary = Primary::new(rng)?;
     primary.source = Source::coarse(rng, smallest().max_payload());
+    primary.interrupts_runs = false;
     primary.node.try_open()?;
     Ok(primary)
 }
@@ -101,7 +102,7 @@ fn fill(primary: &mut Primary, rng: &mut Rng) -> Step {
 impl Primary {
     /// The same primary with another future.
     fn twin(&self, seed: u64) -> Primary {
-        Primary::of(self.node.twin(seed), self.source.clone())
+        Primary { interrupts_runs: false, ..Primary::of(self.node.twin(seed), self.source.clone()) }
     }
 
     /// After a power cut: open, append, crash again, open again.

@@ -14,6 +14,8 @@ use crate::sim_rng::Rng;
 
 /// How many times a history crashes.
 pub(super) const CRASHES: u64 = 6;
+/// How many operations it has at least.
+pub(super) const OPERATIONS: u64 = 100;
 
 /// One history of a primary's log.
 pub(super) fn run(rng: &mut Rng) -> Result<Tally, Violation> {
@@ -31,6 +33,8 @@ pub(super) struct Primary {
     pub(super) source: Source,
     /// A run that a crash interrupts: it is dropped when the process is gone.
     pub(super) open_run: Option<Run>,
+    /// Whether it crashes inside runs of its own accord.
+    pub(super) interrupts_runs: bool,
 }
 
 impl Primary {
@@ -45,7 +49,7 @@ impl Primary {
     }
 
     pub(super) fn of(node: Node, source: Source) -> Primary {
-        Primary { node, source, open_run: None }
+        Primary { node, source, open_run: None, interrupts_runs: true }
     }
 
     pub(super) fn violation(self, stop: Stop) -> Violation {
@@ -58,7 +62,8 @@ impl Primary {
 
     fn history(&mut self, rng: &mut Rng) -> Step {
         self.node.open(rng)?;
-        for _ in 0..CRASHES {
+        let mut crashes = 0;
+        while crashes < CRASHES || self.node.tally.workload_operations < OPERATIONS {
             let operations = rng.within(17..29);
             match self.life(rng, operations) {
                 Ok(()) | Err(Stop::Down) => {}
@@ -66,6 +71,7 @@ impl Primary {
             }
             self.crash(rng)?;
             self.node.open(rng)?;
+            crashes += 1;
         }
         self.finish(rng)
     }
@@ -177,8 +183,7 @@ impl Primary {
 
     /// After the last crash: the log still works, closes cleanly, and opens cleanly.
     fn finish(&mut self, rng: &mut Rng) -> Step {
-        self.node.disk.keep_power();
-        self.node.disk.disarm_sync();
+        self.node.calm(rng)?;
         while self.node.boundaries() < 2 {
             self.append(rng)?;
             self.node.sync()?;

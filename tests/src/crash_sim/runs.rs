@@ -33,12 +33,12 @@ impl Primary {
             }
         }
         match rng.below(6) {
-            0 => {
+            0 if self.interrupts_runs => {
                 self.open_run = Some(run);
                 self.node.note(|| "crash inside a run".to_owned());
                 Err(Stop::Down)
             }
-            1 => self.drop_run(run, &begun),
+            0 | 1 => self.drop_run(run, &begun),
             _ => self.finish_run(run, begun),
         }
     }

@@ -1,6 +1,7 @@
 //! One file of the simulated disk: what processes see, what the platter holds, and everything in between.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::SyncFault;
 use super::crash::{Manner, SECTOR, Sector};
@@ -10,11 +11,11 @@ use crate::sim_rng::Rng;
 /// A file's content in all the states that it may be found in after a power cut.
 #[derive(Clone, Debug)]
 pub(super) struct Inode {
-    /// The page cache: what every process reads. Its length is the file's.
-    cache: Vec<u8>,
+    /// The page cache: what every process reads. Its length is the file's. Shared with forks until it changes.
+    cache: Arc<Vec<u8>>,
     /// The platter, whole sectors: what a power cut leaves of sectors that are not dirty. May be shorter than the cache
     /// (then zeros follow) or longer.
-    disk: Vec<u8>,
+    disk: Arc<Vec<u8>>,
     /// Per sector, every version since the last sync, oldest first: the kernel may write any of them at any instant.
     dirty: BTreeMap<usize, Vec<Sector>>,
     /// Every length since the last sync, oldest (durable) first; never empty once the file exists.
@@ -30,8 +31,8 @@ impl Default for Inode {
     /// An empty file.
     fn default() -> Inode {
         Inode {
-            cache: Vec::new(),
-            disk: Vec::new(),
+            cache: Arc::default(),
+            disk: Arc::default(),
             dirty: BTreeMap::new(),
             lengths: vec![0],
             allocated: 0,
@@ -50,7 +51,7 @@ impl Inode {
         self.allocated
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &Arc<Vec<u8>> {
         &self.cache
     }
 
@@ -65,10 +66,10 @@ impl Inode {
 
     /// Changes bytes at rest, in cache and on disk alike, as a fault of the medium would.
     pub(super) fn damage(&mut self, offset: usize, change: impl Fn(&mut u8)) {
-        if let Some(byte) = self.cache.get_mut(offset) {
+        if let Some(byte) = Arc::make_mut(&mut self.cache).get_mut(offset) {
             change(byte);
         }
-        if let Some(byte) = self.disk.get_mut(offset) {
+        if let Some(byte) = Arc::make_mut(&mut self.disk).get_mut(offset) {
             change(byte);
         }
     }
@@ -80,11 +81,11 @@ impl Inode {
         }
         let end = offset + bytes.len();
         if self.cache.len() < end {
-            self.cache.resize(end, 0);
+            Arc::make_mut(&mut self.cache).resize(end, 0);
             self.lengths.push(end);
             self.allocated = self.allocated.max(end);
         }
-        self.cache[offset..end].copy_from_slice(bytes);
+        Arc::make_mut(&mut self.cache)[offset..end].copy_from_slice(bytes);
         self.bad.retain(|sector| end <= sector * SECTOR || (sector + 1) * SECTOR <= offset);
         for sector in offset / SECTOR..end.div_ceil(SECTOR) {
             let version = sector_of(&self.cache, sector);
@@ -95,14 +96,14 @@ impl Inode {
     pub(super) fn allocate(&mut self, len: usize) {
         self.allocated = self.allocated.max(len);
         if self.cache.len() < len {
-            self.cache.resize(len, 0);
+            Arc::make_mut(&mut self.cache).resize(len, 0);
             self.lengths.push(len);
         }
     }
 
     pub(super) fn set_len(&mut self, len: usize) {
         let before = self.cache.len().max(self.disk.len());
-        self.cache.resize(len, 0);
+        Arc::make_mut(&mut self.cache).resize(len, 0);
         self.lengths.push(len);
         self.allocated = self.allocated.min(len);
         // What was cut is zero if the file grows again, unless the cut itself is lost.
@@ -116,9 +117,9 @@ impl Inode {
     pub(super) fn sync(&mut self) {
         for (sector, versions) in std::mem::take(&mut self.dirty) {
             let newest = versions.last().expect("a dirty sector has a version");
-            put_sector(&mut self.disk, sector, newest);
+            put_sector(Arc::make_mut(&mut self.disk), sector, newest);
         }
-        self.disk.truncate(self.cache.len().next_multiple_of(SECTOR));
+        Arc::make_mut(&mut self.disk).truncate(self.cache.len().next_multiple_of(SECTOR));
         self.lengths = vec![self.cache.len()];
         self.allocated_on_disk = self.allocated;
     }
@@ -128,12 +129,16 @@ impl Inode {
         let manner = Manner::draw(rng);
         for (sector, versions) in std::mem::take(&mut self.dirty) {
             if manner.keeps(rng) {
-                put_sector(&mut self.disk, sector, versions.last().expect("a dirty sector has a version"));
+                put_sector(
+                    Arc::make_mut(&mut self.disk),
+                    sector,
+                    versions.last().expect("a dirty sector has a version"),
+                );
             } else if fault == SyncFault::Reverted {
                 let old = sector_of(&self.disk, sector);
                 let end = self.cache.len().min((sector + 1) * SECTOR);
                 if sector * SECTOR < end {
-                    self.cache[sector * SECTOR..end].copy_from_slice(&old[..end - sector * SECTOR]);
+                    Arc::make_mut(&mut self.cache)[sector * SECTOR..end].copy_from_slice(&old[..end - sector * SECTOR]);
                 }
             }
         }
@@ -144,7 +149,7 @@ impl Inode {
             let durable = sector_of(&self.disk, sector);
             let versions: Vec<&Sector> = std::iter::once(&durable).chain(&versions).collect();
             let kept = manner.sector(&versions, rng, stats);
-            put_sector(&mut self.disk, sector, &kept);
+            put_sector(Arc::make_mut(&mut self.disk), sector, &kept);
         }
         let len = self.lengths[manner.choose(self.lengths.len(), rng)];
         stats.lengths_lost += u64::from(len != self.cache.len());
@@ -154,9 +159,13 @@ impl Inode {
         }
         self.allocated = self.allocated.min(len.next_multiple_of(SECTOR));
         self.allocated_on_disk = self.allocated;
-        self.disk.resize(len, 0);
-        self.cache.clone_from(&self.disk);
-        self.disk.resize(len.next_multiple_of(SECTOR), 0);
+        if self.disk.len() != len {
+            Arc::make_mut(&mut self.disk).resize(len, 0);
+        }
+        self.cache = Arc::clone(&self.disk);
+        if !len.is_multiple_of(SECTOR) {
+            Arc::make_mut(&mut self.disk).resize(len.next_multiple_of(SECTOR), 0);
+        }
         self.lengths = vec![len];
     }
 }
