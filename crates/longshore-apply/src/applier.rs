@@ -90,8 +90,10 @@ impl<S: Source, K: Sink> Applier<S, K> {
     pub fn open(source: S, mut sink: K, target: Target) -> Result<Self> {
         let held = sink.open(&source.facts()).map_err(|error| Error::SinkOpen { sink: sink.name(), failure: error })?;
         let from = held.map_or(Lsn::ZERO, |held| held.lsn);
-        let applied = Arc::new(Watermark::new(from));
-        let progress = Progress { position: from, applied: from, held: from, runs: 0, records: 0, bytes: 0, time: 0 };
+        // What the sink holds beyond the log's end is not applied of this log yet.
+        let known = from.min(source.end());
+        let applied = Arc::new(Watermark::new(known));
+        let progress = Progress { position: from, applied: known, held: from, runs: 0, records: 0, bytes: 0, time: 0 };
         let mut applier = Applier {
             source,
             sink,
@@ -137,8 +139,8 @@ impl<S: Source, K: Sink> Applier<S, K> {
         step
     }
 
-    /// Waits until the sink has made everything durable, and ends it. An error means that the last
-    /// runs may have to be applied again.
+    /// Waits until the sink has made every complete run durable, and ends it; of a run that is being
+    /// given nothing remains. An error means that the last runs may have to be applied again.
     pub fn finish(mut self) -> Result<Progress> {
         if self.state == State::Failed {
             return Err(Error::Stopped { position: self.progress.held });
@@ -291,7 +293,7 @@ impl<S: Source, K: Sink> Applier<S, K> {
         let durable = self.sink.durable().unwrap_or(Lsn::ZERO);
         let applied = if durable >= self.given { self.settled.max(durable) } else { durable };
         self.progress.held = durable;
-        self.progress.applied = self.progress.applied.max(applied);
+        self.progress.applied = self.progress.applied.max(applied.min(self.source.end()));
         if let Some(readers) = &self.readers {
             self.progress.position = readers.runs.position();
         }

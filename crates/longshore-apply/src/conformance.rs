@@ -81,6 +81,11 @@ fn a_run_that_was_not_committed_never_happened<S: Subject>(subject: &mut S) {
         for n in 0..records {
             script.record(&mut sink, n == 0, false);
         }
+        // Ended in order, or not at all.
+        if records == 2 {
+            sink.finish().expect("finish inside a run");
+            assert_eq!(sink.durable(), script.end(), "what was given of the run does not count");
+        }
         drop(sink);
         (script.next, script.at) = before;
     }

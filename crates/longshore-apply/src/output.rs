@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use longshore_format::Content;
+
 use crate::jsonl::JsonLinesFile;
 use crate::plan::Plan;
 use crate::sink::{Held, Sink, SinkError};
@@ -18,6 +20,9 @@ use crate::sink::{Held, Sink, SinkError};
 pub trait FileOutput: Send + Sync {
     /// What stands before the colon: `jsonl` in `jsonl:PATH`.
     fn scheme(&self) -> &'static str;
+
+    /// Refuses a content that its sink cannot take, so that a plan already says so.
+    fn check_content(&self, content: Content) -> Result<(), SinkError>;
 
     /// A sink that writes to `path`, and resumes there.
     fn sink(&self, path: &Path) -> Box<dyn Sink>;
@@ -63,6 +68,10 @@ pub struct JsonLinesOutput;
 impl FileOutput for JsonLinesOutput {
     fn scheme(&self) -> &'static str {
         "jsonl"
+    }
+
+    fn check_content(&self, _content: Content) -> Result<(), SinkError> {
+        Ok(())
     }
 
     fn sink(&self, path: &Path) -> Box<dyn Sink> {

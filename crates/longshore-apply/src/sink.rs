@@ -46,7 +46,8 @@ pub trait Sink: Send {
     /// The end of the last run that is durable in the sink, or what `open` reported.
     fn durable(&self) -> Option<Lsn>;
 
-    /// The last call: returns once everything committed is durable, or says why it is not.
+    /// The last call: returns once everything committed is durable, or says why it is not. It may come
+    /// inside a run, which then never happened.
     fn finish(&mut self) -> Result<(), SinkError>;
 
     /// A way to make a call that blocks in this sink return with an error soon, from another thread.

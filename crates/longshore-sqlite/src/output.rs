@@ -6,11 +6,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use longshore_apply::{FileOutput, Held, Plan, Rate, Sink, SinkError};
+use longshore_format::Content;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::Error;
 use crate::position::read_position;
-use crate::sink::SqlSink;
+use crate::sink::{SqlSink, check_content};
 
 /// Replays into a SQLite database file: what `sqlite:PATH` means.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,6 +20,10 @@ pub struct SqliteOutput;
 impl FileOutput for SqliteOutput {
     fn scheme(&self) -> &'static str {
         "sqlite"
+    }
+
+    fn check_content(&self, content: Content) -> Result<(), SinkError> {
+        check_content("sqlite:PATH", content)
     }
 
     fn sink(&self, path: &Path) -> Box<dyn Sink> {

@@ -259,6 +259,7 @@ impl Replay {
     }
 
     fn make_plan(&self, output: &Output, held: Option<Held>, watch: &mut Watch<'_>) -> Result<ReplayPlan> {
+        output.check_content(self.log.content())?;
         let end = self.log.end();
         let label = output.label();
         let mut planner = Planner::new(&self.log, &label, held, self.target.clone())?;

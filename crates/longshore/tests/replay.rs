@@ -185,7 +185,7 @@ fn what_cannot_be_restored_is_refused_by_kind() {
     check("mark:none", &output, ErrorKind::Unreachable, "no mark none");
     check(&(end.get() - 8).to_string(), &output, ErrorKind::Invalid, &end.to_string());
     check("4096", &output, ErrorKind::NotFound, "no complete transaction");
-    check("latest", &sqlite(&site.path("no/where.db")), ErrorKind::NotFound, "no");
+    check("latest", &sqlite(&site.path("no/where.db")), ErrorKind::Preflight, "make the directory");
     fs::write(&path, "precious").unwrap();
     check("latest", &output, ErrorKind::Busy, "exists; name another output");
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
@@ -200,9 +200,13 @@ fn what_cannot_be_restored_is_refused_by_kind() {
 #[test]
 fn a_content_that_the_output_cannot_take_is_refused() {
     let site = Site::new(Content::Bytes, 1);
-    let error = site.replay("latest").run(&sqlite(&site.path("x.db")), quietly).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-    assert!(error.to_string().contains("jsonl:PATH"), "{error}");
+    let output = sqlite(&site.path("x.db"));
+    let run = site.replay("latest").run(&output, quietly).map(drop);
+    for error in [run.unwrap_err(), site.replay("latest").plan(&output).map(drop).unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        assert!(error.to_string().contains("jsonl:PATH"), "{error}");
+    }
+    assert_eq!(fs::read_dir(site.dir.path()).unwrap().count(), 1, "and nothing is made");
 }
 
 #[test]
@@ -317,6 +321,9 @@ enum Fake {
 impl FileOutput for Fake {
     fn scheme(&self) -> &'static str {
         "fake"
+    }
+    fn check_content(&self, _: Content) -> Result<(), SinkError> {
+        Ok(())
     }
     fn sink(&self, path: &Path) -> Box<dyn Sink> {
         JsonLinesOutput.sink(path)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_apply::{Failure, FileOutput, Held, Partial, Plan, Sink, SinkError};
-use longshore_format::ErrorKind;
+use longshore_format::{Content, ErrorKind};
 use longshore_storage::{Directory, FsDirectory};
 
 use super::Room;
@@ -53,6 +53,14 @@ impl Output {
         }
     }
 
+    /// Refuses a content that the output cannot take; a program or stream is asked when it is opened.
+    pub(super) fn check_content(&self, content: Content) -> Result<()> {
+        match self {
+            Output::File { format, .. } => format.check_content(content).map_err(|failure| self.failed(failure)),
+            Output::Stream(_) => Ok(()),
+        }
+    }
+
     /// What an interrupted replay has left, without changing it.
     pub(super) fn held(&self) -> Result<Option<Held>> {
         match self {
@@ -90,9 +98,10 @@ impl Output {
     pub(super) fn check_room(&self, plan: &Plan) -> Result<Option<Room>> {
         let Output::File { format, path } = self else { return Ok(None) };
         let parent = parent(path);
-        let free = FsDirectory::open(parent)
-            .and_then(|dir| dir.free_space())
-            .map_err(|error| Error::io("use the directory", parent, error))?;
+        let free = FsDirectory::open(parent).and_then(|dir| dir.free_space()).map_err(|error| {
+            let reason = format!("{}: {error}; make the directory, or name another output", self.label());
+            Error::Refused { kind: ErrorKind::Preflight, reason, at: None }
+        })?;
         let room = Room { needed: format.estimated_bytes(plan), free };
         if room.needed <= room.free {
             return Ok(Some(room));
