@@ -101,6 +101,7 @@ impl Node {
                 sleep(passed).await;
                 environment.advance(passed);
                 let wal = &log.wal;
+                while wal.prepare_once().expect("the disk has room") {}
                 // The less there is to do, the seldomer it looks, so that quiet times cost nothing.
                 if wal.durable().get() == wal.end() {
                     pause = (pause * 2).min(2_000);
@@ -109,7 +110,6 @@ impl Node {
                 pause = busy;
                 wal.sync_once().expect("the disk of this simulator does not fail");
                 log.stirred.notify(usize::MAX);
-                while wal.prepare_once().expect("the disk has room") {}
                 while wal.seal_once().expect("the disk does not fail") {}
             }
         });
