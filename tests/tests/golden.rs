@@ -175,7 +175,8 @@ fn write_a_golden_log() {
     let prepared: Vec<_> = report.segments.iter().filter(|segment| segment.state == State::Prepared).collect();
     for name in disk.names("log") {
         if name != "lock" && !prepared.iter().any(|segment| segment.file == name) {
-            std::fs::write(out.join("log").join(&name), disk.read(&format!("log/{name}")).unwrap()).unwrap();
+            let bytes = disk.read(&format!("log/{name}")).unwrap();
+            std::fs::write(out.join("log").join(&name), &bytes[..]).unwrap();
         }
     }
     std::fs::write(out.join("listing.txt"), listing(&dir)).unwrap();

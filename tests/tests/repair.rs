@@ -47,7 +47,7 @@ fn damage(disk: &SimDisk) -> Vec<Finding> {
 }
 
 fn bytes_somewhere(disk: &SimDisk, bytes: &[u8]) -> bool {
-    disk.names("log").iter().any(|name| disk.read(&format!("log/{name}")).as_deref() == Some(bytes))
+    disk.names("log").iter().any(|name| disk.read(&format!("log/{name}")).is_some_and(|there| there[..] == *bytes))
 }
 
 #[test]
@@ -76,13 +76,13 @@ fn power_may_fail_at_any_step_of_a_repair() {
             disk.power_cut();
             let context = format!("step {step}, seed {seed}");
             assert!(bytes_somewhere(&disk, &damaged), "{context}: the damaged bytes are kept");
-            if disk.read(&path).as_deref() != Some(&good[..]) {
+            if disk.read(&path).as_ref() != Some(&good) {
                 assert!(!damage(&disk).is_empty(), "{context}: it is damaged or repaired, not something else");
                 assert!(plan(&dir_of(&disk), Lsn::new(DAMAGED), NOW + 1).is_ok(), "{context}");
                 repair(&dir_of(&disk), Lsn::new(DAMAGED), NOW + 1, &mut &good[..]).expect(&context);
             }
             assert_eq!(damage(&disk), [], "{context}");
-            assert_eq!(disk.read(&path).as_deref(), Some(&good[..]), "{context}");
+            assert_eq!(disk.read(&path).as_ref(), Some(&good), "{context}");
             assert!(bytes_somewhere(&disk, &damaged), "{context}: the damaged bytes are kept");
         }
         if finished > 0 {

@@ -61,7 +61,23 @@ impl SegmentReport {
 }
 
 /// Looks through the log in `dir`. Fails only if there is no control file to go by, or the directory cannot be listed.
+///
+/// What a living owner does meanwhile can look like damage, such as a segment that was not begun yet when it was looked
+/// at, though the next one was. Damage that is found while the log moves is therefore looked for again.
 pub fn examine(dir: &Arc<dyn Directory>, depth: Depth) -> Result<Report> {
+    let mut report = look_through(dir, depth)?;
+    for _ in 0..RETRIES {
+        if report.is_intact() || ControlFile::read(dir)?.durable == report.control.durable {
+            break;
+        }
+        report = look_through(dir, depth)?;
+    }
+    Ok(report)
+}
+
+const RETRIES: usize = 3;
+
+fn look_through(dir: &Arc<dyn Directory>, depth: Depth) -> Result<Report> {
     let control = ControlFile::read(dir)?;
     let (names, others) = sorted_out(dir.as_ref(), control.size)?;
     let mut examiner = Examiner {
