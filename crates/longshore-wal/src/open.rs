@@ -83,6 +83,8 @@ impl Wal {
         if !appender.has_place_for(payload.len()) {
             drop(appender);
             self.prepare_once()?;
+            // All that recovery kept is durable, so nothing but the seal itself stands in the way of a next segment.
+            while self.seal_once()? {}
             appender = shared.lock(&shared.append)?;
             appender.make_place_for(shared, payload.len())?;
         }

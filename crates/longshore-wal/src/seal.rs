@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use longshore_format::{Cursor, ErrorKind, Footer, IndexBuilder, Kind, Lsn, SegmentDigest, Step};
 
+use crate::control_file::may_save;
 use crate::reader::fault_of;
 use crate::shared::Shared;
 use crate::view::Segment;
@@ -130,7 +131,7 @@ impl Shared {
         live.file.sync().map_err(Error::io("sync a footer"))?;
         let sealed = size.next_base(base).unwrap_or(Lsn::MAX);
         let mut control = self.lock(&self.control)?;
-        control.set_durable(self.view.durable.get(), self.may_save(sealed));
+        control.set_durable(self.view.durable.get(), may_save(size, sealed));
         control.sync()?;
         drop(control);
         scan.segment.set_sealed(footer);

@@ -174,9 +174,8 @@ impl<'a> Files<'a> {
         let size = self.control.size;
         let saved = size.normalise(self.control.durable);
         let mut start = bases.partition_point(|base| *base <= size.base_of(saved)).saturating_sub(1);
-        // It may lie where a segment begins that is not durable itself; then the log may end before it.
-        let at_start = saved == size.first_in(bases[start]);
-        if at_start && start > 0 && !matches!(self.head(bases[start])?.0, Head::Good(_)) {
+        // Where a segment begins is also where the one before ends: the log may end there, and that one counts as reached.
+        if start > 0 && saved == size.first_in(bases[start]) {
             start -= 1;
         }
         if start > 0 && !self.is_sealed(bases[start - 1])? {

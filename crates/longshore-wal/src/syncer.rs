@@ -8,6 +8,7 @@ use std::time::Duration;
 use event_listener::Listener;
 use longshore_format::Lsn;
 
+use crate::control_file::may_save;
 use crate::shared::Shared;
 use crate::{Ended, Error, Result, SyncStats, Wal};
 
@@ -76,7 +77,7 @@ impl Wal {
 
 impl Shared {
     /// Syncs unless somebody else does; `false` if so.
-    fn help_sync(&self) -> Result<bool> {
+    pub(crate) fn help_sync(&self) -> Result<bool> {
         let mut syncer = match self.sync.try_lock() {
             Ok(syncer) => syncer,
             Err(std::sync::TryLockError::WouldBlock) => return Ok(false),
@@ -84,8 +85,11 @@ impl Shared {
         };
         let outcome = self.sync_with(&mut syncer);
         drop(syncer);
-        // Whoever appended during this sync and found the lock taken is waiting for somebody to go on.
-        self.view.durable.nudge();
+        if outcome.as_ref().is_ok_and(|durable| *durable < self.end()) {
+            // Whoever appended during this sync and found the lock taken is waiting for somebody to go on.
+            self.view.durable.nudge();
+            self.wake_syncer.wake();
+        }
         outcome.map(|_| true)
     }
 
@@ -135,15 +139,8 @@ impl Shared {
     /// Writes the watermark down. It need not be durable soon: any older one is also true.
     fn note_durable(&self, durable: Lsn) -> Result<()> {
         let mut control = self.lock(&self.control)?;
-        control.set_durable(durable, self.may_save(self.view.sealed.get()));
+        control.set_durable(durable, may_save(self.view.size, self.view.sealed.get()));
         control.write()
     }
 
-    /// The greatest watermark that may be saved when all before `sealed` is sealed: one that leaves two segments unsealed.
-    /// Recovery takes a missing footer further back than that for corruption.
-    pub(crate) fn may_save(&self, sealed: Lsn) -> Lsn {
-        let size = self.view.size;
-        let third = size.next_base(sealed).and_then(|second| size.next_base(second));
-        third.map_or(Lsn::MAX, |third| size.first_in(third))
-    }
 }

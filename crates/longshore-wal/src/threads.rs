@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use longshore_format::ErrorKind;
 
+use crate::control_file::may_save;
 use crate::{Error, Result, Wal};
 
 /// The running threads of a log. Dropping it stops and joins them; a panic in one poisons the log.
@@ -57,9 +58,9 @@ impl Wal {
 
     fn sync_loop(&self, stop: &AtomicBool) -> Result<()> {
         while !stop.load(Ordering::Acquire) {
-            let durable = self.sync_once()?;
-            // A wake-up since then is not lost: it makes this return at once.
-            if self.end() <= durable {
+            // Whoever is at it already wakes this thread if there is more to do, so it never stands in line for the lock:
+            // that would cost a waiting appender another thread switch. A wake-up before the park is not lost.
+            if !self.shared().help_sync()? || self.end() <= self.durable().get() {
                 std::thread::park();
             }
         }
@@ -101,7 +102,7 @@ impl Wal {
         let shared = self.shared();
         shared.alive()?;
         let mut control = shared.lock(&shared.control)?;
-        control.set_durable(shared.view.durable.get(), shared.may_save(shared.view.sealed.get()));
+        control.set_durable(shared.view.durable.get(), may_save(shared.view.size, shared.view.sealed.get()));
         control.sync().map_err(|error| shared.poison(error))
     }
 }

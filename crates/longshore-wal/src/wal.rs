@@ -5,6 +5,7 @@ use std::sync::Arc;
 use longshore_format::{Content, Digest, EpochHistory, Flags, Kind, LogId, Lsn, SegmentSize, payload_crc};
 use longshore_storage::Directory;
 
+use crate::control_file::may_save;
 use crate::reader::{locate, locate_time};
 use crate::shared::Shared;
 use crate::{Error, Events, FollowerSpec, Reader, Result, Role, SegmentInfo, SegmentReader, SegmentState, Watermark};
@@ -161,7 +162,7 @@ impl Wal {
         // The append lock is held to the end: nothing comes after what is marked clean.
         let mut syncer = shared.lock(&shared.sync)?;
         let end = shared.sync_with(&mut syncer)?;
-        while shared.may_save(shared.view.sealed.get()) < end {
+        while may_save(shared.view.size, shared.view.sealed.get()) < end {
             self.seal_once()?;
         }
         let mut control = shared.lock(&shared.control)?;
