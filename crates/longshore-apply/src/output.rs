@@ -31,7 +31,8 @@ pub trait FileOutput: Send + Sync {
     /// log in it.
     fn held(&self, path: &Path) -> Result<Option<Held>, SinkError>;
 
-    /// About how fast it takes records, for a plan: measured on one core, large groups.
+    /// About how fast it takes records, for a plan: measured by longshore-sqlite's tests/measure.rs on a
+    /// small, busy machine, so rather too slow than too fast.
     fn rate(&self) -> Rate;
 
     /// About how many bytes of disk the plan will take, so that a full disk is known before.
@@ -83,7 +84,7 @@ impl FileOutput for JsonLinesOutput {
     }
 
     fn rate(&self) -> Rate {
-        Rate { records: 1_000_000, bytes: 300 << 20 }
+        Rate { records: 200_000, bytes: 200 << 20 }
     }
 
     fn estimated_bytes(&self, plan: &Plan) -> u64 {

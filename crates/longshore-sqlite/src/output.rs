@@ -42,7 +42,7 @@ impl FileOutput for SqliteOutput {
     }
 
     fn rate(&self) -> Rate {
-        Rate { records: 150_000, bytes: 150 << 20 }
+        Rate { records: 80_000, bytes: 70 << 20 }
     }
 
     /// Inserts take about their payload; the write-ahead log of one group of runs comes on top.
