@@ -11,8 +11,11 @@ use longshore_wal::ReadLog;
 use crate::connect::name;
 use crate::failure::Failure;
 
+/// A log's name and where it is.
+pub(crate) type Found = (Name, Arc<dyn Directory>);
+
 /// The directory of the log that was asked for, or of every log there is.
-pub(crate) fn directories(data_dir: &Path, log: Option<&str>) -> Result<Vec<(Name, Arc<dyn Directory>)>, Failure> {
+pub(crate) fn directories(data_dir: &Path, log: Option<&str>) -> Result<Vec<Found>, Failure> {
     let names = match log {
         Some(log) => vec![name("log", log)?],
         None => names(data_dir)?,
@@ -54,19 +57,21 @@ fn names(data_dir: &Path) -> Result<Vec<Name>, Failure> {
     Ok(names)
 }
 
-/// The boundary a target means: what lies before it is what the target keeps.
-pub(crate) fn boundary(dir: &Arc<dyn Directory>, target: Target) -> Result<Lsn, Failure> {
+/// The position a target means in a log that may be too damaged to be opened, if it is named by its
+/// number; it need be no boundary then.
+pub(crate) fn position(dir: &Arc<dyn Directory>, target: Target) -> Result<Lsn, Failure> {
     match target {
         Target { point: Point::Lsn(lsn), edge: Edge::After } => Ok(lsn),
-        target => boundary_in(&ReadLog::open(Arc::clone(dir))?, target),
+        target => boundary(&ReadLog::open(Arc::clone(dir))?, target),
     }
 }
 
-/// As [`boundary`], in a log that is open.
-pub(crate) fn boundary_in(log: &ReadLog, target: Target) -> Result<Lsn, Failure> {
+/// The boundary a target means: what lies before it is what the target keeps.
+pub(crate) fn boundary(log: &ReadLog, target: Target) -> Result<Lsn, Failure> {
     match target {
         Target { point: Point::Latest, .. } => Ok(log.end()),
-        Target { point: Point::Lsn(lsn), edge: Edge::After } => Ok(lsn),
+        // A reader stands at boundaries only, and says which are near when this is none.
+        Target { point: Point::Lsn(lsn), edge: Edge::After } => Ok(log.reader(lsn)?.position()),
         Target { point: Point::Time(time), edge: Edge::After } => Ok(log.position_at(time)?),
         target => Ok(Planner::new(log, "read", None, target)?.run()?.stop),
     }

@@ -107,7 +107,6 @@ fn who_may_not_is_told_what_to_have_granted() {
     run(at, "certs other --name primary=admin").ok();
     run(at, &format!("status --server {} --tls-dir other --identity primary", p.address)).fails(13);
     run(at, &format!("status --server eu-west@{} {PRIMARY}", p.address)).fails(13);
-    run(at, &format!("status --server {} --insecure-plaintext", p.address));
     run(at, "status --server 127.0.0.1:1 --tls-dir tls --identity primary").fails(11);
     run(at, &format!("status --server {} ", p.address)).fails(2);
 }

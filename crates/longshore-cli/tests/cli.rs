@@ -101,6 +101,14 @@ fn an_append_that_expects_another_end_writes_nothing() {
 }
 
 #[test]
+fn a_position_that_is_no_boundary_is_refused() {
+    let dir = with_log();
+    run(dir.path(), "read --data-dir d --log orders --end 4100").fails(2);
+    run(dir.path(), "read --data-dir d --log orders --start 4100").fails(2);
+    run(dir.path(), "replay --from d --log orders --to 4100 --into jsonl:-").fails(2);
+}
+
+#[test]
 fn marks_are_targets() {
     let dir = with_log();
     run(dir.path(), "mark monday --data-dir d --log orders").ok();

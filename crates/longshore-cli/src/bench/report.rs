@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn figures_are_short() {
         assert_eq!(figure(10708.4), "10708");
-        assert_eq!(figure(3.14159), "3.1");
+        assert_eq!(figure(2.7499), "2.7");
         assert_eq!(figure(0.0123), "0.0123");
     }
 }

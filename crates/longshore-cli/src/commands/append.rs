@@ -107,9 +107,16 @@ struct Destination {
     last: Option<Lsn>,
 }
 
+/// A log behind an agent.
+struct There {
+    runtime: tokio::runtime::Runtime,
+    client: Client,
+    log: Name,
+}
+
 enum To {
     Here(Primary),
-    There { runtime: tokio::runtime::Runtime, client: Client, log: Name },
+    There(Box<There>),
 }
 
 impl Destination {
@@ -119,7 +126,7 @@ impl Destination {
             Place::Server(server) => {
                 let runtime = runtime::for_commands()?;
                 let client = runtime.block_on(connect(&global.tls, &server))?;
-                To::There { runtime, client, log: name("log", log)? }
+                To::There(Box::new(There { runtime, client, log: name("log", log)? }))
             }
         };
         Ok(Self { to, last: None })
@@ -145,7 +152,8 @@ impl Destination {
                     batch.iter().map(|input| RecordDraft { kind: input.kind, payload: &input.payload }).collect();
                 Ok(primary.append_records(&drafts, expect)?.position())
             }
-            To::There { runtime, client, log } => {
+            To::There(there) => {
+                let There { runtime, client, log } = &**there;
                 let draft = |input: &Input| Draft { kind: input.kind, payload: input.payload.clone().into() };
                 let request = Request {
                     log: log.clone(),
@@ -163,7 +171,7 @@ impl Destination {
     fn make_room(&self, patience: Duration) -> Result<(), Failure> {
         match &self.to {
             To::Here(primary) => primary.sync(patience).map(drop)?,
-            To::There { runtime, .. } => runtime.block_on(tokio::time::sleep(Duration::from_millis(50))),
+            To::There(there) => there.runtime.block_on(tokio::time::sleep(Duration::from_millis(50))),
         }
         Ok(())
     }
@@ -171,7 +179,8 @@ impl Destination {
     fn wait(&self, position: Lsn, durability: &Durability, timeout: Duration) -> Result<(), Failure> {
         match &self.to {
             To::Here(primary) => primary.ticket(position).wait_blocking(durability.clone(), timeout).map(drop)?,
-            To::There { runtime, client, log } => {
+            To::There(there) => {
+                let There { runtime, client, log } = &**there;
                 runtime.block_on(client.wait(log, position, durability, timeout)).map(drop)?;
             }
         }
@@ -181,7 +190,7 @@ impl Destination {
     fn close(&self) -> Result<(), Failure> {
         match &self.to {
             To::Here(primary) => Ok(primary.close()?),
-            To::There { .. } => Ok(()),
+            To::There(_) => Ok(()),
         }
     }
 }

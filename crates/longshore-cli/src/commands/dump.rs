@@ -10,7 +10,7 @@ use longshore_wal::inspect::{self, Depth, Listing, OtherKind, SegmentReport};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::logs::{self, boundary, target};
+use crate::logs::{self, position, target};
 use crate::output::{self, render, table};
 use crate::quantity::{rfc3339, show_bytes};
 
@@ -115,7 +115,7 @@ impl Dump {
 
     fn records(&self, name: &Name, dir: &Arc<dyn Directory>) -> Result<(), Failure> {
         let place = |flag, text: &Option<String>, otherwise: Lsn| match text.as_deref().map(|text| target(flag, text)) {
-            Some(target) => boundary(dir, target?),
+            Some(target) => position(dir, target?),
             None => Ok(otherwise),
         };
         let (start, end) = (place("start", &self.start, Lsn::ZERO)?, place("end", &self.end, Lsn::MAX)?);
@@ -168,7 +168,7 @@ fn describe(name: &Name, dir: &Arc<dyn Directory>) -> Result<Log, Failure> {
         log: name.to_string(),
         id: control.log.to_string(),
         content: control.content.to_string(),
-        segment_size_bytes: u64::from(control.size.get()),
+        segment_size_bytes: control.size.get(),
         first: report.first.get(),
         end: report.tail.end.get(),
         durable: control.durable.get(),

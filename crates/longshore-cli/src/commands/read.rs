@@ -13,7 +13,7 @@ use super::place::{Place, PlaceArgs};
 use crate::cli::Global;
 use crate::connect::{connect, name};
 use crate::failure::Failure;
-use crate::logs::{self, boundary_in, target};
+use crate::logs::{self, boundary, target};
 use crate::records::{Format, View};
 use crate::runtime;
 
@@ -69,7 +69,7 @@ impl Read {
     fn read_directory(&self, dir: &Path, out: &mut Out<impl Write>) -> Result<(), Stop> {
         let log = logs::open(dir, &self.log)?;
         let place = |flag, text: &Option<String>| -> Result<Option<Lsn>, Failure> {
-            text.as_deref().map(|text| boundary_in(&log, target(flag, text)?)).transpose()
+            text.as_deref().map(|text| boundary(&log, target(flag, text)?)).transpose()
         };
         let start = place("start", &self.start)?.unwrap_or(log.first());
         let end = place("end", &self.end)?;

@@ -65,7 +65,7 @@ impl Repair {
             }
             _ => {
                 let copy = logs::directory(Path::new(&self.from), &log)?;
-                self.from_directory(&dir, &copy, seconds)?
+                self.repair_from(&dir, &copy, seconds)?
             }
         };
         output::print(&format!(
@@ -74,7 +74,7 @@ impl Repair {
         ))
     }
 
-    fn from_directory(
+    fn repair_from(
         &self,
         dir: &Arc<dyn Directory>,
         from: &Arc<dyn Directory>,

@@ -104,7 +104,7 @@ impl From<&agent::LogStatus> for Log {
             name: log.name.to_string(),
             id: log.id.to_string(),
             content: log.content.to_string(),
-            segment_size_bytes: u64::from(log.segment_size.get()),
+            segment_size_bytes: log.segment_size.get(),
             role: if log.writer { "primary" } else { "replica" },
             epoch: log.epoch.to_string(),
             first: log.first.get(),

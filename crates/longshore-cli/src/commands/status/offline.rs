@@ -27,7 +27,7 @@ pub(super) fn status(data_dir: &Path) -> Result<Status, Failure> {
 fn log_status(name: Name, dir: &Arc<dyn Directory>) -> Result<LogStatus, Failure> {
     let report = inspect::examine(dir, Depth::Seals)?;
     let control = &report.control;
-    let segment = u64::from(control.size.get());
+    let segment = control.size.get();
     let files = report.segments.iter().filter(|segment| segment.state != State::Unknown).count();
     let damage = report.damage().next().map(|(segment, finding)| format!("segment {}: {finding}", segment.base));
     Ok(LogStatus {
