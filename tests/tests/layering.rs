@@ -44,24 +44,12 @@ const CONTAINED: &[(&str, &[&str])] = &[
     ("axum", &["longshore-cli"]),
     ("metrics-exporter-prometheus", &["longshore-cli"]),
     ("memmap2", &["longshore-storage", "longshore-cli"]),
-    (
-        "tokio",
-        &["longshore-transport", "longshore", "longshore-cli"],
-    ),
+    ("tokio", &["longshore-transport", "longshore", "longshore-cli"]),
 ];
 
 /// Everything that may stand at the top of the repository, dot-files apart.
-const TOP_LEVEL: &[&str] = &[
-    "Cargo.toml",
-    "Cargo.lock",
-    "LICENSE-APACHE",
-    "LICENSE-MIT",
-    "README.md",
-    "crates",
-    "docs",
-    "proto",
-    "tests",
-];
+const TOP_LEVEL: &[&str] =
+    &["Cargo.toml", "Cargo.lock", "LICENSE-APACHE", "LICENSE-MIT", "README.md", "crates", "docs", "proto", "tests"];
 
 #[test]
 fn a_crate_sees_only_crates_of_a_lower_rank() {
@@ -70,19 +58,11 @@ fn a_crate_sees_only_crates_of_a_lower_rank() {
             continue;
         };
         for dependency in package.dependencies(&["dependencies", "build-dependencies"]) {
-            assert_ne!(
-                dependency, TESTKIT,
-                "{} is for tests; {} may only dev-depend on it",
-                TESTKIT, package.name
-            );
+            assert_ne!(dependency, TESTKIT, "{} is for tests; {} may only dev-depend on it", TESTKIT, package.name);
             let Some(theirs) = self::rank(&dependency) else {
                 continue;
             };
-            assert!(
-                theirs < rank,
-                "{} (rank {rank}) must not depend on {dependency} (rank {theirs})",
-                package.name
-            );
+            assert!(theirs < rank, "{} (rank {rank}) must not depend on {dependency} (rank {theirs})", package.name);
         }
     }
 }
@@ -90,16 +70,8 @@ fn a_crate_sees_only_crates_of_a_lower_rank() {
 #[test]
 fn every_crate_has_a_rank_and_every_rank_a_crate() {
     let found: BTreeSet<_> = packages().into_iter().map(|package| package.name).collect();
-    let expected: BTreeSet<_> = RANKS
-        .iter()
-        .map(|(name, _)| *name)
-        .chain([TESTKIT])
-        .map(str::to_owned)
-        .collect();
-    assert_eq!(
-        found, expected,
-        "a new crate needs a rank here and a reason in docs/ARCHITECTURE.md"
-    );
+    let expected: BTreeSet<_> = RANKS.iter().map(|(name, _)| *name).chain([TESTKIT]).map(str::to_owned).collect();
+    assert_eq!(found, expected, "a new crate needs a rank here and a reason in docs/ARCHITECTURE.md");
 }
 
 #[test]
@@ -108,21 +80,14 @@ fn each_dependency_stays_in_the_crate_that_exists_to_contain_it() {
         let seen = package.dependencies(&["dependencies", "build-dependencies"]);
         for (dependency, homes) in CONTAINED {
             let allowed = homes.contains(&package.name.as_str());
-            assert!(
-                allowed || !seen.contains(*dependency),
-                "{} must not see {dependency}",
-                package.name
-            );
+            assert!(allowed || !seen.contains(*dependency), "{} must not see {dependency}", package.name);
         }
     }
 }
 
 #[test]
 fn unsafe_code_is_forbidden_outside_storage() {
-    for package in packages()
-        .iter()
-        .filter(|package| package.name != "longshore-storage")
-    {
+    for package in packages().iter().filter(|package| package.name != "longshore-storage") {
         let roots = ["src/lib.rs", "src/main.rs"].map(|file| package.dir.join(file));
         // The binary denies instead, for the one raw row that must map a file without the library.
         let guard = match package.name.as_str() {
@@ -136,72 +101,35 @@ fn unsafe_code_is_forbidden_outside_storage() {
     }
     let excused: Vec<_> = sources(&root().join("crates/longshore-cli/src"))
         .into_iter()
-        .filter(|path| {
-            fs::read_to_string(path)
-                .unwrap()
-                .contains("expect(unsafe_code")
-        })
+        .filter(|path| fs::read_to_string(path).unwrap().contains("expect(unsafe_code"))
         .collect();
-    assert_eq!(
-        excused,
-        [root().join("crates/longshore-cli/src/bench/raw_append.rs")]
-    );
+    assert_eq!(excused, [root().join("crates/longshore-cli/src/bench/raw_append.rs")]);
 }
 
 fn sources(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let (dirs, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
-    dirs.iter()
-        .flat_map(|dir| sources(dir))
-        .chain(files)
-        .collect()
+    dirs.iter().flat_map(|dir| sources(dir)).chain(files).collect()
 }
 
 #[test]
 fn the_workspace_has_one_binary() {
     for package in packages() {
         let binary = package.name == "longshore-cli";
-        let declared = package
-            .manifest
-            .get("bin")
-            .and_then(|bins| bins.as_array())
-            .map_or(0, Vec::len);
-        assert_eq!(
-            declared,
-            usize::from(binary),
-            "{} declares {declared} binaries",
-            package.name
-        );
-        assert_eq!(
-            package.dir.join("src/main.rs").exists(),
-            binary,
-            "{}",
-            package.name
-        );
-        assert!(
-            !package.dir.join("src/bin").exists(),
-            "{} must not have src/bin",
-            package.name
-        );
+        let declared = package.manifest.get("bin").and_then(|bins| bins.as_array()).map_or(0, Vec::len);
+        assert_eq!(declared, usize::from(binary), "{} declares {declared} binaries", package.name);
+        assert_eq!(package.dir.join("src/main.rs").exists(), binary, "{}", package.name);
+        assert!(!package.dir.join("src/bin").exists(), "{} must not have src/bin", package.name);
     }
 }
 
 #[test]
 fn the_top_level_holds_what_the_architecture_names() {
-    let listed = fs::read_dir(root())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let listed = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let strangers: Vec<_> = listed
-        .filter(|name| {
-            !name.starts_with('.') && name != "target" && !TOP_LEVEL.contains(&name.as_str())
-        })
+        .filter(|name| !name.starts_with('.') && name != "target" && !TOP_LEVEL.contains(&name.as_str()))
         .collect();
-    assert!(
-        strangers.is_empty(),
-        "not part of the layout: {strangers:?}"
-    );
+    assert!(strangers.is_empty(), "not part of the layout: {strangers:?}");
 }
 
 #[test]
@@ -214,11 +142,7 @@ fn raw_rows_are_short_and_use_no_longshore_crate() {
         }
         let text = fs::read_to_string(entry.path()).unwrap();
         let path = entry.path();
-        assert!(
-            text.lines().count() <= 60,
-            "{} is longer than 60 lines",
-            path.display()
-        );
+        assert!(text.lines().count() <= 60, "{} is longer than 60 lines", path.display());
         for word in ["longshore::", "longshore_", "crate::", "super::"] {
             assert!(!text.contains(word), "{} uses {word}", path.display());
         }
@@ -236,21 +160,11 @@ struct Package {
 impl Package {
     /// The dependencies in the given sections, also in those of a `[target.…]`.
     fn dependencies(&self, sections: &[&str]) -> BTreeSet<String> {
-        let targets = self
-            .manifest
-            .get("target")
-            .and_then(|targets| targets.as_table());
+        let targets = self.manifest.get("target").and_then(|targets| targets.as_table());
         let mut tables = vec![&self.manifest];
-        tables.extend(
-            targets
-                .into_iter()
-                .flat_map(|all| all.values().filter_map(|target| target.as_table())),
-        );
+        tables.extend(targets.into_iter().flat_map(|all| all.values().filter_map(|target| target.as_table())));
         let mut names = BTreeSet::new();
-        for (table, section) in tables
-            .iter()
-            .flat_map(|table| sections.iter().map(move |section| (table, section)))
-        {
+        for (table, section) in tables.iter().flat_map(|table| sections.iter().map(move |section| (table, section))) {
             let Some(listed) = table.get(*section).and_then(|listed| listed.as_table()) else {
                 continue;
             };
@@ -264,40 +178,22 @@ impl Package {
 }
 
 fn packages() -> Vec<Package> {
-    let crates = fs::read_dir(root().join("crates"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut packages: Vec<_> = crates
-        .chain([root().join("tests")])
-        .map(|dir| package(&dir))
-        .collect();
+    let crates = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
+    let mut packages: Vec<_> = crates.chain([root().join("tests")]).map(|dir| package(&dir)).collect();
     packages.sort_by(|a, b| a.name.cmp(&b.name));
     packages
 }
 
 fn package(dir: &Path) -> Package {
-    let manifest: Table = fs::read_to_string(dir.join("Cargo.toml"))
-        .unwrap()
-        .parse()
-        .unwrap();
+    let manifest: Table = fs::read_to_string(dir.join("Cargo.toml")).unwrap().parse().unwrap();
     let name = manifest["package"]["name"].as_str().unwrap().to_owned();
-    Package {
-        name,
-        dir: dir.to_owned(),
-        manifest,
-    }
+    Package { name, dir: dir.to_owned(), manifest }
 }
 
 fn rank(name: &str) -> Option<u32> {
-    RANKS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, rank)| *rank)
+    RANKS.iter().find(|(known, _)| *known == name).map(|(_, rank)| *rank)
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap()
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }

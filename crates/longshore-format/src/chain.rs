@@ -26,13 +26,7 @@ impl Chain {
 
     /// The state at the first record of a new log whose first life is `life`.
     pub fn first(life: EpochEntry) -> Chain {
-        Chain {
-            position: SegmentSize::FIRST_LSN,
-            link: 0,
-            time: 0,
-            life,
-            run: None,
-        }
+        Chain { position: SegmentSize::FIRST_LSN, link: 0, time: 0, life, run: None }
     }
 
     /// The chain as bytes.
@@ -61,13 +55,7 @@ impl Chain {
         let run = Some(fields.lsn()?).filter(|run| *run != Lsn::ZERO);
         let link = fields.u32()?;
         let reserved = fields.u32()?;
-        (reserved == 0).then_some(Chain {
-            position,
-            link,
-            time,
-            life,
-            run,
-        })
+        (reserved == 0).then_some(Chain { position, link, time, life, run })
     }
 
     /// Whether a record header at `position` is sound under this chain's life, whatever it follows.

@@ -4,9 +4,7 @@ use thiserror::Error;
 
 use crate::bytes::{Fields, is_zero};
 use crate::control_codec as codec;
-use crate::{
-    Content, Digest, Epoch, EpochHistory, FormatError, LogId, Lsn, Name, SegmentSize, WriterId,
-};
+use crate::{Content, Digest, Epoch, EpochHistory, FormatError, LogId, Lsn, Name, SegmentSize, WriterId};
 
 /// A node's own state of one log. It may be ahead of the log directory, never behind; any older
 /// version of [`durable`](Control::durable) is also true.

@@ -2,9 +2,7 @@
 
 use crate::bytes::Fields;
 use crate::control::{Control, ControlFault, Intent, Slot};
-use crate::{
-    Content, Digest, Epoch, EpochHistory, FormatError, LogId, Name, SegmentSize, WriterId,
-};
+use crate::{Content, Digest, Epoch, EpochHistory, FormatError, LogId, Name, SegmentSize, WriterId};
 
 pub(crate) fn encode(control: &Control) -> Result<Vec<u8>, FormatError> {
     within("writer ids", Control::WRITERS_LIMIT, control.writers.len())?;
@@ -37,38 +35,23 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Control, ControlFault> {
     let mut fields = Fields(payload);
     let control = Control {
         log: LogId::from_bytes(fields.array().ok_or(field("log id"))?),
-        content: fields
-            .u8()
-            .and_then(Content::from_code)
-            .ok_or(field("content"))?,
-        size: fields
-            .u32()
-            .and_then(|size| SegmentSize::new(size.into()).ok())
-            .ok_or(field("segment size"))?,
+        content: fields.u8().and_then(Content::from_code).ok_or(field("content"))?,
+        size: fields.u32().and_then(|size| SegmentSize::new(size.into()).ok()).ok_or(field("segment size"))?,
         highest: take_epoch(&mut fields).ok_or(field("epoch"))?,
         durable: fields.lsn().ok_or(field("watermark"))?,
         clean: take_option(&mut fields, Fields::lsn).ok_or(field("clean end"))?,
         lost: take_option(&mut fields, Fields::lsn).ok_or(field("lost position"))?,
-        before: take_option(&mut fields, |fields| fields.array().map(Digest::from_bytes))
-            .ok_or(field("digest"))?,
+        before: take_option(&mut fields, |fields| fields.array().map(Digest::from_bytes)).ok_or(field("digest"))?,
         history: EpochHistory::take(&mut fields).map_err(|_| field("history"))?,
         writers: take_writers(&mut fields).ok_or(field("writer ids"))?,
         slots: take_slots(&mut fields).ok_or(field("replicas"))?,
         intent: take_intent(&mut fields).ok_or(field("intent"))?,
     };
-    if fields.0.is_empty() {
-        Ok(control)
-    } else {
-        Err(field("length"))
-    }
+    if fields.0.is_empty() { Ok(control) } else { Err(field("length")) }
 }
 
 fn within(what: &'static str, limit: usize, got: usize) -> Result<(), FormatError> {
-    if got <= limit {
-        Ok(())
-    } else {
-        Err(FormatError::TooMany { what, limit, got })
-    }
+    if got <= limit { Ok(()) } else { Err(FormatError::TooMany { what, limit, got }) }
 }
 
 /// One byte that says whether the value follows, then the value.
@@ -78,10 +61,7 @@ fn push_option<const N: usize>(bytes: &mut Vec<u8>, value: Option<[u8; N]>) {
 }
 
 /// The outer `Option` is whether the bytes held up.
-fn take_option<'a, T>(
-    fields: &mut Fields<'a>,
-    take: impl FnOnce(&mut Fields<'a>) -> Option<T>,
-) -> Option<Option<T>> {
+fn take_option<'a, T>(fields: &mut Fields<'a>, take: impl FnOnce(&mut Fields<'a>) -> Option<T>) -> Option<Option<T>> {
     match fields.u8()? {
         0 => Some(None),
         1 => Some(Some(take(fields)?)),
@@ -90,17 +70,12 @@ fn take_option<'a, T>(
 }
 
 fn take_epoch(fields: &mut Fields<'_>) -> Option<Epoch> {
-    Some(Epoch {
-        number: fields.u64()?,
-        writer: WriterId::from_bytes(fields.array()?),
-    })
+    Some(Epoch { number: fields.u64()?, writer: WriterId::from_bytes(fields.array()?) })
 }
 
 fn take_writers(fields: &mut Fields<'_>) -> Option<Vec<WriterId>> {
     let count = Some(usize::from(fields.u8()?)).filter(|n| *n <= Control::WRITERS_LIMIT)?;
-    (0..count)
-        .map(|_| fields.array().map(WriterId::from_bytes))
-        .collect()
+    (0..count).map(|_| fields.array().map(WriterId::from_bytes)).collect()
 }
 
 fn push_slot(bytes: &mut Vec<u8>, slot: &Slot) {
@@ -148,10 +123,7 @@ fn push_intent(bytes: &mut Vec<u8>, intent: Option<Intent>) {
 fn take_intent(fields: &mut Fields<'_>) -> Option<Option<Intent>> {
     match fields.u8()? {
         0 => Some(None),
-        1 => Some(Some(Intent::Truncate {
-            at: fields.lsn()?,
-            time: fields.u64()?,
-        })),
+        1 => Some(Some(Intent::Truncate { at: fields.lsn()?, time: fields.u64()? })),
         _ => None,
     }
 }

@@ -6,10 +6,7 @@
 use crate::bytes::is_zero;
 use crate::record::{HEADER_LEN, NO_PROMISE, RawHeader, extent_of};
 use crate::seed::Seed;
-use crate::{
-    Bad, Chain, Draft, EpochEntry, Fault, Kind, LogId, Lsn, Minted, Record, SegmentSize, payload,
-    run,
-};
+use crate::{Bad, Chain, Draft, EpochEntry, Fault, Kind, LogId, Lsn, Minted, Record, SegmentSize, payload, run};
 
 /// A place between two records of a log, from which one can go on.
 ///
@@ -75,12 +72,7 @@ pub enum Step<'a> {
 impl Cursor {
     /// A cursor at the position of `chain`.
     pub fn new(log: LogId, size: SegmentSize, chain: Chain) -> Cursor {
-        Cursor {
-            log,
-            size,
-            seed: Seed::of(log, &chain.life),
-            chain,
-        }
+        Cursor { log, size, seed: Seed::of(log, &chain.life), chain }
     }
 
     /// The state here: what a cursor can be made from again.
@@ -116,30 +108,19 @@ impl Cursor {
         }
         let header = RawHeader::decode(raw);
         if self.seed.header_crc(self.chain.position, raw) != header.crc {
-            return Step::Bad(Bad {
-                fault: Fault::HeaderChecksum,
-                extent: None,
-            });
+            return Step::Bad(Bad { fault: Fault::HeaderChecksum, extent: None });
         }
         let (payload_len, end) = match self.room(header.kind, header.payload_len()) {
             Some(room) => room,
             None => {
-                return Step::Bad(Bad {
-                    fault: Fault::Length(header.length),
-                    extent: None,
-                });
+                return Step::Bad(Bad { fault: Fault::Length(header.length), extent: None });
             }
         };
         let extent = extent_of(payload_len);
         match self.judge(&header, bytes, end) {
             Ok(Some(record)) => Step::Record(record),
-            Ok(None) => Step::Short {
-                need: extent as usize,
-            },
-            Err(fault) => Step::Bad(Bad {
-                fault,
-                extent: Some(extent),
-            }),
+            Ok(None) => Step::Short { need: extent as usize },
+            Err(fault) => Step::Bad(Bad { fault, extent: Some(extent) }),
         }
     }
 
@@ -151,16 +132,10 @@ impl Cursor {
     /// ([`fits`](Cursor::fits)), breaks the order of runs, or begins a life that cannot follow.
     pub fn mint(&mut self, draft: &Draft) -> Minted {
         let start = self.chain.position;
-        let (_, end) = self
-            .room(draft.kind, Some(draft.payload_len))
-            .expect("the caller saw that it fits");
-        let run = run::after(self.chain.run, draft.kind, draft.flags, start)
-            .expect("the caller keeps the order of runs");
-        assert_eq!(
-            draft.life.is_some(),
-            draft.kind.begins_life(),
-            "a life and its record go together"
-        );
+        let (_, end) = self.room(draft.kind, Some(draft.payload_len)).expect("the caller saw that it fits");
+        let run =
+            run::after(self.chain.run, draft.kind, draft.flags, start).expect("the caller keeps the order of runs");
+        assert_eq!(draft.life.is_some(), draft.kind.begins_life(), "a life and its record go together");
         let distance = u32::try_from(start.since(draft.durable)).unwrap_or(NO_PROMISE);
         let time = draft.time.max(self.chain.time);
         let mut header = RawHeader {
@@ -178,19 +153,8 @@ impl Cursor {
             payload::check_life(&self.chain, draft.kind, &life).expect("the new life can follow");
             self.enter(life);
         }
-        self.chain = Chain {
-            position: end,
-            link: header.crc,
-            time,
-            life: self.chain.life,
-            run,
-        };
-        Minted {
-            header: header.encode(),
-            start,
-            end,
-            extent: extent_of(draft.payload_len),
-        }
+        self.chain = Chain { position: end, link: header.crc, time, life: self.chain.life, run };
+        Minted { header: header.encode(), start, end, extent: extent_of(draft.payload_len) }
     }
 
     /// Whether a record with so long a payload still fits into this segment, with room for the
@@ -205,14 +169,10 @@ impl Cursor {
     fn room(&self, kind: Kind, payload_len: Option<usize>) -> Option<(usize, Lsn)> {
         let payload_len = payload_len.filter(|len| *len <= self.size.max_payload())?;
         let start = self.chain.position;
-        let free = self
-            .size
-            .body_end_offset()
-            .checked_sub(self.size.offset_in(start))?;
+        let free = self.size.body_end_offset().checked_sub(self.size.offset_in(start))?;
         if kind == Kind::ROLL {
             let next = self.size.next_base(start)?;
-            return (payload_len == 0 && HEADER_LEN as u64 <= free)
-                .then(|| (0, self.size.first_in(next)));
+            return (payload_len == 0 && HEADER_LEN as u64 <= free).then(|| (0, self.size.first_in(next)));
         }
         let extent = extent_of(payload_len);
         let end = start.checked_add(extent)?;
@@ -222,22 +182,14 @@ impl Cursor {
     /// Checks a record whose header is good and whose extent is possible, and moves behind it.
     /// `None` if the bytes end inside the record.
     #[inline]
-    fn judge<'a>(
-        &mut self,
-        header: &RawHeader,
-        bytes: &'a [u8],
-        end: Lsn,
-    ) -> Result<Option<Record<'a>>, Fault> {
+    fn judge<'a>(&mut self, header: &RawHeader, bytes: &'a [u8], end: Lsn) -> Result<Option<Record<'a>>, Fault> {
         let start = self.chain.position;
         if header.link != self.chain.link {
             return Err(Fault::Link);
         }
         let run = run::after(self.chain.run, header.kind, header.flags, start)?;
         if header.time < self.chain.time {
-            return Err(Fault::TimeBackwards {
-                previous: self.chain.time,
-                time: header.time,
-            });
+            return Err(Fault::TimeBackwards { previous: self.chain.time, time: header.time });
         }
         let durable = header.durable(start)?;
         let payload_len = header.length as usize - HEADER_LEN;
@@ -255,13 +207,7 @@ impl Cursor {
             let life = payload::new_life(header.kind, payload, &self.chain).map_err(Fault::Life)?;
             self.enter(life);
         }
-        self.chain = Chain {
-            position: end,
-            link: header.crc,
-            time: header.time,
-            life: self.chain.life,
-            run,
-        };
+        self.chain = Chain { position: end, link: header.crc, time: header.time, life: self.chain.life, run };
         Ok(Some(Record {
             start,
             end,

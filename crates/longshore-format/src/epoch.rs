@@ -21,9 +21,7 @@ pub struct Epoch {
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.", self.number)?;
-        self.writer.as_bytes()[..4]
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.writer.as_bytes()[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -65,10 +63,7 @@ impl EpochEntry {
     pub(crate) fn take(fields: &mut Fields<'_>) -> Option<EpochEntry> {
         Some(EpochEntry {
             start: fields.lsn()?,
-            epoch: Epoch {
-                number: fields.u64()?,
-                writer: WriterId::from_bytes(fields.array()?),
-            },
+            epoch: Epoch { number: fields.u64()?, writer: WriterId::from_bytes(fields.array()?) },
             incarnation: Incarnation::new(fields.u64()?),
         })
     }

@@ -100,19 +100,13 @@ impl fmt::Display for Fault {
                 write!(f, "time goes back from {previous} to {time} µs")
             }
             Fault::Distance(distance) => {
-                write!(
-                    f,
-                    "the promise lies {distance} bytes back, before the log began"
-                )
+                write!(f, "the promise lies {distance} bytes back, before the log began")
             }
             Fault::Life(LifeFault::Payload) => {
                 write!(f, "the record that begins a life is malformed")
             }
             Fault::Life(LifeFault::Linkage) => {
-                write!(
-                    f,
-                    "the record that begins a life does not continue the one before"
-                )
+                write!(f, "the record that begins a life does not continue the one before")
             }
             Fault::Life(LifeFault::Order(fault)) => fault.fmt(f),
             Fault::Position => write!(f, "no record can start at this position"),

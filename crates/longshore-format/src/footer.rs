@@ -53,11 +53,7 @@ impl Footer {
         let index = self.index.as_deref().unwrap_or_default();
         let limit = size.max_index_entries();
         if index.len() > limit {
-            return Err(FormatError::TooMany {
-                what: "index entries",
-                limit,
-                got: index.len(),
-            });
+            return Err(FormatError::TooMany { what: "index entries", limit, got: index.len() });
         }
         let mut bytes = Vec::with_capacity(size.footer_len() as usize);
         for entry in index {
@@ -83,9 +79,7 @@ impl Footer {
     /// The footer of the segment at `base`. `bytes` are the end of its file: the whole footer area,
     /// or, for a footer without its index, at least the trailer.
     pub fn decode(bytes: &[u8], base: Lsn, size: SegmentSize) -> Result<Footer, FooterFault> {
-        let (before, trailer) = bytes
-            .split_last_chunk::<{ Footer::TRAILER_LEN }>()
-            .ok_or(FooterFault::Short)?;
+        let (before, trailer) = bytes.split_last_chunk::<{ Footer::TRAILER_LEN }>().ok_or(FooterFault::Short)?;
         if is_zero(trailer) {
             return Err(FooterFault::Missing);
         }
@@ -108,11 +102,7 @@ impl Footer {
     }
 }
 
-fn decode_trailer(
-    fields: &mut Fields<'_>,
-    base: Lsn,
-    size: SegmentSize,
-) -> Result<Footer, FooterFault> {
+fn decode_trailer(fields: &mut Fields<'_>, base: Lsn, size: SegmentSize) -> Result<Footer, FooterFault> {
     let field = FooterFault::Field;
     if fields.take(MAGIC.len()) != Some(MAGIC) {
         return Err(field("magic"));
@@ -129,32 +119,17 @@ fn decode_trailer(
 }
 
 /// The index, if it is whole and could be one of the segment at `base`.
-fn decode_index(
-    area: &[u8],
-    entries: u32,
-    crc: u32,
-    base: Lsn,
-    size: SegmentSize,
-) -> Option<Vec<Chain>> {
-    let entries = usize::try_from(entries)
-        .ok()
-        .filter(|n| *n <= size.max_index_entries())?;
+fn decode_index(area: &[u8], entries: u32, crc: u32, base: Lsn, size: SegmentSize) -> Option<Vec<Chain>> {
+    let entries = usize::try_from(entries).ok().filter(|n| *n <= size.max_index_entries())?;
     let (index, rest) = area.split_at_checked(entries * Chain::LEN)?;
     if crc32fast::hash(index) != crc || !is_zero(rest) {
         return None;
     }
     let (chunks, _) = index.as_chunks::<{ Chain::LEN }>();
-    let chains: Option<Vec<_>> = chunks
-        .iter()
-        .map(|chunk| Chain::decode(chunk, size))
-        .collect();
+    let chains: Option<Vec<_>> = chunks.iter().map(|chunk| Chain::decode(chunk, size)).collect();
     let chains = chains?;
-    let own = chains
-        .iter()
-        .all(|chain| size.base_of(chain.position) == base);
-    let ascending = chains
-        .windows(2)
-        .all(|pair| pair[0].position < pair[1].position);
+    let own = chains.iter().all(|chain| size.base_of(chain.position) == base);
+    let ascending = chains.windows(2).all(|pair| pair[0].position < pair[1].position);
     (own && ascending).then_some(chains)
 }
 
@@ -170,11 +145,7 @@ pub struct IndexBuilder {
 impl IndexBuilder {
     /// An empty index for a segment of `size`.
     pub fn new(size: SegmentSize) -> IndexBuilder {
-        IndexBuilder {
-            size,
-            entries: Vec::new(),
-            due: crate::geometry::INDEX_STRIDE,
-        }
+        IndexBuilder { size, entries: Vec::new(), due: crate::geometry::INDEX_STRIDE }
     }
 
     /// Call with the state before each record of the segment, in order, the `Roll` included.

@@ -18,11 +18,7 @@ pub struct Frames<'a> {
 impl<'a> Frames<'a> {
     /// The records in `bytes`, the first of which starts at `start`.
     pub fn new(start: Lsn, size: SegmentSize, bytes: &'a [u8]) -> Frames<'a> {
-        Frames {
-            position: start,
-            size,
-            bytes,
-        }
+        Frames { position: start, size, bytes }
     }
 
     /// Where the next record starts.

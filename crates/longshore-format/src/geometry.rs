@@ -73,11 +73,7 @@ impl SegmentSize {
     pub const fn max_payload(self) -> usize {
         let quarter = self.0 as usize / 4;
         let absolute = (1 << 20) - RECORD_HEADER;
-        if quarter < absolute {
-            quarter
-        } else {
-            absolute
-        }
+        if quarter < absolute { quarter } else { absolute }
     }
 
     /// The position of the first byte of the segment that holds `lsn`: its name.
@@ -120,9 +116,7 @@ impl SegmentSize {
     /// Whether a record can start at `lsn`: aligned, inside a body, and with room for a header.
     pub const fn can_start_at(self, lsn: Lsn) -> bool {
         let offset = self.offset_in(lsn);
-        HEADER_LEN <= offset
-            && offset + RECORD_HEADER as u64 <= self.body_end_offset()
-            && offset.is_multiple_of(8)
+        HEADER_LEN <= offset && offset + RECORD_HEADER as u64 <= self.body_end_offset() && offset.is_multiple_of(8)
     }
 
     /// The file name of the segment at `base`: twenty digits and `.seg`.

@@ -79,9 +79,7 @@ impl SegmentHeader {
 
     /// The header that the first 4096 of these bytes hold.
     pub fn decode(bytes: &[u8]) -> Result<SegmentHeader, HeaderFault> {
-        let bytes = bytes
-            .first_chunk::<{ SegmentHeader::LEN }>()
-            .ok_or(HeaderFault::Short)?;
+        let bytes = bytes.first_chunk::<{ SegmentHeader::LEN }>().ok_or(HeaderFault::Short)?;
         if is_zero(bytes) {
             return Err(HeaderFault::Empty);
         }
@@ -107,24 +105,14 @@ impl SegmentHeader {
 /// The fields after magic and version, of a header whose checksum holds.
 fn decode_fields(fields: &mut Fields<'_>) -> Result<SegmentHeader, HeaderFault> {
     let field = HeaderFault::Field;
-    let content = fields
-        .u8()
-        .and_then(Content::from_code)
-        .ok_or(field("content"))?;
+    let content = fields.u8().and_then(Content::from_code).ok_or(field("content"))?;
     let lives = fields.u8().ok_or(field("history"))?;
-    let size = fields
-        .u32()
-        .and_then(|bytes| SegmentSize::new(bytes.into()).ok());
+    let size = fields.u32().and_then(|bytes| SegmentSize::new(bytes.into()).ok());
     let size = size.ok_or(field("segment size"))?;
     let log = LogId::from_bytes(fields.array().ok_or(field("log id"))?);
-    let base = fields
-        .lsn()
-        .filter(|base| size.offset_in(*base) == 0)
-        .ok_or(field("base"))?;
+    let base = fields.lsn().filter(|base| size.offset_in(*base) == 0).ok_or(field("base"))?;
     let chain = fields.array().and_then(|bytes| Chain::decode(&bytes, size));
-    let chain = chain
-        .filter(|chain| chain.position == size.first_in(base))
-        .ok_or(field("chain"))?;
+    let chain = chain.filter(|chain| chain.position == size.first_in(base)).ok_or(field("chain"))?;
     let lives_len = usize::from(lives) * EpochEntry::LEN;
     let mut lives_bytes = Fields(fields.take(lives_len).ok_or(field("history"))?);
     let history = EpochHistory::take_entries(&mut lives_bytes, lives.into())
@@ -134,13 +122,7 @@ fn decode_fields(fields: &mut Fields<'_>) -> Result<SegmentHeader, HeaderFault> 
     if !is_zero(fields.0) {
         return Err(field("reserved part"));
     }
-    Ok(SegmentHeader {
-        log,
-        content,
-        size,
-        chain,
-        history,
-    })
+    Ok(SegmentHeader { log, content, size, chain, history })
 }
 
 const MAGIC: &[u8] = b"LONGSHOR";

@@ -146,9 +146,7 @@ impl EpochHistory {
             (None, None) => Fork::Same,
             (None, Some(next)) => Fork::Behind { at: next.start },
             (Some(next), None) => Fork::Ahead { at: next.start },
-            (Some(mine), Some(yours)) => Fork::Forked {
-                at: mine.start.min(yours.start),
-            },
+            (Some(mine), Some(yours)) => Fork::Forked { at: mine.start.min(yours.start) },
         }
     }
 
@@ -166,11 +164,7 @@ impl EpochHistory {
     pub fn decode(bytes: &[u8]) -> Result<EpochHistory, HistoryFault> {
         let mut fields = Fields(bytes);
         let history = EpochHistory::take(&mut fields)?;
-        if fields.0.is_empty() {
-            Ok(history)
-        } else {
-            Err(HistoryFault::Length)
-        }
+        if fields.0.is_empty() { Ok(history) } else { Err(HistoryFault::Length) }
     }
 
     pub(crate) fn take(fields: &mut Fields<'_>) -> Result<EpochHistory, HistoryFault> {
@@ -178,10 +172,7 @@ impl EpochHistory {
         EpochHistory::take_entries(fields, count)
     }
 
-    pub(crate) fn take_entries(
-        fields: &mut Fields<'_>,
-        count: usize,
-    ) -> Result<EpochHistory, HistoryFault> {
+    pub(crate) fn take_entries(fields: &mut Fields<'_>, count: usize) -> Result<EpochHistory, HistoryFault> {
         if count > EpochHistory::LIMIT {
             return Err(HistoryFault::Length);
         }
@@ -194,9 +185,7 @@ impl EpochHistory {
         if entries.is_empty() || entries.len() > EpochHistory::LIMIT {
             return Err(HistoryFault::Length);
         }
-        entries
-            .windows(2)
-            .try_for_each(|pair| may_follow(&pair[0], &pair[1]))?;
+        entries.windows(2).try_for_each(|pair| may_follow(&pair[0], &pair[1]))?;
         Ok(EpochHistory(entries))
     }
 }
@@ -206,10 +195,7 @@ pub(crate) fn may_follow(last: &EpochEntry, next: &EpochEntry) -> Result<(), His
     // The first life needs no record, so the log's first record may already begin the second.
     let at_first_record = next.start == last.start && next.start == SegmentSize::FIRST_LSN;
     if next.start <= last.start && !at_first_record {
-        return Err(HistoryFault::Start {
-            newest: last.start,
-            start: next.start,
-        });
+        return Err(HistoryFault::Start { newest: last.start, start: next.start });
     }
     if next.epoch == last.epoch {
         return match next.incarnation == last.incarnation {
@@ -218,10 +204,7 @@ pub(crate) fn may_follow(last: &EpochEntry, next: &EpochEntry) -> Result<(), His
         };
     }
     if next.epoch.number <= last.epoch.number {
-        return Err(HistoryFault::Epoch {
-            newest: last.epoch.number,
-            number: next.epoch.number,
-        });
+        return Err(HistoryFault::Epoch { newest: last.epoch.number, number: next.epoch.number });
     }
     Ok(())
 }

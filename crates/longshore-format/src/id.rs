@@ -110,10 +110,7 @@ impl FromStr for Incarnation {
 }
 
 fn parse_hex(text: &str, bytes: &mut [u8]) -> Result<(), FormatError> {
-    let refuse = || FormatError::Hex {
-        digits: bytes.len() * 2,
-        text: crate::error::excerpt(text),
-    };
+    let refuse = || FormatError::Hex { digits: bytes.len() * 2, text: crate::error::excerpt(text) };
     if text.len() != bytes.len() * 2 || !text.is_ascii() {
         return Err(refuse());
     }
@@ -142,12 +139,7 @@ mod tests {
 
     #[test]
     fn text_that_is_not_an_id_is_refused() {
-        for bad in [
-            "",
-            "30",
-            "3031323334353637383961626364656g",
-            "303132333435363738396162636465é",
-        ] {
+        for bad in ["", "30", "3031323334353637383961626364656g", "303132333435363738396162636465é"] {
             assert!(bad.parse::<LogId>().is_err(), "{bad:?}");
         }
     }

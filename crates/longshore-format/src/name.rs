@@ -18,11 +18,7 @@ impl Name {
 
     /// The name `text`, if it is one.
     pub fn new(text: &str) -> Result<Name, FormatError> {
-        if Name::is_valid(text) {
-            Ok(Name(text.into()))
-        } else {
-            Err(FormatError::Name(crate::error::excerpt(text)))
-        }
+        if Name::is_valid(text) { Ok(Name(text.into())) } else { Err(FormatError::Name(crate::error::excerpt(text))) }
     }
 
     /// Whether `text` is a name.
@@ -30,10 +26,7 @@ impl Name {
         let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
         text.len() <= Name::MAX_LEN
             && text.bytes().all(inner)
-            && text
-                .bytes()
-                .next()
-                .is_some_and(|b| b.is_ascii_alphanumeric())
+            && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
     }
 
     /// The name as text.
@@ -81,15 +74,7 @@ mod tests {
     #[test]
     fn only_plain_lower_case_names_are_names() {
         let longest = "a".repeat(63);
-        for good in [
-            "a",
-            "0",
-            "orders",
-            "eu-west",
-            "a_b-c",
-            "7-",
-            longest.as_str(),
-        ] {
+        for good in ["a", "0", "orders", "eu-west", "a_b-c", "7-", longest.as_str()] {
             assert!(Name::new(good).is_ok(), "{good:?}");
         }
         let too_long = "a".repeat(64);

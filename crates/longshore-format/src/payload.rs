@@ -40,9 +40,7 @@ impl NewIncarnation {
     /// The payload that exactly these bytes hold.
     pub fn decode(payload: &[u8]) -> Option<NewIncarnation> {
         let bytes = payload.try_into().ok()?;
-        Some(NewIncarnation {
-            incarnation: Incarnation::new(u64::from_le_bytes(bytes)),
-        })
+        Some(NewIncarnation { incarnation: Incarnation::new(u64::from_le_bytes(bytes)) })
     }
 }
 
@@ -69,22 +67,12 @@ impl Mark {
 
 /// The life that a good record of `kind` with this payload begins, when `before` is the state
 /// before it.
-pub(crate) fn new_life(
-    kind: Kind,
-    payload: &[u8],
-    before: &Chain,
-) -> Result<EpochEntry, LifeFault> {
+pub(crate) fn new_life(kind: Kind, payload: &[u8], before: &Chain) -> Result<EpochEntry, LifeFault> {
     let life = if kind == Kind::INCARNATION {
         let new = NewIncarnation::decode(payload).ok_or(LifeFault::Payload)?;
-        EpochEntry {
-            start: before.position,
-            epoch: before.life.epoch,
-            incarnation: new.incarnation,
-        }
+        EpochEntry { start: before.position, epoch: before.life.epoch, incarnation: new.incarnation }
     } else {
-        let history = EpochStart::decode(payload)
-            .map_err(|_| LifeFault::Payload)?
-            .history;
+        let history = EpochStart::decode(payload).map_err(|_| LifeFault::Payload)?.history;
         match history.entries() {
             [.., last, new] if *last == before.life => *new,
             _ => return Err(LifeFault::Linkage),

@@ -142,9 +142,7 @@ impl RawHeader {
             return Ok(None);
         }
         let durable = start.checked_sub(u64::from(self.distance));
-        durable
-            .map(Some)
-            .ok_or(crate::Fault::Distance(self.distance))
+        durable.map(Some).ok_or(crate::Fault::Distance(self.distance))
     }
 }
 

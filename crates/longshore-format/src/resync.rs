@@ -48,18 +48,10 @@ impl<'a> Resync<'a> {
     ///
     /// `lives` are those that the records can be of: the one at the bad record, and all later ones
     /// that the control file or later segments' headers know. Lives that begin on the way are added.
-    pub fn new(
-        log: LogId,
-        size: SegmentSize,
-        lives: &[EpochEntry],
-        from: Lsn,
-        bytes: &'a [u8],
-    ) -> Resync<'a> {
+    pub fn new(log: LogId, size: SegmentSize, lives: &[EpochEntry], from: Lsn, bytes: &'a [u8]) -> Resync<'a> {
         // Past the last multiple of eight there is nothing to find.
         let position = from.get().checked_next_multiple_of(8).unwrap_or(u64::MAX);
-        let bytes = bytes
-            .get((position - from.get()) as usize..)
-            .unwrap_or_default();
+        let bytes = bytes.get((position - from.get()) as usize..).unwrap_or_default();
         let mut search = Resync {
             log,
             size,
@@ -88,9 +80,7 @@ impl<'a> Resync<'a> {
     fn sound(&self) -> Option<(RawHeader, EpochEntry)> {
         let raw = self.bytes.first_chunk::<HEADER_LEN>()?;
         let header = RawHeader::decode(raw);
-        let payload_len = header
-            .payload_len()
-            .filter(|len| *len <= self.size.max_payload())?;
+        let payload_len = header.payload_len().filter(|len| *len <= self.size.max_payload())?;
         let end = self.size.offset_in(self.position) + extent_of(payload_len);
         if end > self.size.body_end_offset() || header.flags.bits() > Flags::ALL.bits() {
             return None;
@@ -108,16 +98,10 @@ impl<'a> Resync<'a> {
             return None;
         }
         if header.kind == Kind::EPOCH_START {
-            return EpochStart::decode(payload)
-                .ok()
-                .map(|start| *start.history.current());
+            return EpochStart::decode(payload).ok().map(|start| *start.history.current());
         }
         let incarnation = NewIncarnation::decode(payload)?.incarnation;
-        Some(EpochEntry {
-            start: self.position,
-            epoch: life.epoch,
-            incarnation,
-        })
+        Some(EpochEntry { start: self.position, epoch: life.epoch, incarnation })
     }
 
     fn add_life(&mut self, life: EpochEntry) {
@@ -128,10 +112,7 @@ impl<'a> Resync<'a> {
     }
 
     fn skip(&mut self, bytes: u64) {
-        let skipped = self
-            .bytes
-            .len()
-            .min(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let skipped = self.bytes.len().min(usize::try_from(bytes).unwrap_or(usize::MAX));
         self.bytes = &self.bytes[skipped..];
         self.position = self.position.checked_add(bytes).unwrap_or(Lsn::MAX);
     }
@@ -157,11 +138,7 @@ impl Iterator for Resync<'_> {
             self.link = Some(header.crc);
             self.skip(extent_of(header.payload_len().unwrap_or(0)));
             if linked {
-                return Some(Evidence {
-                    start,
-                    life,
-                    promise: header.durable(start).ok().flatten(),
-                });
+                return Some(Evidence { start, life, promise: header.durable(start).ok().flatten() });
             }
         }
         None

@@ -5,12 +5,7 @@ use crate::{Fault, Flags, Kind, Lsn};
 /// The start of the open run, if any, after a record of this kind and these flags at `start`, when
 /// `open` was the open run's before it.
 #[inline]
-pub(crate) fn after(
-    open: Option<Lsn>,
-    kind: Kind,
-    flags: Flags,
-    start: Lsn,
-) -> Result<Option<Lsn>, Fault> {
+pub(crate) fn after(open: Option<Lsn>, kind: Kind, flags: Flags, start: Lsn) -> Result<Option<Lsn>, Fault> {
     if kind.is_user() {
         return continued(open, flags, start);
     }

@@ -20,10 +20,7 @@ impl Seed {
         hasher.update(&life.epoch.number.to_le_bytes());
         hasher.update(life.epoch.writer.as_bytes());
         hasher.update(&life.incarnation.get().to_le_bytes());
-        Seed {
-            state: hasher.clone().finalize(),
-            hasher,
-        }
+        Seed { state: hasher.clone().finalize(), hasher }
     }
 
     /// The checksum of a record's header, in which its own field counts as zero: over seed,
@@ -41,10 +38,7 @@ impl Seed {
 
     /// No log and no life: what is left of a header's checksum without its seed.
     pub(crate) fn none() -> Seed {
-        Seed {
-            hasher: Hasher::new(),
-            state: 0,
-        }
+        Seed { hasher: Hasher::new(), state: 0 }
     }
 
     /// What this seed adds to the checksum of any header, because CRC-32 is linear: a header under

@@ -35,36 +35,36 @@
 
 #![forbid(unsafe_code)]
 
-mod primary;
-mod ticket;
-mod subscribe;
-mod replica;
-mod replay;
-mod node;
-mod server;
-mod event;
 mod error;
+mod event;
+mod node;
+mod primary;
+mod replay;
+mod replica;
+mod server;
 pub mod settings;
+mod subscribe;
+mod ticket;
 
-mod log;
-mod standing;
 mod applying;
-mod upstream_state;
-mod status;
-mod metrics;
 mod housekeeper;
+mod log;
+mod metrics;
+mod standing;
+mod status;
+mod upstream_state;
 mod wal_settings;
 
-mod services;
+mod convert;
 mod read;
 mod segment_chunks;
+mod services;
 mod upstream_end;
-mod convert;
 
 mod dial;
-mod pursue;
-mod local_copy;
 mod link;
+mod local_copy;
+mod pursue;
 // The two loops are public for the link simulator alone, which runs them over simulated disks.
 #[doc(hidden)]
 pub mod feed;
@@ -78,8 +78,8 @@ pub use error::{Error, Result};
 pub use event::{Event, Events};
 pub use node::Node;
 pub use primary::{Primary, Transaction};
-pub use replica::Replica;
 pub use replay::{Output, Replay, ReplayPlan, Replayed, Room, Stage};
+pub use replica::Replica;
 pub use server::Server;
 pub use settings::Settings;
 pub use subscribe::{Records, Subscription};

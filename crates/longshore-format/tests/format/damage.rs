@@ -1,8 +1,6 @@
 //! What a disk can do to records, and how each is noticed.
 
-use longshore_format::{
-    Bad, Chain, Cursor, Draft, Fault, Flags, Incarnation, Kind, LogId, Lsn, Step, payload_crc,
-};
+use longshore_format::{Bad, Chain, Cursor, Draft, Fault, Flags, Incarnation, Kind, LogId, Lsn, Step, payload_crc};
 use proptest::prelude::*;
 
 use crate::support::{Image, LOG, NOON, SIZE, each_bit_flipped, first_life};
@@ -18,18 +16,9 @@ fn every_single_bit_flip_in_a_record_is_noticed() {
     each_bit_flipped(good, |bit, bytes| {
         let step = cursor.clone().read(bytes);
         let expected = match bit / 8 {
-            0..32 => Bad {
-                fault: Fault::HeaderChecksum,
-                extent: None,
-            },
-            32..43 => Bad {
-                fault: Fault::PayloadChecksum,
-                extent: Some(48),
-            },
-            _ => Bad {
-                fault: Fault::Padding,
-                extent: Some(48),
-            },
+            0..32 => Bad { fault: Fault::HeaderChecksum, extent: None },
+            32..43 => Bad { fault: Fault::PayloadChecksum, extent: Some(48) },
+            _ => Bad { fault: Fault::Padding, extent: Some(48) },
         };
         assert_eq!(step, Step::Bad(expected), "bit {bit}");
     });
@@ -45,11 +34,7 @@ fn zeros_are_the_end_and_never_a_record() {
         assert_eq!(end.read(&vec![0; len]), Step::End);
     }
     assert_eq!(end.read(&[0; 31]), Step::Short { need: 32 });
-    assert_eq!(
-        end.chain(),
-        image.cursor.chain(),
-        "an end does not move the cursor"
-    );
+    assert_eq!(end.chain(), image.cursor.chain(), "an end does not move the cursor");
 }
 
 // F-004
@@ -73,11 +58,7 @@ fn a_record_that_was_moved_or_repeated_is_refused() {
     let second = image.single(&[2; 64]);
     let third = image.single(&[3; 64]);
     let record = |at| image.body_from(at)[..96].to_vec();
-    for (what, from, to) in [
-        ("repeated", first, second),
-        ("skipped", third, second),
-        ("swapped", second, third),
-    ] {
+    for (what, from, to) in [("repeated", first, second), ("skipped", third, second), ("swapped", second, third)] {
         let step = image.cursor_at(to).read(&record(from)).is_header_checksum();
         assert!(step, "{what}");
     }
@@ -126,13 +107,7 @@ fn a_record_that_outlived_its_predecessor_does_not_link() {
     new.segments[0][offset..].copy_from_slice(&old.segments[0][offset..]);
     let (records, rest) = new.read();
     assert_eq!(records.len(), 1);
-    assert_eq!(
-        rest,
-        Step::Bad(Bad {
-            fault: Fault::Link,
-            extent: Some(40)
-        })
-    );
+    assert_eq!(rest, Step::Bad(Bad { fault: Fault::Link, extent: Some(40) }));
 }
 
 // F-018
@@ -143,15 +118,9 @@ fn two_half_records_do_not_join() {
     let second = image.single(&[1; 1000]);
     let mut joined = image.body_from(first)[..500].to_vec();
     joined.extend_from_slice(&image.body_from(second)[500..]);
-    let header_only = Step::Bad(Bad {
-        fault: Fault::PayloadChecksum,
-        extent: Some(1032),
-    });
+    let header_only = Step::Bad(Bad { fault: Fault::PayloadChecksum, extent: Some(1032) });
     // Equal payloads: the halves fit, the record is whole.
-    assert!(matches!(
-        image.cursor_at(first).read(&joined),
-        Step::Record(_)
-    ));
+    assert!(matches!(image.cursor_at(first).read(&joined), Step::Record(_)));
     joined[500..600].copy_from_slice(&image.body_from(second)[..100]);
     assert_eq!(image.cursor_at(first).read(&joined), header_only);
 }
@@ -159,10 +128,7 @@ fn two_half_records_do_not_join() {
 #[test]
 fn a_record_too_near_the_footer_is_refused_however_sound() {
     // Only a roll may use the last 32 bytes; a cursor of a bigger segment size minted this one.
-    let at = Chain {
-        position: Lsn::new(SIZE.body_end_offset() - 32),
-        ..Chain::first(first_life())
-    };
+    let at = Chain { position: Lsn::new(SIZE.body_end_offset() - 32), ..Chain::first(first_life()) };
     let big = longshore_format::SegmentSize::DEFAULT;
     let minted = Cursor::new(LOG, big, at).mint(&Draft {
         kind: Kind::USER,
@@ -174,13 +140,7 @@ fn a_record_too_near_the_footer_is_refused_however_sound() {
         life: None,
     });
     let step = Cursor::new(LOG, SIZE, at).read(&minted.header);
-    assert_eq!(
-        step,
-        Step::Bad(Bad {
-            fault: Fault::Length(32),
-            extent: None
-        })
-    );
+    assert_eq!(step, Step::Bad(Bad { fault: Fault::Length(32), extent: None }));
 }
 
 trait IsBad {
@@ -189,11 +149,7 @@ trait IsBad {
 
 impl IsBad for Step<'_> {
     fn is_header_checksum(&self) -> bool {
-        *self
-            == Step::Bad(Bad {
-                fault: Fault::HeaderChecksum,
-                extent: None,
-            })
+        *self == Step::Bad(Bad { fault: Fault::HeaderChecksum, extent: None })
     }
 }
 

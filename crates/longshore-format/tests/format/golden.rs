@@ -3,9 +3,7 @@
 //! Beginnings and digests of encoded structures. A change that makes one of these fail is a new
 //! format version, not a new vector.
 
-use longshore_format::{
-    Control, Digest, Flags, Footer, Kind, Lsn, SegmentDigest, SegmentHeader, Step,
-};
+use longshore_format::{Control, Digest, Flags, Footer, Kind, Lsn, SegmentDigest, SegmentHeader, Step};
 
 use crate::support::{Image, LOG, NOON, SIZE};
 
@@ -39,12 +37,7 @@ fn records_of_version_1() {
     ];
     for (chain, expected) in image.chains.iter().zip(expected) {
         let bytes = image.body_from(chain.position);
-        assert_eq!(
-            hex(&bytes[..expected.len() / 2]),
-            expected,
-            "at {}",
-            chain.position
-        );
+        assert_eq!(hex(&bytes[..expected.len() / 2]), expected, "at {}", chain.position);
     }
     assert_eq!(image.read().1, Step::End);
 }
@@ -65,10 +58,7 @@ fn segments_of_version_1() {
     );
     assert_eq!(hex(&header[4092..]), "23925646");
     let footer = image.footer(0, Digest::NONE);
-    assert_eq!(
-        footer.digest.to_string(),
-        "974da5b1a76cb44585a0e9d84071c5dffd1557c199855326ecaa46e26a3d90fc"
-    );
+    assert_eq!(footer.digest.to_string(), "974da5b1a76cb44585a0e9d84071c5dffd1557c199855326ecaa46e26a3d90fc");
     let bytes = footer.encode(SIZE).unwrap();
     assert_eq!(
         hex(&bytes[bytes.len() - Footer::TRAILER_LEN..]),

@@ -6,9 +6,7 @@ use proptest::prelude::*;
 use crate::support::{first_life, life};
 
 fn history(lives: &[(u64, u64, u8, u64)]) -> EpochHistory {
-    let entries = lives
-        .iter()
-        .map(|&(start, number, writer, inc)| life(start, number, writer, inc));
+    let entries = lives.iter().map(|&(start, number, writer, inc)| life(start, number, writer, inc));
     EpochHistory::from_entries(entries.collect()).unwrap()
 }
 
@@ -20,68 +18,18 @@ fn histories_compare_as_their_newest_common_life_says() {
     let at = Lsn::new;
     let rows = [
         ("the same", vec![a, b], vec![a, b], Fork::Same),
-        (
-            "one more there",
-            vec![a],
-            vec![a, b],
-            Fork::Behind { at: at(9_000) },
-        ),
-        (
-            "two more there",
-            vec![a],
-            vec![a, b, c],
-            Fork::Behind { at: at(9_000) },
-        ),
-        (
-            "one more here",
-            vec![a, b, c],
-            vec![a, b],
-            Fork::Ahead { at: at(20_000) },
-        ),
-        (
-            "two promotions",
-            vec![a, b],
-            vec![a, c],
-            Fork::Forked { at: at(9_000) },
-        ),
-        (
-            "the same, mirrored",
-            vec![a, c],
-            vec![a, b],
-            Fork::Forked { at: at(9_000) },
-        ),
+        ("one more there", vec![a], vec![a, b], Fork::Behind { at: at(9_000) }),
+        ("two more there", vec![a], vec![a, b, c], Fork::Behind { at: at(9_000) }),
+        ("one more here", vec![a, b, c], vec![a, b], Fork::Ahead { at: at(20_000) }),
+        ("two promotions", vec![a, b], vec![a, c], Fork::Forked { at: at(9_000) }),
+        ("the same, mirrored", vec![a, c], vec![a, b], Fork::Forked { at: at(9_000) }),
         // F-112: one number, two writers.
-        (
-            "one number twice",
-            vec![a, (9_000, 2, 7, 1)],
-            vec![a, (9_000, 2, 8, 1)],
-            Fork::Forked { at: at(9_000) },
-        ),
+        ("one number twice", vec![a, (9_000, 2, 7, 1)], vec![a, (9_000, 2, 8, 1)], Fork::Forked { at: at(9_000) }),
         // F-118: at the very first record.
-        (
-            "at the start",
-            vec![a, (4096, 1, 1, 5)],
-            vec![a, (4096, 1, 1, 6)],
-            Fork::Forked { at: at(4096) },
-        ),
-        (
-            "another log",
-            vec![a, b],
-            vec![(4096, 1, 9, 9)],
-            Fork::Unrelated,
-        ),
-        (
-            "the oldest forgotten here",
-            vec![b, c],
-            vec![a, b, c],
-            Fork::Same,
-        ),
-        (
-            "the oldest forgotten there",
-            vec![a, b],
-            vec![b, c],
-            Fork::Behind { at: at(20_000) },
-        ),
+        ("at the start", vec![a, (4096, 1, 1, 5)], vec![a, (4096, 1, 1, 6)], Fork::Forked { at: at(4096) }),
+        ("another log", vec![a, b], vec![(4096, 1, 9, 9)], Fork::Unrelated),
+        ("the oldest forgotten here", vec![b, c], vec![a, b, c], Fork::Same),
+        ("the oldest forgotten there", vec![a, b], vec![b, c], Fork::Behind { at: at(20_000) }),
     ];
     for (what, ours, theirs, expected) in rows {
         assert_eq!(history(&ours).fork(&history(&theirs)), expected, "{what}");
@@ -92,24 +40,12 @@ fn histories_compare_as_their_newest_common_life_says() {
 fn only_a_later_life_can_follow() {
     let mut history = EpochHistory::new(first_life());
     history.push(life(9_000, 3, 3, 3)).unwrap();
-    let start = HistoryFault::Start {
-        newest: Lsn::new(9_000),
-        start: Lsn::new(9_000),
-    };
+    let start = HistoryFault::Start { newest: Lsn::new(9_000), start: Lsn::new(9_000) };
     assert_eq!(history.push(life(9_000, 4, 4, 4)), Err(start));
-    assert_eq!(
-        history.push(life(9_100, 3, 3, 3)),
-        Err(HistoryFault::Repeated)
-    );
-    let lower = HistoryFault::Epoch {
-        newest: 3,
-        number: 2,
-    };
+    assert_eq!(history.push(life(9_100, 3, 3, 3)), Err(HistoryFault::Repeated));
+    let lower = HistoryFault::Epoch { newest: 3, number: 2 };
     assert_eq!(history.push(life(9_100, 2, 3, 4)), Err(lower));
-    let other_writer = HistoryFault::Epoch {
-        newest: 3,
-        number: 3,
-    };
+    let other_writer = HistoryFault::Epoch { newest: 3, number: 3 };
     assert_eq!(history.push(life(9_100, 3, 4, 4)), Err(other_writer));
     history.push(life(9_100, 3, 3, 4)).unwrap();
     assert_eq!(history.entries().len(), 3);
@@ -136,11 +72,7 @@ fn a_position_belongs_to_the_life_that_last_started() {
 #[test]
 fn a_cut_forgets_the_lives_that_start_at_or_after_it() {
     let history = history(&[(4096, 1, 1, 1), (9_000, 2, 2, 2)]);
-    let left = |end| {
-        history
-            .before(Lsn::new(end))
-            .map(|kept| kept.entries().len())
-    };
+    let left = |end| history.before(Lsn::new(end)).map(|kept| kept.entries().len());
     assert_eq!(left(9_001), Some(2));
     assert_eq!(left(9_000), Some(1));
     assert_eq!(left(4096), None);
@@ -152,11 +84,7 @@ fn malformed_histories_are_refused() {
     assert_eq!(EpochHistory::decode(&[]), Err(HistoryFault::Length));
     assert_eq!(EpochHistory::decode(&[0]), Err(HistoryFault::Length));
     for cut in 0..good.len() {
-        assert_eq!(
-            EpochHistory::decode(&good[..cut]),
-            Err(HistoryFault::Length),
-            "cut at {cut}"
-        );
+        assert_eq!(EpochHistory::decode(&good[..cut]), Err(HistoryFault::Length), "cut at {cut}");
     }
     let mut long = good.clone();
     long.push(0);

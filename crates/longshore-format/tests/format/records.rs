@@ -67,20 +67,14 @@ fn a_promise_out_of_reach_promises_nothing() {
         life: None,
     };
     let minted = cursor.mint(&draft);
-    let Step::Record(record) = reader.read(&minted.header) else {
-        panic!("it was just minted")
-    };
+    let Step::Record(record) = reader.read(&minted.header) else { panic!("it was just minted") };
     assert_eq!(record.durable, None);
 }
 
 // F-024
 #[test]
 fn the_longest_payload_fits_and_one_byte_more_does_not() {
-    for size in [
-        SegmentSize::MIN,
-        SegmentSize::new(1 << 20).unwrap(),
-        SegmentSize::DEFAULT,
-    ] {
+    for size in [SegmentSize::MIN, SegmentSize::new(1 << 20).unwrap(), SegmentSize::DEFAULT] {
         let mut image = Image::of_size(size);
         let longest = vec![0x5a; size.max_payload()];
         assert!(image.cursor.fits(longest.len()));
@@ -125,100 +119,28 @@ fn every_order_of_flags_is_either_read_or_refused_as_the_rules_say() {
     let rows: Vec<Row> = vec![
         ("a run", vec![user(F), user(N), user(L)], None),
         ("singles", vec![user(S), user(S)], None),
-        (
-            "first inside a run",
-            vec![user(F), user(F)],
-            Some(Fault::RunOrder),
-        ),
-        (
-            "a single inside a run",
-            vec![user(F), user(S)],
-            Some(Fault::RunOrder),
-        ),
-        (
-            "a continuation outside one",
-            vec![user(N)],
-            Some(Fault::RunOrder),
-        ),
-        (
-            "an end outside one",
-            vec![user(S), user(L)],
-            Some(Fault::RunOrder),
-        ),
+        ("first inside a run", vec![user(F), user(F)], Some(Fault::RunOrder)),
+        ("a single inside a run", vec![user(F), user(S)], Some(Fault::RunOrder)),
+        ("a continuation outside one", vec![user(N)], Some(Fault::RunOrder)),
+        ("an end outside one", vec![user(S), user(L)], Some(Fault::RunOrder)),
         ("a mark", vec![(Kind::MARK, S), user(S)], None),
-        (
-            "a mark inside a run",
-            vec![user(F), (Kind::MARK, S)],
-            Some(Fault::RunOrder),
-        ),
-        (
-            "a mark that is no run",
-            vec![(Kind::MARK, N)],
-            Some(Fault::Flags(0)),
-        ),
+        ("a mark inside a run", vec![user(F), (Kind::MARK, S)], Some(Fault::RunOrder)),
+        ("a mark that is no run", vec![(Kind::MARK, N)], Some(Fault::Flags(0))),
         ("an abort", vec![user(F), log(Kind::ABORT), user(S)], None),
-        (
-            "an abort of nothing",
-            vec![log(Kind::ABORT)],
-            Some(Fault::RunOrder),
-        ),
-        (
-            "an abort with flags",
-            vec![user(F), (Kind::ABORT, L)],
-            Some(Fault::Flags(2)),
-        ),
-        (
-            "after an abort the run is closed",
-            vec![user(F), log(Kind::ABORT), user(L)],
-            Some(Fault::RunOrder),
-        ),
-        (
-            "a roll with flags",
-            vec![(Kind::ROLL, S)],
-            Some(Fault::Flags(3)),
-        ),
-        (
-            "no kind",
-            vec![log(Kind::new(0))],
-            Some(Fault::UnknownKind(0)),
-        ),
+        ("an abort of nothing", vec![log(Kind::ABORT)], Some(Fault::RunOrder)),
+        ("an abort with flags", vec![user(F), (Kind::ABORT, L)], Some(Fault::Flags(2))),
+        ("after an abort the run is closed", vec![user(F), log(Kind::ABORT), user(L)], Some(Fault::RunOrder)),
+        ("a roll with flags", vec![(Kind::ROLL, S)], Some(Fault::Flags(3))),
+        ("no kind", vec![log(Kind::new(0))], Some(Fault::UnknownKind(0))),
         // F-020
-        (
-            "an unknown kind",
-            vec![log(Kind::new(77))],
-            Some(Fault::UnknownKind(77)),
-        ),
-        (
-            "an unknown kind with run flags",
-            vec![(Kind::new(77), S)],
-            Some(Fault::UnknownKind(77)),
-        ),
-        (
-            "a kind of the next issue",
-            vec![log(Kind::POLICY)],
-            Some(Fault::UnknownKind(6)),
-        ),
+        ("an unknown kind", vec![log(Kind::new(77))], Some(Fault::UnknownKind(77))),
+        ("an unknown kind with run flags", vec![(Kind::new(77), S)], Some(Fault::UnknownKind(77))),
+        ("a kind of the next issue", vec![log(Kind::POLICY)], Some(Fault::UnknownKind(6))),
         ("an ignorable one", vec![later(N), later(S), user(S)], None),
-        (
-            "an ignorable one inside a run",
-            vec![user(F), later(N)],
-            Some(Fault::RunOrder),
-        ),
-        (
-            "half an ignorable run",
-            vec![later(F)],
-            Some(Fault::Flags(5)),
-        ),
-        (
-            "an ignorable user kind",
-            vec![(Kind::USER, S | Flags::IGNORABLE)],
-            Some(Fault::Flags(7)),
-        ),
-        (
-            "a flag without meaning",
-            vec![(Kind::USER, Flags::from_bits(8 | 3))],
-            Some(Fault::Flags(11)),
-        ),
+        ("an ignorable one inside a run", vec![user(F), later(N)], Some(Fault::RunOrder)),
+        ("half an ignorable run", vec![later(F)], Some(Fault::Flags(5))),
+        ("an ignorable user kind", vec![(Kind::USER, S | Flags::IGNORABLE)], Some(Fault::Flags(7))),
+        ("a flag without meaning", vec![(Kind::USER, Flags::from_bits(8 | 3))], Some(Fault::Flags(11))),
     ];
     for (what, records, expected) in rows {
         let mut cursor = Image::new().cursor;
@@ -249,16 +171,8 @@ fn read_forged(
     // The payload is empty: its masked checksum is what any empty payload has here.
     let position = cursor.position();
     let empty = cursor.clone().mint(&Draft {
-        kind: if cursor.chain().run.is_some() {
-            Kind::ABORT
-        } else {
-            Kind::MARK
-        },
-        flags: if cursor.chain().run.is_some() {
-            Flags::NONE
-        } else {
-            Flags::SINGLE
-        },
+        kind: if cursor.chain().run.is_some() { Kind::ABORT } else { Kind::MARK },
+        flags: if cursor.chain().run.is_some() { Flags::NONE } else { Flags::SINGLE },
         time,
         durable: position,
         payload_len: 0,
@@ -282,27 +196,9 @@ fn read_forged(
 fn a_sound_record_from_the_past_or_with_an_impossible_promise_is_refused() {
     let mut image = Image::new();
     image.single(b"a");
-    let time = read_forged(
-        &mut image.cursor.clone(),
-        Kind::USER,
-        Flags::SINGLE,
-        NOON - 1,
-        0,
-    );
-    assert_eq!(
-        time,
-        Some(Fault::TimeBackwards {
-            previous: NOON,
-            time: NOON - 1
-        })
-    );
-    let distance = read_forged(
-        &mut image.cursor.clone(),
-        Kind::USER,
-        Flags::SINGLE,
-        NOON,
-        1 << 20,
-    );
+    let time = read_forged(&mut image.cursor.clone(), Kind::USER, Flags::SINGLE, NOON - 1, 0);
+    assert_eq!(time, Some(Fault::TimeBackwards { previous: NOON, time: NOON - 1 }));
+    let distance = read_forged(&mut image.cursor.clone(), Kind::USER, Flags::SINGLE, NOON, 1 << 20);
     assert_eq!(distance, Some(Fault::Distance(1 << 20)));
 }
 
@@ -313,37 +209,15 @@ fn a_sound_header_with_an_impossible_length_is_refused_and_its_length_not_believ
     let start = image.single(b"payload");
     let cursor = image.cursor_at(start);
     let body = image.body_from(start).to_vec();
-    for length in [
-        0,
-        1,
-        31,
-        65_536,
-        16_384 + 33,
-        u32::MAX - 7,
-        u32::MAX,
-        1 << 31,
-    ] {
+    for length in [0, 1, 31, 65_536, 16_384 + 33, u32::MAX - 7, u32::MAX, 1 << 31] {
         let mut bytes = body.clone();
         bytes[..4].copy_from_slice(&u32::to_le_bytes(length));
         let mut cursor = cursor.clone();
         let unsound = cursor.read(&bytes);
-        assert_eq!(
-            unsound,
-            Step::Bad(Bad {
-                fault: Fault::HeaderChecksum,
-                extent: None
-            })
-        );
+        assert_eq!(unsound, Step::Bad(Bad { fault: Fault::HeaderChecksum, extent: None }));
         forge(&cursor, &mut bytes[..32]);
         let sound = cursor.read(&bytes);
-        assert_eq!(
-            sound,
-            Step::Bad(Bad {
-                fault: Fault::Length(length),
-                extent: None
-            }),
-            "{length}"
-        );
+        assert_eq!(sound, Step::Bad(Bad { fault: Fault::Length(length), extent: None }), "{length}");
     }
 }
 
@@ -366,11 +240,7 @@ fn lives_change_the_seed_from_the_next_record_on() {
     let mut image = Image::new();
     image.put(Kind::USER, Flags::FIRST, NOON, b"will be aborted");
     image.incarnate(0x22);
-    assert_eq!(
-        image.cursor.chain().run,
-        None,
-        "an incarnation closes the run as aborted"
-    );
+    assert_eq!(image.cursor.chain().run, None, "an incarnation closes the run as aborted");
     image.single(b"second life");
     image.begin_epoch(2, 0xb2);
     image.single(b"third life");
@@ -378,16 +248,7 @@ fn lives_change_the_seed_from_the_next_record_on() {
     assert_eq!((records.len(), rest), (5, Step::End));
     assert_eq!(image.history.entries().len(), 3);
     let kinds: Vec<_> = records.iter().map(|record| record.kind).collect();
-    assert_eq!(
-        kinds,
-        [
-            Kind::USER,
-            Kind::INCARNATION,
-            Kind::USER,
-            Kind::EPOCH_START,
-            Kind::USER
-        ]
-    );
+    assert_eq!(kinds, [Kind::USER, Kind::INCARNATION, Kind::USER, Kind::EPOCH_START, Kind::USER]);
     let start = payload::EpochStart::decode(&records[3].payload).unwrap();
     assert_eq!(start.history, image.history);
 }
@@ -414,20 +275,14 @@ fn an_epoch_that_does_not_continue_the_life_before_is_refused() {
         bytes.resize(bytes.len().next_multiple_of(8), 0);
         let extent = Some(bytes.len() as u64);
         let fault = Fault::Life(expected);
-        assert_eq!(
-            cursor.clone().read(&bytes),
-            Step::Bad(Bad { fault, extent })
-        );
+        assert_eq!(cursor.clone().read(&bytes), Step::Bad(Bad { fault, extent }));
     };
     let before = life(100, 1, 0xa1, 0x10);
     let ours = crate::support::first_life();
     check(vec![life(4096, 2, 0xb2, 2)], LifeFault::Linkage);
     check(vec![before, life(4096, 2, 0xb2, 2)], LifeFault::Linkage);
     check(vec![before, ours], LifeFault::Linkage);
-    check(
-        vec![before, ours, life(5000, 2, 0xb2, 2)],
-        LifeFault::Linkage,
-    );
+    check(vec![before, ours, life(5000, 2, 0xb2, 2)], LifeFault::Linkage);
 }
 
 #[test]
@@ -438,16 +293,9 @@ fn bytes_that_stop_early_ask_for_what_is_missing() {
     // F-001, F-002: at every cut.
     for cut in 0..136 {
         let need = if cut < 32 { 32 } else { 136 };
-        assert_eq!(
-            image.cursor_at(start).read(&body[..cut]),
-            Step::Short { need },
-            "cut at {cut}"
-        );
+        assert_eq!(image.cursor_at(start).read(&body[..cut]), Step::Short { need }, "cut at {cut}");
     }
-    assert!(matches!(
-        image.cursor_at(start).read(&body[..136]),
-        Step::Record(_)
-    ));
+    assert!(matches!(image.cursor_at(start).read(&body[..136]), Step::Record(_)));
 }
 
 #[test]

@@ -40,10 +40,7 @@ fn a_lone_record_is_not_believed() {
     image.segments[0][offset..offset + 32].fill(0xff);
     let offset = SIZE.offset_in(starts[3]) as usize;
     image.segments[0][offset..].fill(0);
-    assert_eq!(
-        search(&image, Lsn::new(starts[1].get() + 8), &[first_life()]),
-        []
-    );
+    assert_eq!(search(&image, Lsn::new(starts[1].get() + 8), &[first_life()]), []);
 }
 
 // F-019
@@ -57,10 +54,7 @@ fn a_payload_full_of_records_is_never_entered() {
     let outer = image.single(&payload);
     assert_eq!(outer, starts[0]);
     // Its header is good, its payload bad: the search starts behind it.
-    assert_eq!(
-        search(&image, Lsn::new(outer.get() + 928), &[first_life()]),
-        []
-    );
+    assert_eq!(search(&image, Lsn::new(outer.get() + 928), &[first_life()]), []);
     // A search that comes upon a sound header steps over all it covers.
     assert_eq!(search(&image, outer, &[first_life()]), []);
 }
@@ -98,9 +92,7 @@ fn a_later_segment_vouches_for_its_first_record() {
     assert_eq!(image.segments.len(), 2);
     let header = longshore_format::SegmentHeader::decode(&image.segments[1]).unwrap();
     let body = image.body_from(header.chain.position);
-    let found: Vec<_> = Resync::in_segment(&header, &[], body)
-        .map(|found| found.start)
-        .collect();
+    let found: Vec<_> = Resync::in_segment(&header, &[], body).map(|found| found.start).collect();
     assert_eq!(found, [header.chain.position]);
 }
 
@@ -109,10 +101,7 @@ fn a_search_that_begins_between_or_beyond_everything_finds_nothing() {
     let life = [first_life()];
     for from in [0, 1, 4097, u64::MAX - 8, u64::MAX] {
         for bytes in [&[][..], &[0xff; 7], &[0xff; 100]] {
-            assert_eq!(
-                Resync::new(LOG, SIZE, &life, Lsn::new(from), bytes).count(),
-                0
-            );
+            assert_eq!(Resync::new(LOG, SIZE, &life, Lsn::new(from), bytes).count(), 0);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Headers, footers and control slots: round trips, and every way to damage them.
 
 use longshore_format::{
-    Chain, Control, ControlFault, Digest, Epoch, Footer, FooterFault, FormatError, HeaderFault,
-    Intent, Lsn, Name, SegmentDigest, SegmentHeader, SegmentSize, Slot, WriterId,
+    Chain, Control, ControlFault, Digest, Epoch, Footer, FooterFault, FormatError, HeaderFault, Intent, Lsn, Name,
+    SegmentDigest, SegmentHeader, SegmentSize, Slot, WriterId,
 };
 use proptest::prelude::*;
 
@@ -27,10 +27,7 @@ fn a_header_comes_back_as_it_was() {
         assert_eq!(header.base(), Lsn::new(number as u64 * SIZE.get()));
         assert_eq!(header.encode(), &segment[..4096]);
     }
-    assert_eq!(
-        SegmentHeader::decode(&image.segments[1]).unwrap().history,
-        image.history
-    );
+    assert_eq!(SegmentHeader::decode(&image.segments[1]).unwrap().history, image.history);
 }
 
 // F-009
@@ -38,11 +35,7 @@ fn a_header_comes_back_as_it_was() {
 fn every_single_bit_flip_in_a_header_is_noticed() {
     let segment = &two_segments().segments[1][..4096];
     each_bit_flipped(segment, |bit, bytes| {
-        let expected = if bit < 64 {
-            HeaderFault::Magic
-        } else {
-            HeaderFault::Checksum
-        };
+        let expected = if bit < 64 { HeaderFault::Magic } else { HeaderFault::Checksum };
         assert_eq!(SegmentHeader::decode(bytes), Err(expected), "bit {bit}");
     });
 }
@@ -65,10 +58,7 @@ fn a_header_that_is_whole_but_impossible_is_refused() {
     assert_eq!(patched(11, &[65]), Err(HeaderFault::Field("history")));
     assert_eq!(patched(11, &[2]), Err(HeaderFault::Field("history")));
     assert_eq!(patched(11, &[0]), Err(HeaderFault::Field("history")));
-    assert_eq!(
-        patched(12, &[1, 0, 1, 0]),
-        Err(HeaderFault::Field("segment size"))
-    );
+    assert_eq!(patched(12, &[1, 0, 1, 0]), Err(HeaderFault::Field("segment size")));
     assert_eq!(patched(32, &[1]), Err(HeaderFault::Field("base")));
     // F-035: the base of another segment, or of none.
     assert_eq!(patched(32, &[0; 8]), Err(HeaderFault::Field("chain")));
@@ -76,10 +66,7 @@ fn a_header_that_is_whole_but_impossible_is_refused() {
     assert_eq!(patched(40, &[8]), Err(HeaderFault::Field("chain")));
     assert_eq!(patched(56 + 39, &[7]), Err(HeaderFault::Field("history")));
     assert_eq!(patched(108, &[1]), Err(HeaderFault::Field("chain")));
-    assert_eq!(
-        patched(4000, &[1]),
-        Err(HeaderFault::Field("reserved part"))
-    );
+    assert_eq!(patched(4000, &[1]), Err(HeaderFault::Field("reserved part")));
 }
 
 #[test]
@@ -99,10 +86,7 @@ fn a_footer_comes_back_as_it_was() {
     assert_eq!(Footer::decode(&bytes, Lsn::ZERO, SIZE), Ok(footer.clone()));
     // Its last bytes alone give all but the index.
     let trailer = &bytes[bytes.len() - Footer::TRAILER_LEN..];
-    let without_index = Footer {
-        index: None,
-        ..footer
-    };
+    let without_index = Footer { index: None, ..footer };
     assert_eq!(Footer::decode(trailer, Lsn::ZERO, SIZE), Ok(without_index));
 }
 
@@ -116,28 +100,15 @@ fn the_index_has_an_entry_for_each_64_kib_and_every_one_can_be_gone_on_from() {
     let footer = image.footer(0, Digest::NONE);
     let index = footer.index.clone().unwrap();
     let bytes = footer.encode(size).unwrap();
-    assert_eq!(
-        index.len(),
-        15,
-        "1 MiB in pieces of 64 KiB, but for the first"
-    );
-    assert_eq!(
-        Footer::decode(&bytes, Lsn::ZERO, size)
-            .unwrap()
-            .index
-            .as_ref(),
-        Some(&index)
-    );
+    assert_eq!(index.len(), 15, "1 MiB in pieces of 64 KiB, but for the first");
+    assert_eq!(Footer::decode(&bytes, Lsn::ZERO, size).unwrap().index.as_ref(), Some(&index));
     for (number, entry) in index.iter().enumerate() {
         let offset = size.offset_in(entry.position);
         assert_eq!(offset / (64 << 10), number as u64 + 1);
         // F-012
         let header = image.body_from(entry.position).first_chunk().unwrap();
         assert!(entry.fits(LOG, header));
-        let stale = Chain {
-            link: entry.link ^ 1,
-            ..*entry
-        };
+        let stale = Chain { link: entry.link ^ 1, ..*entry };
         assert!(!stale.fits(LOG, header));
     }
 }
@@ -156,10 +127,7 @@ fn every_single_bit_flip_in_a_footer_is_noticed_and_one_in_the_index_costs_only_
     each_bit_flipped(&bytes, |bit, flipped| {
         let decoded = Footer::decode(flipped, Lsn::ZERO, size);
         let expected = match bit / 8 < index_area {
-            true => Ok(Footer {
-                index: None,
-                ..footer.clone()
-            }),
+            true => Ok(Footer { index: None, ..footer.clone() }),
             false => Err(FooterFault::Checksum),
         };
         assert_eq!(decoded, expected, "bit {bit}");
@@ -171,26 +139,10 @@ fn a_footer_of_another_segment_or_none_is_refused() {
     let bytes = two_segments().footer(0, Digest::NONE).encode(SIZE).unwrap();
     let elsewhere = Footer::decode(&bytes, Lsn::new(SIZE.get()), SIZE);
     assert_eq!(elsewhere, Err(FooterFault::Field("base")));
-    assert_eq!(
-        Footer::decode(&[0; 4096], Lsn::ZERO, SIZE),
-        Err(FooterFault::Missing)
-    );
-    assert_eq!(
-        Footer::decode(&bytes[bytes.len() - 127..], Lsn::ZERO, SIZE),
-        Err(FooterFault::Short)
-    );
-    let crowded = Footer {
-        index: Some(vec![Chain::first(first_life()); 2]),
-        ..two_segments().footer(0, Digest::NONE)
-    };
-    assert!(matches!(
-        crowded.encode(SIZE),
-        Err(FormatError::TooMany {
-            limit: 0,
-            got: 2,
-            ..
-        })
-    ));
+    assert_eq!(Footer::decode(&[0; 4096], Lsn::ZERO, SIZE), Err(FooterFault::Missing));
+    assert_eq!(Footer::decode(&bytes[bytes.len() - 127..], Lsn::ZERO, SIZE), Err(FooterFault::Short));
+    let crowded = Footer { index: Some(vec![Chain::first(first_life()); 2]), ..two_segments().footer(0, Digest::NONE) };
+    assert!(matches!(crowded.encode(SIZE), Err(FormatError::TooMany { limit: 0, got: 2, .. })));
 }
 
 #[test]
@@ -202,14 +154,8 @@ fn the_digest_covers_header_and_body_however_it_is_fed() {
     let end = SIZE.offset_in(image.footer(0, Digest::NONE).last) as usize + 32;
     for piece in [1, 1000, 4096, end] {
         let mut digest = SegmentDigest::new();
-        before_footer[..end]
-            .chunks(piece)
-            .for_each(|bytes| digest.update(bytes));
-        assert_eq!(
-            digest.finish(SIZE),
-            whole,
-            "in pieces of {piece}, zeros left out"
-        );
+        before_footer[..end].chunks(piece).for_each(|bytes| digest.update(bytes));
+        assert_eq!(digest.finish(SIZE), whole, "in pieces of {piece}, zeros left out");
     }
 }
 
@@ -219,15 +165,9 @@ fn control() -> Control {
         log: LOG,
         content: longshore_format::Content::SqlitePages,
         size: SIZE,
-        writers: vec![
-            WriterId::from_bytes([0xa1; 16]),
-            WriterId::from_bytes([0xb2; 16]),
-        ],
+        writers: vec![WriterId::from_bytes([0xa1; 16]), WriterId::from_bytes([0xb2; 16])],
         history: image.history,
-        highest: Epoch {
-            number: 7,
-            writer: WriterId::from_bytes([0xc3; 16]),
-        },
+        highest: Epoch { number: 7, writer: WriterId::from_bytes([0xc3; 16]) },
         before: Some(Digest::from_bytes([0xdd; 32])),
         durable: Lsn::new(70_000),
         clean: Some(Lsn::new(70_016)),
@@ -248,10 +188,7 @@ fn control() -> Control {
                 lost: true,
             },
         ],
-        intent: Some(Intent::Truncate {
-            at: Lsn::new(69_700),
-            time: NOON,
-        }),
+        intent: Some(Intent::Truncate { at: Lsn::new(69_700), time: NOON }),
     }
 }
 
@@ -281,19 +218,11 @@ fn a_control_slot_comes_back_as_it_was() {
 fn every_single_bit_flip_and_every_cut_of_a_control_slot_is_noticed() {
     let bytes = control().encode_slot(42).unwrap();
     each_bit_flipped(&bytes, |bit, flipped| {
-        let expected = if bit < 64 {
-            ControlFault::Magic
-        } else {
-            ControlFault::Checksum
-        };
+        let expected = if bit < 64 { ControlFault::Magic } else { ControlFault::Checksum };
         assert_eq!(Control::decode_slot(flipped), Err(expected), "bit {bit}");
     });
     for cut in 8..bytes.len() {
-        assert_eq!(
-            Control::decode_slot(&bytes[..cut]),
-            Err(ControlFault::Checksum),
-            "cut at {cut}"
-        );
+        assert_eq!(Control::decode_slot(&bytes[..cut]), Err(ControlFault::Checksum), "cut at {cut}");
     }
     assert_eq!(Control::decode_slot(&[]), Err(ControlFault::Empty));
     assert_eq!(Control::decode_slot(&[0; 100]), Err(ControlFault::Empty));
@@ -308,35 +237,15 @@ fn the_largest_control_fits_its_slot_and_one_more_is_refused() {
     let bytes = control.encode_slot(1).unwrap();
     assert!(bytes.len() + 4096 < Control::SLOT_LEN);
     control.slots.push(control.slots[0].clone());
-    assert!(matches!(
-        control.encode_slot(1),
-        Err(FormatError::TooMany {
-            limit: 256,
-            got: 257,
-            ..
-        })
-    ));
+    assert!(matches!(control.encode_slot(1), Err(FormatError::TooMany { limit: 256, got: 257, .. })));
 }
 
 #[test]
 fn the_newest_good_slot_counts() {
-    let old = Control {
-        durable: Lsn::new(1),
-        ..control()
-    }
-    .encode_slot(8)
-    .unwrap();
-    let new = Control {
-        durable: Lsn::new(2),
-        ..control()
-    }
-    .encode_slot(9)
-    .unwrap();
+    let old = Control { durable: Lsn::new(1), ..control() }.encode_slot(8).unwrap();
+    let new = Control { durable: Lsn::new(2), ..control() }.encode_slot(9).unwrap();
     let torn = &new[..new.len() - 1];
-    let pick = |slots| {
-        Control::newest(slots)
-            .map(|(slot, sequence, control)| (slot, sequence, control.durable.get()))
-    };
+    let pick = |slots| Control::newest(slots).map(|(slot, sequence, control)| (slot, sequence, control.durable.get()));
     assert_eq!(pick([&old, &new]), Ok((1, 9, 2)));
     assert_eq!(pick([&new, &old]), Ok((0, 9, 2)));
     assert_eq!(pick([torn, &old]), Ok((1, 8, 1)));
@@ -348,11 +257,7 @@ fn the_newest_good_slot_counts() {
     let end = newer.len() - 4;
     let crc = crc32fast::hash(&newer[..end]);
     newer[end..].copy_from_slice(&crc.to_le_bytes());
-    assert_eq!(
-        pick([&old, &newer]),
-        Err(ControlFault::NewerVersion(2)),
-        "F-021"
-    );
+    assert_eq!(pick([&old, &newer]), Err(ControlFault::NewerVersion(2)), "F-021");
 }
 
 #[test]

@@ -1,9 +1,8 @@
 //! A writer that lays minted records into segments in memory, as a log does on disk.
 
 use longshore_format::{
-    Chain, Content, Cursor, Draft, Epoch, EpochEntry, EpochHistory, Flags, Footer, Incarnation,
-    IndexBuilder, Kind, LogId, Lsn, Record, SegmentDigest, SegmentHeader, SegmentSize, Step,
-    WriterId, payload, payload_crc,
+    Chain, Content, Cursor, Draft, Epoch, EpochEntry, EpochHistory, Flags, Footer, Incarnation, IndexBuilder, Kind,
+    LogId, Lsn, Record, SegmentDigest, SegmentHeader, SegmentSize, Step, WriterId, payload, payload_crc,
 };
 
 pub(crate) const SIZE: SegmentSize = SegmentSize::MIN;
@@ -13,10 +12,7 @@ pub(crate) const NOON: u64 = 1_700_000_000_000_000;
 pub(crate) fn life(start: u64, number: u64, writer: u8, incarnation: u64) -> EpochEntry {
     EpochEntry {
         start: Lsn::new(start),
-        epoch: Epoch {
-            number,
-            writer: WriterId::from_bytes([writer; 16]),
-        },
+        epoch: Epoch { number, writer: WriterId::from_bytes([writer; 16]) },
         incarnation: Incarnation::new(incarnation),
     }
 }
@@ -88,15 +84,8 @@ impl Image {
 
     pub(crate) fn incarnate(&mut self, number: u64) -> Lsn {
         let start = self.cursor.position();
-        let life = EpochEntry {
-            start,
-            incarnation: Incarnation::new(number),
-            ..self.cursor.chain().life
-        };
-        let payload = payload::NewIncarnation {
-            incarnation: life.incarnation,
-        }
-        .encode();
+        let life = EpochEntry { start, incarnation: Incarnation::new(number), ..self.cursor.chain().life };
+        let payload = payload::NewIncarnation { incarnation: life.incarnation }.encode();
         self.history.push(life).unwrap();
         self.put_here(Kind::INCARNATION, Flags::NONE, NOON, &payload, Some(life))
     }
@@ -104,21 +93,11 @@ impl Image {
     pub(crate) fn begin_epoch(&mut self, number: u64, writer: u8) -> Lsn {
         let new = life(self.cursor.position().get(), number, writer, number);
         self.history.push(new).unwrap();
-        let payload = payload::EpochStart {
-            history: self.history.clone(),
-        }
-        .encode();
+        let payload = payload::EpochStart { history: self.history.clone() }.encode();
         self.put_here(Kind::EPOCH_START, Flags::NONE, NOON, &payload, Some(new))
     }
 
-    fn put_here(
-        &mut self,
-        kind: Kind,
-        flags: Flags,
-        time: u64,
-        payload: &[u8],
-        life: Option<EpochEntry>,
-    ) -> Lsn {
+    fn put_here(&mut self, kind: Kind, flags: Flags, time: u64, payload: &[u8], life: Option<EpochEntry>) -> Lsn {
         self.chains.push(*self.cursor.chain());
         let minted = self.cursor.mint(&Draft {
             kind,
@@ -145,11 +124,7 @@ impl Image {
 
     /// The state before the record that starts at `lsn`.
     pub(crate) fn cursor_at(&self, lsn: Lsn) -> Cursor {
-        let chain = self
-            .chains
-            .iter()
-            .find(|chain| chain.position == lsn)
-            .unwrap();
+        let chain = self.chains.iter().find(|chain| chain.position == lsn).unwrap();
         Cursor::new(LOG, self.cursor.size(), *chain)
     }
 
@@ -170,11 +145,7 @@ impl Image {
         let size = self.cursor.size();
         let base = Lsn::new(number as u64 * size.get());
         let mut index = IndexBuilder::new(size);
-        let own: Vec<_> = self
-            .chains
-            .iter()
-            .filter(|chain| size.base_of(chain.position) == base)
-            .collect();
+        let own: Vec<_> = self.chains.iter().filter(|chain| size.base_of(chain.position) == base).collect();
         own.iter().for_each(|chain| index.observe(chain));
         let mut digest = SegmentDigest::new();
         digest.update(&self.segments[number][..size.body_end_offset() as usize]);
