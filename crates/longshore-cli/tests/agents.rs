@@ -126,6 +126,8 @@ fn a_lost_volume_is_not_a_new_replica() {
         p.address
     );
     // F-049
+    run(at, &format!("primary --data-dir nowhere {PRIMARY}")).fails(3);
+    assert!(!at.join("nowhere").exists());
     let told = run(at, &follow).fails(8);
     assert!(told.contains("is the volume mounted"), "{told}");
     assert!(!at.join("r/orders").exists());

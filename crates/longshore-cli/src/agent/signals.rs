@@ -1,5 +1,6 @@
 //! SIGTERM and SIGINT end an agent in order, a second one at once; SIGHUP reloads.
 
+use longshore_format::ErrorKind;
 use longshore_transport::Access;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -45,6 +46,6 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
         tracing::warn!("ending at once, as asked twice");
-        std::process::exit(0);
+        std::process::exit(ErrorKind::Interrupted.exit_code().into());
     }
 }

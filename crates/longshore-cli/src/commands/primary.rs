@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use longshore::Node;
+use longshore_format::ErrorKind;
 
 use crate::agent;
 use crate::cli::Global;
@@ -38,9 +39,22 @@ pub(crate) struct Primary {
 }
 
 impl Primary {
+    /// A volume that is not mounted must not look like an agent without logs (F-049).
+    fn check_data_dir(&self) -> Result<(), Failure> {
+        match self.data_dir.is_dir() {
+            true => Ok(()),
+            false => {
+                let what = format!("there is no data directory {}", self.data_dir.display());
+                Err(Failure::new(ErrorKind::NotFound, what)
+                    .next("is the volume mounted? `longshore init --data-dir DIR --log NAME` makes both"))
+            }
+        }
+    }
+
     pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
         agent::trace(global)?;
         agent::record()?;
+        self.check_data_dir()?;
         let mut settings = self.tuning.settings()?;
         settings.network.listen = self.listen;
         settings.network.http = self.http;
