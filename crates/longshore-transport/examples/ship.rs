@@ -1,7 +1,7 @@
 //! What shipping costs: frames through client and server with mutual TLS over loopback, against the same
 //! bytes copied through bare TLS.
 //!
-//! `cargo run --release -p longshore-transport --example ship [GiB] [KiB per message]`
+//! `cargo run --release -p longshore-transport --example ship [GiB] [KiB per message] [rounds]`
 
 use std::{
     env, fs,
@@ -33,6 +33,7 @@ async fn main() -> Outcome<()> {
     let mut arguments = env::args().skip(1);
     let gib: u64 = arguments.next().map_or(Ok(2), |text| text.parse())?;
     let message: usize = arguments.next().map_or(Ok(512), |text| text.parse())?;
+    let rounds: usize = arguments.next().map_or(Ok(3), |text| text.parse())?;
     let (total, message) = (gib << 30, message << 10);
 
     let directory = tempfile::tempdir()?;
@@ -42,7 +43,7 @@ async fn main() -> Outcome<()> {
     let files = |name: &str| TlsFiles::in_directory(directory.path(), &name.parse().expect("a name"));
 
     println!("{:<28} {:>8} {:>12}", "", "MB/s", "CPU-s/GiB");
-    for _ in 0..3 {
+    for _ in 0..rounds {
         let (raw_server, raw_client) = raw_configs(directory.path())?;
         measure("bare TLS", total, raw(raw_server, raw_client, total, message)).await?;
 

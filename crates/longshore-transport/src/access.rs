@@ -8,7 +8,11 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
+    time::SystemTime,
 };
 
 use arc_swap::ArcSwap;
@@ -20,7 +24,7 @@ use crate::{
     Caller, Error, Result,
     grants::{Grants, Role},
     leash::Leash,
-    tls::{FileStamp, ServerTls},
+    tls::{self, FileStamp, ServerTls, claims},
 };
 
 /// Who may do what on an agent. Clones share it.
@@ -38,7 +42,12 @@ struct Secure {
     grants: ArcSwap<Grants>,
     grants_file: PathBuf,
     stamp: Mutex<FileStamp>,
+    /// The days left that were last warned of.
+    warned: AtomicI64,
 }
+
+/// From how many days before its end on a certificate is warned of.
+const WARN_DAYS: i64 = 14;
 
 /// What is open now.
 #[derive(Default)]
@@ -50,6 +59,7 @@ struct Live {
 
 struct LiveStream {
     caller: Name,
+    address: SocketAddr,
     connection: u64,
     roles: &'static [Role],
     log: Name,
@@ -64,7 +74,27 @@ pub(crate) struct Peer {
     pub(crate) identity: Option<Name>,
     pub(crate) address: SocketAddr,
     chain: Vec<CertificateDer<'static>>,
+    /// The set of certificates that last accepted the chain, and until when it holds by itself.
+    accepted: Mutex<Accepted>,
     pub(crate) leash: Leash,
+}
+
+#[derive(Debug)]
+struct Accepted {
+    by: u64,
+    until: SystemTime,
+}
+
+impl Peer {
+    /// Whether the certificate would still be accepted. Only asks again when something has changed.
+    fn still_trusted(&self, current: &tls::Current) -> Result<(), rustls::Error> {
+        let mut accepted = self.accepted.lock().expect("never held across a panic");
+        if accepted.by != current.generation || accepted.until <= SystemTime::now() {
+            current.still_trusts(&self.chain)?;
+            accepted.by = current.generation;
+        }
+        Ok(())
+    }
 }
 
 impl Access {
@@ -73,7 +103,8 @@ impl Access {
         let grants_file = grants_file.into();
         let stamp = Mutex::new(FileStamp::of(&grants_file));
         let grants = ArcSwap::from_pointee(Grants::load(&grants_file)?);
-        Ok(Access::new(Some(Secure { tls, grants, grants_file, stamp })))
+        let warned = AtomicI64::new(i64::MAX);
+        Ok(Access::new(Some(Secure { tls, grants, grants_file, stamp, warned })))
     }
 
     /// No TLS and no grants: whoever reaches the port may do everything. A server refuses to listen with
@@ -111,6 +142,7 @@ impl Access {
                 Ok(false) => {}
                 Err(error) => tracing::error!("keeping the grants in force: {error}"),
             }
+            secure.warn_ahead();
         }
         self.enforce();
     }
@@ -145,7 +177,10 @@ impl Access {
             return Err(Error::new(ErrorKind::Full, message, "close some of them").fact("limit", limit));
         }
         let connection = live.ticket();
-        let peer = Arc::new(Peer { connection, identity, address, chain, leash: Leash::default() });
+        // Not accepted by any set that is known here: the handshake may have gone by an older one.
+        let until = chain.first().and_then(claims).map_or(SystemTime::UNIX_EPOCH, |claims| claims.not_after);
+        let accepted = Mutex::new(Accepted { by: 0, until });
+        let peer = Arc::new(Peer { connection, identity, address, chain, accepted, leash: Leash::default() });
         live.peers.insert(connection, Arc::clone(&peer));
         Ok((peer, Registration { access: self.clone(), ticket: connection }))
     }
@@ -174,12 +209,21 @@ impl Access {
         let leash = Arc::new(Leash::default());
         let mut live = self.live();
         let ticket = live.ticket();
-        let (caller, log) = (caller.identity.clone(), log.clone());
-        let stream = LiveStream { caller, connection: peer.connection, roles, log, leash: Arc::clone(&leash) };
+        let stream = LiveStream {
+            caller: caller.identity.clone(),
+            address: peer.address,
+            connection: peer.connection,
+            roles,
+            log: log.clone(),
+            leash: Arc::clone(&leash),
+        };
         live.streams.insert(ticket, stream);
         drop(live);
-        // The grant may have gone between the check and here.
-        self.enforce();
+        // What was lost between the check and here, nobody else would notice.
+        let again = self.caller(peer, Some(caller.identity.as_str())).and_then(|caller| caller.require(roles, log));
+        if let Err(reason) = again {
+            leash.pull(reason);
+        }
         (leash, Registration { access: self.clone(), ticket })
     }
 
@@ -188,39 +232,26 @@ impl Access {
     pub(crate) fn enforce(&self) {
         let Some(secure) = &self.0.secure else { return };
         let (current, grants) = (secure.tls.current(), secure.grants.load_full());
-        let (mut gone, mut ungranted) = (Vec::new(), Vec::new());
-        {
+        let peers: Vec<_> = self.live().peers.values().cloned().collect();
+        for peer in peers.iter().filter(|peer| peer.leash.reason().is_none()) {
+            if let Err(error) = peer.still_trusted(&current) {
+                let reason = no_longer_trusted(peer, &error);
+                // The peer first: a stream that begins now sees it.
+                peer.leash.pull(reason.clone());
+                let streams = self.live().leashes_of(peer.connection);
+                streams.iter().for_each(|leash| leash.pull(reason.clone()));
+            }
+        }
+        let ungranted: Vec<_> = {
             let live = self.live();
-            for peer in live.peers.values().filter(|peer| peer.leash.reason().is_none()) {
-                if let Err(error) = current.still_trusts(&peer.chain) {
-                    gone.push((Arc::clone(peer), error, live.leashes_of(peer.connection)));
-                }
-            }
-            for stream in live.streams.values().filter(|stream| stream.leash.reason().is_none()) {
-                let allowed = |role: &Role| grants.allows(&stream.caller, *role, &stream.log);
-                if !stream.roles.iter().any(allowed) {
-                    ungranted.push((
-                        stream.caller.clone(),
-                        stream.roles,
-                        stream.log.clone(),
-                        Arc::clone(&stream.leash),
-                    ));
-                }
-            }
-        }
+            let open = live.streams.values().filter(|stream| stream.leash.reason().is_none());
+            let lost = open.filter_map(|stream| Some((stream.lost(&grants)?, Arc::clone(&stream.leash))));
+            lost.collect()
+        };
         // Pulled outside the lock: it wakes tasks, and what they drop takes the lock.
-        for (peer, error, streams) in gone {
-            let reason = no_longer_trusted(&peer, &error);
-            streams.iter().for_each(|leash| leash.pull(reason.clone()));
-            peer.leash.pull(reason);
-        }
-        for (identity, roles, log, leash) in ungranted {
-            let caller =
-                Caller { identity, address: SocketAddr::from(([0, 0, 0, 0], 0)), grants: Some(Arc::clone(&grants)) };
-            if let Err(reason) = caller.require(roles, &log) {
-                tracing::warn!(target: "longshore::audit", identity = %caller.identity, %log, "ended a stream: {reason}");
-                leash.pull(reason);
-            }
+        for (reason, leash) in ungranted {
+            tracing::warn!(target: "longshore::audit", "ended a stream: {reason}");
+            leash.pull(reason);
         }
     }
 
@@ -235,12 +266,29 @@ impl Access {
     }
 }
 
+impl LiveStream {
+    /// Why the stream must end, if its caller has none of the roles any more.
+    fn lost(&self, grants: &Arc<Grants>) -> Option<Error> {
+        let (identity, grants) = (self.caller.clone(), Some(Arc::clone(grants)));
+        let caller = Caller { identity, address: self.address, grants };
+        caller.require(self.roles, &self.log).err()
+    }
+}
+
 impl Secure {
     fn reload_grants(&self) -> Result<()> {
         let stamp = FileStamp::of(&self.grants_file);
         *self.stamp.lock().expect("never held across a panic") = stamp;
         self.grants.store(Arc::new(Grants::load(&self.grants_file)?));
         Ok(())
+    }
+
+    /// Says once a day that the certificate is about to expire (F-124).
+    fn warn_ahead(&self) {
+        let days = self.tls.certificate_days_left();
+        if days < WARN_DAYS && self.warned.swap(days, Relaxed) != days {
+            tracing::warn!("this node's certificate expires in {days} days; replace it, no restart is needed");
+        }
     }
 
     fn reload_grants_if_changed(&self) -> Result<bool> {

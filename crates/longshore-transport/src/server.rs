@@ -48,6 +48,7 @@ struct Context {
     access: Access,
     tasks: TaskTracker,
     first_message_deadline: Duration,
+    shutdown: CancellationToken,
 }
 
 impl Server {
@@ -75,6 +76,7 @@ impl Server {
             access: self.access.clone(),
             tasks: tasks.clone(),
             first_message_deadline: self.settings.first_message_deadline,
+            shutdown: shutdown.clone(),
         };
         let routes = routes(context, self.services)?;
         // Dropped with this future: what still runs then is cut off.
@@ -97,8 +99,7 @@ impl Server {
             () = watch(&self.access, self.settings.poll_interval) => {}
         }
         drop(listener);
-        let reason = Error::new(ErrorKind::Unavailable, "the agent is stopping", "connect again in a moment");
-        self.access.end_all(&reason);
+        self.access.end_all(&stopping());
         tasks.close();
         if timeout(self.settings.drain_deadline, tasks.wait()).await.is_err() {
             tracing::warn!("cutting off {} calls that did not end in time", tasks.len());
@@ -149,6 +150,10 @@ fn routes(context: Context, services: Services) -> Result<Routes> {
         .add_service(admin::service(context, services.admin)))
 }
 
+fn stopping() -> Error {
+    Error::new(ErrorKind::Unavailable, "the agent is stopping", "connect again in a moment")
+}
+
 fn cannot_listen(error: &io::Error) -> Error {
     Error::new(ErrorKind::Preflight, format!("cannot listen: {error}"), "choose another address")
 }
@@ -178,6 +183,9 @@ impl Context {
         let caller = self.authorize(request, roles, log)?;
         let peer = connection::peer(request)?;
         let (leash, registration) = self.access.watch(&peer, &caller, roles, log);
+        if self.shutdown.is_cancelled() {
+            leash.pull(stopping());
+        }
         Ok((caller, leash, registration))
     }
 }

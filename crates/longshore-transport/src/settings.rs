@@ -43,7 +43,7 @@ pub struct ServerSettings {
     pub http2: Http2,
     /// How long a TLS handshake may take (F-088).
     pub handshake_deadline: Duration,
-    /// How many handshakes run at once; more wait their turn (F-110).
+    /// How many handshakes are worked on at once; more wait their turn (F-110).
     pub max_handshakes: usize,
     /// How many connections there are in all.
     pub max_connections: usize,
@@ -68,7 +68,7 @@ impl Default for ServerSettings {
         ServerSettings {
             http2: Http2 { stream_window: 4 << 20, connection_window: 8 << 20, ..Http2::default() },
             handshake_deadline: Duration::from_secs(10),
-            max_handshakes: 32,
+            max_handshakes: 64,
             max_connections: 1024,
             max_connections_per_identity: 64,
             max_streams_per_connection: 100,

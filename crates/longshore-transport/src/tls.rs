@@ -12,6 +12,7 @@ mod server;
 
 pub use client::ClientTls;
 pub use files::TlsFiles;
+pub(crate) use server::Current;
 pub use server::ServerTls;
 
 pub(crate) use client::refusal;
@@ -32,3 +33,6 @@ fn provider() -> Arc<CryptoProvider> {
 /// The one application protocol, and the one version.
 const ALPN: &[u8] = b"h2";
 static VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+/// How many encrypted bytes wait for the socket at most: one DATA frame, so that it goes out in one write.
+pub(crate) const WRITE_BUFFER: usize = 256 << 10;

@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 use super::{Address, Client, http::Http};
 use crate::{
     ClientSettings, Error, Result,
-    tls::{ClientTls, claims, refusal},
+    tls::{ClientTls, WRITE_BUFFER, claims, refusal},
 };
 
 /// Makes connections of one identity, with one set of settings.
@@ -76,7 +76,8 @@ impl Connector {
                 let host = ServerName::try_from(address.host().to_owned()).map_err(|error| {
                     Error::new(ErrorKind::Invalid, format!("{address} is not a host: {error}"), "write HOST:PORT")
                 })?;
-                let stream = TlsConnector::from(config).connect(host, socket).await.map_err(refused)?;
+                let mut stream = TlsConnector::from(config).connect(host, socket).await.map_err(refused)?;
+                stream.get_mut().1.set_buffer_limit(Some(WRITE_BUFFER));
                 let chain = stream.get_ref().1.peer_certificates();
                 let server = chain.and_then(|chain| claims(chain.first()?)).and_then(|claims| claims.identity);
                 let io = Greeted::read(stream).await.map_err(refused)?;

@@ -35,7 +35,7 @@ pub(crate) fn log_description(description: LogDescription) -> proto::LogDescript
     proto::LogDescription {
         summary: Some(log_summary(description.summary)),
         header: description.header,
-        before: description.before.as_bytes().to_vec().into(),
+        before: description.before.as_bytes().to_vec(),
     }
 }
 

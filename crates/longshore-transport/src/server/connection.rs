@@ -6,6 +6,7 @@ use hyper::{Request, Response, body::Incoming, rt::Executor, server::conn::http2
 use hyper_util::rt::{TokioIo, TokioTimer};
 use longshore_format::ErrorKind;
 use longshore_protocol::Name;
+use rustls::server::Acceptor;
 use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -13,7 +14,7 @@ use tokio::{
     sync::Semaphore,
     time::{Instant, sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 use tower::Service;
@@ -23,7 +24,7 @@ use super::body::{Calls, CountedBody, DeadlineBody};
 use crate::{
     Access, Error, Result, ServerSettings,
     access::{Peer, Registration},
-    tls::claims,
+    tls::{WRITE_BUFFER, claims},
 };
 
 /// What all connections share.
@@ -81,11 +82,17 @@ impl Connections {
         Ok(())
     }
 
+    /// A handshake. Only what costs us something takes a turn: a peer that has not said its first word
+    /// holds up nobody but itself.
     async fn handshake(&self, socket: TcpStream) -> Result<tokio_rustls::server::TlsStream<TcpStream>> {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), socket);
+        let start = start.await.map_err(|error| handshake_failed(&error))?;
         let _turn = self.handshakes.acquire().await.expect("never closed");
         let tls = self.access.tls().expect("a handshake is made with TLS only");
-        let acceptor = TlsAcceptor::from(Arc::clone(&tls.current().config));
-        acceptor.accept(socket).await.map_err(|error| handshake_failed(&error))
+        let config = Arc::clone(&tls.current().config);
+        let mut stream = start.into_stream(config).await.map_err(|error| handshake_failed(&error))?;
+        stream.get_mut().1.set_buffer_limit(Some(WRITE_BUFFER));
+        Ok(stream)
     }
 
     async fn serve_http<IO>(&self, io: IO, peer: Arc<Peer>, _registration: Registration)

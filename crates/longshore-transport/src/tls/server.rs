@@ -1,7 +1,10 @@
 //! The server's side of TLS, with certificates that change while connections stay.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::SystemTime,
 };
 
@@ -33,10 +36,14 @@ struct Shared {
 
 /// What a handshake goes by.
 pub(crate) struct Current {
+    /// No two sets of files in a process have the same; never 0.
+    pub(crate) generation: u64,
     pub(crate) config: Arc<ServerConfig>,
     verifier: Arc<dyn ClientCertVerifier>,
     own: Claims,
 }
+
+static GENERATIONS: AtomicU64 = AtomicU64::new(1);
 
 impl ServerTls {
     /// Reads the files. What cannot be used is refused here; later changes that cannot are reported.
@@ -106,7 +113,8 @@ impl Current {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Current { config: Arc::new(config), verifier, own: material.claims })
+        let generation = GENERATIONS.fetch_add(1, Relaxed);
+        Ok(Current { generation, config: Arc::new(config), verifier, own: material.claims })
     }
 
     /// Whether a client's chain, accepted earlier, would still be: not expired, not revoked, still trusted.
