@@ -73,7 +73,8 @@ fn version_1_is_read_without_changing_it() {
     let (place, dir) = copy_of("v1");
     let names = |path: &Path| {
         let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
-        let mut files: Vec<_> = entries.map(|path| (path.file_name().unwrap().to_owned(), std::fs::read(&path).unwrap())).collect();
+        let mut files: Vec<_> =
+            entries.map(|path| (path.file_name().unwrap().to_owned(), std::fs::read(&path).unwrap())).collect();
         files.sort();
         files
     };

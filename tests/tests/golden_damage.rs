@@ -43,9 +43,8 @@ fn damage() -> impl Strategy<Value = Damage> {
 fn files() -> Vec<(String, Vec<u8>)> {
     let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/v1/log");
     let entries = std::fs::read_dir(log).unwrap().map(Result::unwrap);
-    let mut files: Vec<_> = entries
-        .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
-        .collect();
+    let mut files: Vec<_> =
+        entries.map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())).collect();
     files.sort();
     files
 }

@@ -173,7 +173,9 @@ fn of_two_damaged_neighbours_the_earlier_comes_first() {
     let replica = built.replica();
     built.write(SIZE, 0, &[0; SIZE as usize]);
     built.write(2 * SIZE, 0, &[0; SIZE as usize]);
-    assert!(matches!(fix(&built, &replica, 2 * SIZE), Err(RepairError::PreviousDamaged { base }) if base.get() == SIZE));
+    assert!(
+        matches!(fix(&built, &replica, 2 * SIZE), Err(RepairError::PreviousDamaged { base }) if base.get() == SIZE)
+    );
     fix(&built, &replica, SIZE).unwrap();
     fix(&built, &replica, 2 * SIZE).unwrap();
     assert!(is_intact(&built));

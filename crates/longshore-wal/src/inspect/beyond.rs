@@ -56,7 +56,8 @@ impl Beyond {
         let size = control.size;
         let file = dir.open(&size.file_name(base), Access::Read).ok()?;
         let here = base == self.corruption.segment;
-        let start = if here { self.corruption.position.checked_add(self.extent.unwrap_or(8))? } else { size.first_in(base) };
+        let start =
+            if here { self.corruption.position.checked_add(self.extent.unwrap_or(8))? } else { size.first_in(base) };
         let (from, limit) = (size.offset_in(start), size.body_end_offset());
         let mut body = body_from(&file, base, from, limit).ok()?;
         // The last header may itself end in zeros.

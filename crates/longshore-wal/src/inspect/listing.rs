@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use longshore_format::{Corruption, Cursor, EpochEntry, Frames, HeaderFault, LogId, Lsn, Record, SegmentHeader, SegmentSize, Step};
+use longshore_format::{
+    Corruption, Cursor, EpochEntry, Frames, HeaderFault, LogId, Lsn, Record, SegmentHeader, SegmentSize, Step,
+};
 use longshore_storage::{Access, Directory};
 
 use super::names::sorted_out;
@@ -100,7 +102,8 @@ impl Listing {
             Err(HeaderFault::Empty) => return Ok(false),
             Err(HeaderFault::Short) if bytes.is_empty() => return Ok(false),
             other => {
-                let fault = other.err().map_or_else(|| "its header is of another log or place".into(), |f| f.to_string());
+                let fault =
+                    other.err().map_or_else(|| "its header is of another log or place".into(), |f| f.to_string());
                 return Err(Error::Damaged { path: self.dir.path_hint(), file: name, fault });
             }
         };

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use longshore_format::{
-    Bad, Chain, Corruption, Cursor, Digest, EpochHistory, IndexBuilder, Lsn, SegmentDigest, SegmentHeader,
-    SegmentSize, Step,
+    Bad, Chain, Corruption, Cursor, Digest, EpochHistory, IndexBuilder, Lsn, SegmentDigest, SegmentHeader, SegmentSize,
+    Step,
 };
 use longshore_storage::File;
 
@@ -78,11 +78,7 @@ pub(crate) fn scan(header: &SegmentHeader, file: &Arc<dyn File>, pool: &Arc<Pool
 
 /// The digest of everything before a segment's footer, and where the first byte is at or after offset `zeros_from`
 /// that is not zero.
-pub(crate) fn digest_of(
-    file: &dyn File,
-    size: SegmentSize,
-    zeros_from: u64,
-) -> Result<(Digest, Option<u64>), Finding> {
+pub(crate) fn digest_of(file: &dyn File, size: SegmentSize, zeros_from: u64) -> Result<(Digest, Option<u64>), Finding> {
     let mut buffer = vec![0; READ_LEN];
     let mut digest = SegmentDigest::new();
     let mut stray = None;

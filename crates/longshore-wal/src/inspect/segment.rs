@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use longshore_format::{
-    Chain, Content, Corruption, Digest, EpochEntry, Fault, Footer, FooterFault, HeaderFault, LogId, Lsn,
-    SegmentHeader, SegmentSize,
+    Chain, Content, Corruption, Digest, EpochEntry, Fault, Footer, FooterFault, HeaderFault, LogId, Lsn, SegmentHeader,
+    SegmentSize,
 };
 use longshore_storage::File;
 
@@ -194,13 +194,7 @@ impl SegmentReport {
     }
 
     /// Holds the footer against the bytes it seals.
-    fn prove(
-        &mut self,
-        footer: &Footer,
-        scanned: &Scanned,
-        file: &dyn File,
-        size: SegmentSize,
-    ) -> Result<(), Finding> {
+    fn prove(&mut self, footer: &Footer, scanned: &Scanned, file: &dyn File, size: SegmentSize) -> Result<(), Finding> {
         self.proved = true;
         if let Some(corruption) = scanned.corruption(size) {
             self.findings.push(Finding::Record(corruption));
