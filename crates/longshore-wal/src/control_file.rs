@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use longshore_format::{Control, ControlFault, Lsn, SegmentSize};
+use longshore_format::{Control, ControlFault, Lsn};
 use longshore_storage::{Access, Directory, File, Trouble};
 
 use crate::{Error, Result};
@@ -88,11 +88,10 @@ impl ControlFile {
         &mut self.state
     }
 
-    /// Notes that everything below `durable` is durable, saying so up to `limit` only.
-    pub(crate) fn set_durable(&mut self, durable: Lsn, limit: Lsn) {
-        let saved = durable.min(limit);
-        if self.state.durable < saved {
-            self.change().durable = saved;
+    /// Notes that everything below `durable` is durable.
+    pub(crate) fn set_durable(&mut self, durable: Lsn) {
+        if self.state.durable < durable {
+            self.change().durable = durable;
         }
         if self.state.lost.is_some_and(|lost| lost <= durable) {
             self.change().lost = None;
@@ -123,13 +122,6 @@ impl ControlFile {
         }
         Ok(())
     }
-}
-
-/// The greatest watermark that may be saved when all before `sealed` is sealed: one that leaves two segments unsealed.
-/// Recovery takes a missing footer further back than that for corruption.
-pub(crate) fn may_save(size: SegmentSize, sealed: Lsn) -> Lsn {
-    let third = size.next_base(sealed).and_then(|second| size.next_base(second));
-    third.map_or(Lsn::MAX, |third| size.first_in(third))
 }
 
 fn encode(state: &Control, sequence: u64) -> Vec<u8> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use longshore_format::{Control, Lsn};
 use longshore_storage::{Access, Directory, File};
 
-use crate::control_file::{ControlFile, may_save};
+use crate::control_file::ControlFile;
 use crate::evidence::body_from;
 use crate::names::CUT;
 use crate::prepare::{TEMPORARY, remove_if_there};
@@ -42,7 +42,7 @@ pub(crate) fn mend(dir: &Arc<dyn Directory>, control: &mut ControlFile, survey: 
     }
     let state = control.change();
     state.clean = None;
-    state.durable = survey.chain.position.min(may_save(state.size, survey.unsealed));
+    state.durable = survey.chain.position;
     state.history = survey.history.clone();
     state.lost = state.lost.max(survey.lost).filter(|lost| survey.chain.position < *lost);
     for slot in &mut state.slots {

@@ -1,14 +1,14 @@
 //! Sealing: a segment's digest and index are taken as it fills, off the append path, from what the disk cache holds.
 //!
 //! Each record is read back and checked on the way, so that a byte that was damaged in memory between append and sync is
-//! never sealed (F-080, F-081). The footer is written when all of the segment is durable (F-074), and no watermark beyond
-//! the next segment is saved before the footer is durable itself: further back than that, a missing footer is corruption.
+//! never sealed (F-080, F-081). The footer is written when all of the segment is durable (F-074), and segments are sealed
+//! in order: what lacks a footer after a crash are the last segments only, which recovery goes through again. Before a
+//! segment that is sealed, a missing footer is corruption.
 
 use std::sync::Arc;
 
 use longshore_format::{Cursor, ErrorKind, Footer, IndexBuilder, Kind, Lsn, SegmentDigest, Step};
 
-use crate::control_file::may_save;
 use crate::reader::fault_of;
 use crate::shared::Shared;
 use crate::view::Segment;
@@ -131,7 +131,7 @@ impl Shared {
         live.file.sync().map_err(Error::io("sync a footer"))?;
         let sealed = size.next_base(base).unwrap_or(Lsn::MAX);
         let mut control = self.lock(&self.control)?;
-        control.set_durable(self.view.durable.get(), may_save(size, sealed));
+        control.set_durable(self.view.durable.get());
         control.sync()?;
         drop(control);
         scan.segment.set_sealed(footer);

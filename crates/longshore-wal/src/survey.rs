@@ -168,17 +168,18 @@ impl<'a> Files<'a> {
         Ok(bases)
     }
 
-    /// The index of the segment to go through from: the one the saved watermark is in, or the one before if that is not
-    /// sealed.
+    /// The index of the segment to go through from: the one the saved watermark is in, or the first before it of those that
+    /// are not sealed. Segments are sealed in order, soon after they are full, so that is not far back.
     fn start(&self, bases: &[Lsn]) -> Result<usize> {
         let size = self.control.size;
         let saved = size.normalise(self.control.durable);
         let mut start = bases.partition_point(|base| *base <= size.base_of(saved)).saturating_sub(1);
-        // Where a segment begins is also where the one before ends: the log may end there, and that one counts as reached.
-        if start > 0 && saved == size.first_in(bases[start]) {
+        // It may lie where a segment begins that is not durable itself; then the log may end before it.
+        let at_start = saved == size.first_in(bases[start]);
+        if at_start && start > 0 && !matches!(self.head(bases[start])?.0, Head::Good(_)) {
             start -= 1;
         }
-        if start > 0 && !self.is_sealed(bases[start - 1])? {
+        while start > 0 && !self.is_sealed(bases[start - 1])? {
             start -= 1;
         }
         Ok(start)
@@ -310,8 +311,7 @@ impl Walk {
         later.append(&mut names.bases);
         let mut unsealed = None;
         for segment in &self.walked {
-            // F-010: only the last two segments that the watermark reaches, and those after it, may lack a footer, and the
-            // walk began with the first of them.
+            // F-010: the walk began with the first that may lack a footer.
             if unsealed.is_none() && !segment.has_footer(files)? {
                 unsealed = Some(segment.base());
             }

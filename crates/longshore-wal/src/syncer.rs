@@ -8,7 +8,6 @@ use std::time::Duration;
 use event_listener::Listener;
 use longshore_format::Lsn;
 
-use crate::control_file::may_save;
 use crate::shared::Shared;
 use crate::{Ended, Error, Result, SyncStats, Wal};
 
@@ -139,7 +138,7 @@ impl Shared {
     /// Writes the watermark down. It need not be durable soon: any older one is also true.
     fn note_durable(&self, durable: Lsn) -> Result<()> {
         let mut control = self.lock(&self.control)?;
-        control.set_durable(durable, may_save(self.view.size, self.view.sealed.get()));
+        control.set_durable(durable);
         control.write()
     }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use longshore_format::ErrorKind;
 
-use crate::control_file::may_save;
 use crate::{Error, Result, Wal};
 
 /// The running threads of a log. Dropping it stops and joins them; a panic in one poisons the log.
@@ -102,7 +101,7 @@ impl Wal {
         let shared = self.shared();
         shared.alive()?;
         let mut control = shared.lock(&shared.control)?;
-        control.set_durable(shared.view.durable.get(), may_save(shared.view.size, shared.view.sealed.get()));
+        control.set_durable(shared.view.durable.get());
         control.sync().map_err(|error| shared.poison(error))
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use longshore_format::{Content, Digest, EpochHistory, Flags, Kind, LogId, Lsn, SegmentSize, payload_crc};
 use longshore_storage::Directory;
 
-use crate::control_file::may_save;
 use crate::reader::{locate, locate_time};
 use crate::shared::Shared;
 use crate::{Error, Events, FollowerSpec, Reader, Result, Role, SegmentInfo, SegmentReader, SegmentState, Watermark};
@@ -162,12 +161,9 @@ impl Wal {
         // The append lock is held to the end: nothing comes after what is marked clean.
         let mut syncer = shared.lock(&shared.sync)?;
         let end = shared.sync_with(&mut syncer)?;
-        while may_save(shared.view.size, shared.view.sealed.get()) < end {
-            self.seal_once()?;
-        }
         let mut control = shared.lock(&shared.control)?;
         control.change().clean = Some(end);
-        control.set_durable(end, end);
+        control.set_durable(end);
         control.sync().map_err(|error| shared.poison(error))?;
         // What came after the mark would make it a lie.
         shared.close();
