@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use longshore_format::{Digest, Epoch, Lsn};
@@ -251,17 +252,18 @@ impl Session {
         self.unproved.front().copied()
     }
 
-    /// Compares the digest of [`unproved`](Self::unproved) with that of our own segment, which spans `base..end`.
+    /// Compares the digest of [`unproved`](Self::unproved) with that of our own segment at `base`, whose records are at
+    /// `records`.
     ///
     /// The proof is to be sent. When they differ nothing more is sent; [`locate`](Self::locate) finds the place.
-    pub fn compare(&mut self, ours: Digest, base: Lsn, end: Lsn, now: Duration) -> Option<ToReplica> {
+    pub fn compare(&mut self, ours: Digest, base: Lsn, records: Range<Lsn>, now: Duration) -> Option<ToReplica> {
         let (_, theirs) = self.unproved.pop_front().filter(|(at, _)| *at == base)?;
         if theirs == ours {
-            let to = self.equality.map_or(end, |equality| equality.to.max(end));
+            let to = self.equality.map_or(records.end, |equality| equality.to.max(records.end));
             self.equality = Some(Equality { to, at: now });
-            return Some(ToReplica::Proved { base, end });
+            return Some(ToReplica::Proved { base, end: records.end });
         }
-        self.locate = Some((Locate::new(base, end), None));
+        self.locate = Some((Locate::new(records.start, records.end), None));
         None
     }
 
@@ -429,12 +431,12 @@ mod tests {
         }
 
         assert_eq!(session.unproved(), Some((lsn(0), ours)));
-        let proof = session.compare(ours, lsn(0), lsn(5), secs(2));
+        let proof = session.compare(ours, lsn(0), lsn(0)..lsn(5), secs(2));
         assert_eq!(proof, Some(ToReplica::Proved { base: lsn(0), end: lsn(5) }));
         assert_eq!(session.equality(), Some(Equality { to: lsn(5), at: secs(2) }));
         assert!(session.locate(&log, secs(2)).is_none());
 
-        assert_eq!(session.compare(ours, lsn(0), lsn(9), secs(3)), None);
+        assert_eq!(session.compare(ours, lsn(0), lsn(0)..lsn(9), secs(3)), None);
         assert_eq!(session.wants(lsn(50)), None, "nothing more is sent");
         let found = loop {
             match session.locate(&log, secs(3)).unwrap().unwrap() {
@@ -455,7 +457,7 @@ mod tests {
         let digest = |byte| Digest::from_bytes([byte; 32]);
         let sealed = ToUpstream::Sealed { base: lsn(0), digest: digest(1) };
         session.on(sealed, secs(0)).unwrap();
-        session.compare(digest(2), lsn(0), lsn(9), secs(0));
+        session.compare(digest(2), lsn(0), lsn(0)..lsn(9), secs(0));
         session.locate(&Fake::new(&[(1, 1, 1, 9)]), secs(1)).unwrap().unwrap();
         session.on(ToUpstream::Heartbeat, secs(10)).unwrap();
         session.turn(secs(10)).unwrap();

@@ -12,6 +12,7 @@
 //! (F-096, F-105); in the end every log is a byte-identical copy (F-084 … F-092). tokio's time is paused, all tasks run on
 //! one thread, and every choice follows from the seed.
 
+mod cases;
 mod line;
 mod node;
 mod story;
@@ -70,7 +71,7 @@ fn whatever_links_and_power_do_copies_end_equal_and_acks_are_true() {
         println!("{}", story::run(seed).unwrap_or_else(|what| panic!("{what}")));
         return;
     }
-    let seeds = number("LONGSHORE_SEEDS").unwrap_or(2_000);
+    let seeds = number("LONGSHORE_SEEDS").unwrap_or(3_000);
     let first = number("LONGSHORE_FIRST_SEED").unwrap_or(0);
     let began = Instant::now();
     let tally = run(first..first + seeds).unwrap_or_else(|what| panic!("{what}"));

@@ -335,19 +335,7 @@ impl Dial {
     }
 
     fn hello(&self) -> Hello {
-        let wal = &self.log.wal;
-        let holding = Holding {
-            log: wal.id(),
-            content: wal.content(),
-            segment_size: wal.segment_size(),
-            history: wal.history(),
-            first: wal.first(),
-            end: wal.end(),
-            last_crc: wal.last_crc(),
-            lost: wal.lost(),
-            applied: None,
-        };
-        Hello { node: self.peer.node.clone(), offer: Offer::ours(), holding }
+        Hello { node: self.peer.node.clone(), offer: Offer::ours(), holding: holding(&self.log.wal) }
     }
 
     /// Serves this replica at its upstream, whose reports are what must be true.
@@ -397,6 +385,21 @@ impl Dial {
             Err(longshore::Error::Wal(_)) => tally.bad_frames += 1,
             _ => {}
         }
+    }
+}
+
+/// What a replica says that it holds.
+pub(crate) fn holding(wal: &Wal) -> Holding {
+    Holding {
+        log: wal.id(),
+        content: wal.content(),
+        segment_size: wal.segment_size(),
+        history: wal.history(),
+        first: wal.first(),
+        end: wal.end(),
+        last_crc: wal.last_crc(),
+        lost: wal.lost(),
+        applied: None,
     }
 }
 
