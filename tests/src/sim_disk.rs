@@ -44,6 +44,12 @@ pub enum SyncFault {
     Slow(Duration),
 }
 
+impl SyncFault {
+    fn error(self) -> io::Error {
+        errno(if self == SyncFault::NoSpace { ENOSPC } else { EIO })
+    }
+}
+
 /// The simulated disk. Clones are the same disk; [`SimDisk::fork`] makes another.
 #[derive(Clone, Debug)]
 pub struct SimDisk {
@@ -61,7 +67,7 @@ struct State {
     /// Counts processes; a handle of an earlier one is dead.
     process: u64,
     power: Power,
-    /// The fault of a sync to come, and how many syncs work before it.
+    /// The fault of a sync to come, of a file or a directory, and how many syncs work before it.
     armed_sync: Option<(u64, SyncFault)>,
     /// The error number that the next open or creation fails with.
     armed_open: Option<i32>,
@@ -164,7 +170,7 @@ impl SimDisk {
         self.state().power == Power::Off
     }
 
-    /// Lets the sync of a file after `syncs` more go wrong in this way.
+    /// Lets the sync after `syncs` more, of a file or a directory, go wrong in this way.
     pub fn arm_sync(&self, syncs: u64, fault: SyncFault) {
         self.state().armed_sync = Some((syncs, fault));
     }
@@ -177,6 +183,11 @@ impl SimDisk {
     /// Lets the next open or creation of a file fail with this error number (F-067).
     pub fn arm_open(&self, errno: i32) {
         self.state().armed_open = Some(errno);
+    }
+
+    /// Takes back [`SimDisk::arm_open`].
+    pub fn disarm_open(&self) {
+        self.state().armed_open = None;
     }
 
     /// Limits the space: allocations beyond it fail and leave what fitted (F-041, F-059).

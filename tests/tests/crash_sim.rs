@@ -51,6 +51,7 @@ fn seeds_of_six_crashes_each_keep_every_promise() {
         ("recoveries crashed", tally.recoveries_crashed),
         ("records dropped", tally.records_dropped),
         ("segments sealed", tally.segments_sealed),
+        ("segments trimmed", tally.segments_trimmed),
         ("segments compared", tally.segments_compared),
         ("frames refused", tally.frames_refused),
         ("logs poisoned", tally.logs_poisoned),
@@ -78,17 +79,17 @@ fn every_point(of: PointsOf, seeds: u64) {
 
 #[test]
 fn a_primary_of_three_segments_survives_every_crash_point() {
-    every_point(PointsOf::Primary, 1);
+    every_point(PointsOf::Primary, 3);
 }
 
 #[test]
 fn a_follower_of_three_segments_survives_every_crash_point() {
-    every_point(PointsOf::Follower, 1);
+    every_point(PointsOf::Follower, 5);
 }
 
 #[test]
 fn f_073_a_recovery_survives_a_crash_at_every_point() {
-    every_point(PointsOf::Recovery, 20);
+    every_point(PointsOf::Recovery, 40);
 }
 
 #[test]

@@ -32,7 +32,9 @@ impl Node {
     /// Damages a copy of this open, healthy log below what is acknowledged, and opens the copy.
     pub(super) fn damage_a_copy(&mut self, rng: &mut Rng) -> Step {
         self.read()?;
-        let durable = self.ledger.set().partition_point(|seen| seen.end <= self.ledger.acked());
+        let first = self.wal().first();
+        let set = self.ledger.set_from(first);
+        let durable = set.partition_point(|seen| seen.end <= self.ledger.acked());
         if durable < 3 {
             return Ok(());
         }
@@ -46,7 +48,7 @@ impl Node {
             Damage::LostPage,
         ];
         let (kind, victim) = (*rng.pick(&kinds), rng.index(durable - 1));
-        let victim = &self.ledger.set()[victim].clone();
+        let victim = &set[victim].clone();
         let copy = self.disk.fork(rng.next_u64());
         if !self.damage(&copy, kind, victim, rng)? {
             return Ok(());
@@ -92,7 +94,7 @@ impl Node {
             }
             Damage::Missing => {
                 // A first segment that is gone looks like one that was trimmed.
-                if base == self.size.base_of(self.ledger.set()[0].start) {
+                if base == self.size.base_of(self.wal().first()) {
                     return Ok(false);
                 }
                 let dir = copy.root().open_subdir(LOG).and_then(|dir| dir.remove(&self.size.file_name(base)));
@@ -131,11 +133,15 @@ impl Node {
 
     /// Reads all of a damaged copy that could be opened; the error with which that ends.
     fn read_copy(&self, wal: &Wal, forged: Option<Lsn>) -> Step<Error> {
-        let mut reader = match wal.reader(wal.first()) {
+        let first = self.wal().first();
+        if wal.first() != first {
+            return broken(format!("the damaged log begins at {} instead of {first}", wal.first()));
+        }
+        let mut reader = match wal.reader(first) {
             Ok(reader) => reader,
             Err(error) => return Ok(error),
         };
-        for seen in self.ledger.set() {
+        for seen in self.ledger.set_from(first) {
             match reader.next() {
                 Ok(Some(record)) if *seen == Seen::of(&record) || forged == Some(record.start) => {}
                 Ok(record) => return broken(format!("damage was served, or cut: {record:?} instead of {seen:?}")),

@@ -35,6 +35,16 @@ impl Follower {
         primary.node.try_open()?;
         primary.append(rng)?;
         primary.node.sync()?;
+        if rng.one_in(4) {
+            // It comes late: the log's beginning may be gone.
+            while primary.node.boundaries() < 3 {
+                primary.append(rng)?;
+                primary.node.sync()?;
+                primary.node.read()?;
+                while primary.node.seal()? {}
+            }
+            primary.retain()?;
+        }
         let spec = match primary.node.wal().start_point() {
             Ok(spec) => spec,
             Err(error) => return broken(format!("start point: {error}")),
@@ -43,6 +53,7 @@ impl Follower {
             Wal::create_follower(dir, &spec)?;
             Ok((spec.header.size, spec.header.chain.position))
         })?;
+        primary.replica = Some(spec.header.chain.position);
         Ok(Follower { primary, node, feed: None })
     }
 
@@ -97,6 +108,7 @@ impl Follower {
             14 => self.say_where_upstream_ends(rng),
             15..17 => drop(self.node.prepare()?),
             17 => drop(self.node.seal()?),
+            18 if rng.one_in(2) => self.node.retain(None)?,
             18 => self.node.pass_time(rng),
             _ => self.close_and_open(rng)?,
         }
@@ -113,6 +125,7 @@ impl Follower {
     fn upstream(&mut self, rng: &mut Rng) -> Step {
         // It may close and open its log, which ends every reader.
         self.feed = None;
+        self.primary.replica = Some(self.node.ledger.acked());
         let operations = rng.within(1..5);
         let lived = self.primary.life(rng, operations).and_then(|()| self.primary.node.sync());
         match lived {

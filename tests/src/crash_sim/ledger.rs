@@ -90,6 +90,8 @@ pub(super) struct Ledger {
     set: Vec<Seen>,
     maybe: VecDeque<Expected>,
     acked: Lsn,
+    /// The log may begin here at the latest: what is older may have been trimmed.
+    trimmed: Lsn,
     /// Opens since the ledger was last matched: each may have appended an `Incarnation` that nobody told us of.
     unseen_opens: u64,
     pub(super) dropped: u64,
@@ -105,7 +107,18 @@ pub(super) struct Recheck {
 impl Ledger {
     pub(super) fn new(size: SegmentSize, first: Lsn, mints: bool) -> Ledger {
         let (set, maybe) = (Vec::new(), VecDeque::new());
-        Ledger { size, first, mints, set, maybe, acked: first, unseen_opens: 0, dropped: 0, user_records: 0 }
+        Ledger {
+            size,
+            first,
+            mints,
+            set,
+            maybe,
+            acked: first,
+            trimmed: first,
+            unseen_opens: 0,
+            dropped: 0,
+            user_records: 0,
+        }
     }
 
     pub(super) fn set(&self) -> &[Seen] {
@@ -118,6 +131,11 @@ impl Ledger {
 
     pub(super) fn acked(&self) -> Lsn {
         self.acked
+    }
+
+    /// Where the log began.
+    pub(super) fn first(&self) -> Lsn {
+        self.first
     }
 
     /// Where the set part ends.
@@ -145,6 +163,21 @@ impl Ledger {
         self.acked = self.acked.max(lsn);
     }
 
+    /// Records before `lsn` may go from now on, whole segments of them.
+    pub(super) fn may_trim(&mut self, lsn: Lsn) {
+        self.trimmed = self.trimmed.max(self.size.first_in(self.size.base_of(lsn)));
+    }
+
+    /// Where a log that holds all it must may begin.
+    pub(super) fn may_begin_at(&self, lsn: Lsn) -> bool {
+        self.first <= lsn && lsn <= self.trimmed && self.size.first_in(self.size.base_of(lsn)) == lsn
+    }
+
+    /// The records that are set, from the log's present beginning on.
+    pub(super) fn set_from(&self, first: Lsn) -> &[Seen] {
+        &self.set[self.set.partition_point(|seen| seen.start < first)..]
+    }
+
     pub(super) fn opening(&mut self) {
         self.unseen_opens += 1;
     }
@@ -161,9 +194,9 @@ impl Ledger {
         Ok(())
     }
 
-    /// Begins to check everything that a log holds after an open.
-    pub(super) fn recheck(&self) -> Recheck {
-        Recheck { matched: 0 }
+    /// Begins to check everything that a log holds after an open, from its beginning at `first` on.
+    pub(super) fn recheck(&self, first: Lsn) -> Recheck {
+        Recheck { matched: self.set.partition_point(|seen| seen.start < first) }
     }
 
     /// The next record of a reading from the log's start.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_format::{Kind, Lsn, SegmentSize};
+use longshore_format::{ErrorKind, Kind, Lsn, SegmentSize};
 use longshore_storage::{Directory, Environment};
-use longshore_wal::{Error, Full, Reader, Recovery, Role, Settings, Wal};
+use longshore_wal::{Error, Full, Reader, Recovery, Retention, Role, Settings, Wal};
 
 use super::Tally;
 use super::ledger::{Expected, Ledger};
@@ -71,7 +71,9 @@ impl Node {
         let dir = root.subdir(LOG).and_then(|dir| root.sync().map(|()| dir));
         let dir = dir.map_err(|error| Stop::Broken(format!("no directory: {error}")))?;
         let (size, first) = create(dir, &environment).map_err(|error| Stop::Broken(format!("create: {error}")))?;
-        let settings = Settings { role, prepared: 1 + rng.index(2), ..Settings::default() };
+        let keep_bytes = *rng.pick(&[u64::MAX, u64::MAX, 0, 70_000]);
+        let retention = Retention { keep_bytes, ..Retention::default() };
+        let settings = Settings { role, prepared: 1 + rng.index(2), retention, ..Settings::default() };
         let ledger = Ledger::new(size, first, role == Role::Writer);
         Ok(Node { ledger, settings, ..Node::on(disk, environment, name, size) })
     }
@@ -185,7 +187,10 @@ impl Node {
             Ok(reader) => reader,
             Err(error) => return Err(self.judge(&error, "reader")),
         };
-        let mut recheck = self.ledger.recheck();
+        if !self.ledger.may_begin_at(wal.first()) {
+            return broken(format!("the log begins at {}", wal.first()));
+        }
+        let mut recheck = self.ledger.recheck(wal.first());
         loop {
             match reader.next() {
                 Ok(Some(record)) => self.ledger.reread(&mut recheck, &record).map_err(Stop::Broken)?,
@@ -258,6 +263,41 @@ impl Node {
         let outcome = self.wal().prepare_once();
         self.note(|| format!("prepare: {outcome:?}"));
         outcome.map_err(|error| self.judge(&error, "prepare"))
+    }
+
+    /// Trims what nobody needs: a consumer may need all from `needed` on.
+    pub(super) fn retain(&mut self, needed: Option<Lsn>) -> Step {
+        // What goes unread is never checked.
+        self.read()?;
+        let keep = self.settings.retention.keep_bytes;
+        let durable = self.wal().durable().get();
+        if let Some(wished) = durable.checked_sub(keep) {
+            self.ledger.may_trim(needed.unwrap_or(wished).min(wished));
+        }
+        let outcome = self.wal().retain();
+        self.note(|| format!("retain: {outcome:?}"));
+        match outcome {
+            Ok(trimmed) if self.ledger.may_begin_at(trimmed.first) => {
+                self.tally.segments_trimmed += trimmed.segments as u64;
+                Ok(())
+            }
+            Ok(trimmed) => broken(format!("trimmed up to {}", trimmed.first)),
+            Err(error) => Err(self.judge(&error, "retain")),
+        }
+    }
+
+    /// Prepares a segment while the process has too many open files: an error that passes (F-067).
+    pub(super) fn prepare_without_files(&mut self) -> Step {
+        const EMFILE: i32 = 24;
+        self.disk.arm_open(EMFILE);
+        let outcome = self.wal().prepare_once();
+        self.disk.disarm_open();
+        self.note(|| format!("prepare without files: {outcome:?}"));
+        match outcome {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Unavailable && self.wal().failure().is_none() => Ok(()),
+            Err(error) => Err(self.judge(&error, "prepare without files")),
+        }
     }
 
     /// Leaves almost no space: appends go on into what is prepared and are then refused, until there is space again.
@@ -434,7 +474,8 @@ impl Node {
 
     /// How many segment boundaries the log has crossed.
     pub(super) fn boundaries(&self) -> u64 {
-        self.size.base_of(self.ledger.end()).get() / self.size.get()
+        let base = |lsn| self.size.base_of(lsn);
+        base(self.ledger.end()).since(base(self.ledger.first())) / self.size.get()
     }
 
     /// Adds up what happened here.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use longshore_format::{Flags, Kind, Lsn, Name, SegmentSize};
-use longshore_wal::{CreateSpec, Error, RecordDraft, Role, Run, Wal};
+use longshore_wal::{CreateSpec, Error, RecordDraft, Role, Run, SlotAck, Wal};
 
 use super::ledger::Expected;
 use super::node::{LYING, Node, Step, Stop, broken};
@@ -33,6 +33,8 @@ pub(super) struct Primary {
     pub(super) source: Source,
     /// A run that a crash interrupts: it is dropped when the process is gone.
     pub(super) open_run: Option<Run>,
+    /// Up to where a replica has acknowledged, if there is one: what it needs is kept.
+    pub(super) replica: Option<Lsn>,
     /// Whether it crashes inside runs of its own accord.
     pub(super) interrupts_runs: bool,
 }
@@ -49,7 +51,7 @@ impl Primary {
     }
 
     pub(super) fn of(node: Node, source: Source) -> Primary {
-        Primary { node, source, open_run: None, interrupts_runs: true }
+        Primary { node, source, open_run: None, replica: None, interrupts_runs: true }
     }
 
     pub(super) fn violation(self, stop: Stop) -> Violation {
@@ -104,9 +106,13 @@ impl Primary {
             15..17 => drop(self.node.prepare()?),
             17 => drop(self.node.seal()?),
             18 => self.node.read()?,
-            _ if rng.one_in(12) => self.node.limit(),
-            _ if rng.one_in(6) => self.close_and_open(rng)?,
-            _ => self.node.pass_time(rng),
+            _ => match rng.below(12) {
+                0 => self.node.limit(),
+                1 => self.close_and_open(rng)?,
+                2 => self.node.prepare_without_files()?,
+                3..6 => self.retain()?,
+                _ => self.node.pass_time(rng),
+            },
         }
         self.node.check_noticed()?;
         if rng.one_in(sync_one_in) {
@@ -164,6 +170,17 @@ impl Primary {
             Err(error) if wal.end() == end => Err(self.node.judge(&error, "append elsewhere")),
             outcome => broken(format!("an append at {wrong} of a log that ends at {end}: {outcome:?}")),
         }
+    }
+
+    pub(super) fn retain(&mut self) -> Step {
+        if let Some(durable) = self.replica {
+            let ack = SlotAck { durable, applied: durable };
+            let name = Name::new("replica").expect("a good name");
+            if let Err(error) = self.node.wal().ack(&name, ack) {
+                return Err(self.node.judge(&error, "ack"));
+            }
+        }
+        self.node.retain(self.replica)
     }
 
     fn close_and_open(&mut self, rng: &mut Rng) -> Step {

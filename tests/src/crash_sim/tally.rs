@@ -57,6 +57,8 @@ tally! {
     tails_cut,
     /// Segments sealed.
     segments_sealed,
+    /// Segments trimmed.
+    segments_trimmed,
     /// Segments of a follower that were compared with its upstream's, byte by byte.
     segments_compared,
     /// Damage to durable bytes that was refused, as it must be.

@@ -8,7 +8,7 @@ use longshore_storage::{Access, DirEntry, Directory, File, Lock, Medium};
 use super::file::SimFile;
 use super::inode::Inode;
 use super::names::NodeId;
-use super::{Progress, SimDisk, State, errno};
+use super::{Progress, SimDisk, State, SyncFault, errno};
 
 /// A directory as one process sees it.
 #[derive(Clone, Debug)]
@@ -142,12 +142,25 @@ impl Directory for SimDirectory {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.disk.state();
-        if state.begin(self.process)? == Progress::Done {
-            state.names.sync(self.node);
-            return Ok(());
+        let mut guard = self.disk.state();
+        let state = &mut *guard;
+        if state.begin(self.process)? == Progress::PowerFails {
+            return Progress::PowerFails.result(());
         }
-        Progress::PowerFails.result(())
+        match state.take_sync_fault() {
+            None => {}
+            Some(SyncFault::Slow(delay)) => {
+                state.stats.slow_syncs += 1;
+                self.disk.environment.advance(delay);
+            }
+            // The changes stay pending: file systems keep their metadata in a journal, which does not forget.
+            Some(fault) => {
+                state.stats.sync_errors += 1;
+                return Err(fault.error());
+            }
+        }
+        state.names.sync(self.node);
+        Ok(())
     }
 
     fn subdir(&self, name: &str) -> io::Result<Arc<dyn Directory>> {

@@ -145,7 +145,7 @@ impl File for SimFile {
             Some(fault) => {
                 inode.fail_sync(fault, &mut rng);
                 state.stats.sync_errors += 1;
-                return Err(errno(if fault == SyncFault::NoSpace { ENOSPC } else { EIO }));
+                return Err(fault.error());
             }
         }
         Ok(())
