@@ -26,8 +26,8 @@ pub(crate) struct Cli {
 }
 
 const EXAMPLES: &str = "\
-Every flag can also be set by the environment (LONGSHORE_ and the flag: LONGSHORE_DATA_DIR) or in the
-TOML file named by --config; a flag goes before the environment, the environment before the file.
+Every flag can also be set by the environment (LONGSHORE_ and the flag: LONGSHORE_DATA_DIR) or in
+the TOML file named by --config. A flag goes before the environment, the environment before the file.
 
 Exit codes: 0 done, 2 invalid request or settings, 3 not found, 4 out of reach, 5 gap, 6 corrupt,
 7 busy, 8 preflight, 9 fenced or diverged, 10 final check failed, 11 unavailable or full,

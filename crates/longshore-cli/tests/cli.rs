@@ -109,6 +109,14 @@ fn a_position_that_is_no_boundary_is_refused() {
 }
 
 #[test]
+fn a_log_of_sql_takes_nothing_else() {
+    let dir = place();
+    run(dir.path(), "init --data-dir d --log orders --content sql").ok();
+    run_with(dir.path(), "append --data-dir d --log orders", b"not sql\n").fails(2);
+    assert_eq!(run(dir.path(), "read --data-dir d --log orders").ok(), "");
+}
+
+#[test]
 fn marks_are_targets() {
     let dir = with_log();
     run(dir.path(), "mark monday --data-dir d --log orders").ok();

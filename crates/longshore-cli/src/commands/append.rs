@@ -4,7 +4,7 @@ use std::io::{self, BufReader};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use longshore::{Durability, Primary, Settings};
+use longshore::{Content, Durability, Primary, Settings};
 use longshore_format::{ErrorKind, Lsn, Name};
 use longshore_transport::{Append as Request, Client, Draft};
 use longshore_wal::RecordDraft;
@@ -148,6 +148,10 @@ impl Destination {
     fn try_append(&self, batch: &[Input], expect: Option<Lsn>) -> Result<Lsn, Failure> {
         match &self.to {
             To::Here(primary) => {
+                // A sink would stop at what is no SQL, with the record already on every node.
+                if primary.status().content == Content::Sql {
+                    batch.iter().try_for_each(|input| longshore_sqlite::validate(&input.payload))?;
+                }
                 let drafts: Vec<_> =
                     batch.iter().map(|input| RecordDraft { kind: input.kind, payload: &input.payload }).collect();
                 Ok(primary.append_records(&drafts, expect)?.position())

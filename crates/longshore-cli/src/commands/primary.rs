@@ -54,11 +54,11 @@ impl Primary {
     pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
         agent::trace(global)?;
         agent::record()?;
-        self.check_data_dir()?;
         let mut settings = self.tuning.settings()?;
         settings.network.listen = self.listen;
         settings.network.http = self.http;
         settings.tls = global.tls.settings();
+        self.check_data_dir()?;
         runtime::for_agents()?.block_on(async {
             let node = Node::primary(&self.data_dir, &settings)?;
             node.open_all()?;

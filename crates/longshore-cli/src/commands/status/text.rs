@@ -70,22 +70,12 @@ fn render_sink(sink: &SinkStatus) -> String {
     text + "\n"
 }
 
+/// Where they are, then how it will go on: two tables that fit a terminal.
 fn render_replicas(replicas: &[ReplicaStatus]) -> String {
-    let mut rows = table(&[
-        "REPLICA",
-        "REGION",
-        "STATE",
-        "DURABLE",
-        "LAG RECEIVED",
-        "DURABLE",
-        "APPLIED",
-        "RATE",
-        "CAUGHT UP",
-        "PROVED EQUAL TO",
-        "LOSES ITS PLACE",
-    ]);
+    let mut places = table(&["REPLICA", "REGION", "STATE", "DURABLE TO", "LAG: RECEIVED", "DURABLE", "APPLIED"]);
+    let mut outlook = table(&["REPLICA", "PROVED EQUAL TO", "RATE", "CAUGHT UP", "LOSES ITS PLACE"]);
     for replica in replicas {
-        rows.add_row([
+        places.add_row([
             replica.name.to_string(),
             replica.region.as_ref().map(ToString::to_string).unwrap_or_default(),
             state(replica),
@@ -93,13 +83,16 @@ fn render_replicas(replicas: &[ReplicaStatus]) -> String {
             lag(&replica.received_lag),
             lag(&replica.durable_lag),
             lag(&replica.applied_lag),
+        ]);
+        outlook.add_row([
+            replica.name.to_string(),
+            proof(replica),
             format!("{}/s", show_bytes(replica.ship_rate as u64)),
             caught_up(replica),
-            proof(replica),
             headroom(replica),
         ]);
     }
-    render_table(&mut rows)
+    format!("{}\n{}", render_table(&mut places), render_table(&mut outlook))
 }
 
 fn state(replica: &ReplicaStatus) -> String {
@@ -145,5 +138,54 @@ fn headroom(replica: &ReplicaStatus) -> String {
 const A_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
+    text.lines().map(|line| format!("  {line}").trim_end().to_owned() + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_format::Lsn;
+    use longshore_protocol::NodeId;
+
+    use super::*;
+
+    fn away() -> ReplicaStatus {
+        ReplicaStatus {
+            name: NodeId::new("eu-west").unwrap(),
+            region: None,
+            provider: None,
+            connected: false,
+            lost: false,
+            sent: Lsn::new(8192),
+            received: Lsn::new(8192),
+            durable: Lsn::new(8192),
+            applied: Lsn::new(8192),
+            received_lag: Lag::default(),
+            durable_lag: Lag { bytes: 1 << 20, seconds: 61.25 },
+            applied_lag: Lag { bytes: 1 << 20, seconds: 61.25 },
+            proved_equal_to: Lsn::ZERO,
+            proof_age: None,
+            ship_rate: 0.0,
+            catch_up: None,
+            headroom_bytes: Some(1 << 30),
+            headroom: Some(Duration::from_secs(41 * 60)),
+            seen_ago: Some(Duration::from_secs(90)),
+        }
+    }
+
+    #[test]
+    fn a_replica_that_is_away_is_told_of_by_what_matters() {
+        let text = render_replicas(&[away()]);
+        for told in ["away, seen 1m30s ago", "1.0 MiB 61.2s", "never at this rate", "in 41m at this rate", "not yet"] {
+            assert!(text.contains(told), "{told}: {text}");
+        }
+        assert!(text.lines().all(|line| line.len() <= 110), "{text}");
+    }
+
+    #[test]
+    fn headroom_is_a_time_only_where_somebody_lives_to_see_it() {
+        let far = ReplicaStatus { headroom: Some(A_LIFETIME * 3), ..away() };
+        assert_eq!(headroom(&far), "after 1.0 GiB");
+        assert_eq!(headroom(&ReplicaStatus { headroom_bytes: None, ..far }), "never");
+        assert!(state(&ReplicaStatus { lost: true, ..away() }).starts_with("LOST"));
+    }
 }
