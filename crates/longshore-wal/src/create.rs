@@ -62,7 +62,12 @@ impl Wal {
 }
 
 /// Lays out the first segment, then the control file, which is what makes the directory a log.
-fn begin(dir: &Arc<dyn Directory>, header: &SegmentHeader, writers: Vec<WriterId>, before: Option<Digest>) -> Result<()> {
+fn begin(
+    dir: &Arc<dyn Directory>,
+    header: &SegmentHeader,
+    writers: Vec<WriterId>,
+    before: Option<Digest>,
+) -> Result<()> {
     make_way(dir, header.size)?;
     let name = header.size.file_name(header.base());
     let temporary = format!("{name}{TEMPORARY}");
@@ -81,20 +86,23 @@ fn begin(dir: &Arc<dyn Directory>, header: &SegmentHeader, writers: Vec<WriterId
         Error::io("create the first segment")(error)
     })?;
     let position = header.chain.position;
-    ControlFile::create(dir, Control {
-        log: header.log,
-        content: header.content,
-        size: header.size,
-        writers,
-        history: header.history.clone(),
-        highest: header.chain.life.epoch,
-        before,
-        durable: position,
-        clean: Some(position),
-        lost: None,
-        slots: Vec::new(),
-        intent: None,
-    })
+    ControlFile::create(
+        dir,
+        Control {
+            log: header.log,
+            content: header.content,
+            size: header.size,
+            writers,
+            history: header.history.clone(),
+            highest: header.chain.life.epoch,
+            before,
+            durable: position,
+            clean: Some(position),
+            lost: None,
+            slots: Vec::new(),
+            intent: None,
+        },
+    )
 }
 
 /// Refuses a directory that holds a log, or what is left of one (F-049); removes what an interrupted creation left.

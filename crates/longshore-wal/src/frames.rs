@@ -97,7 +97,9 @@ fn admit(shared: &Shared, appender: &Appender, bytes: u64, checked: &Checked) ->
     });
     match refused {
         Some(full) => Err(Error::Full(full)),
-        None if to_begin.len() > 1 => Err(Error::Invalid("frames of one message reach into one new segment at most; split them")),
+        None if to_begin.len() > 1 => {
+            Err(Error::Invalid("frames of one message reach into one new segment at most; split them"))
+        }
         None => Ok(()),
     }
 }

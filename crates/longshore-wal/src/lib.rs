@@ -35,37 +35,37 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod wal;
 mod shared;
+mod wal;
 
-mod create;
-mod open;
 mod control_file;
-mod names;
-mod survey;
+mod create;
 mod evidence;
 mod mend;
+mod names;
+mod open;
 mod recovery;
+mod survey;
 
-mod append;
 mod active;
+mod append;
 mod clock;
-mod run;
 mod frames;
-mod syncer;
-mod watermark;
 mod prepare;
+mod run;
 mod seal;
+mod syncer;
 mod threads;
+mod watermark;
 
-mod view;
-mod segments;
-mod window;
-mod reader;
 mod read_log;
+mod reader;
+mod segments;
+mod view;
+mod window;
 
-mod slots;
 mod retention;
+mod slots;
 mod truncate;
 
 pub mod inspect;

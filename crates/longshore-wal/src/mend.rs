@@ -28,27 +28,28 @@ pub(crate) struct Cut {
 
 /// Makes the log end where the survey says. Afterwards the directory holds nothing else of it but, after a clean close,
 /// prepared segments.
-pub(crate) fn mend(dir: &Arc<dyn Directory>, control: &mut ControlFile, survey: &Survey, now: u64) -> Result<Cut> {
+pub(crate) fn mend(dir: &Arc<dyn Directory>, control: &ControlFile, survey: &Survey, now: u64) -> Result<Cut> {
     control.settle()?;
     for name in &survey.names.temporaries {
         remove_if_there(&**dir, name).map_err(Error::io("remove a temporary file"))?;
     }
     let mut cut = Cut::default();
     if !survey.clean {
-        let mender = Mender { dir, control: control.state(), survey };
+        let mender = Mender { dir, control: &control.state(), survey };
         cut = mender.copy_aside(now)?;
         mender.write_again()?;
         mender.remove_later()?;
     }
-    let state = control.change();
-    state.clean = None;
-    state.durable = survey.chain.position;
-    state.history = survey.history.clone();
-    state.lost = state.lost.max(survey.lost).filter(|lost| survey.chain.position < *lost);
-    for slot in &mut state.slots {
-        slot.durable = slot.durable.min(survey.chain.position);
-        slot.applied = slot.applied.min(survey.chain.position);
-    }
+    control.change(|state| {
+        state.clean = None;
+        state.durable = survey.chain.position;
+        state.history = survey.history.clone();
+        state.lost = state.lost.max(survey.lost).filter(|lost| survey.chain.position < *lost);
+        for slot in &mut state.slots {
+            slot.durable = slot.durable.min(survey.chain.position);
+            slot.applied = slot.applied.min(survey.chain.position);
+        }
+    });
     control.sync()?;
     Ok(cut)
 }

@@ -25,15 +25,16 @@ impl Wal {
     pub fn open(dir: Arc<dyn Directory>, env: Arc<dyn Environment>, settings: Settings) -> Result<(Wal, Recovery)> {
         let lock = dir.lock().map_err(Error::io("take the log's lock"))?;
         let concern = check_medium(&dir, &settings)?;
-        let mut control = ControlFile::open(&dir, Access::Write)?;
-        let finished_truncation = truncate::finish(&dir, &mut control)?;
+        let control = ControlFile::open(&dir, Access::Write)?;
+        let finished_truncation = truncate::finish(&dir, &control)?;
         let below = match settings.cut_below_durable && settings.role == Role::Follower {
             true => BelowDurable::Cut,
             false => BelowDurable::Refuse,
         };
-        let survey = Survey::of(&dir, control.state(), below)?;
-        check_writer(&dir, control.state(), &survey, settings.role)?;
-        let cut = mend(&dir, &mut control, &survey, env.wall_micros())?;
+        let found = control.state();
+        let survey = Survey::of(&dir, &found, below)?;
+        check_writer(&dir, &found, &survey, settings.role)?;
+        let cut = mend(&dir, &control, &survey, env.wall_micros())?;
 
         let recovery = Recovery {
             clean: survey.clean,
@@ -41,10 +42,10 @@ impl Wal {
             known_durable: survey.known,
             cut_bytes: cut.bytes,
             cut_file: cut.file.clone(),
-            lost: control.state().lost,
+            lost: control.look(|state| state.lost),
             finished_truncation,
         };
-        let view = survey.view(&dir, control.state());
+        let view = survey.view(&dir, &found);
         tell(&view, &survey, &cut, concern);
         let active = go_live(&view, &survey)?;
         let spares = adopt(&view, &survey)?;
@@ -100,15 +101,15 @@ impl Wal {
 impl Shared {
     /// Notes lives in control, durably, before a record of theirs is in the log: control is never behind.
     pub(crate) fn announce_lives(&self, lives: &[EpochEntry]) -> Result<()> {
-        let mut control = self.lock(&self.control)?;
-        let state = control.change();
-        for life in lives {
-            state.history.push(*life).expect("the cursor accepted the life");
-            if state.highest.number < life.epoch.number {
-                state.highest = life.epoch;
+        self.control.change(|state| {
+            for life in lives {
+                state.history.push(*life).expect("the cursor accepted the life");
+                if state.highest.number < life.epoch.number {
+                    state.highest = life.epoch;
+                }
             }
-        }
-        control.sync().map_err(|error| self.poison(error))
+        });
+        self.control.sync().map_err(|error| self.poison(error))
     }
 }
 
@@ -134,7 +135,10 @@ fn check_writer(dir: &Arc<dyn Directory>, control: &Control, survey: &Survey, ro
         return Err(Error::Damaged {
             path: dir.path_hint(),
             file: crate::control_file::NAME.to_owned(),
-            fault: format!("it is not of this log's present: the log is in life {life}, control knows {}", control.highest),
+            fault: format!(
+                "it is not of this log's present: the log is in life {life}, control knows {}",
+                control.highest
+            ),
         });
     }
     Ok(())

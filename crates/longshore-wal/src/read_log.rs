@@ -45,13 +45,15 @@ impl ReadLog {
         self.owned.store(is_owned(dir)?, Ordering::Relaxed);
         let control = ControlFile::read(dir)?;
         let size = self.view.size;
-        for base in Names::of(dir, size)?.bases {
-            let last = self.view.all().last().map_or(Lsn::ZERO, |segment| segment.base);
-            if last < base && base <= size.base_of(control.durable) {
-                self.view.push(Arc::new(Segment::at_rest(base)));
-            }
+        let durable = size.normalise(control.durable);
+        for base in Names::of(dir, size)?.bases.into_iter().filter(|base| *base <= durable) {
+            self.view.push_if_next(Arc::new(Segment::at_rest(base)));
         }
-        self.view.durable.advance(size.normalise(control.durable));
+        // Only what has its segment here: a listing may have missed one that was begun just then.
+        let last = self.view.all().last().map_or(Lsn::ZERO, |segment| segment.base);
+        let after = size.next_base(last).map_or(Lsn::MAX, |next| size.first_in(next));
+        self.view.durable.advance(durable.min(after));
+        self.view.sealed.advance(last.checked_sub(size.get()).unwrap_or(Lsn::ZERO));
         Ok(self.end())
     }
 

@@ -170,14 +170,11 @@ pub(crate) fn locate(view: &Arc<View>, lsn: Lsn) -> Result<Reader> {
 pub(crate) fn locate_time(view: &Arc<View>, time: u64) -> Result<Lsn> {
     let segments = view.all();
     let mut failed = None;
-    let after = segments.partition_point(|segment| {
-        let header = view.window(segment).and_then(|mut window| view.header(segment, &mut window).cloned());
-        match header {
-            Ok(header) => header.chain.time <= time,
-            Err(error) => {
-                failed.get_or_insert(error);
-                true
-            }
+    let after = segments.partition_point(|segment| match view.chain_of(segment) {
+        Ok(chain) => chain.time <= time,
+        Err(error) => {
+            failed.get_or_insert(error);
+            true
         }
     });
     if let Some(error) = failed {

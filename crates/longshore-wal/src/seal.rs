@@ -130,10 +130,8 @@ impl Shared {
         live.file.write_all_at(&bytes, size.body_end_offset()).map_err(Error::io("write a footer"))?;
         live.file.sync().map_err(Error::io("sync a footer"))?;
         let sealed = size.next_base(base).unwrap_or(Lsn::MAX);
-        let mut control = self.lock(&self.control)?;
-        control.set_durable(self.view.durable.get());
-        control.sync()?;
-        drop(control);
+        self.control.set_durable(self.view.durable.get());
+        self.control.sync()?;
         scan.segment.set_sealed(footer);
         self.view.sealed.advance(sealed);
         self.room.notify(usize::MAX);

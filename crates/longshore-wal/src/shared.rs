@@ -1,8 +1,7 @@
 //! The state of an open log, who may touch which part of it, and how it stops.
 //!
-//! Locks are taken in the order of the fields here. Only `sync`, `seal` and `control` are held while the disk works; the
-//! append lock is, too, but only where a follower writes segments with `pwrite`, and for the control file when a life
-//! begins.
+//! Locks are taken in the order of the fields here. Only `sync` and `seal` are held while the disk works; the append lock
+//! is, too, but only where a follower writes segments with `pwrite`, when a life begins, and at the close.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,7 +17,7 @@ use crate::seal::Sealer;
 use crate::slots::Consumers;
 use crate::syncer::Syncer;
 use crate::view::View;
-use crate::{Error, Event, Full, Result, Settings};
+use crate::{Error, Event, Full, Result, Settings, SyncStats};
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -26,12 +25,14 @@ pub(crate) struct Shared {
     pub(crate) sync: Mutex<Syncer>,
     pub(crate) seal: Mutex<Sealer>,
     pub(crate) consumers: Mutex<Consumers>,
-    pub(crate) control: Mutex<ControlFile>,
     pub(crate) spares: Mutex<Spares>,
+    /// A lock of its own, so that status never waits for a slow sync (F-069).
+    pub(crate) stats: Mutex<SyncStats>,
     /// The directory's lock, until the log is closed.
     pub(crate) lock: Mutex<Option<Box<dyn Lock>>>,
 
     pub(crate) view: Arc<View>,
+    pub(crate) control: ControlFile,
     pub(crate) env: Arc<dyn Environment>,
     pub(crate) settings: Settings,
     pub(crate) fork: ForkGuard,
@@ -70,8 +71,9 @@ impl Shared {
             sync: Mutex::default(),
             seal: Mutex::default(),
             consumers: Mutex::new(consumers),
-            control: Mutex::new(control),
+            control,
             spares: Mutex::new(spares),
+            stats: Mutex::default(),
             lock: Mutex::new(Some(lock)),
             view: Arc::new(view),
             env,

@@ -86,11 +86,17 @@ impl Consumers {
 
 impl Wal {
     /// Notes how far a replica has come; its slot is made on first use. Acks never move back, but for a slot that was lost
-    /// and begins again where the log still is. Written down with the next sync: an older ack is also true.
+    /// and begins again where the log still is. A slot that is new is durable when this returns, which takes one sync;
+    /// otherwise the ack is written down with the next sync: an older one is also true.
     pub fn ack(&self, slot: &Name, ack: SlotAck) -> Result<()> {
         self.note_ack(slot, ack, |known, ack| {
             if known.lost {
-                *known = Slot { lost: ack.durable < self.first(), durable: ack.durable, applied: ack.applied, ..known.clone() };
+                *known = Slot {
+                    lost: ack.durable < self.first(),
+                    durable: ack.durable,
+                    applied: ack.applied,
+                    ..known.clone()
+                };
             }
             known.durable = known.durable.max(ack.durable);
             known.applied = known.applied.max(ack.applied);
@@ -112,28 +118,41 @@ impl Wal {
         let ack = SlotAck { durable: ack.durable.min(durable), applied: ack.applied.min(durable) };
         let (now, seen) = (shared.env.monotonic(), shared.env.wall_micros());
         shared.lock(&shared.consumers)?.heard.insert(slot.clone(), now);
-        let mut control = shared.lock(&shared.control)?;
-        let slots = &mut control.change().slots;
-        let index = match slots.iter().position(|known| known.name == *slot) {
-            Some(index) => index,
-            None if slots.len() == Control::SLOTS_LIMIT => {
-                return Err(Error::Invalid("a log has at most 256 replicas; forget one that is gone"));
-            }
-            None => {
-                slots.push(Slot { name: slot.clone(), durable: ack.durable, applied: ack.applied, seen, lost: false });
-                slots.len() - 1
-            }
-        };
-        note(&mut slots[index], ack);
-        slots[index].seen = seen;
-        Ok(())
+        let began = shared.control.change(|state| {
+            let slots = &mut state.slots;
+            let before = slots.iter().find(|known| known.name == *slot).filter(|known| !known.lost).cloned();
+            let index = match slots.iter().position(|known| known.name == *slot) {
+                Some(index) => index,
+                None if slots.len() == Control::SLOTS_LIMIT => {
+                    return Err(Error::Invalid("a log has at most 256 replicas; forget one that is gone"));
+                }
+                None => {
+                    slots.push(Slot {
+                        name: slot.clone(),
+                        durable: ack.durable,
+                        applied: ack.applied,
+                        seen,
+                        lost: false,
+                    });
+                    slots.len() - 1
+                }
+            };
+            note(&mut slots[index], ack);
+            slots[index].seen = seen;
+            // What keeps less than before, or keeps something for the first time, must not be forgotten by a crash.
+            Ok(before.is_none_or(|before| slots[index].durable < before.durable))
+        })?;
+        match began {
+            true => shared.control.sync().map_err(|error| shared.poison(error)),
+            false => Ok(()),
+        }
     }
 
     /// Every slot, by name.
     pub fn slots(&self) -> Vec<SlotState> {
         let shared = self.shared();
         let now = shared.env.monotonic();
-        let (Ok(consumers), Ok(control)) = (shared.consumers.lock(), shared.control.lock()) else { return Vec::new() };
+        let Ok(consumers) = shared.consumers.lock() else { return Vec::new() };
         let end = shared.view.durable.get();
         let cap = Some(consumers.retention.cap_bytes).filter(|cap| *cap < u64::MAX);
         let state = |slot: &Slot| SlotState {
@@ -144,7 +163,7 @@ impl Wal {
             lost: slot.lost,
             headroom: cap.map(|cap| cap.saturating_sub(end.since(slot.durable))),
         };
-        let mut slots: Vec<SlotState> = control.state().slots.iter().map(state).collect();
+        let mut slots: Vec<SlotState> = shared.control.look(|control| control.slots.iter().map(state).collect());
         slots.sort_by(|a, b| a.name.cmp(&b.name));
         slots
     }
@@ -153,14 +172,15 @@ impl Wal {
     pub fn forget(&self, slot: &Name) -> Result<bool> {
         let shared = self.shared();
         shared.alive()?;
-        let mut control = shared.lock(&shared.control)?;
-        let before = control.state().slots.len();
-        control.change().slots.retain(|known| known.name != *slot);
-        if control.state().slots.len() == before {
+        let was_there = shared.control.change(|state| {
+            let before = state.slots.len();
+            state.slots.retain(|known| known.name != *slot);
+            state.slots.len() < before
+        });
+        if !was_there {
             return Ok(false);
         }
-        control.sync().map_err(|error| shared.poison(error))?;
-        drop(control);
+        shared.control.sync().map_err(|error| shared.poison(error))?;
         shared.view.events.push(Event::Forgotten { slot: slot.clone() });
         Ok(true)
     }
@@ -192,22 +212,24 @@ impl Wal {
     pub fn retain(&self) -> Result<Trimmed> {
         let shared = self.shared();
         shared.alive()?;
-        let mut consumers = shared.lock(&shared.consumers)?;
-        let needs = shared.needs(&consumers)?;
-        let extent = shared.extent(&consumers.retention)?;
-        let decision = consumers.retention.decide(extent, &needs);
-        let idle = consumers.retention.slot_idle;
+        let (retention, needs) = shared.needs()?;
+        let decision = retention.decide(shared.extent(&retention)?, &needs);
         let dropped: Vec<Dropped> = needs
             .iter()
             .filter(|need| decision.drop.contains(&need.consumer))
-            .map(|need| Dropped { consumer: need.consumer.clone(), at: need.from, idle: idle < need.silent })
+            .map(|need| Dropped {
+                consumer: need.consumer.clone(),
+                at: need.from,
+                idle: retention.slot_idle < need.silent,
+            })
             .collect();
-        shared.take_places(&mut consumers, &dropped)?;
-        let cap = consumers.retention.cap_bytes;
+        shared.take_places(&dropped)?;
         let holder = decision.blocked_by.as_ref().and_then(|holder| needs.iter().find(|need| need.consumer == *holder));
-        consumers.held = holder.map(|need| Full::Held { consumer: need.consumer.clone(), from: need.from, cap });
-        shared.is_held.store(consumers.held.is_some(), Ordering::Relaxed);
-        drop(consumers);
+        shared.set_held(holder.map(|need| Full::Held {
+            consumer: need.consumer.clone(),
+            from: need.from,
+            cap: retention.cap_bytes,
+        }))?;
         let segments = shared.trim(decision.keep_from)?;
         shared.room.notify(usize::MAX);
         Ok(Trimmed { first: shared.view.first(), segments, dropped, decision })
@@ -215,20 +237,32 @@ impl Wal {
 }
 
 impl Shared {
-    fn needs(&self, consumers: &Consumers) -> Result<Vec<Need>> {
+    /// What is to be kept, and who needs what.
+    fn needs(&self) -> Result<(Retention, Vec<Need>)> {
         let now = self.env.monotonic();
-        let control = self.lock(&self.control)?;
-        let slots = control.state().slots.iter().filter(|slot| !slot.lost).map(|slot| Need {
-            consumer: Consumer::Slot(slot.name.clone()),
-            from: slot.durable,
-            silent: consumers.silent(&slot.name, now),
+        let consumers = self.lock(&self.consumers)?;
+        let mut needs: Vec<Need> = self.control.look(|control| {
+            let slots = control.slots.iter().filter(|slot| !slot.lost);
+            slots
+                .map(|slot| Need {
+                    consumer: Consumer::Slot(slot.name.clone()),
+                    from: slot.durable,
+                    silent: consumers.silent(&slot.name, now),
+                })
+                .collect()
         });
-        let holds = consumers.holds.iter().map(|(consumer, from)| Need {
+        needs.extend(consumers.holds.iter().map(|(consumer, from)| Need {
             consumer: consumer.clone(),
             from: *from,
             silent: Duration::ZERO,
-        });
-        Ok(slots.chain(holds).collect())
+        }));
+        Ok((consumers.retention.clone(), needs))
+    }
+
+    fn set_held(&self, held: Option<Full>) -> Result<()> {
+        self.is_held.store(held.is_some(), Ordering::Relaxed);
+        self.lock(&self.consumers)?.held = held;
+        Ok(())
     }
 
     fn extent(&self, retention: &Retention) -> Result<Extent> {
@@ -248,31 +282,30 @@ impl Shared {
     fn older_than(&self, time: u64) -> Result<Option<Lsn>> {
         let mut newest = None;
         for segment in self.view.all() {
-            let mut window = self.view.window(&segment)?;
-            let header = self.view.header(&segment, &mut window)?;
-            if time <= header.chain.time {
+            let chain = self.view.chain_of(&segment)?;
+            if time <= chain.time {
                 break;
             }
-            newest = Some(header.chain.position);
+            newest = Some(chain.position);
         }
         Ok(newest)
     }
 
     /// Takes their place from consumers, durably, before anything that they might still have read is removed.
-    fn take_places(&self, consumers: &mut Consumers, dropped: &[Dropped]) -> Result<()> {
+    fn take_places(&self, dropped: &[Dropped]) -> Result<()> {
         if dropped.is_empty() {
             return Ok(());
         }
-        let mut control = self.lock(&self.control)?;
         for Dropped { consumer, at, .. } in dropped {
-            consumers.holds.remove(consumer);
+            self.lock(&self.consumers)?.holds.remove(consumer);
             if let Consumer::Slot(name) = consumer {
-                let slots = &mut control.change().slots;
-                slots.iter_mut().filter(|slot| slot.name == *name).for_each(|slot| slot.lost = true);
+                self.control.change(|state| {
+                    state.slots.iter_mut().filter(|slot| slot.name == *name).for_each(|slot| slot.lost = true);
+                });
             }
             self.view.events.push(Event::Dropped { consumer: consumer.clone(), at: *at });
         }
-        control.sync().map_err(|error| self.poison(error))
+        self.control.sync().map_err(|error| self.poison(error))
     }
 
     /// Removes the oldest segments that lie wholly before `keep_from`, each durably before the next, so that a crash leaves

@@ -81,7 +81,7 @@ impl Wal {
 
     /// How syncs went since the log was opened.
     pub fn sync_stats(&self) -> SyncStats {
-        self.shared().sync.lock().map_or_else(|_| SyncStats::default(), |syncer| syncer.stats)
+        self.shared().stats.lock().map_or_else(|_| SyncStats::default(), |stats| *stats)
     }
 
     /// Waits until an append of `bytes` would not be refused as [`Full`], or the log ends. Cancel safe. Needs the threads

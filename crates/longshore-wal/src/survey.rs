@@ -7,7 +7,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use longshore_format::{Bad, Chain, Control, Cursor, EpochHistory, Fault, Footer, HeaderFault, IndexBuilder, Lsn, SegmentHeader, Step};
+use longshore_format::{
+    Bad, Chain, Control, Cursor, EpochHistory, Fault, Footer, HeaderFault, IndexBuilder, Lsn, SegmentHeader, Step,
+};
 use longshore_storage::{Access, Directory, File};
 
 use crate::evidence::Evidence;
@@ -304,7 +306,14 @@ impl Walk {
         Ok(stop)
     }
 
-    fn finish(self, files: &Files<'_>, bases: Vec<Lsn>, known: Lsn, lost: Option<Lsn>, mut names: Names) -> Result<Survey> {
+    fn finish(
+        self,
+        files: &Files<'_>,
+        bases: Vec<Lsn>,
+        known: Lsn,
+        lost: Option<Lsn>,
+        mut names: Names,
+    ) -> Result<Survey> {
         let last = self.walked.last().expect("the walk began somewhere").base();
         let kept = bases.partition_point(|base| *base <= last);
         let mut later = bases[kept..].to_vec();

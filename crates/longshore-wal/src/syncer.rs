@@ -9,13 +9,11 @@ use event_listener::Listener;
 use longshore_format::Lsn;
 
 use crate::shared::Shared;
-use crate::{Ended, Error, Result, SyncStats, Wal};
+use crate::{Ended, Error, Result, Wal};
 
-/// What belongs to whoever syncs; there is one at a time.
+/// What whoever syncs holds; there is one at a time.
 #[derive(Debug, Default)]
-pub(crate) struct Syncer {
-    pub(crate) stats: SyncStats,
-}
+pub(crate) struct Syncer;
 
 impl Wal {
     /// Makes all that was appended durable with one sync per file; returns up to where. An error is final (F-063): the
@@ -92,14 +90,14 @@ impl Shared {
         outcome.map(|_| true)
     }
 
-    pub(crate) fn sync_with(&self, syncer: &mut Syncer) -> Result<Lsn> {
+    pub(crate) fn sync_with(&self, _only_one: &mut Syncer) -> Result<Lsn> {
         self.alive()?;
         let target = self.end();
         let before = self.view.durable.get();
         if target <= before {
             return Ok(before);
         }
-        let outcome = self.sync_files(syncer, before, target).and_then(|()| self.note_durable(target));
+        let outcome = self.sync_files(before, target).and_then(|()| self.note_durable(target));
         self.room.notify(usize::MAX);
         if self.view.size.base_of(before) != self.view.size.base_of(target) {
             self.wake_keeper.wake();
@@ -112,7 +110,7 @@ impl Shared {
 
     /// Syncs each file that holds bytes from `durable` to `target`, in order. The watermark passes a segment's end only
     /// after that file's own sync.
-    fn sync_files(&self, syncer: &mut Syncer, mut durable: Lsn, target: Lsn) -> Result<()> {
+    fn sync_files(&self, mut durable: Lsn, target: Lsn) -> Result<()> {
         let size = self.view.size;
         while durable < target {
             let base = size.base_of(durable);
@@ -124,10 +122,15 @@ impl Shared {
                 Some(next) => target.min(size.first_in(next)),
                 None => target,
             };
-            syncer.stats.note(self.env.monotonic().saturating_sub(began), reached.since(durable));
-            if size.base_of(reached) != base && !self.view.dir.intact().map_err(Error::io("look at the log's directory"))? {
+            let took = self.env.monotonic().saturating_sub(began);
+            self.lock(&self.stats)?.note(took, reached.since(durable));
+            if size.base_of(reached) != base
+                && !self.view.dir.intact().map_err(Error::io("look at the log's directory"))?
+            {
                 // F-051, F-055: somebody replaced or unmounted it; what was synced may be gone with it.
-                return Err(self.view.damaged(base, "the directory was replaced or unmounted under the running log".into()));
+                return Err(self
+                    .view
+                    .damaged(base, "the directory was replaced or unmounted under the running log".into()));
             }
             self.view.durable.advance(reached);
             durable = reached;
@@ -137,9 +140,7 @@ impl Shared {
 
     /// Writes the watermark down. It need not be durable soon: any older one is also true.
     fn note_durable(&self, durable: Lsn) -> Result<()> {
-        let mut control = self.lock(&self.control)?;
-        control.set_durable(durable);
-        control.write()
+        self.control.set_durable(durable);
+        self.control.write()
     }
-
 }

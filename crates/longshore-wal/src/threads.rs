@@ -100,9 +100,8 @@ impl Wal {
     pub fn sync_control(&self) -> Result<()> {
         let shared = self.shared();
         shared.alive()?;
-        let mut control = shared.lock(&shared.control)?;
-        control.set_durable(shared.view.durable.get());
-        control.sync().map_err(|error| shared.poison(error))
+        shared.control.set_durable(shared.view.durable.get());
+        shared.control.sync().map_err(|error| shared.poison(error))
     }
 }
 

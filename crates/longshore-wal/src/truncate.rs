@@ -43,34 +43,35 @@ pub fn set_aside(dir: &Arc<dyn Directory>, env: &Arc<dyn Environment>, fork: Lsn
     wal.close()?;
     found?;
     let _lock = dir.lock().map_err(Error::io("take the log's lock"))?;
-    let mut control = ControlFile::open(dir, Access::Write)?;
+    let control = ControlFile::open(dir, Access::Write)?;
     let time = env.wall_micros();
     control.settle()?;
-    control.change().intent = Some(Intent::Truncate { at: fork, time });
+    control.change(|state| state.intent = Some(Intent::Truncate { at: fork, time }));
     control.sync()?;
-    finish(dir, &mut control)?;
+    finish(dir, &control)?;
     Ok(SetAside { place: place(fork, time), from: fork, to })
 }
 
 /// Finishes a truncation that was decided; `false` if none was.
-pub(crate) fn finish(dir: &Arc<dyn Directory>, control: &mut ControlFile) -> Result<bool> {
-    let Some(Intent::Truncate { at, time }) = control.state().intent else { return Ok(false) };
+pub(crate) fn finish(dir: &Arc<dyn Directory>, control: &ControlFile) -> Result<bool> {
+    let old = control.state();
+    let Some(Intent::Truncate { at, time }) = old.intent else { return Ok(false) };
     control.settle()?;
-    let old = control.state().clone();
     let truncation = Truncation { dir, old: &old, at, base: old.size.base_of(at), place: place(at, time) };
     truncation.run()?;
-    let state = control.change();
-    if let Some(history) = state.history.before(at) {
-        state.history = history;
-    }
-    state.durable = at;
-    state.clean = Some(at);
-    state.lost = None;
-    for slot in &mut state.slots {
-        slot.durable = slot.durable.min(at);
-        slot.applied = slot.applied.min(at);
-    }
-    state.intent = None;
+    control.change(|state| {
+        if let Some(history) = state.history.before(at) {
+            state.history = history;
+        }
+        state.durable = at;
+        state.clean = Some(at);
+        state.lost = None;
+        for slot in &mut state.slots {
+            slot.durable = slot.durable.min(at);
+            slot.applied = slot.applied.min(at);
+        }
+        state.intent = None;
+    });
     control.sync()?;
     Ok(true)
 }
@@ -152,12 +153,7 @@ impl Truncation<'_> {
     fn control_aside(&self) -> Control {
         // Asked of the segment before; only the tail's own next seal would need it, and nobody appends to it.
         let view = View::at_rest(self.dir, self.old, Lsn::MAX, self.base, self.segments_before());
-        Control {
-            before: view.digest_before(self.base).ok(),
-            slots: Vec::new(),
-            intent: None,
-            ..self.old.clone()
-        }
+        Control { before: view.digest_before(self.base).ok(), slots: Vec::new(), intent: None, ..self.old.clone() }
     }
 
     fn segments_before(&self) -> VecDeque<Arc<Segment>> {

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use longshore_format::{
-    Chain, Content, Control, Corruption, Digest, Fault, Footer, FooterFault, HeaderFault, LogId, Lsn, SegmentHeader, SegmentSize,
+    Chain, Content, Control, Corruption, Digest, Fault, Footer, FooterFault, HeaderFault, LogId, Lsn, SegmentHeader,
+    SegmentSize,
 };
 use longshore_storage::{Access, Directory, File, RegionReader, Trouble};
 
@@ -129,12 +130,17 @@ impl View {
     }
 
     pub(crate) fn push(&self, segment: Arc<Segment>) {
+        assert!(self.push_if_next(segment), "segments are contiguous");
+    }
+
+    /// Adds a segment if it follows the last one.
+    pub(crate) fn push_if_next(&self, segment: Arc<Segment>) -> bool {
         let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
-        assert!(
-            segments.back().is_none_or(|last| self.size.next_base(last.base) == Some(segment.base)),
-            "segments are contiguous"
-        );
-        segments.push_back(segment);
+        let follows = segments.back().is_none_or(|last| self.size.next_base(last.base) == Some(segment.base));
+        if follows {
+            segments.push_back(segment);
+        }
+        follows
     }
 
     /// Takes the oldest segment out of the log if `accept` says so of the one after it.
@@ -228,6 +234,14 @@ impl View {
         let bytes = window.at(0, SegmentHeader::LEN, SegmentHeader::LEN, SegmentHeader::LEN as u64)?;
         let header = self.decode_header(segment.base, bytes)?;
         Ok(segment.header.get_or_init(|| header))
+    }
+
+    /// The state at a segment's first record; opens the file only the first time.
+    pub(crate) fn chain_of(&self, segment: &Segment) -> Result<Chain> {
+        match segment.header.get() {
+            Some(header) => Ok(header.chain),
+            None => Ok(self.header(segment, &mut self.window(segment)?)?.chain),
+        }
     }
 
     /// The header that `bytes` hold, if it is that of the segment at `base` of this log.

@@ -85,7 +85,7 @@ impl Wal {
 
     /// What this node acknowledged and lost, until it has it again.
     pub fn lost(&self) -> Option<Lsn> {
-        self.shared.control.lock().ok()?.state().lost
+        self.shared.control.look(|state| state.lost)
     }
 
     /// A reader at the boundary `from`.
@@ -161,10 +161,9 @@ impl Wal {
         // The append lock is held to the end: nothing comes after what is marked clean.
         let mut syncer = shared.lock(&shared.sync)?;
         let end = shared.sync_with(&mut syncer)?;
-        let mut control = shared.lock(&shared.control)?;
-        control.change().clean = Some(end);
-        control.set_durable(end);
-        control.sync().map_err(|error| shared.poison(error))?;
+        shared.control.set_durable(end);
+        shared.control.change(|state| state.clean = Some(end));
+        shared.control.sync().map_err(|error| shared.poison(error))?;
         // What came after the mark would make it a lie.
         shared.close();
         Ok(())

@@ -149,12 +149,18 @@ mod tests {
         let late = mark.wait_blocking(Lsn::new(11), Some(Duration::from_millis(1)));
         assert!(matches!(late, Err(Ended::TimedOut)));
 
-        let waiter = { let mark = Arc::clone(&mark); std::thread::spawn(move || mark.wait_blocking(Lsn::new(20), None)) };
+        let waiter = {
+            let mark = Arc::clone(&mark);
+            std::thread::spawn(move || mark.wait_blocking(Lsn::new(20), None))
+        };
         mark.advance(Lsn::new(15));
         mark.advance(Lsn::new(25));
         assert_eq!(waiter.join().unwrap().unwrap(), Lsn::new(25));
 
-        let waiter = { let mark = Arc::clone(&mark); std::thread::spawn(move || mark.wait_blocking(Lsn::new(30), None)) };
+        let waiter = {
+            let mark = Arc::clone(&mark);
+            std::thread::spawn(move || mark.wait_blocking(Lsn::new(30), None))
+        };
         mark.close();
         assert!(matches!(waiter.join().unwrap(), Err(Ended::Closed)));
         assert_eq!(mark.wait_blocking(Lsn::new(25), None).unwrap(), Lsn::new(25), "what was reached stays reached");

@@ -146,7 +146,10 @@ fn f_006_f_007_f_008_every_bit_of_a_durable_record_is_covered() {
         damaged[(bit / 8) as usize] ^= 1 << (bit % 8);
         fs::write(place.segment(0), &damaged).unwrap();
         let error = place.try_open(settings()).unwrap_err();
-        assert!(matches!(error, Error::Corrupt { corruption, .. } if corruption.position == ends[1]), "bit {bit}: {error}");
+        assert!(
+            matches!(error, Error::Corrupt { corruption, .. } if corruption.position == ends[1]),
+            "bit {bit}: {error}"
+        );
     }
 }
 
@@ -520,7 +523,11 @@ fn a_promise_of_another_node_proves_nothing_about_this_disk() {
     let at = Lsn::new(4096 + 10 * 136);
     place.damage(0, at.get(), &[0; 136]);
     let (_, recovery) = place.try_open(follower()).unwrap();
-    assert_eq!((recovery.end, recovery.lost), (at, None), "a torn tail, though later records promise it durable elsewhere");
+    assert_eq!(
+        (recovery.end, recovery.lost),
+        (at, None),
+        "a torn tail, though later records promise it durable elsewhere"
+    );
 }
 
 #[test]
