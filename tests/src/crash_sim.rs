@@ -10,6 +10,7 @@
 //! that follows from the seed, as are the crashes, the clock and every choice of the disk.
 
 mod damage;
+mod downs;
 mod follower;
 mod ledger;
 mod node;
@@ -18,7 +19,9 @@ mod primary;
 mod runner;
 mod runs;
 mod source;
+mod steps;
 mod tally;
+mod truncation;
 
 use std::fmt;
 

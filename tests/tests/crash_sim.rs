@@ -45,6 +45,7 @@ fn seeds_of_six_crashes_each_keep_every_promise() {
         ("lengths lost", tally.disk.lengths_lost),
         ("allocations lost", tally.disk.allocations_lost),
         ("sync errors", tally.disk.sync_errors),
+        ("read errors", tally.disk.read_errors),
         ("kills", tally.disk.kills),
         ("tails cut", tally.tails_cut),
         ("corruptions refused", tally.corruptions_refused),
@@ -95,4 +96,9 @@ fn f_073_a_recovery_survives_a_crash_at_every_point() {
 #[test]
 fn a_creation_survives_a_crash_at_every_point() {
     every_point(PointsOf::Creation, 10);
+}
+
+#[test]
+fn a_truncation_to_a_fork_survives_a_crash_at_every_point() {
+    every_point(PointsOf::Truncation, 20);
 }

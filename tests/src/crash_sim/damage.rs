@@ -63,6 +63,7 @@ impl Node {
             // A forgery holds by itself; the record after it does not.
             Ok(wal) => self.read_copy(&wal, matches!(kind, Damage::Forgery).then_some(victim.start))?,
         };
+        self.tally.disk += copy.stats();
         let wanted = match refused.kind() {
             ErrorKind::Corrupt | ErrorKind::Gap | ErrorKind::Preflight | ErrorKind::Diverged => true,
             ErrorKind::NotFound => matches!(kind, Damage::Missing),
@@ -153,7 +154,7 @@ impl Node {
 
     fn open_copy(&self, copy: &SimDisk) -> Result<Wal, Error> {
         let dir = copy.root().open_subdir(LOG).expect("the copy has the directory");
-        Wal::open(dir, Arc::new(self.environment.clone()), self.settings().clone()).map(|(wal, _)| wal)
+        Wal::open(dir, Arc::new(self.environment.clone()), self.settings.clone()).map(|(wal, _)| wal)
     }
 
     /// Every sealed segment's digest is that of its bytes, and zeros stand between its last record and its footer.

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use longshore_format::Lsn;
 use longshore_wal::{Chunk, Error, Reader, Role, SegmentState, Wal};
 
+use super::downs::LYING;
 use super::ledger::Expected;
-use super::node::{LYING, Node, Step, Stop, broken};
+use super::node::{Node, Step, Stop, broken};
 use super::primary::{CRASHES, OPERATIONS, Primary};
 use super::{Tally, Violation};
 use crate::sim_rng::Rng;
@@ -93,6 +94,7 @@ impl Follower {
         if rng.one_in(3) {
             self.node.disk.power_off_after(rng.below(300));
         }
+        self.ship(rng)?;
         for _ in 0..20 + rng.below(12) {
             self.operation(rng, sync_one_in)?;
         }

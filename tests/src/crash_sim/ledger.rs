@@ -148,6 +148,12 @@ impl Ledger {
         self.maybe.back().and_then(|expected| expected.end).unwrap_or_else(|| self.end()).max(self.end())
     }
 
+    /// Whether the last of the set records leaves a run open.
+    pub(super) fn ends_in_run(&self) -> bool {
+        let last = self.set.iter().rfind(|seen| seen.kind != Kind::ROLL);
+        last.is_some_and(|seen| seen.kind.is_user() && !seen.flags.contains(Flags::LAST))
+    }
+
     /// How many records of the user's there are, set or maybe.
     pub(super) fn user_records(&self) -> u64 {
         self.user_records
@@ -192,6 +198,14 @@ impl Ledger {
         }
         self.set.push(Seen::of(record));
         Ok(())
+    }
+
+    /// The log was truncated to the boundary `fork`; the records that went.
+    pub(super) fn cut_at(&mut self, fork: Lsn) -> Vec<Seen> {
+        let tail = self.set.split_off(self.set.partition_point(|seen| seen.end <= fork));
+        self.user_records -= tail.iter().filter(|seen| seen.kind.is_user()).count() as u64;
+        self.acked = fork;
+        tail
     }
 
     /// Begins to check everything that a log holds after an open, from its beginning at `first` on.

@@ -23,6 +23,8 @@ pub enum PointsOf {
     Recovery,
     /// The creation of a log.
     Creation,
+    /// The truncation of a log to a fork.
+    Truncation,
 }
 
 /// How many outcomes of each power cut are tried.
@@ -38,6 +40,7 @@ pub fn crash_points(of: PointsOf, seed: u64) -> Result<(Tally, u64), Violation> 
             PointsOf::Primary => primary(seed, point, &mut tally)?,
             PointsOf::Follower => follower(seed, point, &mut tally)?,
             PointsOf::Recovery => recovery(seed, point, &mut tally)?,
+            PointsOf::Truncation => truncation(seed, point, &mut tally)?,
             PointsOf::Creation => creation(seed, point).map_err(|stop| at(point, violation(stop)))?,
         };
         if !crashed {
@@ -197,6 +200,28 @@ fn recovery(seed: u64, point: u64, tally: &mut Tally) -> Result<bool, Violation>
             Err(Stop::Down) => true,
             Err(stop) => return Err(stop),
         };
+        primary.live_on(&mut rng)?;
+        Ok(crashed)
+    };
+    match run() {
+        Ok(crashed) => {
+            *tally += primary.node.tallied();
+            Ok(crashed)
+        }
+        Err(stop) => Err(at(point, primary.violation(stop))),
+    }
+}
+
+fn truncation(seed: u64, point: u64, tally: &mut Tally) -> Result<bool, Violation> {
+    let mut rng = Rng::new(seed);
+    let mut primary = full_primary(&mut rng).map_err(violation)?;
+    let mut run = || {
+        while primary.node.boundaries() < 2 {
+            primary.append(&mut rng)?;
+            primary.node.sync()?;
+            primary.node.read()?;
+        }
+        let crashed = primary.truncate(&mut rng, point)?;
         primary.live_on(&mut rng)?;
         Ok(crashed)
     };

@@ -5,8 +5,9 @@ use std::time::Duration;
 use longshore_format::{Flags, Kind, Lsn, Name, SegmentSize};
 use longshore_wal::{CreateSpec, Error, RecordDraft, Role, Run, SlotAck, Wal};
 
+use super::downs::LYING;
 use super::ledger::Expected;
-use super::node::{LYING, Node, Step, Stop, broken};
+use super::node::{Node, Step, Stop, broken};
 use super::source::Source;
 use super::{Tally, Violation};
 use crate::sim_disk::SyncFault;
@@ -89,6 +90,8 @@ impl Primary {
         if rng.one_in(3) {
             self.node.disk.power_off_after(rng.below(400));
         }
+        // What a log promises when it opens is that it can go on.
+        self.append(rng)?;
         for _ in 0..operations {
             self.operation(rng, sync_one_in)?;
         }
