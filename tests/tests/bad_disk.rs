@@ -28,7 +28,7 @@ impl BadDisk {
         run("mount", &["-t", "tmpfs", "-o", "size=48m", "longshore-test", &text(&disk.backing)])?;
         disk.mounted.push(disk.backing.clone());
         run("truncate", &["-s", "64m", &disk.image()])?;
-        run("mkfs.ext4", &["-q", "-E", "nodiscard", "-O", "^has_journal", &disk.image()])?;
+        run("mkfs.ext4", &["-q", "-b", "4096", "-E", "nodiscard", "-O", "^has_journal", &disk.image()])?;
         disk.mount()?;
         Ok(disk)
     }
