@@ -1,7 +1,7 @@
 //! Crashes of a log on a simulated disk, and whether it kept its promises.
 //!
 //! One seed is one history of a log: it is written, synced, sealed, crashed six times and reopened each time. A
-//! [`Ledger`](ledger::Ledger) holds every record in one of three states: *unset* (never appended, or dropped by a
+//! ledger holds every record in one of three states: *unset* (never appended, or dropped by a
 //! crash), *maybe* (appended, not known durable) and *set* (acknowledged durable, or read from the log). After any crash
 //! the log must be a prefix of what was appended, hold everything that is set, and nothing that was dropped may ever
 //! return.

@@ -18,10 +18,12 @@
 //!   assertion; so a byte below it never changes again.
 //! - **R4, readers stay below.** A [`RegionReader`] or [`RegionSlice`] hands out `&[u8]` only of bytes below a value of
 //!   `published` that it has loaded with *acquire*; the writer stores it with *release* after the bytes.
-//! - **R5, no other way in.** While a region of a [`File`] lives, this crate refuses writes below `published` and a
-//!   shorter length through that file. Other processes are kept out by the directory lock; what a process that ignores
-//!   the lock does to a mapped file is beyond any program's control (as with every memory map) and is found by
-//!   [`File::sync`], which refuses a file that was cut short or unlinked.
+//! - **R5, no other way in.** The published bytes of a mapped file change by no other way. Through the file that was
+//!   mapped this crate refuses writes below `published` and a shorter length while the region lives. What is left is the
+//!   proviso of every shared file map, which no program can lift: another process that ignores the directory lock, and a
+//!   second handle on the same file that is written below `published`, which nothing in this workspace does (recovery
+//!   writes before it maps; a footer lies beyond all that is ever published). A file that was cut short or unlinked is
+//!   refused by [`File::sync`].
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("longshore-storage knows Linux only: its promises rest on what fallocate, fdatasync and mmap do there");
