@@ -1,4 +1,5 @@
 //! Faults on demand: simulated disk, links and store, seeded workloads, whole-system tests.
+#![forbid(unsafe_code)]
 
 pub mod conformance;
 pub mod crash_sim;
