@@ -14,7 +14,7 @@
 //! 3. store its position in the same transaction, and commit: [`Recorded::commit`].
 //!
 //! Whenever it dies, the log is at most ahead of the database, by runs that are complete; on start
-//! [`bring_up`] applies those. [`Recorder`] makes any other order impossible to write.
+//! [`bring_up()`] applies those. [`Recorder`] makes any other order impossible to write.
 //!
 //! ```
 //! use longshore_sqlite::Recorder;

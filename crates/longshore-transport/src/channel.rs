@@ -23,7 +23,7 @@ pub struct Channel<Out, In> {
 /// The sending half. Clones send into the same stream, which ends when the last of them is dropped.
 ///
 /// Two bounded queues lie behind it. What goes through [`Sender::send`] waits its turn behind at most
-/// [`BULK_DEPTH`] messages; what goes through [`Sender::send_urgent`] overtakes it, so that a heartbeat
+/// `BULK_DEPTH` messages; what goes through [`Sender::send_urgent`] overtakes it, so that a heartbeat
 /// never waits behind data. Order holds within each.
 #[derive(Debug)]
 pub struct Sender<Out> {

@@ -1,7 +1,7 @@
 //! What an agent offers over the network, as traits in plain types.
 //!
 //! The server checks certificate and role before it calls any of these, so that an implementation sees
-//! only callers who may do what they ask. Where a call names no log, it filters with [`Caller::may`].
+//! only callers who may do what they ask. Where a call names no log, it filters with `Caller::may`.
 
 mod admin;
 mod log;

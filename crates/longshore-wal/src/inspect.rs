@@ -1,7 +1,7 @@
 //! What a log's directory holds, and whether it is intact: read only, without the lock, beside a live owner or not.
 //!
-//! [`examine`] goes through every segment and says what it found as data; a damaged log is a report, not an error.
-//! [`compare`] holds the digests of the segments against a peer's. [`Listing`] lists records, also those that an ordinary
+//! [`examine()`] goes through every segment and says what it found as data; a damaged log is a report, not an error.
+//! [`compare()`] holds the digests of the segments against a peer's. [`Listing`] lists records, also those that an ordinary
 //! reader does not show: behind the durable watermark, and behind damage.
 //!
 //! ```
