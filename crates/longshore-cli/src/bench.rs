@@ -8,6 +8,7 @@ mod agents;
 pub(crate) mod commit;
 pub(crate) mod measure;
 pub(crate) mod place;
+pub(crate) mod progress;
 pub(crate) mod raw_append;
 pub(crate) mod raw_sync;
 pub(crate) mod raw_tls;
@@ -18,6 +19,8 @@ pub(crate) mod worker;
 
 use std::path::PathBuf;
 
+use progress::Progress;
+
 /// How a measurement is to be made.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -27,9 +30,16 @@ pub(crate) struct Plan {
     pub(crate) runs: usize,
     /// The part of the full amount of data.
     pub(crate) scale: f64,
+    /// Whom to tell.
+    pub(crate) progress: Progress,
 }
 
 impl Plan {
+    /// Counts the runs of a row, telling what is measured.
+    pub(crate) fn runs<'p>(&'p self, what: &'p str) -> impl Iterator<Item = usize> + 'p {
+        self.progress.runs(what, self.runs)
+    }
+
     /// `full` scaled down, at least `least`.
     pub(crate) fn amount(&self, full: u64, least: u64) -> u64 {
         ((full as f64 * self.scale) as u64).max(least)

@@ -3,7 +3,7 @@
 //! Locks are taken in the order of the fields here. Only `sync` and `seal` are held while the disk works; the append lock
 //! is, too, but only where a follower writes segments with `pwrite`, when a life begins, and at the close.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 
@@ -118,7 +118,7 @@ impl Shared {
     #[inline]
     pub(crate) fn set_end(&self, end: Lsn) {
         self.end.store(end.get(), Ordering::Release);
-        self.wake_syncer.wake();
+        self.wake_syncer.wake_if_parked();
     }
 
     /// Stops the log for the rest of the process: every waiter, and every later call, gets this error. Reading goes on.
@@ -172,18 +172,41 @@ impl Shared {
 
 /// A thread to be woken, if it runs.
 #[derive(Debug, Default)]
-pub(crate) struct WakeUp(OnceLock<Thread>);
+pub(crate) struct WakeUp {
+    thread: OnceLock<Thread>,
+    /// Whether the thread sleeps until it is woken. Stored by the thread, loaded by anybody, each behind a fence: either
+    /// the thread sees what was changed before [`wake_if_parked`](Self::wake_if_parked), or that sees it parked.
+    parked: AtomicBool,
+}
 
 impl WakeUp {
     pub(crate) fn set(&self, thread: Thread) {
-        let _runs_already = self.0.set(thread);
+        let _runs_already = self.thread.set(thread);
     }
 
-    /// One store if the thread is awake anyway.
-    #[inline]
+    /// Wakes the thread, or keeps it from its next sleep.
     pub(crate) fn wake(&self) {
-        if let Some(thread) = self.0.get() {
+        if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
+    }
+
+    /// As [`wake`](Self::wake), for a thread that sleeps by [`park_if`](Self::park_if): one that is awake will look anyway.
+    #[inline]
+    pub(crate) fn wake_if_parked(&self) {
+        fence(Ordering::SeqCst);
+        if self.parked.load(Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    /// Called by the thread: sleeps until it is woken, if it is `idle` still.
+    pub(crate) fn park_if(&self, idle: impl FnOnce() -> bool) {
+        self.parked.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if idle() {
+            std::thread::park();
+        }
+        self.parked.store(false, Ordering::Relaxed);
     }
 }

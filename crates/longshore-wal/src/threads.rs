@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use longshore_format::ErrorKind;
+use longshore_format::{ErrorKind, Lsn};
 
 use crate::{Error, Result, Wal};
 
@@ -20,6 +20,9 @@ pub struct Threads {
     stop: Arc<AtomicBool>,
     running: Vec<JoinHandle<()>>,
 }
+
+/// How long an append that nobody waits for may wait for its sync, after others have done without this thread.
+const LOOK_IN: Duration = Duration::from_millis(1);
 
 /// How often the keeper looks at retention, and at a disk that was full, when nothing wakes it.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -55,12 +58,21 @@ impl Wal {
         std::thread::Builder::new().name(name.to_owned()).spawn(run).expect("the system starts a thread")
     }
 
+    /// Syncs what nobody else does. A thread that waits for its own append syncs by itself, and while such threads are at
+    /// it this one only looks in now and then: waking it for each append would cost them a tenth of a sync.
     fn sync_loop(&self, stop: &AtomicBool) -> Result<()> {
+        let shared = self.shared();
+        let mut own = Lsn::ZERO;
         while !stop.load(Ordering::Acquire) {
-            // Whoever is at it already wakes this thread if there is more to do, so it never stands in line for the lock:
-            // that would cost a waiting appender another thread switch. A wake-up before the park is not lost.
-            if !self.shared().help_sync()? || self.end() <= self.durable().get() {
-                std::thread::park();
+            let idle = || self.end() <= self.durable().get() && !stop.load(Ordering::Acquire);
+            let busy = !idle();
+            if busy && shared.help_sync()? {
+                own = self.durable().get();
+            } else if busy || own < self.durable().get() {
+                own = self.durable().get();
+                std::thread::park_timeout(LOOK_IN);
+            } else {
+                shared.wake_syncer.park_if(idle);
             }
         }
         Ok(())

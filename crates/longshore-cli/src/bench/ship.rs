@@ -32,12 +32,13 @@ pub(crate) fn run(plan: &Plan) -> Result<Vec<Row>, Failure> {
 /// Rate and processor time, ours and raw in turn.
 fn catch_up(plan: &Plan, site: &Site) -> Result<Vec<Row>, Failure> {
     let total = plan.amount(AMOUNT, 64 << 20);
+    plan.progress.say("making a log to catch up");
     let data = site.path("primary");
     make_log(&data.join("bench"), total)?;
     let raw_file = site.path("raw.in");
     raw_append::segment(&raw_file, total).map_err(|error| Failure::file("raw input", &raw_file, &error))?;
     let (mut ours, mut raw) = (Figures::default(), Figures::default());
-    for _ in 0..plan.runs {
+    for _ in plan.runs("catch-up") {
         raw.add(raw_transfer(site, &raw_file)?, total);
         ours.add(our_transfer(site, &data)?, total);
     }
@@ -100,8 +101,10 @@ fn our_transfer(site: &Site, data: &Path) -> Result<(Duration, f64), Failure> {
 /// Memory beyond mapped pages, while one replica catches up a large log and one never reads.
 fn memory(plan: &Plan, site: &Site) -> Result<Vec<Row>, Failure> {
     let total = plan.amount(LARGE, 256 << 20);
+    plan.progress.say("memory: making a large log");
     let data = site.path("large");
     make_log(&data.join("bench"), total)?;
+    plan.progress.say("memory: a replica catches up, another never reads");
     let primary = site.primary(&data)?;
     let idle = primary.anonymous_memory();
     let runtime = runtime::for_commands()?;

@@ -31,7 +31,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Vec<Row>, Failure> {
 fn burst(plan: &Plan) -> Result<Row, Failure> {
     let segments = plan.amount(BURST, SEGMENT) / SEGMENT;
     let (mut ours, mut raw) = (Vec::new(), Vec::new());
-    for _ in 0..plan.runs {
+    for _ in plan.runs("append burst") {
         raw.push(raw_burst(&plan.dir, segments as usize)?);
         ours.push(our_burst(&plan.dir, segments)?);
     }
@@ -70,7 +70,7 @@ fn our_burst(dir: &Path, segments: u64) -> Result<f64, Failure> {
 fn sustained(plan: &Plan) -> Result<Row, Failure> {
     let total = plan.amount(SUSTAINED, SEGMENT);
     let (mut ours, mut raw) = (Vec::new(), Vec::new());
-    for _ in 0..plan.runs {
+    for _ in plan.runs("append sustained") {
         raw.push(raw_sustained(&plan.dir, total)?);
         ours.push(our_sustained(&plan.dir, total)?);
     }
@@ -109,9 +109,10 @@ fn our_sustained(dir: &Path, total: u64) -> Result<f64, Failure> {
 fn open(plan: &Plan) -> Result<Vec<Row>, Failure> {
     let total = plan.amount(LARGE, SEGMENT);
     let place = Place::new(&plan.dir, "large")?;
+    plan.progress.say("making a log to open");
     make_log(place.path(), total)?;
     let (mut clean, mut crashed) = (Vec::new(), Vec::new());
-    for _ in 0..plan.runs {
+    for _ in plan.runs("open") {
         let (wal, time) = timed_open(place.path())?;
         clean.push(time.as_secs_f64());
         // Dropped without a close: what the next open finds is what a crash leaves.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::bench::place::Place;
+use crate::bench::progress::Progress;
 use crate::bench::report::Report;
 use crate::bench::{self, Plan};
 use crate::failure::Failure;
@@ -49,12 +50,14 @@ impl Bench {
         }
         let above = self.dir.unwrap_or_else(|| ".".into());
         let place = Place::new(&above, &format!("longshore-bench-{}", std::process::id()))?;
-        let plan = Plan { dir: place.path().to_owned(), runs: self.runs, scale: self.scale };
+        let progress = Progress::new();
+        let plan = Plan { dir: place.path().to_owned(), runs: self.runs, scale: self.scale, progress };
         let (name, rows) = match self.what {
             What::Wal => ("wal", bench::wal::run(&plan)?),
             What::Ship => ("ship", bench::ship::run(&plan)?),
             What::Commit => ("commit", bench::commit::run(&plan)?),
         };
+        plan.progress.clear();
         Report::new(name, &plan, rows).print(self.json)
     }
 }
