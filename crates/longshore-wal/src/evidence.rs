@@ -74,8 +74,7 @@ pub(crate) fn body_from(file: &Arc<dyn File>, base: Lsn, from: u64, limit: u64) 
     while offset < limit {
         let len = STEP.min((limit - offset) as usize);
         let read = read_at(file, base, &mut buffer[..len], offset)?;
-        let last = buffer[..read].iter().rposition(|byte| *byte != 0);
-        if let Some(last) = last {
+        if let Some(last) = last_nonzero(&buffer[..read]) {
             // Zeros in between count; those after the last other byte need not be held.
             bytes.resize((offset - from) as usize, 0);
             bytes.extend_from_slice(&buffer[..=last]);
@@ -88,4 +87,20 @@ pub(crate) fn body_from(file: &Arc<dyn File>, base: Lsn, from: u64, limit: u64) 
     }
     bytes.truncate(used);
     Ok(bytes)
+}
+
+/// Where the last byte that is not zero stands. Mostly all are: whole blocks are compared first, which is as fast as
+/// memory.
+fn last_nonzero(bytes: &[u8]) -> Option<usize> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut end = bytes.len();
+    while end > 0 {
+        let start = (end - 1) / ZEROS.len() * ZEROS.len();
+        let block = &bytes[start..end];
+        if block != &ZEROS[..block.len()] {
+            return block.iter().rposition(|byte| *byte != 0).map(|last| start + last);
+        }
+        end = start;
+    }
+    None
 }

@@ -61,7 +61,7 @@ impl Reader {
         }
     }
 
-    /// The next records as they stand in the log, about `max_bytes` of them but at least one, all of one segment.
+    /// The next records as they stand in the log, all of one segment: at most `max_bytes`, but at least one record.
     pub fn next_frames(&mut self, max_bytes: usize) -> Result<Option<Chunk>> {
         let Some(limit) = self.enter()? else { return Ok(None) };
         let size = self.view.size;
@@ -76,8 +76,8 @@ impl Reader {
         let mut len = first as usize;
         while len < max_bytes && size.base_of(self.cursor.position()) == window.base() {
             let rest = window.held(offset + len as u64);
-            let rest = &rest[..rest.len().min((limit - offset) as usize - len)];
-            // What is not whole in memory, or not good, is left to the next call.
+            let rest = &rest[..rest.len().min((limit - offset) as usize - len).min(max_bytes - len)];
+            // What is not whole within that, or not good, is left to the next call.
             let Step::Record(record) = self.cursor.read(rest) else { break };
             len += record.extent() as usize;
         }

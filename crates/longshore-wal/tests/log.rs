@@ -268,6 +268,27 @@ fn frames_are_verbatim_and_a_follower_of_them_is_byte_identical() {
 }
 
 #[test]
+fn frames_are_never_more_than_was_asked_for_but_for_one_long_record() {
+    let place = Place::new();
+    let wal = place.open();
+    for record in numbered(300, 50) {
+        append(&wal, &record);
+    }
+    append(&wal, &[7; 2000]);
+    step(&wal);
+    for max in [1, 88, 89, 1000, 1024, 4096, 1 << 20] {
+        let mut reader = wal.reader(wal.first()).unwrap();
+        let mut chunks = 0;
+        while let Some(chunk) = reader.next_frames(max).unwrap() {
+            chunks += 1;
+            let one = wal.reader(chunk.start).unwrap().next_frames(1).unwrap().unwrap();
+            assert!(chunk.bytes.len() <= max.max(one.bytes.len()), "{} of {max}", chunk.bytes.len());
+        }
+        assert!(chunks > 0 && reader.position() == wal.end());
+    }
+}
+
+#[test]
 fn f_092_f_098_f_103_frames_that_do_not_hold_are_refused_whole() {
     let place = Place::new();
     let wal = place.open();

@@ -41,6 +41,8 @@ pub(crate) async fn pursue(node: &Node, client: &Client, offered: &LogSummary, s
 
 async fn attempt(node: &Node, client: &Client, offered: &LogSummary, sinks: &Sinks) -> Result<Outcome> {
     let log = local_copy::open_or_create(node, client, offered).await?;
+    // As soon as it is known: it decides how the next segments are prepared.
+    log.wal.set_upstream_end(offered.durable);
     sinks.start(&log)?;
     let address = client.address().to_string();
     log.upstream.set(&address, Doing::Connecting, None);
@@ -98,7 +100,10 @@ async fn decided(node: &Node, log: &Arc<Log>, address: &str, verdict: Verdict) -
 /// What following reports, into the status and to whoever waits.
 fn note(log: &Log, address: &str, report: FollowReport) {
     match report {
-        FollowReport::Welcomed { durable } => log.upstream.heard(durable, log.now()),
+        FollowReport::Welcomed { durable } => {
+            log.upstream.heard(durable, log.now());
+            log.wal.set_upstream_end(durable);
+        }
         FollowReport::Following { from } => {
             log.upstream.set(address, Doing::Following, None);
             let (log_name, upstream) = (log.name.clone(), address.to_owned());

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use longshore_transport::Client;
 use longshore_transport::certs::{self, Identity};
 use longshore_transport::grants::Role;
+use longshore_transport::{Client, Forget};
+
+use tokio::runtime::Runtime;
 
 use super::measure;
 use crate::cli::Tls;
@@ -27,7 +29,13 @@ impl Site {
             Ok::<_, Failure>(Identity { name: name("name", who)?, roles: roles.to_vec(), hosts: Vec::new() })
         };
         let everything = [Role::Admin, Role::Append, Role::Read, Role::Replicate];
-        certs::init(&dir.join("tls"), &[identity("primary", &everything)?, identity("replica", &everything)?])?;
+        certs::init(
+            &dir.join("tls"),
+            &["primary", "replica", "deaf"]
+                .map(|who| identity(who, &everything))
+                .into_iter()
+                .collect::<Result<Vec<_>, _>>()?,
+        )?;
         Ok(Self { dir: dir.to_owned() })
     }
 
@@ -88,23 +96,47 @@ impl Site {
         Process::start("worker", &self.dir, own.iter().chain(args))
     }
 
-    pub(super) async fn connect(&self, address: SocketAddr) -> Result<Client, Failure> {
-        let tls = Tls::in_directory(&self.path("tls"), "primary");
+    pub(super) async fn connect(&self, identity: &str, address: SocketAddr) -> Result<Client, Failure> {
+        let tls = Tls::in_directory(&self.path("tls"), identity);
         connect(&tls, &format!("primary@{address}")).await
     }
 
-    /// Whether a replica has everything that the primary has.
-    pub(super) fn is_durable(&self, primary: &Agent) -> Result<bool, Failure> {
+    /// Drops the slot of a replica that has gone.
+    pub(super) fn forget(&self, primary: &Agent, replica: &str) -> Result<(), Failure> {
+        let request = Forget { log: name("log", "bench")?, replica: name("replica", replica)?.into(), plan: false };
         runtime::for_commands()?.block_on(async {
-            let status = self.connect(primary.address).await?.status(None).await?;
-            let log = status.logs.first().ok_or_else(|| Failure::internal("the primary has no log"))?;
-            Ok(log.replicas.iter().any(|replica| replica.durable >= log.end))
+            self.connect("primary", primary.address).await?.forget(&request).await?;
+            Ok(())
         })
     }
 
-    pub(super) fn wait_durable(&self, primary: &Agent, patience: Duration) -> Result<(), Failure> {
+    /// Watches one replica of the primary, over one connection: a handshake costs as much as a MiB of frames.
+    pub(super) fn watch(&self, primary: &Agent, replica: &str) -> Result<Watch, Failure> {
+        let runtime = runtime::for_commands()?;
+        let client = runtime.block_on(self.connect("primary", primary.address))?;
+        Ok(Watch { runtime, client, replica: replica.to_owned() })
+    }
+}
+
+/// Looks at how far a replica is, as its primary knows.
+pub(super) struct Watch {
+    runtime: Runtime,
+    client: Client,
+    replica: String,
+}
+
+impl Watch {
+    /// Whether the replica has everything that the primary has.
+    pub(super) fn is_durable(&self) -> Result<bool, Failure> {
+        let status = self.runtime.block_on(self.client.status(None))?;
+        let log = status.logs.first().ok_or_else(|| Failure::internal("the primary has no log"))?;
+        let watched = |name: &str| name == self.replica;
+        Ok(log.replicas.iter().any(|replica| watched(replica.name.as_str()) && replica.durable >= log.end))
+    }
+
+    pub(super) fn wait_durable(&self, patience: Duration) -> Result<(), Failure> {
         let begun = Instant::now();
-        while !self.is_durable(primary)? {
+        while !self.is_durable()? {
             if patience < begun.elapsed() {
                 return Err(Failure::internal("the replica does not catch up"));
             }

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use longshore_transport::Client;
+use longshore_format::SegmentHeader;
+use longshore_protocol::{Hello, Holding, Offer, ToUpstream};
+use longshore_transport::{Client, ReplicaEnd};
 use tokio::runtime::Runtime;
 
 use super::agents::Site;
@@ -86,13 +88,16 @@ fn raw_transfer(site: &Site, from: &Path) -> Result<(Duration, f64), Failure> {
 /// From the start of the replica's process until the primary knows it durable.
 fn our_transfer(site: &Site, data: &Path) -> Result<(Duration, f64), Failure> {
     let primary = site.primary(data)?;
+    let watch = site.watch(&primary, "replica")?;
     let before = primary.cpu_seconds();
     let begun = Instant::now();
     let replica = site.replica("replica", primary.address())?;
-    site.wait_durable(&primary, PATIENCE)?;
+    watch.wait_durable(PATIENCE)?;
     let time = begun.elapsed();
     let cpu = primary.cpu_seconds() - before + replica.cpu_seconds();
     replica.stop()?;
+    // The next replica holds nothing; what the primary remembers of this one would make it done at once.
+    site.forget(&primary, "replica")?;
     primary.stop()?;
     site.remove("replica")?;
     Ok((time, cpu))
@@ -109,10 +114,11 @@ fn memory(plan: &Plan, site: &Site) -> Result<Vec<Row>, Failure> {
     let idle = primary.anonymous_memory();
     let runtime = runtime::for_commands()?;
     let _deaf = Deaf::connect(&runtime, site, primary.address())?;
+    let watch = site.watch(&primary, "replica")?;
     let replica = site.replica("replica", primary.address())?;
     let (mut most_primary, mut most_replica) = (idle, 0);
     let mut begun = Instant::now();
-    while !site.is_durable(&primary)? && begun.elapsed() < PATIENCE {
+    while !watch.is_durable()? && begun.elapsed() < PATIENCE {
         most_primary = most_primary.max(primary.anonymous_memory());
         most_replica = most_replica.max(replica.anonymous_memory());
         std::thread::sleep(Duration::from_millis(50));
@@ -134,20 +140,40 @@ fn memory(plan: &Plan, site: &Site) -> Result<Vec<Row>, Failure> {
     ])
 }
 
-/// Opens a stream and never reads from it.
+/// A replica that grants all the credit there is, and never reads.
 struct Deaf {
     _client: Client,
-    _stream: longshore_transport::RecordBatches,
+    _channel: ReplicaEnd,
 }
 
 impl Deaf {
     fn connect(runtime: &Runtime, site: &Site, address: SocketAddr) -> Result<Self, Failure> {
         runtime.block_on(async {
-            let client = site.connect(address).await?;
+            let client = site.connect("deaf", address).await?;
             let log = longshore_format::Name::new("bench").expect("a name");
-            let request = longshore_transport::Read { log, start: None, end: None, exclusive: false, follow: true };
-            let stream = client.read(request).await?;
-            Ok(Self { _client: client, _stream: stream })
+            let header = SegmentHeader::decode(&client.describe(&log).await?.header)
+                .map_err(|fault| Failure::internal(format!("the primary described its log wrongly: {fault}")))?;
+            let start = header.chain.position;
+            let holding = Holding {
+                log: header.log,
+                content: header.content,
+                segment_size: header.size,
+                history: header.history,
+                first: start,
+                end: start,
+                last_crc: header.chain.link,
+                lost: None,
+                applied: None,
+            };
+            let node = longshore_protocol::NodeId::new("deaf").expect("a name");
+            let mut channel = client.follow(&log, Hello { node, offer: Offer::ours(), holding }).await?;
+            // The welcome and the verdict are read, so that frames flow.
+            for _ in 0..2 {
+                let message = channel.receive().await.transpose()?;
+                message.ok_or_else(|| Failure::internal("the primary ended the stream of the deaf replica"))?;
+            }
+            channel.send(ToUpstream::Credit { total: u64::MAX }).await?;
+            Ok(Self { _client: client, _channel: channel })
         })
     }
 }
