@@ -49,6 +49,12 @@ pub enum Error {
         "not a SQL record: {0}; append what a Recorder made, or a SqlTransaction message of proto/longshore/v1/sql.proto"
     )]
     Message(String),
+    /// A payload is no record of pages.
+    #[error("not a record of pages: {0}; take the log from another copy, or run the version that wrote it")]
+    Pages(String),
+    /// The connection's VFS cannot be worked with.
+    #[error("SQLite's VFS cannot be used: {0}; open the database through the default one, on a local disk")]
+    Vfs(&'static str),
     /// A statement is larger than one may be.
     #[error("a statement of {len} bytes with its parameters is too large, the limit is {max}; split it")]
     TooLarge {
@@ -134,15 +140,20 @@ impl Error {
 
     pub(crate) fn failure(&self) -> Failure {
         match self {
-            Error::Denied { .. } | Error::Message(_) | Error::TooLarge { .. } | Error::Nothing | Error::Broken => {
-                Failure::Refused
-            }
+            Error::Denied { .. }
+            | Error::Message(_)
+            | Error::Pages(_)
+            | Error::TooLarge { .. }
+            | Error::Nothing
+            | Error::Broken => Failure::Refused,
             Error::ForeignKey { .. } | Error::Backwards { .. } => Failure::Refused,
             Error::Sqlite(error) => failure_of(error, Failure::Unavailable),
             // It worked where it was recorded.
             Error::Statement { cause, .. } => failure_of(cause, Failure::Diverged),
             Error::OtherChanges { .. } | Error::OtherLog { .. } => Failure::Diverged,
-            Error::NotOurs | Error::CaseSensitiveLike | Error::JournalMode(_) | Error::NoFile => Failure::Unusable,
+            Error::NotOurs | Error::Vfs(_) | Error::CaseSensitiveLike | Error::JournalMode(_) | Error::NoFile => {
+                Failure::Unusable
+            }
             Error::BadPosition => Failure::Corrupt,
             Error::Moved { .. } => Failure::Busy,
             Error::Behind => Failure::Unavailable,

@@ -41,7 +41,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod recorder;
 mod sink;
@@ -55,6 +55,10 @@ mod rules;
 mod message;
 mod position;
 mod settings;
+
+mod pages;
+mod shm;
+mod wal_format;
 
 mod error;
 mod proto;
