@@ -34,6 +34,10 @@ struct Shared {
     /// Connections are closed once this many more bytes went down to the client; `u64::MAX`: never.
     cut_after: AtomicU64,
     generation: AtomicU64,
+    /// Connections taken so far.
+    connections: AtomicU64,
+    /// Connections from this one on, counted from 1, are stalled whatever the link is.
+    stalled_from: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -48,6 +52,8 @@ impl Proxy {
             changed: Condvar::new(),
             cut_after: AtomicU64::new(u64::MAX),
             generation: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            stalled_from: AtomicU64::new(u64::MAX),
             closed: AtomicBool::new(false),
         });
         let accepting = shared.clone();
@@ -76,6 +82,17 @@ impl Proxy {
     pub fn set(&self, link: Link) {
         *self.shared.link.lock().expect("no holder panics") = link;
         self.shared.changed.notify_all();
+    }
+
+    /// Stalls the connections from this one on, counted from 1 in the order in which they were made; `u64::MAX`: none.
+    pub fn stall_from(&self, connection: u64) {
+        self.shared.stalled_from.store(connection, Ordering::Release);
+        self.shared.changed.notify_all();
+    }
+
+    /// How many connections were made through it so far.
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::Acquire)
     }
 
     /// Closes every connection of the moment.
@@ -109,12 +126,13 @@ impl Shared {
             return;
         };
         let generation = self.generation.load(Ordering::Acquire);
+        let number = self.connections.fetch_add(1, Ordering::AcqRel) + 1;
         let (up, down) = (self.clone(), self);
-        std::thread::spawn(move || up.pump(client_in, server, Link::Upward, generation));
-        std::thread::spawn(move || down.pump(server_in, client, Link::Downward, generation));
+        std::thread::spawn(move || up.pump(client_in, server, Link::Upward, (generation, number)));
+        std::thread::spawn(move || down.pump(server_in, client, Link::Downward, (generation, number)));
     }
 
-    fn pump(&self, mut from: TcpStream, mut to: TcpStream, way: Link, generation: u64) {
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream, way: Link, (generation, number): (u64, u64)) {
         let mut buffer = vec![0; 64 << 10];
         // Lets the loop notice a reset while nothing arrives.
         drop(from.set_read_timeout(Some(Duration::from_millis(50))));
@@ -127,7 +145,7 @@ impl Shared {
                 }
                 Err(_) => break,
             };
-            let Some(open) = self.pass(way, generation) else {
+            let Some(open) = self.pass(way, generation, number) else {
                 break;
             };
             let cut = if way == Link::Downward { self.cut_within(count) } else { None };
@@ -141,13 +159,14 @@ impl Shared {
     }
 
     /// Waits while the link is stalled. Whether this direction is forwarded; `None` once the connection is to be closed.
-    fn pass(&self, way: Link, generation: u64) -> Option<bool> {
+    fn pass(&self, way: Link, generation: u64, number: u64) -> Option<bool> {
         let mut link = self.link.lock().expect("no holder panics");
         loop {
             if self.generation.load(Ordering::Acquire) != generation {
                 return None;
             }
-            match *link {
+            let stalled = self.stalled_from.load(Ordering::Acquire) <= number;
+            match if stalled { Link::Stalled } else { *link } {
                 Link::Open => return Some(true),
                 Link::Stalled => link = self.changed.wait(link).expect("no holder panics"),
                 one_way => return Some(one_way == way),

@@ -1,6 +1,7 @@
-//! The replica's dialling loop: one connection to one upstream at a time, and one task per log on it.
+//! The replica's dialling loop: one upstream at a time, and one task per log that it is followed for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use longshore_format::Name;
 use longshore_protocol::Backoff;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::lanes::Lanes;
 use crate::node::Node;
 use crate::pursue::{Outcome, REFUSED_PAUSE, pursue};
 use crate::replica::Sinks;
@@ -95,23 +97,24 @@ impl Dialler {
         }
     }
 
-    /// Connects to one upstream and follows its logs until the connection is lost.
+    /// Connects to one upstream and follows its logs until the connection for live tails is lost.
     async fn use_upstream(&mut self, address: &Address, stop: &CancellationToken) -> Result<(), Ended> {
-        let client = self.connector.connect(address).await.map_err(|error| Ended::Lost(error.into()))?;
+        let lanes = Lanes::connect(&self.connector, address).await.map_err(|error| Ended::Lost(error.into()))?;
+        let lanes = Arc::new(lanes);
         let mut following = Following::default();
         let mut look_at = Instant::now();
         let every = self.node.settings().replica.discover_every;
         loop {
             tokio::select! {
                 () = sleep_until(look_at) => {
-                    self.discover(&client, &mut following).await?;
+                    self.discover(&lanes, &mut following).await?;
                     look_at = Instant::now() + every;
                 }
                 Some(ended) = following.tasks.join_next() => {
                     let Ok((name, outcome)) = ended else { continue };
                     following.running.remove(&name);
-                    look_at = look_at.min(self.after(&client, name, outcome, &mut following)?);
-                    if client.is_closed() {
+                    look_at = look_at.min(self.after(lanes.live(), name, outcome, &mut following)?);
+                    if lanes.live().is_closed() {
                         let why = format!("the connection to {address} was lost");
                         let error = longshore_transport::Error::new(longshore_format::ErrorKind::Unavailable, why, "it is made again");
                         return Err(Ended::Lost(error.into()));
@@ -123,8 +126,8 @@ impl Dialler {
     }
 
     /// Asks what there is, and begins to follow what is not followed yet.
-    async fn discover(&mut self, client: &Client, following: &mut Following) -> Result<(), Ended> {
-        let offered = client.logs().await.map_err(|error| Ended::Lost(error.into()))?;
+    async fn discover(&mut self, lanes: &Arc<Lanes>, following: &mut Following) -> Result<(), Ended> {
+        let offered = lanes.live().logs().await.map_err(|error| Ended::Lost(error.into()))?;
         let wanted = |log: &LogSummary| self.wanted.is_empty() || self.wanted.contains(&log.name);
         let now = Instant::now();
         for log in offered.iter().filter(|log| wanted(log)) {
@@ -132,14 +135,15 @@ impl Dialler {
             if paused || !following.running.insert(log.name.clone()) {
                 continue;
             }
-            let (node, client, sinks, log) = (self.node.clone(), client.clone(), self.sinks.clone(), log.clone());
+            let (node, lanes, sinks, log) = (self.node.clone(), Arc::clone(lanes), self.sinks.clone(), log.clone());
             following.tasks.spawn(async move {
-                let outcome = pursue(&node, &client, &log, &sinks).await;
+                let outcome = pursue(&node, &lanes, &log, &sinks).await;
                 (log.name, outcome)
             });
         }
         let missing = self.wanted.iter().find(|name| !offered.iter().any(|log| log.name == **name));
         if let Some(missing) = missing {
+            let client = lanes.live();
             let why = format!("{} offers no log {missing} to this identity", client.address());
             let error = longshore_transport::Error::new(
                 longshore_format::ErrorKind::NotFound,
@@ -205,7 +209,7 @@ impl Dialler {
     }
 }
 
-/// The logs that are followed on one connection.
+/// The logs that are followed of one upstream.
 #[derive(Default)]
 struct Following {
     tasks: JoinSet<(Name, Outcome)>,

@@ -62,6 +62,7 @@ mod services;
 mod upstream_end;
 
 mod dial;
+mod lanes;
 mod link;
 mod local_copy;
 mod pursue;

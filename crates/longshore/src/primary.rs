@@ -146,6 +146,11 @@ impl Primary {
         self.log.wal.id()
     }
 
+    /// What its records hold.
+    pub fn content(&self) -> Content {
+        self.log.wal.content()
+    }
+
     /// The oldest position held.
     pub fn first(&self) -> Lsn {
         self.log.wal.first()

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use longshore_format::{ErrorKind, Lsn, Name};
 use longshore_protocol::Verdict;
-use longshore_transport::{Client, LogSummary};
+use longshore_transport::LogSummary;
 use longshore_wal::Consumer;
 
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::follow::{self, FollowEnd, FollowReport};
+use crate::lanes::{Lane, Lanes, belongs_elsewhere};
 use crate::local_copy;
 use crate::log::Log;
 use crate::node::Node;
@@ -29,8 +30,8 @@ pub(crate) enum Outcome {
 }
 
 /// Follows a log until the connection or the upstream ends it.
-pub(crate) async fn pursue(node: &Node, client: &Client, offered: &LogSummary, sinks: &Sinks) -> Outcome {
-    match attempt(node, client, offered, sinks).await {
+pub(crate) async fn pursue(node: &Node, lanes: &Lanes, offered: &LogSummary, sinks: &Sinks) -> Outcome {
+    match attempt(node, lanes, offered, sinks).await {
         Ok(outcome) => outcome,
         // Bytes that were damaged on the way are sent again (F-103).
         Err(error @ Error::Wal(longshore_wal::Error::BadFrame { .. })) => Outcome::Later(error),
@@ -39,18 +40,24 @@ pub(crate) async fn pursue(node: &Node, client: &Client, offered: &LogSummary, s
     }
 }
 
-async fn attempt(node: &Node, client: &Client, offered: &LogSummary, sinks: &Sinks) -> Result<Outcome> {
-    let log = local_copy::open_or_create(node, client, offered).await?;
+async fn attempt(node: &Node, lanes: &Lanes, offered: &LogSummary, sinks: &Sinks) -> Result<Outcome> {
+    let log = local_copy::open_or_create(node, lanes.live(), offered).await?;
     // As soon as it is known: it decides how the next segments are prepared.
     log.wal.set_upstream_end(offered.durable);
     sinks.start(&log)?;
+    let lane = Lane::of(Lane::Live, log.wal.end(), offered.durable, log.wal.segment_size().get());
+    let client = lanes.client(lane).await?;
     let address = client.address().to_string();
     log.upstream.set(&address, Doing::Connecting, None);
+    log.upstream.heard(offered.durable, log.now());
     // What is offered as held must survive a power cut here.
     log.wal.wait(log.wal.end()).await?;
     let channel = client.follow(&log.name, local_copy::hello(node, &log)).await?;
     let report = |report| note(&log, &address, report);
-    let end = follow::follow(&log, channel, node.settings().network.limits(), &report).await?;
+    let end = tokio::select! {
+        end = follow::follow(&log, channel, node.settings().network.limits(), &report) => end?,
+        () = belongs_elsewhere(&log, lane) => return Ok(Outcome::Again),
+    };
     Ok(match end {
         FollowEnd::Closed => Outcome::Later(gone(&log.name, "the upstream ended the stream")),
         FollowEnd::Refused(refusal) => {

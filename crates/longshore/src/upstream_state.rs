@@ -72,6 +72,11 @@ impl UpstreamState {
         }
     }
 
+    /// Where what is durable at the upstream ends, as last heard.
+    pub(crate) fn durable(&self) -> Lsn {
+        self.lock().as_ref().map_or(Lsn::ZERO, |known| known.durable)
+    }
+
     /// The upstream compared digests: what is held here is equal up to there.
     pub(crate) fn proved(&self, to: Lsn, now: Duration) {
         if let Some(known) = &mut *self.lock() {

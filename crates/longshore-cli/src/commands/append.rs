@@ -149,7 +149,7 @@ impl Destination {
         match &self.to {
             To::Here(primary) => {
                 // A sink would stop at what is no SQL, with the record already on every node.
-                if primary.status().content == Content::Sql {
+                if primary.content() == Content::Sql {
                     batch.iter().try_for_each(|input| longshore_sqlite::validate(&input.payload))?;
                 }
                 let drafts: Vec<_> =
