@@ -10,10 +10,12 @@ pub(crate) mod measure;
 pub(crate) mod place;
 pub(crate) mod progress;
 pub(crate) mod raw_append;
+pub(crate) mod raw_sqlite;
 pub(crate) mod raw_sync;
 pub(crate) mod raw_tls;
 pub(crate) mod report;
 pub(crate) mod ship;
+pub(crate) mod sqlite;
 pub(crate) mod wal;
 pub(crate) mod worker;
 

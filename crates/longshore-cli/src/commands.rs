@@ -73,7 +73,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(command) => command.run(global.config.as_deref()),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
-        Command::DemoApp(command) => command.run(&global),
+        Command::DemoApp(command) => command.run(),
         Command::BenchWorker(command) => command.run(),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   demo (this process) ─ certificates, proxy, live view, proofs
-//!    ├─ order-entry application on orders.db, a primary embedded beside it   ──┐ mutual TLS
+//!    ├─ order-entry application on its orders.db, with nothing of longshore in it
+//!    ├─ longshore primary --sqlite orders.db ─ its log ────────────────────────┐ mutual TLS
 //!    ├─ longshore replica eu-west ─ its log ─ its orders.db  ◀─────────────────┤
 //!    └─ longshore replica us-east ─ its log ─ its orders.db  ◀── proxy (stalls)┘
 //! ```

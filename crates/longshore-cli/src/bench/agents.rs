@@ -67,7 +67,7 @@ impl Site {
         self.agent("replica", &args)
     }
 
-    fn agent(&self, identity: &str, args: &[&OsStr]) -> Result<Agent, Failure> {
+    pub(super) fn agent(&self, identity: &str, args: &[&OsStr]) -> Result<Agent, Failure> {
         let tls = self.path("tls");
         let common: [&OsStr; 10] = [
             "--tls-dir".as_ref(),
@@ -102,8 +102,8 @@ impl Site {
     }
 
     /// Drops the slot of a replica that has gone.
-    pub(super) fn forget(&self, primary: &Agent, replica: &str) -> Result<(), Failure> {
-        let request = Forget { log: name("log", "bench")?, replica: name("replica", replica)?.into(), plan: false };
+    pub(super) fn forget(&self, primary: &Agent, log: &str, replica: &str) -> Result<(), Failure> {
+        let request = Forget { log: name("log", log)?, replica: name("replica", replica)?.into(), plan: false };
         runtime::for_commands()?.block_on(async {
             self.connect("primary", primary.address).await?.forget(&request).await?;
             Ok(())

@@ -97,7 +97,7 @@ fn our_transfer(site: &Site, data: &Path) -> Result<(Duration, f64), Failure> {
     let cpu = primary.cpu_seconds() - before + replica.cpu_seconds();
     replica.stop()?;
     // The next replica holds nothing; what the primary remembers of this one would make it done at once.
-    site.forget(&primary, "replica")?;
+    site.forget(&primary, "bench", "replica")?;
     primary.stop()?;
     site.remove("replica")?;
     Ok((time, cpu))

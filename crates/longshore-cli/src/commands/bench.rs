@@ -41,6 +41,8 @@ enum What {
     Ship,
     /// Durable appends, one at a time and 64 in flight
     Commit,
+    /// An unmodified application on SQLite, with an agent beside its database and without
+    Sqlite,
 }
 
 impl Bench {
@@ -56,6 +58,7 @@ impl Bench {
             What::Wal => ("wal", bench::wal::run(&plan)?),
             What::Ship => ("ship", bench::ship::run(&plan)?),
             What::Commit => ("commit", bench::commit::run(&plan)?),
+            What::Sqlite => ("sqlite", bench::sqlite::run(&plan)?),
         };
         plan.progress.clear();
         Report::new(name, &plan, rows).print(self.json)

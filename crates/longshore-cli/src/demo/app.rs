@@ -1,86 +1,50 @@
-//! The order-entry application: SQLite, and a primary embedded beside it.
+//! The order-entry application: plain SQLite, and nothing of longshore.
 //!
 //! It obeys lines on stdin and answers on stdout, so that the tour knows what it is doing:
 //!
 //! | line | does | answers |
 //! |---|---|---|
 //! | `run` | takes orders until told otherwise | – |
-//! | `pause` | stops between two orders | `paused ORDERS POSITION` |
+//! | `pause` | stops between two orders | `paused ORDERS` |
 //! | `open` | begins an order, writes its rows, and stays inside the transaction | `open ID` |
 //! | end of input | ends in order | – |
 
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use longshore::settings::ByteSize;
-use longshore::{Content, Durability, Node, Primary, Settings};
-use longshore_sqlite::{Recorder, Recording};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::journal::{self, Journal, Order};
-use crate::agent;
-use crate::cli::Global;
 use crate::failure::Failure;
-use crate::runtime;
 
 /// The order-entry application of the demo
 #[derive(Debug, Args)]
 #[command(hide = true)]
 pub(crate) struct DemoApp {
-    /// Where its database, its journal and its log are
+    /// Where its database and its journal are
     #[arg(long)]
     dir: PathBuf,
-    /// Where to serve replicas
-    #[arg(long, default_value = "127.0.0.1:0")]
-    listen: std::net::SocketAddr,
 }
 
-/// The log's name.
+/// The name of the log that its database is captured into.
 pub(super) const LOG: &str = "orders";
 const ITEMS: [&str; 6] = ["anchor", "buoy", "capstan", "davit", "ensign", "fender"];
-const SCHEMA: [&str; 2] = [
-    "CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, item TEXT NOT NULL, quantity INTEGER NOT NULL, note TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS stock (item TEXT PRIMARY KEY, sold INTEGER NOT NULL)",
-];
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS orders
+        (id INTEGER PRIMARY KEY, item TEXT NOT NULL, quantity INTEGER NOT NULL, note TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS stock (item TEXT PRIMARY KEY, sold INTEGER NOT NULL);";
 /// Not faster than this, so that the view has something to show.
 const PACE: Duration = Duration::from_micros(700);
 
 impl DemoApp {
-    pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
-        agent::trace(global)?;
+    pub(crate) fn run(self) -> Result<(), Failure> {
         let commands = commands();
-        let runtime = runtime::for_agents()?;
-        let mut settings = Settings::default();
-        settings.network.listen = self.listen;
-        settings.tls = global.tls.settings();
-        // Small segments, so that a short tour seals some and proves them equal.
-        settings.log.segment_size = ByteSize::mib(1);
-        settings.log.accept_weak_storage = true;
-        let data_dir = self.dir.join("log");
-        let node = Node::primary(&data_dir, &settings)?;
-        let primary = match data_dir.join(LOG).exists() {
-            true => {
-                node.open_all()?;
-                node.log(LOG)?
-            }
-            false => node.create_log(LOG, Content::Sql)?,
-        };
-        let mut shop = Shop::open(&self.dir, primary)?;
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = runtime.block_on(node.listen())?;
-        tell(&format!("listening {}", server.local_addr()));
-        let serving = runtime.spawn(server.run(async { stopped.await.unwrap_or_default() }));
-        tell(&format!("ready {}", shop.primary.end()));
-        shop.obey(&commands)?;
-        drop(shop);
-        let _ = stop.send(());
-        runtime
-            .block_on(serving)
-            .map_err(|error| Failure::internal(format!("serving ended unexpectedly: {error}")))??;
-        Ok(())
+        let mut shop = Shop::open(&self.dir)?;
+        tell("ready");
+        shop.obey(&commands)
     }
 }
 
@@ -104,48 +68,32 @@ fn tell(line: &str) {
 }
 
 struct Shop {
-    primary: Primary,
-    db: Recorder,
+    db: Connection,
     journal: Journal,
     next: i64,
 }
 
 impl Shop {
-    /// Opens database and journal, and brings the database up to the log first.
-    fn open(dir: &std::path::Path, primary: Primary) -> Result<Self, Failure> {
-        let path = dir.join("orders.db");
+    fn open(dir: &Path) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::file("journal in", dir, &error);
-        longshore_sqlite::bring_up(primary.source(), &path)?;
-        let connection = Connection::open(&path)?;
-        let db = Recorder::new(connection, primary.id())?;
+        let db = Connection::open(dir.join("orders.db"))?;
+        db.pragma_update(None, "journal_mode", "wal")?;
+        db.pragma_update(None, "synchronous", "full")?;
+        db.execute_batch(SCHEMA)?;
+        for item in ITEMS {
+            db.execute("INSERT OR IGNORE INTO stock VALUES (?1, 0)", params![item])?;
+        }
         let journal_path = dir.join("journal");
         let known = journal::read(&journal_path).map_err(failed)?.last().map_or(0, |entry| entry.order.id);
         let journal = Journal::open(&journal_path).map_err(failed)?;
-        let mut shop = Self { primary, db, journal, next: 1 };
-        shop.create_schema()?;
+        let mut shop = Self { db, journal, next: 1 };
         shop.complete_journal(known)?;
         Ok(shop)
     }
 
-    fn create_schema(&mut self) -> Result<(), Failure> {
-        let exists = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'orders')";
-        if self.db.reader().query_row(exists, [], |row| row.get(0))? {
-            return Ok(());
-        }
-        self.transact(|transaction| {
-            for table in SCHEMA {
-                transaction.execute(table, params![])?;
-            }
-            for item in ITEMS {
-                transaction.execute("INSERT INTO stock VALUES (?1, 0)", params![item])?;
-            }
-            Ok(())
-        })
-    }
-
     /// A crash between commit and journal leaves an order that only the database knows.
     fn complete_journal(&mut self, known: i64) -> Result<(), Failure> {
-        let unknown = orders_after(self.db.reader(), known)?;
+        let unknown = orders_after(&self.db, known)?;
         for order in &unknown {
             self.journal.write(order).map_err(|error| Failure::internal(format!("journal: {error}")))?;
         }
@@ -164,7 +112,7 @@ impl Shop {
                 Ok("run") => running = true,
                 Ok("pause") => {
                     running = false;
-                    tell(&format!("paused {} {}", self.next - 1, self.primary.end()));
+                    tell(&format!("paused {}", self.next - 1));
                 }
                 Ok("open") => self.stay_open()?,
                 Ok(other) => return Err(Failure::invalid(format!("the demo's application knows no {other:?}"))),
@@ -177,31 +125,20 @@ impl Shop {
     fn take_order(&mut self) -> Result<(), Failure> {
         let begun = Instant::now();
         let order = order(self.next);
-        self.transact(|transaction| write(transaction, &order))?;
+        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        write(&transaction, &order)?;
+        transaction.commit()?;
         self.journal.write(&order).map_err(|error| Failure::internal(format!("journal: {error}")))?;
         self.next += 1;
         std::thread::sleep(PACE.saturating_sub(begun.elapsed()));
         Ok(())
     }
 
-    /// The one order beside a database: statements, append, wait, position and commit together.
-    fn transact(
-        &mut self,
-        work: impl FnOnce(&mut Recording<'_>) -> Result<(), longshore_sqlite::Error>,
-    ) -> Result<(), Failure> {
-        let mut transaction = self.db.begin()?;
-        work(&mut transaction)?;
-        let recorded = transaction.record()?;
-        let ticket = self.primary.append(recorded.payloads())?;
-        ticket.wait_blocking(Durability::LOCAL, Duration::from_secs(30))?;
-        Ok(recorded.commit(ticket.position())?)
-    }
-
     /// Inside a transaction for ever: only a signal ends this.
     fn stay_open(&mut self) -> Result<(), Failure> {
         let order = order(self.next);
-        let mut transaction = self.db.begin()?;
-        write(&mut transaction, &order)?;
+        let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        write(&transaction, &order)?;
         tell(&format!("open {}", order.id));
         loop {
             std::thread::park();
@@ -215,7 +152,7 @@ fn order(id: i64) -> Order {
     Order { id, item, quantity: (mixed >> 8 & 15) as i64 + 1 }
 }
 
-fn write(transaction: &mut Recording<'_>, order: &Order) -> Result<(), longshore_sqlite::Error> {
+fn write(transaction: &Transaction<'_>, order: &Order) -> rusqlite::Result<()> {
     let Order { id, item, quantity } = order;
     let note = format!("order {id}: {quantity} × {item}; ").repeat(96);
     transaction.execute("INSERT INTO orders VALUES (?1, ?2, ?3, ?4)", params![id, item, quantity, note])?;

@@ -60,14 +60,38 @@ impl Site {
         self.dir.join("primary/journal")
     }
 
-    /// The application, serving replicas: where it listens stays the same over a restart.
-    pub(super) fn application(&self, listen: Option<SocketAddr>) -> Result<(Process, SocketAddr), Failure> {
-        let listen = listen.unwrap_or(([127, 0, 0, 1], 0).into()).to_string();
-        let mut args = vec!["demo-app".into(), "--dir".into(), self.path("primary"), "--listen".into(), listen];
-        args.extend(self.identity("primary"));
-        let mut process = Process::start("application", &self.dir, &args)?;
-        let listening = address(&process.hear("listening")?)?;
+    /// The application, on its own database.
+    pub(super) fn application(&self) -> Result<Process, Failure> {
+        let mut process = Process::start("application", &self.dir, &["demo-app", "--dir", &self.path("primary")])?;
         process.hear("ready")?;
+        Ok(process)
+    }
+
+    /// The primary, beside the application's database: where it listens stays the same over a restart.
+    pub(super) fn primary(&self, listen: Option<SocketAddr>) -> Result<(Process, SocketAddr), Failure> {
+        let listen = listen.unwrap_or(([127, 0, 0, 1], 0).into()).to_string();
+        let mut args: Vec<String> = vec![
+            "primary".into(),
+            "--data-dir".into(),
+            self.data_dir("primary").display().to_string(),
+            "--sqlite".into(),
+            self.database("primary").display().to_string(),
+            "--log".into(),
+            LOG.into(),
+            "--init".into(),
+            "--listen".into(),
+            listen,
+            "--http".into(),
+            "127.0.0.1:0".into(),
+            // Small segments, so that a short tour seals some and proves them equal.
+            "--log-segment-size".into(),
+            "1MiB".into(),
+            "--log-accept-weak-storage".into(),
+            "true".into(),
+        ];
+        args.extend(self.identity("primary"));
+        let mut process = Process::start("primary", &self.dir, &args)?;
+        let listening = address(&process.hear("listening")?)?;
         Ok((process, listening))
     }
 
@@ -132,7 +156,7 @@ pub(super) fn link(target: SocketAddr) -> Result<Proxy, Failure> {
 }
 
 fn address(text: &str) -> Result<SocketAddr, Failure> {
-    text.parse().map_err(|_| Failure::internal(format!("{text:?} is not where the application listens")))
+    text.parse().map_err(|_| Failure::internal(format!("{text:?} is not where the primary listens")))
 }
 
 /// Flips one bit of one replicated record, far from both ends of a log.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use longshore_transport::LogStatus;
+
 use super::journal::Order;
 use super::proofs;
 use super::report::{Proof, Report};
@@ -37,28 +39,30 @@ pub(crate) fn tell(options: Options) -> Result<Report, Failure> {
 }
 
 fn act(site: &Site, options: Options) -> Result<Report, Failure> {
-    let (mut application, address) = site.application(None)?;
+    let mut application = site.application()?;
+    let (mut primary, address) = site.primary(None)?;
     let view = View::new(site, address)?;
-    view.say("an order-entry application on SQLite, with a primary embedded beside it");
+    view.say("an order-entry application on SQLite that knows nothing of longshore, and a primary beside its database");
     let us_link = link(address)?;
     let mut eu = site.replica(REGIONS[0], address)?;
     let mut us = site.replica(REGIONS[1], us_link.address())?;
-    view.say("replicas in eu-west and us-east, over mutual TLS, each applying to its own SQLite file");
+    view.say("replicas in eu-west and us-east, over mutual TLS, each with a live copy of the database");
     application.say("run")?;
     view.watch(A_WHILE)?;
 
-    let moment = moment(&mut application)?;
+    let moment = moment(site, &view, &mut application)?;
     view.say("a moment to come back to: between two orders");
     application.say("run")?;
     view.watch(A_WHILE / 2)?;
 
-    application.say("pause")?;
-    application.hear("paused")?;
+    pause(&mut application)?;
     application.say("open")?;
     let open = application.hear("open")?;
     application.kill()?;
-    view.say(&format!("kill -9 of the primary while the transaction of order {open} is open"));
-    let (mut application, _) = site.application(Some(address))?;
+    primary.kill()?;
+    view.say(&format!("kill -9 of application and primary while the transaction of order {open} is open"));
+    let (mut primary, _) = site.primary(Some(address))?;
+    let mut application = site.application()?;
     view.say("restarted: recovered, the replicas resume where they were");
     application.say("run")?;
     view.watch(A_WHILE)?;
@@ -69,9 +73,8 @@ fn act(site: &Site, options: Options) -> Result<Report, Failure> {
     us_link.mend();
     view.say("the link is back");
     view.watch(A_WHILE / 2)?;
-    application.say("pause")?;
-    let paused = application.hear("paused")?;
-    let log = view.watch_until("catching up", PATIENCE, all_applied)?;
+    let orders = pause(&mut application)?;
+    let log = everywhere(site, &view, orders)?;
     view.say("every replica has applied everything");
 
     let mut proofs = Vec::new();
@@ -84,14 +87,15 @@ fn act(site: &Site, options: Options) -> Result<Report, Failure> {
     }
     view.say("the proofs");
     proofs.extend(REGIONS.iter().map(|region| proofs::log_equal(site, region, address)));
-    let status = application.end()?;
-    proofs.extend((!status.success()).then(|| ended_badly("application", status)));
+    for (name, status) in [("application", application.end()?), ("primary", primary.terminate()?)] {
+        proofs.extend((!status.success()).then(|| ended_badly(name, status)));
+    }
     proofs.push(proofs::log_intact(site));
     proofs.push(proofs::databases_equal(site));
     proofs.push(proofs::nothing_lost(site, &open_order(&open)));
     proofs.push(proofs::replayed(site, moment));
     Ok(Report {
-        orders: paused.split(' ').next().and_then(|orders| orders.parse().ok()).unwrap_or_default(),
+        orders,
         log_bytes: log.end.since(log.first),
         seconds: view.elapsed().as_secs_f64(),
         proofs,
@@ -99,11 +103,23 @@ fn act(site: &Site, options: Options) -> Result<Report, Failure> {
     })
 }
 
-/// A time at which no order is under way, with some room on both sides.
-fn moment(application: &mut Process) -> Result<u64, Failure> {
+/// Stops the application between two orders: how many it has taken.
+fn pause(application: &mut Process) -> Result<u64, Failure> {
     application.say("pause")?;
-    application.hear("paused")?;
-    std::thread::sleep(Duration::from_millis(50));
+    let told = application.hear("paused")?;
+    told.parse().map_err(|_| Failure::internal(format!("the application said {told:?} for how many orders it took")))
+}
+
+/// Watches until all orders can be read in every region.
+fn everywhere(site: &Site, view: &View, orders: u64) -> Result<LogStatus, Failure> {
+    let there = |region: &&str| proofs::count_orders(&site.database(region)).is_ok_and(|count| count >= orders);
+    view.watch_until("catching up", PATIENCE, |log| all_applied(log) && REGIONS.iter().all(|region| there(region)))
+}
+
+/// A time at which no order is under way, with some room on both sides.
+fn moment(site: &Site, view: &View, application: &mut Process) -> Result<u64, Failure> {
+    let orders = pause(application)?;
+    everywhere(site, view, orders)?;
     let moment = now();
     std::thread::sleep(Duration::from_millis(50));
     Ok(moment)

@@ -1,0 +1,196 @@
+//! `bench sqlite`: what an unmodified application on SQLite notices of an agent beside its database.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::agents::{Agent, Site};
+use super::measure::{median, p99_micros, percentile};
+use super::place::Place;
+use super::report::Row;
+use super::{Plan, raw_sqlite};
+use crate::failure::Failure;
+
+/// Orders of one run of the writer.
+const ORDERS: u64 = 20_000;
+/// A day would be longer than anybody waits.
+const PATIENCE: Duration = Duration::from_secs(300);
+const LOG: &str = "app";
+const FILE: &str = "bench/raw_sqlite.rs";
+
+pub(crate) fn run(plan: &Plan) -> Result<Vec<Row>, Failure> {
+    let site = Site::new(&plan.dir)?;
+    let orders = plan.amount(ORDERS, 1000) as i64;
+    let [mut alone, mut attached, mut applied] = [Writing::default(), Writing::default(), Writing::default()];
+    let (mut behind, mut caught_up, mut restored, mut copied) = (vec![], vec![], vec![], vec![]);
+    for _ in plan.runs("orders taken without longshore, beside a primary, and with a replica") {
+        let place = Place::new(&plan.dir, "alone")?;
+        alone.add(&write(&place.path().join("app.db"), orders)?);
+        drop(place);
+
+        let place = Place::new(&plan.dir, "attached")?;
+        let (data, db) = (place.path().join("log"), place.path().join("app.db"));
+        drop(raw_sqlite::open(&db)?);
+        let primary = site.capturing(&data, &db, LOG)?;
+        attached.add(&write(&db, orders)?);
+        caught_up.push(catch_up(&site, place.path(), &primary, orders)? / rate_of(&alone));
+        primary.stop()?;
+        let (back, copy) = restore(&data, &db, place.path())?;
+        restored.push(back);
+        copied.push(copy);
+        drop(place);
+
+        let place = Place::new(&plan.dir, "applied")?;
+        let db = place.path().join("app.db");
+        drop(raw_sqlite::open(&db)?);
+        let primary = site.capturing(&place.path().join("log"), &db, LOG)?;
+        let there = place.path().join("replica.db");
+        let replica = site.applying(&place.path().join("replica"), primary.address(), LOG, &there)?;
+        wait_for(&there, 0)?;
+        applied.add(&write(&db, orders)?);
+        wait_for(&there, orders)?;
+        behind.push(lag(&db, &there, orders, rate_of(&alone) / 2.0)?);
+        replica.stop()?;
+        primary.stop()?;
+    }
+    let thousands = |writing: &Writing| rate_of(writing) / 1e3;
+    let unit = "thousand orders/s";
+    let beside = |name: &str, writing: &Writing| {
+        Row::new(name, unit, thousands(writing)).beside(thousands(&alone), FILE)
+    };
+    Ok(vec![
+        beside("one writer, a primary beside it, no replica", &attached).ratio_at_least(0.9),
+        beside("one writer, and a replica that applies on this machine", &applied).ratio_at_least(0.75),
+        Row::new("p99 of a commit, a primary beside it", "µs", median(attached.p99.clone()))
+            .beside(median(alone.p99.clone()), FILE)
+            .ratio_at_most(1.25),
+        Row::new("replica behind at half the writer's rate, p99", "ms", median(behind)).at_most(250.0),
+        Row::new("catch-up of a new replica against the writer's own rate", "×", median(caught_up)).at_least(1.0),
+        Row::new("restore", "MiB/s", median(restored)).beside(median(copied), "cp and sync").ratio_at_least(0.6),
+    ])
+}
+
+/// Runs of one kind.
+#[derive(Default)]
+struct Writing {
+    rate: Vec<f64>,
+    p99: Vec<f64>,
+}
+
+impl Writing {
+    fn add(&mut self, times: &[Duration]) {
+        self.rate.push(times.len() as f64 / times.iter().sum::<Duration>().as_secs_f64());
+        self.p99.push(p99_micros(times));
+    }
+}
+
+fn rate_of(writing: &Writing) -> f64 {
+    median(writing.rate.clone())
+}
+
+/// Takes orders one after the other, as fast as they go.
+fn write(db: &Path, orders: i64) -> Result<Vec<Duration>, Failure> {
+    let mut db = raw_sqlite::open(db)?;
+    let times = (1..=orders).map(|n| raw_sqlite::take_order(&mut db, n)).collect::<Result<_, _>>()?;
+    Ok(times)
+}
+
+/// Orders a second of a replica that begins when everything was written.
+fn catch_up(site: &Site, place: &Path, primary: &Agent, orders: i64) -> Result<f64, Failure> {
+    let there = place.join("late.db");
+    let begun = Instant::now();
+    let late = site.applying(&place.join("late"), primary.address(), LOG, &there)?;
+    wait_for(&there, orders)?;
+    let rate = orders as f64 / begun.elapsed().as_secs_f64();
+    late.stop()?;
+    site.forget(primary, LOG, "replica")?;
+    Ok(rate)
+}
+
+/// How far a replica is behind at so many orders a second: the 99th percentile in milliseconds.
+fn lag(db: &Path, there: &Path, from: i64, rate: f64) -> Result<f64, Failure> {
+    let count = (rate * 3.0) as usize;
+    let (told, heard) = std::sync::mpsc::channel::<(i64, Instant)>();
+    let path = there.to_owned();
+    let looking = std::thread::spawn(move || look(&path, &heard));
+    let mut db = raw_sqlite::open(db)?;
+    let begun = Instant::now();
+    for n in 0..count {
+        let due = begun + Duration::from_secs_f64(n as f64 / rate);
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let order = from + 1 + n as i64;
+        raw_sqlite::take_order(&mut db, order)?;
+        // The other end hangs up when it fails, and says why when it is joined.
+        let _ = told.send((order, Instant::now()));
+    }
+    drop(told);
+    let mut lags = looking.join().map_err(|_| Failure::internal("the thread that looks at the replica panicked"))??;
+    Ok(percentile(&mut lags, 99.0))
+}
+
+/// The milliseconds from each commit until the replica's readers saw it.
+fn look(path: &Path, committed: &std::sync::mpsc::Receiver<(i64, Instant)>) -> Result<Vec<f64>, Failure> {
+    let db = reader(path)?;
+    let mut statement = db.prepare("SELECT n FROM tick")?;
+    let (mut lags, begun) = (Vec::new(), Instant::now());
+    while let Ok((order, at)) = committed.recv() {
+        while statement.query_row([], |row| row.get::<_, i64>(0))? < order {
+            if PATIENCE < begun.elapsed() {
+                return Err(Failure::internal("the replica does not follow"));
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        lags.push(at.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(lags)
+}
+
+/// MiB a second of a replay into a new database, and of copying and syncing that database.
+fn restore(data: &Path, db: &Path, place: &Path) -> Result<(f64, f64), Failure> {
+    let into = place.join("restored.db");
+    let begun = Instant::now();
+    let output = longshore::Output::file(longshore_sqlite::SqliteOutput, &into);
+    longshore::Replay::open(data, LOG)?.run(&output, |_| std::ops::ControlFlow::Continue(()))?;
+    let restoring = begun.elapsed();
+    let copy = place.join("copy.db");
+    let failed = |error| Failure::file("database", db, &error);
+    let begun = Instant::now();
+    std::fs::copy(&into, &copy).and_then(|_| std::fs::File::open(&copy)?.sync_all()).map_err(failed)?;
+    let copying = begun.elapsed();
+    let mib = std::fs::metadata(&into).map_err(failed)?.len() as f64 / f64::from(1 << 20);
+    Ok((mib / restoring.as_secs_f64(), mib / copying.as_secs_f64()))
+}
+
+/// Waits until a replica's database holds so many orders.
+fn wait_for(path: &Path, orders: i64) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let count = || reader(path)?.query_row("SELECT n FROM tick", [], |row| row.get::<_, i64>(0));
+    while !count().is_ok_and(|count| orders <= count) {
+        if PATIENCE < begun.elapsed() {
+            return Err(Failure::internal("the replica does not catch up"));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn reader(path: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(PathBuf::from(path), OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+impl Site {
+    /// A primary beside a database.
+    fn capturing(&self, data: &Path, db: &Path, log: &str) -> Result<Agent, Failure> {
+        let args = ["primary".as_ref(), "--data-dir".as_ref(), data.as_os_str(), "--sqlite".as_ref(), db.as_os_str()];
+        self.agent("primary", &[&args[..], &["--log".as_ref(), log.as_ref(), "--init".as_ref()]].concat())
+    }
+
+    /// A replica that begins anew and applies to a database.
+    fn applying(&self, data: &Path, upstream: SocketAddr, log: &str, db: &Path) -> Result<Agent, Failure> {
+        let (upstream, apply) = (upstream.to_string(), format!("{log}=sqlite:{}", db.display()));
+        let args = ["replica".as_ref(), "--data-dir".as_ref(), data.as_os_str(), "--upstream".as_ref(), upstream.as_ref()];
+        self.agent("replica", &[&args[..], &["--reseed".as_ref(), "--apply".as_ref(), apply.as_ref()]].concat())
+    }
+}
