@@ -128,9 +128,7 @@ pub enum Error {
     #[error(transparent)]
     Apply(#[from] longshore_apply::Error),
     /// A page is not what the log changes.
-    #[error(
-        "page {page} is not what the log changes at position {position}: {ADVICE_PARTED}"
-    )]
+    #[error("page {page} is not what the log changes at position {position}: {ADVICE_PARTED}")]
     OtherBase {
         /// The page, counted from 1.
         page: u32,

@@ -70,6 +70,9 @@ mod wal_format;
 mod error;
 mod proto;
 
+#[cfg(test)]
+mod testing;
+
 pub use self::bring_up::bring_up;
 pub use self::error::Error;
 pub use self::message::{Batch, validate};

@@ -132,3 +132,6 @@ fn complete(path: &Path) -> Result<(), Error> {
 pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map(drop)
 }
+
+#[cfg(test)]
+mod tests;

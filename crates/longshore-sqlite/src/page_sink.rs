@@ -95,8 +95,8 @@ impl PageSink {
         let (state, durable) = match is_there(&path)? {
             false => (State::Absent, None),
             true => {
-                let mut sidecar = Sidecar::open(&path)?
-                    .ok_or_else(|| Error::NoPosition { position: Sidecar::path_of(&path) })?;
+                let mut sidecar =
+                    Sidecar::open(&path)?.ok_or_else(|| Error::NoPosition { position: Sidecar::path_of(&path) })?;
                 let standing = *sidecar.standing();
                 if standing.log != log {
                     return Err(Error::OtherLog { held: standing.log, lsn: standing.intent.lsn, asked: log });
@@ -113,7 +113,7 @@ impl PageSink {
         Ok(Open { path, log, limit: self.limit, state, durable, run: Run::default(), has_failed: false })
     }
 
-    fn open(&mut self) -> &mut Open {
+    fn opened(&mut self) -> &mut Open {
         self.open.as_mut().expect("a sink is opened before anything else")
     }
 }
@@ -139,12 +139,12 @@ impl Sink for PageSink {
     }
 
     fn begin(&mut self) -> Result<(), SinkError> {
-        self.open().forget_run();
+        self.opened().forget_run();
         Ok(())
     }
 
     fn record(&mut self, record: &Record<'_>) -> Result<(), SinkError> {
-        let open = self.open();
+        let open = self.opened();
         let result = open.record(record);
         if result.is_err() {
             open.forget_run();
@@ -153,7 +153,7 @@ impl Sink for PageSink {
     }
 
     fn commit(&mut self, run: &RunEnd) -> Result<(), SinkError> {
-        let open = self.open();
+        let open = self.opened();
         let result = open.commit(run);
         if result.is_err() {
             open.forget_run();
@@ -162,7 +162,7 @@ impl Sink for PageSink {
     }
 
     fn sync(&mut self) -> Result<(), SinkError> {
-        self.open().sync().map_err(|error| error.for_sink(&self.name()))
+        self.opened().sync().map_err(|error| error.for_sink(&self.name()))
     }
 
     fn durable(&self) -> Option<Lsn> {
@@ -170,7 +170,7 @@ impl Sink for PageSink {
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
-        self.open().finish().map_err(|error| error.for_sink(&self.name()))
+        self.opened().finish().map_err(|error| error.for_sink(&self.name()))
     }
 }
 

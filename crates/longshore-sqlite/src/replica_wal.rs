@@ -80,7 +80,8 @@ impl ReplicaDb {
         let number = |pragma| checkpointer.connection().pragma_query_value(None, pragma, |row| row.get::<_, u32>(0));
         let page_size = PageSize::new(number("page_size")?)?;
         let pages = number("page_count")?;
-        let header = index::read(&fence.0, page_size)?.ok_or(Error::Vfs("its wal-index is not stable under the lock"))?;
+        let header =
+            index::read(&fence.0, page_size)?.ok_or(Error::Vfs("its wal-index is not stable under the lock"))?;
         checkpointer.grant(Granted::Write);
         checkpointer.connection().busy_timeout(Duration::ZERO)?;
         let name = fence.0.connection().path().ok_or(Error::NoFile)?;

@@ -179,6 +179,11 @@ impl Group {
         self.end = None;
     }
 
+    #[cfg(test)]
+    pub(super) fn frames(&self) -> u32 {
+        self.db.frames()
+    }
+
     pub(super) fn checkpoint_if_due(&mut self) -> Result<(), Error> {
         self.db.checkpoint_if_due()
     }

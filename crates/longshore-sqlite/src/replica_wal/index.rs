@@ -160,6 +160,25 @@ impl Place {
     }
 }
 
+/// As SQLite checks it with SQLITE_ENABLE_EXPENSIVE_ASSERT: as many slots as frames, and every frame to be found.
+#[cfg(test)]
+pub(super) fn check(file: &WalFile, max_frame: u32) {
+    for region in 0..=Place::of(max_frame).region {
+        let mut words = [0; WORDS];
+        file.load(region, 0, &mut words).unwrap();
+        let slots: Vec<u16> = words[HASH_AT..].iter().flat_map(|word| halves_of(*word)).collect();
+        let frames: Vec<Place> = (1..=max_frame).map(Place::of).filter(|place| place.region == region).collect();
+        assert_eq!(slots.iter().filter(|slot| **slot != 0).count(), frames.len(), "region {region}");
+        for place in frames {
+            let mut slot = words[place.page_at()].wrapping_mul(383) as usize % SLOTS;
+            while slots[slot] != place.index {
+                assert_ne!(slots[slot], 0, "{place:?} is not found");
+                slot = (slot + 1) % SLOTS;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
