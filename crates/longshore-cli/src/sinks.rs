@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use longshore::{OpenSink, Output};
 use longshore_apply::{ExecSink, ExecSpec, JsonLinesFile, JsonLinesOutput, JsonLinesStream, Sink};
-use longshore_sqlite::{SqlSink, SqliteOutput};
+use longshore_sqlite::{SqliteOutput, SqliteSink};
 
 /// Where records go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl SinkSpec {
     /// A new sink, not opened yet.
     pub(crate) fn make(&self) -> Box<dyn Sink> {
         match self {
-            SinkSpec::Sqlite(path) => Box::new(SqlSink::new(path)),
+            SinkSpec::Sqlite(path) => Box::new(SqliteSink::new(path)),
             SinkSpec::JsonLines(path) => Box::new(JsonLinesFile::new(path)),
             SinkSpec::Stdout => Box::new(JsonLinesStream::stdout()),
             SinkSpec::Exec(spec, _) => Box::new(ExecSink::new(spec.clone())),

@@ -1,5 +1,8 @@
 //! What can go wrong beside a database.
 
+use std::io::ErrorKind as IoKind;
+use std::path::{Path, PathBuf};
+
 use longshore_apply::{Failure, SinkError};
 use longshore_format::{ErrorKind, LogId, Lsn};
 use rusqlite::ErrorCode;
@@ -124,6 +127,56 @@ pub enum Error {
     /// Applying the log.
     #[error(transparent)]
     Apply(#[from] longshore_apply::Error),
+    /// A page is not what the log changes.
+    #[error("page {page} is not what the log changes at position {position}: {ADVICE_PARTED}")]
+    OtherBase {
+        /// The page, counted from 1.
+        page: u32,
+        /// Where the record ends that changes it.
+        position: Lsn,
+    },
+    /// The log goes on with pages of another size.
+    #[error("its pages are of {here} bytes and the log goes on with pages of {there}: {ADVICE_PARTED}")]
+    OtherPageSize {
+        /// Bytes of its pages.
+        here: usize,
+        /// Bytes of the log's.
+        there: usize,
+    },
+    /// There is a database, and nothing that says how far it is.
+    #[error(
+        "the database has no position file {} beside it, so it was not made by a log or has lost its position; apply into \
+         a new file, or delete it to have it restored anew", position.display()
+    )]
+    NoPosition {
+        /// Where it was looked for.
+        position: PathBuf,
+    },
+    /// The position file is not this database's, or an older one.
+    #[error("the database is at none of the positions that {} says: {ADVICE_PARTED}", position.display())]
+    OtherPosition {
+        /// The position file.
+        position: PathBuf,
+    },
+    /// The first run changes a database that is not there.
+    #[error(
+        "the log changes pages of a database that is not here, and does not begin with all of it; restore from a snapshot"
+    )]
+    NoImage,
+    /// Somebody writes to a replica.
+    #[error("another process writes to the database; stop it, only the log may write here")]
+    Written,
+    /// Somebody reads a database that is not complete.
+    #[error("another process has the database open; close it, then try again")]
+    Used,
+    /// A file beside the database, or the database while it is made.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// SQLite's own check of the restored file.
     #[error("the restored database is damaged: {0}; restore again, and report a bug if it repeats")]
     Check(String),
@@ -154,6 +207,17 @@ impl Error {
             Error::NotOurs | Error::Vfs(_) | Error::CaseSensitiveLike | Error::JournalMode(_) | Error::NoFile => {
                 Failure::Unusable
             }
+            Error::OtherBase { .. } | Error::OtherPageSize { .. } | Error::OtherPosition { .. } => Failure::Diverged,
+            Error::NoPosition { .. } => Failure::Unusable,
+            Error::NoImage => Failure::Refused,
+            Error::Written | Error::Used => Failure::Busy,
+            Error::Io { source, .. } => match source.kind() {
+                IoKind::StorageFull | IoKind::QuotaExceeded | IoKind::FileTooLarge => Failure::Full,
+                IoKind::NotFound | IoKind::PermissionDenied | IoKind::ReadOnlyFilesystem | IoKind::NotADirectory => {
+                    Failure::Unusable
+                }
+                _ => Failure::Unavailable,
+            },
             Error::BadPosition => Failure::Corrupt,
             Error::Moved { .. } => Failure::Busy,
             Error::Behind => Failure::Unavailable,
@@ -162,10 +226,18 @@ impl Error {
         }
     }
 
+    /// What turns an I/O error at `path` into one of ours.
+    pub(crate) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+        move |source| Error::Io { path: path.to_owned(), source }
+    }
+
     pub(crate) fn for_sink(self, sink: &str) -> SinkError {
         SinkError::new(self.failure(), format!("{sink}: {self}"))
     }
 }
+
+const ADVICE_PARTED: &str = "it is no longer equal to the primary's; delete it, with its -wal, -shm and -longshore files, \
+                             to have it restored anew";
 
 fn failure_of(error: &rusqlite::Error, otherwise: Failure) -> Failure {
     match error.sqlite_error_code() {

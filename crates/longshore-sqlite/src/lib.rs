@@ -56,6 +56,13 @@ mod message;
 mod position;
 mod settings;
 
+mod page_sink;
+mod sqlite_sink;
+
+mod new_file;
+mod replica_wal;
+mod sidecar;
+
 mod pages;
 mod shm;
 mod wal_format;
@@ -63,11 +70,16 @@ mod wal_format;
 mod error;
 mod proto;
 
+#[cfg(test)]
+mod testing;
+
 pub use self::bring_up::bring_up;
 pub use self::error::Error;
 pub use self::message::{Batch, validate};
 pub use self::output::SqliteOutput;
+pub use self::page_sink::PageSink;
 pub use self::position::{Position, read_position, store_position};
 pub use self::recorder::{Recorded, Recorder, Recording};
 pub use self::rules::Denied;
 pub use self::sink::SqlSink;
+pub use self::sqlite_sink::SqliteSink;

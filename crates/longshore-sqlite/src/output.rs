@@ -3,17 +3,23 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use longshore_apply::{FileOutput, Held, Plan, Rate, Sink, SinkError};
+use longshore_apply::{FileOutput, Held, Partial, Plan, Rate, Sink, SinkError};
 use longshore_format::Content;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::Error;
+use crate::page_sink::PageSink;
 use crate::position::read_position;
-use crate::sink::{SqlSink, check_content};
+use crate::replica_wal::sync_directory_of;
+use crate::sidecar::{Sidecar, beside};
+use crate::sqlite_sink::{SqliteSink, check_content};
 
 /// Replays into a SQLite database file: what `sqlite:PATH` means.
+///
+/// One made of pages stays in WAL mode, as the original is, and keeps its position in `PATH-longshore`, so that it can be
+/// followed on. Whoever uses it as a database of his own deletes that file.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SqliteOutput;
 
@@ -27,18 +33,18 @@ impl FileOutput for SqliteOutput {
     }
 
     fn sink(&self, path: &Path) -> Box<dyn Sink> {
-        Box::new(SqlSink::new(path))
+        Box::new(SqliteSink::new(path))
     }
 
     fn held(&self, path: &Path) -> Result<Option<Held>, SinkError> {
         if !path.exists() {
             return Ok(None);
         }
-        let read = || read_position(&Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?);
-        match read() {
-            Ok(position) => Ok(position.map(Held::from)),
-            Err(error) => Err(error.for_sink(&format!("sqlite:{}", path.display()))),
-        }
+        let held = match is_of_pages(path) {
+            true => take_position_back(path).and_then(|()| PageSink::held(path)),
+            false => read_held(path),
+        };
+        held.map_err(|error| error.for_sink(&format!("sqlite:{}", path.display())))
     }
 
     fn rate(&self) -> Rate {
@@ -53,8 +59,58 @@ impl FileOutput for SqliteOutput {
     /// Brings everything into the one file, so that it can be renamed, and asks SQLite whether it is
     /// sound.
     fn complete(&self, path: &Path) -> Result<(), SinkError> {
-        complete(path).map_err(|error| error.for_sink(&format!("sqlite:{}", path.display())))
+        let completed = if is_of_pages(path) { complete_pages(path) } else { complete(path) };
+        completed.map_err(|error| error.for_sink(&format!("sqlite:{}", path.display())))
     }
+}
+
+fn read_held(path: &Path) -> Result<Option<Held>, Error> {
+    let position = read_position(&Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?)?;
+    Ok(position.map(Held::from))
+}
+
+/// Whether the database at `path` was made of pages: then its position is in a file beside it.
+fn is_of_pages(path: &Path) -> bool {
+    Sidecar::path_of(path).exists() || name_to_be(path).is_some_and(|name| Sidecar::path_of(&name).exists())
+}
+
+/// Undoes the last step of [`complete_pages`], after which the database did not get its name.
+fn take_position_back(path: &Path) -> Result<(), Error> {
+    let Some(name) = name_to_be(path) else { return Ok(()) };
+    let (here, there) = (Sidecar::path_of(path), Sidecar::path_of(&name));
+    match here.exists() || name.exists() {
+        true => Ok(()),
+        false => std::fs::rename(&there, &here).map_err(Error::at(&there)),
+    }
+}
+
+/// The name that a file gets which is not complete yet.
+fn name_to_be(path: &Path) -> Option<PathBuf> {
+    let name = path.with_extension("");
+    (Partial::of(&name).partial() == path).then_some(name)
+}
+
+/// Brings everything into the one file and asks SQLite whether it is sound. Its mode stays; the position goes where the
+/// database will be.
+fn complete_pages(path: &Path) -> Result<(), Error> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict != "ok" {
+        return Err(Error::Check(verdict));
+    }
+    connection.close().map_err(|(_, error)| Error::Sqlite(error))?;
+    // The last one to close removes it.
+    if busy || beside(path, "-wal").exists() {
+        return Err(Error::Used);
+    }
+    let (position, name) = (Sidecar::path_of(path), name_to_be(path));
+    if let (true, Some(name)) = (position.exists(), name) {
+        let destination = Sidecar::path_of(&name);
+        std::fs::rename(&position, &destination).map_err(Error::at(&destination))?;
+        sync_directory_of(&destination)?;
+    }
+    Ok(())
 }
 
 fn complete(path: &Path) -> Result<(), Error> {
@@ -76,3 +132,6 @@ fn complete(path: &Path) -> Result<(), Error> {
 pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map(drop)
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,7 +113,14 @@ impl Sink for SqlSink {
     }
 
     fn open(&mut self, log: &LogFacts) -> Result<Option<Held>, SinkError> {
-        check_content(&self.name(), log.content)?;
+        if log.content != Content::Sql {
+            let message = format!(
+                "{} is to hold a log of content sql, this one holds {}; apply it with SqliteSink, jsonl:PATH or exec:CMD",
+                self.name(),
+                log.content
+            );
+            return Err(SinkError::new(Failure::Content, message));
+        }
         let database = self.start(log.id).map_err(|error| error.for_sink(&self.name()))?;
         let held = database.durable.map(Held::from);
         self.database = Some(database);
@@ -169,16 +176,6 @@ impl Sink for SqlSink {
         let handle = self.database.as_ref()?.connection.get_interrupt_handle();
         Some(Box::new(move || handle.interrupt()))
     }
-}
-
-/// Refuses what is not SQL, and names what takes it.
-pub(crate) fn check_content(name: &str, content: Content) -> Result<(), SinkError> {
-    if content == Content::Sql {
-        return Ok(());
-    }
-    let message =
-        format!("{name} takes logs of content sql, this one holds {content}; apply it with jsonl:PATH or exec:CMD");
-    Err(SinkError::new(Failure::Content, message))
 }
 
 impl Database {

@@ -140,6 +140,19 @@ pub(crate) struct IndexHeader {
 impl IndexHeader {
     /// `None` if the words are no header, or a torn one. Words of shared memory are in this machine's order, salts are bytes.
     pub(crate) fn decode(words: &[u32; INDEX_WORDS]) -> Option<IndexHeader> {
+        IndexHeader::decode_sized(words, |said| PageSize::new(said).ok())
+    }
+
+    /// The same for a database whose pages are known to be of `size`: while nothing was ever written to a `-wal`, its index
+    /// says no page size, and no number of pages either.
+    pub(crate) fn decode_of(words: &[u32; INDEX_WORDS], size: PageSize) -> Option<IndexHeader> {
+        IndexHeader::decode_sized(words, |said| (said == 0 || said as usize == size.bytes()).then_some(size))
+    }
+
+    fn decode_sized(
+        words: &[u32; INDEX_WORDS],
+        page_size: impl FnOnce(u32) -> Option<PageSize>,
+    ) -> Option<IndexHeader> {
         let [is_init, big_endian, size @ ..] = words[3].to_ne_bytes();
         if words[0] != VERSION || is_init != 1 || sum_of(&words[..10]) != [words[10], words[11]] {
             return None;
@@ -148,7 +161,7 @@ impl IndexHeader {
         Some(IndexHeader {
             change: words[2],
             big_endian: big_endian != 0,
-            page_size: PageSize::new((size & 0xfe00) | (size & 1) << 16).ok()?,
+            page_size: page_size((size & 0xfe00) | (size & 1) << 16)?,
             max_frame: words[4],
             pages: words[5],
             checksum: [words[6], words[7]],

@@ -1,0 +1,347 @@
+//! Pages into a database that others read.
+
+mod group;
+
+use std::path::{Path, PathBuf};
+
+use longshore_apply::{Failure, Held, LogFacts, RunEnd, Sink, SinkError};
+use longshore_format::{Content, LogId, Lsn, Record};
+
+use self::group::Group;
+use crate::error::Error;
+use crate::new_file::{NewFile, remove_unfinished};
+use crate::pages::{Commit, KIND, PageHash, PageRecord, page_hash};
+use crate::replica_wal::ReplicaDb;
+use crate::sidecar::{Sidecar, Standing};
+
+/// A SQLite database that a log of content `sqlite-pages` is applied to, while others read it.
+///
+/// It is made by the log's first run, which is a whole database, written straight to a file of its own that gets its name
+/// once it is complete. From then on runs that come together become one transaction of its `-wal`; readers, in this process
+/// or others, see whole runs and never go back. Nobody else can write meanwhile: SQLite tells them that it is busy.
+///
+/// How far it is stands in `PATH-longshore`, see [`sidecar`](crate::sidecar). A database without that file is refused, for it
+/// was not made by a log; the file without a database means nothing, and the log begins anew. A page that is not what the log
+/// changes is never written: the database is refused as diverged. So is one whose pages are of another size than the log's
+/// from now on; both are mended by deleting it, after which it is restored.
+#[derive(Debug)]
+pub struct PageSink {
+    path: PathBuf,
+    limit: Limit,
+    open: Option<Open>,
+}
+
+/// How many pages may wait in memory.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    pages: usize,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Open {
+    path: PathBuf,
+    log: LogId,
+    limit: Limit,
+    state: State,
+    durable: Option<Held>,
+    run: Run,
+    /// Something could not be written, and what memory holds is no longer what belongs there.
+    has_failed: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    /// There is no database, and no run has come.
+    Absent,
+    /// The run that makes it is coming.
+    Making(NewFile),
+    /// It is there.
+    There { group: Group, sidecar: Sidecar },
+}
+
+/// The run that is being given.
+#[derive(Debug, Default)]
+struct Run {
+    /// The last page that it changed.
+    page: u32,
+    commit: Option<Commit>,
+    is_image: bool,
+}
+
+impl PageSink {
+    /// A sink for the database at `path`, made with mode 0600 if it is not there.
+    pub fn new(path: impl AsRef<Path>) -> PageSink {
+        PageSink { path: path.as_ref().to_owned(), limit: Limit { pages: 4096, bytes: 16 << 20 }, open: None }
+    }
+
+    #[cfg(test)]
+    fn with_limit(self, pages: usize) -> PageSink {
+        PageSink { limit: Limit { pages, ..self.limit }, ..self }
+    }
+
+    /// Where the database at `path` is, if it was made by a log.
+    pub(crate) fn held(path: &Path) -> Result<Option<Held>, Error> {
+        let path = resolved(path);
+        match (is_there(&path)?, Sidecar::open(&path)?) {
+            (true, Some(sidecar)) => Ok(Some(where_it_is(&path, &sidecar, &ReplicaDb::open(&path)?)?)),
+            _ => Ok(None),
+        }
+    }
+
+    fn start(&self, log: LogId) -> Result<Open, Error> {
+        let path = resolved(&self.path);
+        remove_unfinished(&path)?;
+        let (state, durable) = match is_there(&path)? {
+            false => (State::Absent, None),
+            true => {
+                let mut sidecar =
+                    Sidecar::open(&path)?.ok_or_else(|| Error::NoPosition { position: Sidecar::path_of(&path) })?;
+                let standing = *sidecar.standing();
+                if standing.log != log {
+                    return Err(Error::OtherLog { held: standing.log, lsn: standing.intent.lsn, asked: log });
+                }
+                let db = ReplicaDb::open(&path)?;
+                let held = where_it_is(&path, &sidecar, &db)?;
+                if standing.applied != Some(held) || standing.witness.is_some() {
+                    // What it was asked once it need not be asked again.
+                    sidecar.write(Standing::at(log, db.page_size(), held))?;
+                }
+                (State::There { group: Group::new(db), sidecar }, Some(held))
+            }
+        };
+        Ok(Open { path, log, limit: self.limit, state, durable, run: Run::default(), has_failed: false })
+    }
+
+    fn opened(&mut self) -> &mut Open {
+        self.open.as_mut().expect("a sink is opened before anything else")
+    }
+}
+
+impl Sink for PageSink {
+    fn name(&self) -> String {
+        format!("sqlite:{}", self.path.display())
+    }
+
+    fn open(&mut self, log: &LogFacts) -> Result<Option<Held>, SinkError> {
+        if log.content != Content::SqlitePages {
+            let message = format!(
+                "{} is to hold a log of content sqlite-pages, this one holds {}; apply it with SqliteSink, jsonl:PATH or exec:CMD",
+                self.name(),
+                log.content
+            );
+            return Err(SinkError::new(Failure::Content, message));
+        }
+        let open = self.start(log.id).map_err(|error| error.for_sink(&self.name()))?;
+        let held = open.durable;
+        self.open = Some(open);
+        Ok(held)
+    }
+
+    fn begin(&mut self) -> Result<(), SinkError> {
+        self.opened().forget_run();
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Record<'_>) -> Result<(), SinkError> {
+        let open = self.opened();
+        let result = open.record(record);
+        if result.is_err() {
+            open.forget_run();
+        }
+        result.map_err(|error| error.for_sink(&self.name()))
+    }
+
+    fn commit(&mut self, run: &RunEnd) -> Result<(), SinkError> {
+        let open = self.opened();
+        let result = open.commit(run);
+        if result.is_err() {
+            open.forget_run();
+        }
+        result.map_err(|error| error.for_sink(&self.name()))
+    }
+
+    fn sync(&mut self) -> Result<(), SinkError> {
+        self.opened().sync().map_err(|error| error.for_sink(&self.name()))
+    }
+
+    fn durable(&self) -> Option<Lsn> {
+        self.open.as_ref().and_then(|open| open.durable).map(|held| held.lsn)
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        self.opened().finish().map_err(|error| error.for_sink(&self.name()))
+    }
+}
+
+impl Open {
+    fn record(&mut self, record: &Record<'_>) -> Result<(), Error> {
+        if record.kind != KIND {
+            return Err(Error::Pages(format!("it is of kind {}", record.kind.get())));
+        }
+        let pages = PageRecord::decode(record.payload)?;
+        if self.run.commit.is_some() {
+            return Err(Error::Pages("it comes after the last of its transaction".to_owned()));
+        }
+        if let State::Absent = self.state {
+            if !pages.is_image {
+                return Err(Error::NoImage);
+            }
+            self.state = State::Making(NewFile::create(&self.path, pages.size)?);
+        }
+        let here = match &self.state {
+            State::Making(file) => file.page_size(),
+            State::There { group, .. } => group.page_size(),
+            State::Absent => unreachable!("it was made above"),
+        };
+        if here != pages.size {
+            return Err(Error::OtherPageSize { here: here.bytes(), there: pages.size.bytes() });
+        }
+        self.run.is_image |= pages.is_image;
+        for change in pages.changes() {
+            let change = change?;
+            let before = std::mem::replace(&mut self.run.page, change.page);
+            if change.page <= before {
+                return Err(Error::Pages(format!("page {} comes after page {before}", change.page)));
+            }
+            match &mut self.state {
+                State::Making(file) => file.put(change)?,
+                State::There { group, .. } => {
+                    if pages.is_image {
+                        group.clear(before + 1..change.page)?;
+                    }
+                    group.change(change, record.end)?;
+                    if self.limit.is_passed(group) {
+                        self.spill()?;
+                    }
+                }
+                State::Absent => unreachable!("it was made above"),
+            }
+        }
+        self.run.commit = pages.commit;
+        Ok(())
+    }
+
+    fn commit(&mut self, end: &RunEnd) -> Result<(), Error> {
+        let Run { page, commit, is_image } = std::mem::take(&mut self.run);
+        let Some(Commit { pages, .. }) = commit else {
+            return Err(Error::Pages("the last of a transaction does not say that it is".to_owned()));
+        };
+        if pages < page {
+            return Err(Error::Pages(format!("it changes page {page} of a database of {pages}")));
+        }
+        match std::mem::replace(&mut self.state, State::Absent) {
+            State::Making(file) => {
+                let size = file.page_size();
+                let sidecar = file.complete(pages, Standing::at(self.log, size, end.held()))?;
+                self.durable = Some(end.held());
+                self.state = State::There { group: Group::new(ReplicaDb::open(&self.path)?), sidecar };
+                Ok(())
+            }
+            State::There { mut group, sidecar } => {
+                if is_image {
+                    let last = pages.min(group.pages());
+                    group.clear(page + 1..last + 1)?;
+                }
+                let has_spilled = group.end_run(pages, end.held());
+                let is_full = self.limit.is_passed(&group);
+                self.state = State::There { group, sidecar };
+                if has_spilled || is_full { self.sync() } else { Ok(()) }
+            }
+            State::Absent => Err(Error::Pages("a transaction has no record".to_owned())),
+        }
+    }
+
+    /// Makes room in memory: runs that are complete become durable, then what there is of this one goes to the `-wal`, where
+    /// nobody sees it.
+    fn spill(&mut self) -> Result<(), Error> {
+        self.sync()?;
+        match &mut self.state {
+            State::There { group, .. } if self.limit.is_passed(group) => group.spill(),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        if self.has_failed {
+            return Err(Error::at(&self.path)(std::io::Error::other("an earlier write failed, open it again")));
+        }
+        self.has_failed = true;
+        self.sync_what_waits()?;
+        self.has_failed = false;
+        Ok(())
+    }
+
+    fn sync_what_waits(&mut self) -> Result<(), Error> {
+        let State::There { group, sidecar } = &mut self.state else { return Ok(()) };
+        let Some(end) = group.end() else { return Ok(()) };
+        let witness = group.witness()?;
+        if witness.is_none() && !group.is_resized() {
+            sidecar.write(Standing::at(self.log, group.page_size(), end))?;
+            group.close_unchanged();
+        } else {
+            let (log, page_size, applied) = (self.log, group.page_size(), self.durable);
+            sidecar.write(Standing { log, page_size, applied, intent: end, witness })?;
+            group.commit()?;
+        }
+        self.durable = Some(end);
+        group.checkpoint_if_due()
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        self.forget_run();
+        self.sync()?;
+        match (&mut self.state, self.durable) {
+            (State::There { group, sidecar }, Some(held)) if sidecar.standing().witness.is_some() => {
+                sidecar.write(Standing::at(self.log, group.page_size(), held))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn forget_run(&mut self) {
+        self.run = Run::default();
+        match &mut self.state {
+            State::There { group, .. } => group.forget_run(),
+            state => *state = State::Absent,
+        }
+    }
+}
+
+impl Limit {
+    fn is_passed(&self, group: &Group) -> bool {
+        let waiting = group.waiting();
+        self.pages < waiting || self.bytes < waiting * group.page_size().bytes()
+    }
+}
+
+/// The database's own path: what stands beside it stands beside the file, not beside a link to it.
+fn resolved(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+fn is_there(path: &Path) -> Result<bool, Error> {
+    match path.symlink_metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::at(path)(error)),
+    }
+}
+
+fn where_it_is(path: &Path, sidecar: &Sidecar, db: &ReplicaDb) -> Result<Held, Error> {
+    let standing = sidecar.standing();
+    let held = match standing.page_size == db.page_size() {
+        true => standing.held(|page| hash_in(db, page))?,
+        false => None,
+    };
+    held.ok_or_else(|| Error::OtherPosition { position: Sidecar::path_of(path) })
+}
+
+fn hash_in(db: &ReplicaDb, page: u32) -> Result<PageHash, Error> {
+    let mut bytes = vec![0; db.page_size().bytes()];
+    db.read(page, &mut bytes)?;
+    Ok(page_hash(page, &bytes))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! How far a database made of pages is: pages have no room for it, so it stands in a file beside them.
+//!
+//! ```text
+//! PATH-longshore    two slots, at 0 and 4096; the valid one with the greater count holds
+//!   0  magic      8 bytes
+//!   8  count      u64       one more with each write
+//!  16  log id     16 bytes
+//!  32  page size  u8        its binary logarithm
+//!  33  has        u8        1: applied   2: witness   4: applied has a checksum   8: intent has one
+//!  34  zero       6 bytes
+//!  40  applied    lsn u64, crc u32, zero u32
+//!  56  intent     lsn u64, crc u32
+//!  68  witness    page u32, hash before u64, hash after u64
+//!  88  sum        u64       of the 88 bytes before: the beginning of their BLAKE3 hash
+//! ```
+//!
+//! A group of runs is applied in this order: its end is written here as intent, beside the end of the group before, and
+//! synced; then its pages are committed and synced. Whoever opens the two after a crash asks the *witness*, a page that the
+//! group changes: as it was before, the group never happened; as it is after, all of it did. So a delta is never applied to a
+//! page that has it already, and there is one sync here for each group. A slot is only overwritten when the other one is
+//! synced: a torn one was never acted upon.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use longshore_apply::Held;
+use longshore_format::{LogId, Lsn};
+
+use crate::error::Error;
+use crate::pages::{PageHash, PageSize};
+
+/// Where a database is, or may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) log: LogId,
+    pub(crate) page_size: PageSize,
+    /// It was here for certain; `None` before it was anywhere.
+    pub(crate) applied: Option<Held>,
+    /// It is here, if the witness says so.
+    pub(crate) intent: Held,
+    /// `None` if no page differs between the two, so that either is right.
+    pub(crate) witness: Option<Witness>,
+}
+
+/// A page that differs between two positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Witness {
+    pub(crate) page: u32,
+    pub(crate) before: PageHash,
+    pub(crate) after: PageHash,
+}
+
+impl Standing {
+    /// It is at `held`, and on its way nowhere.
+    pub(crate) fn at(log: LogId, page_size: PageSize, held: Held) -> Standing {
+        Standing { log, page_size, applied: Some(held), intent: held, witness: None }
+    }
+
+    /// Where it is, if the page that the witness names has the hash that `hash_of` returns; `None` if nowhere it could be.
+    pub(crate) fn held(&self, hash_of: impl FnOnce(u32) -> Result<PageHash, Error>) -> Result<Option<Held>, Error> {
+        let Some(witness) = self.witness else { return Ok(self.applied) };
+        let hash = hash_of(witness.page)?;
+        Ok(match hash {
+            _ if hash == witness.after => Some(self.intent),
+            _ if hash == witness.before => self.applied,
+            _ => None,
+        })
+    }
+}
+
+/// The open file.
+#[derive(Debug)]
+pub(crate) struct Sidecar {
+    path: PathBuf,
+    file: File,
+    standing: Standing,
+    /// Of the slot that holds `standing`.
+    count: u64,
+}
+
+impl Sidecar {
+    /// Where the position of the database at `path` is.
+    pub(crate) fn path_of(database: &Path) -> PathBuf {
+        beside(database, "-longshore")
+    }
+
+    /// Opens the position of a database; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::BadPosition`] if neither slot is valid.
+    pub(crate) fn open(database: &Path) -> Result<Option<Sidecar>, Error> {
+        let path = Sidecar::path_of(database);
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(Error::at(&path))?,
+        };
+        let newest = (0..2).filter_map(|slot| {
+            let mut bytes = [0; SLOT_LEN];
+            file.read_exact_at(&mut bytes, slot * SLOT_DISTANCE).ok()?;
+            decode(&bytes)
+        });
+        let (count, standing) = newest.max_by_key(|(count, _)| *count).ok_or(Error::BadPosition)?;
+        Ok(Some(Sidecar { path, file, standing, count }))
+    }
+
+    /// Makes the position of a database that is about to get its name, in place of any other. Its name is durable once the
+    /// directory is synced.
+    pub(crate) fn create(database: &Path, standing: Standing) -> Result<Sidecar, Error> {
+        let path = Sidecar::path_of(database);
+        let made = || {
+            let mut options = OpenOptions::new();
+            let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            // Both slots, so that no later write makes the file longer.
+            file.set_len(SLOT_DISTANCE * 2)?;
+            file.write_all_at(&encode(0, &standing), 0)?;
+            file.sync_all()?;
+            Ok(file)
+        };
+        let file = made().map_err(Error::at(&path))?;
+        Ok(Sidecar { path, file, standing, count: 0 })
+    }
+
+    /// What it says.
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Says something else, durably.
+    pub(crate) fn write(&mut self, standing: Standing) -> Result<(), Error> {
+        let count = self.count + 1;
+        let written = self
+            .file
+            .write_all_at(&encode(count, &standing), count % 2 * SLOT_DISTANCE)
+            .and_then(|()| self.file.sync_data());
+        written.map_err(Error::at(&self.path))?;
+        (self.count, self.standing) = (count, standing);
+        Ok(())
+    }
+}
+
+/// The path of a file whose name begins with another's.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+const MAGIC: [u8; 8] = *b"lshpages";
+const SLOT_LEN: usize = 96;
+/// Of the two slots: in different sectors, and in different pages of the cache.
+const SLOT_DISTANCE: u64 = 4096;
+
+fn encode(count: u64, standing: &Standing) -> [u8; SLOT_LEN] {
+    let Standing { log, page_size, applied, intent, witness } = standing;
+    let mut bytes = [0; SLOT_LEN];
+    let mut put = |at: usize, what: &[u8]| bytes[at..at + what.len()].copy_from_slice(what);
+    put(0, &MAGIC);
+    put(8, &count.to_le_bytes());
+    put(16, log.as_bytes());
+    let mut has = 0;
+    for (held, at, is_there, has_crc) in [(*applied, 40, 1, 4), (Some(*intent), 56, 0, 8)] {
+        let Some(Held { lsn, crc }) = held else { continue };
+        put(at, &lsn.get().to_le_bytes());
+        put(at + 8, &crc.unwrap_or(0).to_le_bytes());
+        has |= is_there | if crc.is_some() { has_crc } else { 0 };
+    }
+    if let Some(Witness { page, before, after }) = witness {
+        put(68, &page.to_le_bytes());
+        put(72, &before.0.to_le_bytes());
+        put(80, &after.0.to_le_bytes());
+        has |= 2;
+    }
+    put(32, &[page_size.log2(), has]);
+    let sum = sum(&bytes);
+    bytes[88..].copy_from_slice(&sum);
+    bytes
+}
+
+fn decode(bytes: &[u8; SLOT_LEN]) -> Option<(u64, Standing)> {
+    if bytes[..8] != MAGIC || bytes[88..] != sum(bytes) {
+        return None;
+    }
+    let word = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().expect("inside the slot"));
+    let long = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("inside the slot"));
+    let has = |flag: u8| bytes[33] & flag != 0;
+    let held = |at: usize, has_crc: bool| Held { lsn: Lsn::new(long(at)), crc: has_crc.then(|| word(at + 8)) };
+    let witness = Witness { page: word(68), before: PageHash(long(72)), after: PageHash(long(80)) };
+    let standing = Standing {
+        log: LogId::from_bytes(*bytes[16..].first_chunk().expect("inside the slot")),
+        page_size: PageSize::from_log2(bytes[32]).ok()?,
+        applied: has(1).then(|| held(40, has(4))),
+        intent: held(56, has(8)),
+        witness: has(2).then_some(witness),
+    };
+    Some((long(8), standing))
+}
+
+fn sum(bytes: &[u8; SLOT_LEN]) -> [u8; 8] {
+    *blake3::hash(&bytes[..88]).as_bytes().first_chunk().expect("a hash is 32 bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn standing(lsn: u64) -> Standing {
+        let held = |lsn, crc| Held { lsn: Lsn::new(lsn), crc };
+        Standing {
+            log: LogId::from_bytes([7; 16]),
+            page_size: PageSize::new(65536).unwrap(),
+            applied: Some(held(lsn - 8, None)),
+            intent: held(lsn, Some(5)),
+            witness: Some(Witness { page: 3, before: PageHash(1), after: PageHash(2) }),
+        }
+    }
+
+    #[test]
+    fn what_was_written_last_is_read() {
+        let place = tempfile::tempdir().unwrap();
+        let database = place.path().join("a.db");
+        assert!(Sidecar::open(&database).unwrap().is_none());
+        let mut file = Sidecar::create(&database, Standing { applied: None, witness: None, ..standing(8) }).unwrap();
+        for lsn in [8, 16, 24, 32, 40] {
+            assert_eq!(Sidecar::open(&database).unwrap().unwrap().standing(), file.standing());
+            file.write(standing(lsn)).unwrap();
+        }
+        assert_eq!(Sidecar::open(&database).unwrap().unwrap().standing(), &standing(40));
+        let meta = std::fs::metadata(Sidecar::path_of(&database)).unwrap();
+        assert_eq!(meta.permissions().mode() & 0o777, 0o600);
+    }
+
+    /// Torn at every byte while it was overwritten, or flipped anywhere: the one before holds.
+    #[test]
+    fn a_torn_slot_leaves_the_one_before() {
+        let place = tempfile::tempdir().unwrap();
+        let database = place.path().join("a.db");
+        let path = Sidecar::path_of(&database);
+        let mut file = Sidecar::create(&database, standing(8)).unwrap();
+        file.write(standing(16)).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        file.write(standing(24)).unwrap();
+        let after = std::fs::read(&path).unwrap();
+        for torn in 0..SLOT_LEN {
+            let mut bytes = before.clone();
+            bytes[..torn].copy_from_slice(&after[..torn]);
+            // What is equal in both is not torn.
+            let whole = bytes[..SLOT_LEN] == after[..SLOT_LEN];
+            std::fs::write(&path, &bytes).unwrap();
+            let read = *Sidecar::open(&database).unwrap().unwrap().standing();
+            assert_eq!(read, standing(if whole { 24 } else { 16 }), "torn at {torn}");
+        }
+        std::fs::write(&path, [1; 8192]).unwrap();
+        assert!(matches!(Sidecar::open(&database), Err(Error::BadPosition)));
+    }
+
+    #[test]
+    fn the_witness_says_which_of_two_positions_it_is() {
+        let standing = standing(16);
+        let held = |hash| standing.held(|page| Ok(PageHash(if page == 3 { hash } else { 0 }))).unwrap();
+        assert_eq!(held(1), standing.applied);
+        assert_eq!(held(2), Some(standing.intent));
+        assert_eq!(held(3), None);
+    }
+}
