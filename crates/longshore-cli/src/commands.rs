@@ -3,6 +3,7 @@
 mod append;
 mod bench;
 mod certs;
+mod check;
 mod completions;
 mod config;
 mod demo;
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     Init(init::Init),
     Primary(primary::Primary),
     Replica(replica::Replica),
+    Check(check::Check),
     Append(append::Append),
     Read(read::Read),
     Mark(mark::Mark),
@@ -59,6 +61,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Init(command) => command.run(&global),
         Command::Primary(command) => command.run(&global),
         Command::Replica(command) => command.run(&global),
+        Command::Check(command) => command.run(),
         Command::Append(command) => command.run(&global),
         Command::Read(command) => command.run(&global),
         Command::Mark(command) => command.run(&global),

@@ -12,6 +12,7 @@ compile_error!(
 
 mod agent;
 mod bench;
+mod capturing;
 mod cli;
 mod commands;
 mod connect;

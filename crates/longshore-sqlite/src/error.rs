@@ -55,6 +55,47 @@ pub enum Error {
     /// A payload is no record of pages.
     #[error("not a record of pages: {0}; take the log from another copy, or run the version that wrote it")]
     Pages(String),
+    /// The log does not hold pages.
+    #[error("the log holds {content}, not sqlite-pages; create one with `longshore init --content sqlite-pages`")]
+    NotPages {
+        /// What it holds.
+        content: longshore_format::Content,
+    },
+    /// The database cannot be captured as it is.
+    #[error("{0}")]
+    Unfit(crate::check::Finding),
+    /// Another process holds the checkpoint lock.
+    #[error("another process holds the checkpoint lock of the database; stop the other shipper, or wait for its checkpoint")]
+    Guarded,
+    /// A page does not fit into a record.
+    #[error("pages of {page} bytes do not fit into the log's records; create a log with larger segments")]
+    SegmentsTooSmall {
+        /// The database's page size.
+        page: usize,
+    },
+    /// The file under the database's name is another one.
+    #[error("{} was replaced by another file; start again, the difference is then shipped", path.display())]
+    Replaced {
+        /// The database.
+        path: std::path::PathBuf,
+    },
+    /// The wal-index changes too fast, or a writer died in the middle of it.
+    #[error("the wal-index of the database is not stable; it is attached to again, which recovers it")]
+    Unstable,
+    /// A committed frame does not hold.
+    #[error("the -wal of the database is damaged: frame {frame} {what}; check the database with PRAGMA integrity_check")]
+    BrokenWal {
+        /// Counted from 1.
+        frame: u32,
+        /// What about it.
+        what: &'static str,
+    },
+    /// What was committed is not known to be in the log yet.
+    #[error("not captured in time; the transaction is durable in the database: wait again, do not commit again")]
+    NotCaptured,
+    /// The log that is captured into.
+    #[error("{0}")]
+    Log(longshore_wal::Error),
     /// The connection's VFS cannot be worked with.
     #[error("SQLite's VFS cannot be used: {0}; open the database through the default one, on a local disk")]
     Vfs(&'static str),
@@ -187,6 +228,8 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Apply(error) => error.kind(),
+            Error::Log(error) => error.kind(),
+            Error::NotCaptured => ErrorKind::Unconfirmed,
             _ => self.failure().kind(),
         }
     }
@@ -204,7 +247,7 @@ impl Error {
             // It worked where it was recorded.
             Error::Statement { cause, .. } => failure_of(cause, Failure::Diverged),
             Error::OtherChanges { .. } | Error::OtherLog { .. } => Failure::Diverged,
-            Error::NotOurs | Error::Vfs(_) | Error::CaseSensitiveLike | Error::JournalMode(_) | Error::NoFile => {
+            Error::NotOurs | Error::NotPages { .. } | Error::Unfit(_) | Error::SegmentsTooSmall { .. } | Error::Vfs(_) | Error::CaseSensitiveLike | Error::JournalMode(_) | Error::NoFile => {
                 Failure::Unusable
             }
             Error::OtherBase { .. } | Error::OtherPageSize { .. } | Error::OtherPosition { .. } => Failure::Diverged,
@@ -220,6 +263,9 @@ impl Error {
             },
             Error::BadPosition => Failure::Corrupt,
             Error::Moved { .. } => Failure::Busy,
+            Error::Guarded => Failure::Busy,
+            Error::Replaced { .. } | Error::Unstable | Error::NotCaptured | Error::Log(_) => Failure::Unavailable,
+            Error::BrokenWal { .. } => Failure::Corrupt,
             Error::Behind => Failure::Unavailable,
             Error::Check(_) => Failure::Check,
             Error::Apply(_) => Failure::Unavailable,

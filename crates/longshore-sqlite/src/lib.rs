@@ -63,6 +63,9 @@ mod new_file;
 mod replica_wal;
 mod sidecar;
 
+mod capture;
+mod check;
+
 mod pages;
 mod shm;
 mod wal_format;
@@ -74,6 +77,8 @@ mod proto;
 mod testing;
 
 pub use self::bring_up::bring_up;
+pub use self::capture::{Capture, CaptureReport, CaptureSettings, CaptureStatus, CaptureStep, Capturing};
+pub use self::check::{Finding, Severity, check};
 pub use self::error::Error;
 pub use self::message::{Batch, validate};
 pub use self::output::SqliteOutput;

@@ -30,6 +30,6 @@ mod record;
 mod size;
 
 pub(crate) use self::hash::{PageHash, page_hash};
-pub(crate) use self::patch::{Patch, patch_between};
+pub(crate) use self::patch::patch_between;
 pub(crate) use self::record::{Change, Commit, Form, KIND, PageRecord, RunWriter, WalPlace};
 pub(crate) use self::size::PageSize;

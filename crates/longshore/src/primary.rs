@@ -9,7 +9,7 @@ use longshore_apply::Source;
 use longshore_format::{Content, Kind, LogId, Lsn, Name};
 use longshore_protocol::Durability;
 use longshore_transport::{LogStatus, Positions};
-use longshore_wal::{Pressure, Reader, RecordDraft, Run};
+use longshore_wal::{Pressure, Reader, RecordDraft, Run, Wal};
 
 use crate::error::Result;
 use crate::event::Events;
@@ -121,6 +121,11 @@ impl Primary {
     /// The log as an applier reads it, for instance to bring a host database up to the log's end.
     pub fn source(&self) -> impl Source<Records = Reader> + Clone + use<> {
         self.log.wal.clone()
+    }
+
+    /// The log itself, for a source that appends by its own means, such as the capture of a database.
+    pub fn wal(&self) -> &Wal {
+        &self.log.wal
     }
 
     /// The ticket of a position from before, for instance from the last life of the program.

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use longshore::Node;
-use longshore_format::ErrorKind;
+use longshore_format::{Content, ErrorKind};
 
 use crate::agent;
 use crate::cli::Global;
 use crate::failure::Failure;
-use crate::runtime;
+use crate::{capturing, runtime};
 use crate::tuning::{PrimaryRole, Tuning};
 
 /// Serve every log of a directory: append, read, and stream to replicas
@@ -19,7 +19,11 @@ use crate::tuning::{PrimaryRole, Tuning};
 Once it serves it prints `listening HOST:PORT` and `http HOST:PORT`. SIGTERM ends it cleanly, a
 second one at once; SIGHUP reads certificates and grants again. --help shows the tuning flags.
 
-Example:
+With --sqlite it also captures a database that some other program writes in WAL mode: no change to that
+program, nothing written into its database. `longshore check --sqlite PATH` says what would not work.
+
+Examples:
+  longshore primary --data-dir data --sqlite app.db --log app --init --tls-dir tls --identity primary
   longshore primary --data-dir data --tls-dir tls --identity primary --listen 0.0.0.0:7420")]
 pub(crate) struct Primary {
     /// The directory that holds the logs; `longshore init` makes them
@@ -33,6 +37,18 @@ pub(crate) struct Primary {
     /// Where to serve /metrics, /livez and /readyz (plain HTTP)
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7421")]
     http: SocketAddr,
+
+    /// The database of an application that knows nothing of this: every transaction it commits goes into --log
+    #[arg(long, value_name = "PATH", requires = "log")]
+    sqlite: Option<PathBuf>,
+
+    /// The log that --sqlite goes into
+    #[arg(long, value_name = "NAME", requires = "sqlite")]
+    log: Option<String>,
+
+    /// Make the data directory and --log if they are not there, instead of taking them for lost
+    #[arg(long, requires = "sqlite")]
+    init: bool,
 
     #[command(flatten)]
     tuning: Tuning<PrimaryRole>,
@@ -58,12 +74,31 @@ impl Primary {
         settings.network.listen = self.listen;
         settings.network.http = self.http;
         settings.tls = global.tls.settings();
-        self.check_data_dir()?;
+        if !self.init {
+            self.check_data_dir()?;
+        }
         runtime::for_agents()?.block_on(async {
             let node = Node::primary(&self.data_dir, &settings)?;
-            node.open_all()?;
+            let names = node.open_all()?;
+            let capturing = match (&self.sqlite, &self.log) {
+                (Some(database), Some(log)) => {
+                    if self.init && !names.iter().any(|name| name.as_str() == log) {
+                        node.create_log(log, Content::SqlitePages)?;
+                    }
+                    Some(capturing::start(&node, database, log, &self.data_dir)?)
+                }
+                _ => None,
+            };
             let server = node.listen().await?;
-            agent::run(node, server, self.http, |server, shutdown| server.run(shutdown)).await
+            agent::run(node, server, self.http, |server, shutdown| async move {
+                // The last transactions are to be shipped, too: the capture ends before the log does.
+                let shutdown = async move {
+                    shutdown.await;
+                    capturing::stop(capturing).await;
+                };
+                server.run(shutdown).await
+            })
+            .await
         })
     }
 }

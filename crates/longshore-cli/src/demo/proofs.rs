@@ -103,7 +103,8 @@ fn same_orders(expected: &[Order], found: &[Order], whose: &str) -> Result<(), F
 
 /// How many orders a database holds; of a replica's also while it is applied to.
 pub(super) fn count_orders(path: &Path) -> Result<u64, Failure> {
-    Ok(open(path)?.query_row("SELECT count(*) FROM orders", [], |row| row.get(0))?)
+    let count: i64 = open(path)?.query_row("SELECT count(*) FROM orders", [], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
 }
 
 fn orders(path: &Path) -> Result<Vec<Order>, Failure> {

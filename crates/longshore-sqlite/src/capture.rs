@@ -1,0 +1,174 @@
+//! An unmodified application's database, captured: every transaction that it commits becomes one run of a log.
+//!
+//! The application writes its database in WAL mode, in whatever process, and knows nothing of this. Nothing is ever written
+//! into its database. What makes it safe is one lock: while [`Capture`] holds SQLite's checkpoint lock (the *guard*), nobody
+//! else copies frames from the `-wal` into the database file, so
+//!
+//! - the `-wal` begins anew only after a checkpoint of ours, which never goes beyond what was copied into the log;
+//! - database file and committed frames together are the database at any published position, without a read transaction.
+//!
+//! What is committed is what the wal-index says, never what the `-wal` alone looks like: a valid frame beyond is a ghost of a
+//! writer that died. A run is appended only after the `-wal` was synced, so a power cut cannot leave the log ahead of the
+//! database.
+
+mod attach;
+mod copy;
+mod seal;
+mod shipped;
+mod thread;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use longshore_format::Lsn;
+use longshore_wal::Wal;
+
+use self::seal::Seals;
+use self::shipped::Shipped;
+pub use self::thread::{CaptureReport, Capturing};
+use self::view::View;
+use crate::error::Error;
+use crate::pages::PageSize;
+use crate::shm::WalFile;
+
+/// How a database is captured.
+#[derive(Debug, Clone)]
+pub struct CaptureSettings {
+    /// Where the hashes of what was shipped are kept from one run of the agent to the next: a file beside the log, made with
+    /// mode 0600. Without it, or when it is lost, they are gathered from the log.
+    pub hashes: PathBuf,
+    /// The `-wal` is copied back into the database when it is longer than this. Default 4 MiB, as SQLite's own.
+    pub checkpoint_from: u64,
+    /// From here on writers are held up for a moment, so that a writer that never pauses begins the `-wal` anew.
+    /// Default 16 MiB.
+    pub hold_from: u64,
+    /// A file longer than this is cut back once nothing needs it. Default 48 MiB, to stay below 64.
+    pub truncate_from: u64,
+    /// How long to wait for the write lock at once, which an application may hold. Default 20 ms.
+    pub lock_wait: Duration,
+    /// How long to try to attach while others hold the locks. Default 30 s.
+    pub attach_within: Duration,
+}
+
+impl CaptureSettings {
+    /// The defaults.
+    pub fn new(hashes: impl Into<PathBuf>) -> CaptureSettings {
+        CaptureSettings {
+            hashes: hashes.into(),
+            checkpoint_from: 4 << 20,
+            hold_from: 16 << 20,
+            truncate_from: 48 << 20,
+            lock_wait: Duration::from_millis(20),
+            attach_within: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CaptureStep {
+    /// So many transactions were appended.
+    Captured(u64),
+    /// Nothing new was committed.
+    Idle,
+}
+
+/// How a capture goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CaptureStatus {
+    /// Where the last transaction ends in the log.
+    pub position: Lsn,
+    /// How long the `-wal` is, in bytes.
+    pub wal_bytes: u64,
+    /// Transactions appended since it was attached.
+    pub transactions: u64,
+    /// Pages in them.
+    pub pages: u64,
+    /// Payload bytes of those runs.
+    pub bytes: u64,
+    /// What the same pages would have taken whole.
+    pub whole_bytes: u64,
+    /// Times that the database had to be compared with what was shipped.
+    pub resyncs: u64,
+    /// Times that the `-wal` was copied back.
+    pub checkpoints: u64,
+    /// The longest time that a writer was held up by this.
+    pub longest_hold: Duration,
+    /// Since when something, a reader that sits most likely, keeps the `-wal` from beginning anew.
+    pub pinned_for: Option<Duration>,
+}
+
+/// A database that is being captured. Dropping it is as `kill -9`: the next one finds its place.
+pub struct Capture {
+    /// Holds the checkpoint lock as long as it lives.
+    guard: WalFile,
+    /// Checkpoints, with that lock granted.
+    checkpointer: WalFile,
+    /// Reads, for moments: its read mark is how far a checkpoint may go.
+    reader: WalFile,
+    view: View,
+    shipped: Shipped,
+    size: PageSize,
+    log: Wal,
+    settings: CaptureSettings,
+    seals: Seals,
+    status: CaptureStatus,
+    /// The database file's device and inode: another file under the name is another database.
+    identity: (u64, u64),
+    path: PathBuf,
+    looked: Instant,
+}
+
+/// How often it is looked whether the file is still the same.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl Capture {
+    /// Copies what was committed since, and copies the `-wal` back if it has grown. A bounded amount of work unless one
+    /// transaction is large.
+    ///
+    /// # Errors
+    /// [`Error::Unstable`] and what SQLite says about busy locks pass: attach again. `Full` of the log is waited for here, for
+    /// a while, and then given back; nothing is lost, the `-wal` keeps what was not copied.
+    pub fn step(&mut self) -> Result<CaptureStep, Error> {
+        if LOOK <= self.looked.elapsed() {
+            self.looked = Instant::now();
+            self.check_identity()?;
+        }
+        let transactions = self.copy()?;
+        self.seal_if_due()?;
+        Ok(if transactions == 0 { CaptureStep::Idle } else { CaptureStep::Captured(transactions) })
+    }
+
+    /// How it goes.
+    pub fn status(&self) -> CaptureStatus {
+        CaptureStatus {
+            position: self.shipped.lsn,
+            wal_bytes: self.view.file_len(),
+            pinned_for: self.seals.pinned_for(),
+            ..self.status
+        }
+    }
+
+    /// Copies the last transactions and writes down what was shipped, so that the next attach is quick.
+    pub fn detach(mut self) -> Result<CaptureStatus, Error> {
+        self.copy()?;
+        self.log.wait_blocking(self.shipped.lsn, None).map_err(Error::Log)?;
+        self.shipped.save(&self.settings.hashes, self.log.id())?;
+        Ok(self.status())
+    }
+
+    fn check_identity(&self) -> Result<(), Error> {
+        match identity_of(&self.path)? {
+            same if same == self.identity => Ok(()),
+            _ => Err(Error::Replaced { path: self.path.clone() }),
+        }
+    }
+}
+
+/// The device and inode behind a path; opens nothing.
+fn identity_of(path: &Path) -> Result<(u64, u64), Error> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(path).map_err(Error::at(path))?;
+    Ok((metadata.dev(), metadata.ino()))
+}

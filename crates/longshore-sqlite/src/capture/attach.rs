@@ -1,0 +1,140 @@
+//! Attaching: the locks, and the place in the `-wal` that the log ends at.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use longshore_format::Content;
+use longshore_wal::Wal;
+use rusqlite::{Connection, OpenFlags};
+
+use super::seal::Seals;
+use super::shipped::Shipped;
+use super::view::{View, published};
+use super::{Capture, CaptureSettings, CaptureStatus, identity_of};
+use crate::check::{Severity, check};
+use crate::error::Error;
+use crate::pages::{Commit, PageSize, RunWriter};
+use crate::shm::{Granted, Slot, WalFile};
+use crate::sidecar::beside;
+use crate::wal_format::IndexHeader;
+
+impl Capture {
+    /// Takes a database over: waits for the checkpoint lock, finds where the log ends in its `-wal`, and if that place is
+    /// gone compares the database with what was shipped. The first time, and whenever the log no longer says what was
+    /// shipped, the whole database becomes a run.
+    ///
+    /// # Errors
+    /// [`Error::Unfit`] says what stands in the way and how to mend it; [`Error::Guarded`] when another holds the checkpoint
+    /// lock for all of `attach_within`.
+    pub fn attach(database: &Path, log: Wal, settings: CaptureSettings) -> Result<Capture, Error> {
+        if log.content() != Content::SqlitePages {
+            return Err(Error::NotPages { content: log.content() });
+        }
+        if let Some(finding) = check(database).into_iter().find(|finding| finding.severity == Severity::Refuse) {
+            return Err(Error::Unfit(finding));
+        }
+        let deadline = Instant::now() + settings.attach_within;
+        let (guard, mut checkpointer, reader) = (connect(database)?, connect(database)?, connect(database)?);
+        guard.keep_wal()?;
+        take_guard(&guard, deadline)?;
+        checkpointer.grant(Granted::Checkpoint);
+        checkpointer.connection().busy_timeout(Duration::ZERO)?;
+        let size = PageSize::new(guard.connection().pragma_query_value(None, "page_size", |row| row.get(0))?)?;
+        if !RunWriter::fits(size, log.segment_size().max_payload()) {
+            return Err(Error::SegmentsTooSmall { page: size.bytes() });
+        }
+        let name = guard.connection().path().ok_or(Error::NoFile)?.to_owned();
+        let view = View::open(beside(Path::new(&name), "-wal"), size)?;
+        let shipped = Shipped::gather(&log, &settings.hashes, size)?;
+        let known = shipped.is_some();
+        let mut capture = Capture {
+            guard,
+            checkpointer,
+            reader,
+            view,
+            shipped: shipped.unwrap_or_else(|| Shipped::nothing(size)),
+            size,
+            log,
+            settings,
+            seals: Seals::default(),
+            status: CaptureStatus::default(),
+            identity: identity_of(database)?,
+            path: database.to_owned(),
+            looked: Instant::now(),
+        };
+        capture.find_place(known, deadline)?;
+        Ok(capture)
+    }
+
+    /// Goes on where the log ends, or compares.
+    fn find_place(&mut self, known: bool, deadline: Instant) -> Result<(), Error> {
+        let (index, backfill) = self.settled(deadline)?;
+        if known && self.still_stands(&index)? {
+            self.view.adopt(self.shipped.place.frame)?;
+            return Ok(());
+        }
+        self.view.sync()?;
+        // Once all of it is in the database file, the next writer may begin the -wal anew at any moment: it is not looked at.
+        if backfill < index.max_frame && self.view.begin(index.salts)?.is_some() {
+            self.view.adopt(index.max_frame)?;
+        }
+        let pages = match index.pages {
+            // While nothing was ever written to this -wal, its index does not know.
+            0 => self.guard.connection().pragma_query_value(None, "page_count", |row| row.get(0))?,
+            pages => pages,
+        };
+        self.status.resyncs += u64::from(known);
+        self.ship_difference(Commit { pages, place: index.place() }, !known)
+    }
+
+    /// Whether the frame that the log ends at is still where it was.
+    fn still_stands(&mut self, index: &IndexHeader) -> Result<bool, Error> {
+        let place = self.shipped.place;
+        if index.salts != place.salts || index.max_frame < place.frame {
+            return Ok(false);
+        }
+        if place.frame == 0 {
+            // Nothing was written since, or a first frame may have been: the -wal's header says with which sum it begins.
+            return Ok(index.max_frame == 0 || self.view.begin(place.salts)?.is_some_and(|begun| begun == place));
+        }
+        Ok(self.view.begin(place.salts)?.is_some() && self.view.head(place.frame)?.checksum == place.checksum)
+    }
+
+    /// What is committed, once the wal-index is whole. A writer that died between its two copies leaves one that SQLite's
+    /// next reader recovers, for which it needs the lock that is held here.
+    fn settled(&self, deadline: Instant) -> Result<(IndexHeader, u32), Error> {
+        loop {
+            match published(&self.guard, self.size) {
+                Err(Error::Unstable) if Instant::now() < deadline => {
+                    self.guard.unlock(Slot::Checkpoint)?;
+                    let recovered: Result<i64, _> =
+                        self.reader.connection().query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
+                    take_guard(&self.guard, deadline)?;
+                    recovered?;
+                }
+                settled => return settled,
+            }
+        }
+    }
+}
+
+/// A connection of ours: it never checkpoints by itself, and is as durable as can be.
+fn connect(database: &Path) -> Result<WalFile, Error> {
+    let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // Maps the wal-index, and recovers it if need be.
+    let _: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    WalFile::new(connection)
+}
+
+fn take_guard(guard: &WalFile, deadline: Instant) -> Result<(), Error> {
+    while !guard.try_lock(Slot::Checkpoint)? {
+        if deadline <= Instant::now() {
+            return Err(Error::Guarded);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! Copying: committed frames become runs, a transaction each.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use longshore_format::{ErrorKind, Lsn};
+use longshore_wal::{RecordDraft, Run, Wal};
+
+use super::view::published;
+use super::Capture;
+use crate::error::Error;
+use crate::pages::{Commit, Form, KIND, PageHash, RunWriter, WalPlace, page_hash, patch_between};
+use crate::wal_format::FrameHead;
+
+/// A transaction as it stands in the `-wal`.
+struct Transaction {
+    /// Each page's last frame.
+    frames: BTreeMap<u32, u32>,
+    commit: Commit,
+}
+
+impl Capture {
+    /// Copies everything that is committed; how many transactions that was.
+    pub(super) fn copy(&mut self) -> Result<u64, Error> {
+        let (index, _) = published(&self.guard, self.size)?;
+        let mut place = self.shipped.place;
+        if index.salts != place.salts {
+            if index.max_frame == 0 {
+                return Ok(0);
+            }
+            match self.view.begin(index.salts)? {
+                Some(begun) => place = begun,
+                None => return Err(Error::Unstable),
+            }
+        }
+        if index.max_frame < place.frame {
+            return Err(Error::BrokenWal { frame: index.max_frame, what: "is the last, and later ones were copied already" });
+        }
+        if index.max_frame == place.frame {
+            return Ok(0);
+        }
+        self.view.sync()?;
+        let mut transactions = 0;
+        while place.frame < index.max_frame {
+            let transaction = self.read_transaction(place, index.max_frame)?;
+            place = transaction.commit.place;
+            if place.frame == index.max_frame && place.checksum != index.checksum {
+                return Err(Error::BrokenWal { frame: place.frame, what: "has another checksum than the wal-index says" });
+            }
+            self.ship(&transaction)?;
+            transactions += 1;
+        }
+        Ok(transactions)
+    }
+
+    /// Reads the frames of the next transaction, each checked: below the last published frame everything must hold.
+    fn read_transaction(&self, mut place: WalPlace, last: u32) -> Result<Transaction, Error> {
+        let header = self.view.header.ok_or(Error::Unstable)?;
+        let (mut frames, mut buffer) = (BTreeMap::new(), Vec::new());
+        while place.frame < last {
+            for frame in self.view.frames_from(place.frame + 1, last, &mut buffer)?.chunks_exact(self.view.frame_len()) {
+                let head = FrameHead::decode(frame);
+                let sum = FrameHead::sum(frame, header.big_endian, place.checksum);
+                place = WalPlace { frame: place.frame + 1, checksum: sum, ..place };
+                if head.salts != place.salts || head.checksum != sum || head.page == 0 {
+                    return Err(Error::BrokenWal { frame: place.frame, what: "is published and does not hold" });
+                }
+                frames.insert(head.page, place.frame);
+                if head.commit != 0 {
+                    frames.split_off(&(head.commit.saturating_add(1)));
+                    return Ok(Transaction { frames, commit: Commit { pages: head.commit, place } });
+                }
+            }
+        }
+        Err(Error::BrokenWal { frame: last, what: "is the last that is published and ends no transaction" })
+    }
+
+    /// Appends a transaction as one run, in bounded memory whatever its size.
+    fn ship(&mut self, transaction: &Transaction) -> Result<(), Error> {
+        let mut out = Shipping::changes(self);
+        let (mut base, mut next) = (vec![0; self.size.bytes()], vec![0; self.size.bytes()]);
+        for (page, frame) in &transaction.frames {
+            self.view.page_of_frame(*frame, &mut next)?;
+            let known = self.shipped.hash(*page);
+            if known.is_some() {
+                self.view.page(&self.guard, *page, &mut base)?;
+            }
+            out.page(*page, known.map(|hash| (hash, &base[..])), &next)?;
+        }
+        let shipped = out.finish(transaction.commit)?;
+        for (page, frame) in &transaction.frames {
+            self.view.frames.insert(*page, *frame);
+        }
+        self.note(shipped, transaction.commit);
+        Ok(())
+    }
+
+    /// Appends the pages that differ from what was shipped, or all of them, as the database is at `commit`.
+    pub(super) fn ship_difference(&mut self, commit: Commit, image: bool) -> Result<(), Error> {
+        let mut out = if image { Shipping::image(self) } else { Shipping::changes(self) };
+        let mut next = vec![0; self.size.bytes()];
+        for page in 1..=commit.pages {
+            self.view.page(&self.guard, page, &mut next)?;
+            if image || self.shipped.hash(page) != Some(page_hash(page, &next)) {
+                out.page(page, None, &next)?;
+            }
+        }
+        let shipped = out.finish(commit)?;
+        self.note(shipped, commit);
+        Ok(())
+    }
+
+    fn note(&mut self, run: Shipped, commit: Commit) {
+        for (page, hash) in run.hashes {
+            self.shipped.set(page, hash);
+        }
+        self.shipped.end_at(run.lsn, commit);
+        self.status.transactions += 1;
+        self.status.pages += run.pages;
+        self.status.bytes += run.bytes;
+        self.status.whole_bytes += run.pages * self.size.bytes() as u64;
+    }
+}
+
+/// A run on its way into the log.
+struct Shipping {
+    writer: RunWriter,
+    log: Wal,
+    /// Begun with the second record: most runs are one.
+    run: Option<Run>,
+    zeros: Vec<u8>,
+    hashes: Vec<(u32, PageHash)>,
+    pages: u64,
+    bytes: u64,
+}
+
+/// A run that is in the log.
+struct Shipped {
+    lsn: Lsn,
+    hashes: Vec<(u32, PageHash)>,
+    pages: u64,
+    bytes: u64,
+}
+
+impl Shipping {
+    fn changes(capture: &Capture) -> Shipping {
+        let max = capture.log.segment_size().max_payload();
+        Shipping::new(capture, RunWriter::changes(capture.size, max))
+    }
+
+    fn image(capture: &Capture) -> Shipping {
+        let max = capture.log.segment_size().max_payload();
+        Shipping::new(capture, RunWriter::image(capture.size, max))
+    }
+
+    fn new(capture: &Capture, writer: RunWriter) -> Shipping {
+        let zeros = vec![0; capture.size.bytes()];
+        Shipping { writer, log: capture.log.clone(), run: None, zeros, hashes: Vec::new(), pages: 0, bytes: 0 }
+    }
+
+    /// Adds a page: what changed of it if that is shorter, else all of it.
+    fn page(&mut self, page: u32, base: Option<(PageHash, &[u8])>, next: &[u8]) -> Result<(), Error> {
+        let result = page_hash(page, next);
+        let mut change = None;
+        if let Some((hash, base)) = base {
+            if hash == result {
+                return Ok(());
+            }
+            let patch = patch_between(base, next);
+            // A patch of most of the page saves nothing and could not be applied twice.
+            change = (patch.len() < next.len() / 4 * 3).then_some((Form::Delta { base: hash, result }, patch));
+        }
+        let (form, patch) = change.unwrap_or_else(|| (Form::Whole, patch_between(&self.zeros, next)));
+        self.hashes.push((page, result));
+        self.pages += 1;
+        match self.writer.add(page, form, &patch) {
+            Some(full) => self.append(&full),
+            None => Ok(()),
+        }
+    }
+
+    fn append(&mut self, payload: &[u8]) -> Result<(), Error> {
+        let Shipping { run, log, bytes, .. } = self;
+        let run = match run {
+            Some(run) => run,
+            None => run.insert(log.begin().map_err(Error::Log)?),
+        };
+        *bytes += payload.len() as u64;
+        with_room(log, payload.len(), || run.append(KIND, payload))
+    }
+
+    fn finish(self, commit: Commit) -> Result<Shipped, Error> {
+        let Shipping { writer, log, run, hashes, pages, bytes, .. } = self;
+        let payload = writer.finish(commit);
+        let bytes = bytes + payload.len() as u64;
+        let lsn = match run {
+            None => with_room(&log, payload.len(), || {
+                log.append(&[RecordDraft { kind: KIND, payload: &payload }], None).map(|appended| appended.end)
+            })?,
+            Some(mut run) => {
+                with_room(&log, payload.len(), || run.append(KIND, &payload))?;
+                with_room(&log, payload.len(), || run.finish())?
+            }
+        };
+        Ok(Shipped { lsn, hashes, pages, bytes })
+    }
+}
+
+/// Tries again while the log is full: what waits in the `-wal` meanwhile is safe there.
+fn with_room<T>(log: &Wal, bytes: usize, mut append: impl FnMut() -> longshore_wal::Result<T>) -> Result<T, Error> {
+    let begun = Instant::now();
+    loop {
+        match append() {
+            Err(error) if error.kind() == ErrorKind::Full && begun.elapsed() < PATIENCE => {
+                log.wait_room_blocking(bytes as u64, Some(Duration::from_millis(100))).map_err(Error::Log)?;
+            }
+            outcome => return outcome.map_err(Error::Log),
+        }
+    }
+}
+
+/// How long one append waits for room before the caller hears of it.
+const PATIENCE: Duration = Duration::from_secs(10);

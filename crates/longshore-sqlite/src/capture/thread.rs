@@ -1,0 +1,213 @@
+//! A capture on a thread of its own: attached, stepped, and attached again when something passes.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use longshore_format::{ErrorKind, Lsn};
+use longshore_wal::Wal;
+
+use super::{Capture, CaptureSettings, CaptureStatus, CaptureStep};
+use crate::error::Error;
+
+/// What a capture tells of itself.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CaptureReport<'a> {
+    /// It follows the database, the log being at this position.
+    Attached(CaptureStatus),
+    /// It does not for the moment, and tries again.
+    Paused(&'a Error),
+}
+
+/// A database that is captured on a thread of its own. Dropping it stops the thread in order.
+pub struct Capturing {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<(), Error>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    state: Mutex<State>,
+    answered: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    status: CaptureStatus,
+    /// How many asked to be told where the log is once everything committed by then is in it, and how many were told.
+    asked: u64,
+    told: u64,
+    ended: bool,
+}
+
+/// How long a committed transaction waits at most while the application is busy, and while it has been idle for long.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+/// Between two attempts to attach.
+const PAUSE_TO_ATTACH: Duration = Duration::from_millis(200);
+
+impl Capturing {
+    /// Begins to capture `database` into `log`, and tells `report` what an operator should hear. The first attach has
+    /// succeeded when this returns.
+    ///
+    /// # Errors
+    /// As [`Capture::attach`].
+    pub fn start(
+        database: impl Into<PathBuf>,
+        log: Wal,
+        settings: CaptureSettings,
+        report: impl Fn(CaptureReport<'_>) + Send + 'static,
+    ) -> Result<Capturing, Error> {
+        let database = database.into();
+        let capture = Capture::attach(&database, log.clone(), settings.clone())?;
+        report(CaptureReport::Attached(capture.status()));
+        let shared = Arc::new(Shared::default());
+        let worker = Worker { shared: Arc::clone(&shared), database, log, settings, report: Box::new(report) };
+        let thread = std::thread::Builder::new()
+            .name("longshore-capture".to_owned())
+            .spawn(move || worker.run(capture))
+            .map_err(|source| Error::Io { path: PathBuf::from("a thread"), source })?;
+        Ok(Capturing { shared, thread: Some(thread) })
+    }
+
+    /// How it goes, as of its last step.
+    pub fn status(&self) -> CaptureStatus {
+        self.shared.lock().status
+    }
+
+    /// Whether it has ended by itself, which it only does when a person must look: [`stop`](Self::stop) says why.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits until everything that was committed before the call is in the log, and returns the position that stands for it:
+    /// an in-process host waits for that position in a region, after its commit.
+    ///
+    /// # Errors
+    /// [`Error::NotCaptured`] if it took longer than `timeout`, or the capture has ended: the transaction is durable in the
+    /// database and will be captured; wait again, do not commit again.
+    pub fn catch_up(&self, timeout: Duration) -> Result<Lsn, Error> {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.shared.lock();
+        state.asked += 1;
+        let mine = state.asked;
+        self.wake();
+        while state.told < mine {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || state.ended {
+                return Err(Error::NotCaptured);
+            }
+            state = self.shared.answered.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(state.status.position)
+    }
+
+    /// Copies the last transactions, writes down where it was, and ends.
+    ///
+    /// # Errors
+    /// Whatever ended it before, or now.
+    pub fn stop(mut self) -> Result<(), Error> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        self.shared.stop.store(true, Ordering::Release);
+        self.wake();
+        let joined = self.thread.take().map(JoinHandle::join);
+        joined.map_or(Ok(()), |joined| joined.unwrap_or(Err(Error::NotCaptured)))
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Drop for Capturing {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::warn!(%error, "the capture did not end in order; the next one finds its place");
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    database: PathBuf,
+    log: Wal,
+    settings: CaptureSettings,
+    report: Box<dyn Fn(CaptureReport<'_>) + Send>,
+}
+
+impl Worker {
+    fn run(self, first: Capture) -> Result<(), Error> {
+        let mut attached = Some(first);
+        let outcome = loop {
+            match attached.take().map_or_else(|| self.attach(), Ok).and_then(|capture| self.follow(capture)) {
+                Err(error) if passes(&error) && !self.stopping() => {
+                    (self.report)(CaptureReport::Paused(&error));
+                    std::thread::park_timeout(PAUSE_TO_ATTACH);
+                }
+                ended => break ended,
+            }
+        };
+        self.shared.lock().ended = true;
+        self.shared.answered.notify_all();
+        outcome
+    }
+
+    fn attach(&self) -> Result<Capture, Error> {
+        let capture = Capture::attach(&self.database, self.log.clone(), self.settings.clone())?;
+        (self.report)(CaptureReport::Attached(capture.status()));
+        Ok(capture)
+    }
+
+    /// Steps until it is to stop.
+    fn follow(&self, mut capture: Capture) -> Result<(), Error> {
+        let mut pause = SHORTEST_PAUSE;
+        while !self.stopping() {
+            let asked = self.shared.lock().asked;
+            let step = capture.step()?;
+            let mut state = self.shared.lock();
+            state.status = capture.status();
+            // A step copies all that was committed when it began.
+            if state.told < asked {
+                state.told = asked;
+                self.shared.answered.notify_all();
+            }
+            let more = state.told < state.asked;
+            drop(state);
+            pause = match step {
+                CaptureStep::Captured(_) => SHORTEST_PAUSE,
+                CaptureStep::Idle => (pause * 2).min(LONGEST_PAUSE),
+            };
+            if !more {
+                std::thread::park_timeout(pause);
+            }
+        }
+        let status = capture.detach()?;
+        self.shared.lock().status = status;
+        Ok(())
+    }
+
+    fn stopping(&self) -> bool {
+        self.shared.stop.load(Ordering::Acquire)
+    }
+}
+
+/// Whether attaching again may help.
+fn passes(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::Full) && !matches!(error, Error::Log(_))
+        || matches!(error, Error::Log(log) if log.kind() == ErrorKind::Full)
+}

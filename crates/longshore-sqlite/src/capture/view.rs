@@ -1,0 +1,117 @@
+//! The database as it was at the last transaction that was copied: frames of the `-wal`, and the file for all other pages.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use crate::error::Error;
+use crate::pages::{PageSize, WalPlace};
+use crate::shm::WalFile;
+use crate::wal_format::{FRAME_HEAD_LEN, FrameHead, HEADER_LEN, INDEX_WORDS, IndexHeader, WalHeader, frame_offset};
+
+/// The `-wal`, opened by itself: it carries no locks, so closing it drops none.
+#[derive(Debug)]
+pub(super) struct View {
+    file: File,
+    path: PathBuf,
+    size: PageSize,
+    /// The header of the `-wal` since it was begun last; none before its first frame.
+    pub(super) header: Option<WalHeader>,
+    /// The newest copied frame of each page that has one.
+    pub(super) frames: HashMap<u32, u32>,
+}
+
+impl View {
+    pub(super) fn open(path: PathBuf, size: PageSize) -> Result<View, Error> {
+        let file = File::open(&path).map_err(Error::at(&path))?;
+        Ok(View { file, path, size, header: None, frames: HashMap::new() })
+    }
+
+    pub(super) fn file_len(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.len())
+    }
+
+    /// Makes what was read durable before anybody acts on it.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        self.file.sync_data().map_err(Error::at(&self.path))
+    }
+
+    /// The `-wal` was begun anew: everything from before is in the database file. `false` if its header is not that of
+    /// `salts` yet.
+    pub(super) fn begin(&mut self, salts: [u32; 2]) -> Result<Option<WalPlace>, Error> {
+        let mut bytes = [0; HEADER_LEN];
+        self.read_at(&mut bytes, 0)?;
+        let Some(header) = WalHeader::decode(&bytes).filter(|header| header.salts == salts) else {
+            return Ok(None);
+        };
+        (self.header, self.frames) = (Some(header), HashMap::new());
+        Ok(Some(WalPlace { salts, frame: 0, checksum: header.checksum }))
+    }
+
+    /// The heads of the frames up to `last`, whose pages are then read from there.
+    pub(super) fn adopt(&mut self, last: u32) -> Result<(), Error> {
+        for frame in 1..=last {
+            let page = self.head(frame)?.page;
+            self.frames.insert(page, frame);
+        }
+        Ok(())
+    }
+
+    pub(super) fn head(&self, frame: u32) -> Result<FrameHead, Error> {
+        let mut head = [0; FRAME_HEAD_LEN];
+        self.read_at(&mut head, frame_offset(self.size, frame))?;
+        Ok(FrameHead::decode(&head))
+    }
+
+    /// Reads whole frames from `frame` on: as many as fit into `buffer`, at most up to `last`.
+    pub(super) fn frames_from<'b>(&self, frame: u32, last: u32, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], Error> {
+        const AT_ONCE: usize = 1 << 20;
+        let each = self.frame_len();
+        let count = (AT_ONCE / each).clamp(1, (last - frame + 1) as usize);
+        buffer.resize(count * each, 0);
+        self.read_at(buffer, frame_offset(self.size, frame))?;
+        Ok(buffer)
+    }
+
+    pub(super) fn frame_len(&self) -> usize {
+        FRAME_HEAD_LEN + self.size.bytes()
+    }
+
+    pub(super) fn page_of_frame(&self, frame: u32, into: &mut [u8]) -> Result<(), Error> {
+        self.read_at(into, frame_offset(self.size, frame) + FRAME_HEAD_LEN as u64)
+    }
+
+    /// A page as it was at the last transaction that was copied.
+    pub(super) fn page(&self, database: &WalFile, page: u32, into: &mut [u8]) -> Result<(), Error> {
+        match self.frames.get(&page) {
+            Some(frame) => self.page_of_frame(*frame, into),
+            None => database.read_database(self.size.offset_of(page), into),
+        }
+    }
+
+    fn read_at(&self, into: &mut [u8], offset: u64) -> Result<(), Error> {
+        self.file.read_exact_at(into, offset).map_err(Error::at(&self.path))
+    }
+}
+
+/// What is committed, and up to which frame it was copied back into the database file.
+pub(super) fn published(database: &WalFile, size: PageSize) -> Result<(IndexHeader, u32), Error> {
+    let mut words = [0; 2 * INDEX_WORDS + 1];
+    for _ in 0..TRIES {
+        database.load(0, 0, &mut words)?;
+        database.barrier();
+        let (first, rest) = words.split_first_chunk::<INDEX_WORDS>().expect("two headers");
+        let (second, backfill) = rest.split_first_chunk::<INDEX_WORDS>().expect("two headers");
+        if first == second
+            && let Some(header) = IndexHeader::decode_of(first, size)
+        {
+            return Ok((header, backfill[0]));
+        }
+        // A writer is between the two copies; unless it died there, this takes it no time.
+        std::thread::sleep(std::time::Duration::from_micros(50));
+    }
+    Err(Error::Unstable)
+}
+
+const TRIES: usize = 2000;
