@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use longshore_testkit::process::{PATIENCE, Running, longshore, must, run_with, top, until};
+use longshore_testkit::process::{PATIENCE, Running, longshore, must, run_with, top};
 use longshore_testkit::sim_rng::Rng;
 use longshore_testkit::site::ZERO;
 
@@ -180,9 +180,14 @@ fn stock_writers_and_readers_never_notice_kills_stops_and_checkpoints() {
     assert!(writer.running.exit().success(), "{}", writer.running.said());
     let sessions = shell_writer.map(|thread| thread.join().unwrap());
     let ours = stage.dump("app.db").expect("the application's database is sound");
-    until("the replica to hold the same", Instant::now() + PATIENCE, || {
-        (stage.dump("replica.db").as_ref() == Some(&ours)).then_some(())
-    });
+    let patient_until = Instant::now() + PATIENCE;
+    while stage.dump("replica.db").as_ref() != Some(&ours) {
+        if patient_until < Instant::now() {
+            let (primary, replica) = (primary.running.said(), replica.running.said());
+            panic!("the replica does not come to hold the same; the primary said:\n{primary}\nand the replica:\n{replica}");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
     std::fs::write(&stop_readers, "").unwrap();
     let mut reads = 0;
     for reader in &mut readers {
