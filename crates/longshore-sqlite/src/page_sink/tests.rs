@@ -687,3 +687,63 @@ fn how_fast_a_whole_database_is_restored() {
         println!("cp and sync {copied:?}, restored {restored:?}, checked {completed:?}");
     }
 }
+
+/// What the other process of the next test does: reads until it is killed, and says on what it insists.
+#[test]
+#[ignore = "is run by the next test"]
+fn another_process() {
+    let Some(path) = std::env::var_os("LONGSHORE_TEST_REPLICA") else { return };
+    let db = Connection::open(path).unwrap();
+    db.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    let mut last = 0;
+    println!("\nready");
+    loop {
+        let transaction = db.unchecked_transaction().unwrap();
+        let one = |sql: &str| transaction.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        let n = one("SELECT n FROM counter");
+        assert_eq!((one("SELECT sum(n) FROM t NOT INDEXED"), one("SELECT sum(n) FROM t INDEXED BY by_n")), (n, n));
+        assert!(last <= n, "{last}, then {n}");
+        last = n;
+        drop(transaction);
+        if n % 5 == 0 {
+            db.busy_timeout(std::time::Duration::ZERO).unwrap();
+            let error = db.execute_batch("INSERT INTO counter VALUES (1)").unwrap_err();
+            assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy), "{error}");
+            db.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
+            db.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+        }
+        println!("{n}");
+    }
+}
+
+/// Their locks are another matter than those of connections in one process.
+#[test]
+fn another_process_reads_whole_transactions_and_cannot_write() {
+    use std::io::{BufRead, BufReader};
+    let (mut place, mut sink) = Place::counting(4096);
+    place.apply(&mut sink, &count(1));
+    for round in 0..3 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["page_sink::tests::another_process", "--exact", "--ignored", "--nocapture"])
+            .env("LONGSHORE_TEST_REPLICA", place.replica())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line == "ready"), "it has begun");
+        let (from, to) = (2 + round * 200, 202 + round * 200);
+        for n in from..to {
+            let run = place.primary.run(&count(n));
+            place.give(&mut sink, &run);
+            sink.sync().unwrap();
+        }
+        assert!(lines.any(|line| line == (to - 1).to_string()), "it saw the last one, and nothing wrong before");
+        // In whatever it is doing, with whatever lock it has.
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    sink.finish().unwrap();
+    drop(sink);
+    place.check_same_pages();
+}
