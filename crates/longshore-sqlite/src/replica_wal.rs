@@ -105,7 +105,7 @@ impl ReplicaDb {
         for (frame, page) in (1..).zip(index::pages(&db.fence.0, db.header.max_frame)?) {
             db.frames.insert(page, frame);
         }
-        if db.header.big_endian && db.header.max_frame != 0 && !db.restart(PATIENCE)? {
+        if db.header.big_endian && db.header.max_frame != 0 && !db.shorten()? {
             return Err(Error::Written);
         }
         Ok(db)
@@ -163,31 +163,48 @@ impl ReplicaDb {
         if frames < self.tried_at.saturating_add(CHECKPOINT_FRAMES) {
             return Ok(());
         }
-        let bytes = u64::from(frames) * self.page_size.bytes() as u64;
-        // Readers that come while nothing is committed do not use the -wal once it is copied: waiting for those before them
-        // ends soon, unless one of them sits.
-        let patience = if bytes < PATIENT_FROM { Duration::ZERO } else { PATIENCE };
-        if !self.restart(patience)? {
-            self.tried_at = frames;
-        }
+        let len = self.wal.metadata().map_err(Error::at(&self.wal_path))?.len();
+        let has_begun = if len < SHORTEN_FROM { self.begin_anew()? } else { self.shorten()? };
+        self.tried_at = if has_begun { 0 } else { frames };
         Ok(())
     }
 
-    /// Copies everything and begins the `-wal` anew; `false` if readers are in the way.
-    fn restart(&mut self, patience: Duration) -> Result<bool, Error> {
+    /// Copies what readers allow. If that is all, and none is in the `-wal`, its frames are overwritten from now on: a file
+    /// that does not grow is synced in half the time.
+    fn begin_anew(&mut self) -> Result<bool, Error> {
+        self.checkpoint("PASSIVE", Duration::ZERO)?;
+        let random = self.random()?[0];
+        let Some(header) = index::begin_anew(&self.fence.0, &self.header, random)? else { return Ok(false) };
+        self.header = header;
+        self.frames.clear();
+        Ok(true)
+    }
+
+    /// Copies everything and leaves an empty `-wal`. Readers that come while nothing is committed do not use it once it is
+    /// copied: waiting for those before them ends soon, unless one of them sits.
+    fn shorten(&mut self) -> Result<bool, Error> {
+        let is_busy = self.checkpoint("TRUNCATE", PATIENCE)?;
+        let header = index::read(&self.fence.0, self.page_size)?.ok_or(Error::Vfs("its wal-index is damaged"))?;
+        if is_busy || header.max_frame != 0 {
+            return Ok(false);
+        }
+        self.header = IndexHeader { pages: self.header.pages, ..header };
+        self.frames = HashMap::new();
+        Ok(true)
+    }
+
+    /// SQLite's own checkpoint; whether somebody was in its way.
+    fn checkpoint(&self, mode: &str, patience: Duration) -> Result<bool, Error> {
         debug_assert!(self.open.pages.is_empty() && self.open.last.is_none(), "between transactions");
         let connection = self.checkpointer.connection();
         connection.busy_timeout(patience)?;
-        // Not RESTART: that leaves it to SQLite's next writer to begin anew, and we are not SQLite.
-        let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        let header = index::read(&self.fence.0, self.page_size)?.ok_or(Error::Vfs("its wal-index is damaged"))?;
-        if !busy && header.max_frame == 0 {
-            self.header = IndexHeader { pages: self.header.pages, ..header };
-            self.frames = HashMap::new();
-            self.tried_at = 0;
-            return Ok(true);
-        }
-        Ok(false)
+        Ok(connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(0))?)
+    }
+
+    fn random(&self) -> Result<[u32; 2], Error> {
+        let word = |bytes: Vec<u8>| u32::from_be_bytes(*bytes.first_chunk().expect("four bytes were asked for"));
+        let sql = "SELECT randomblob(4), randomblob(4)";
+        Ok(self.checkpointer.connection().query_row(sql, [], |row| Ok([word(row.get(0)?), word(row.get(1)?)]))?)
     }
 
     fn append_frame(&mut self, page: u32, bytes: &[u8]) -> Result<(), Error> {
@@ -279,12 +296,7 @@ impl ReplicaDb {
     /// Writes the header of a `-wal` without a frame.
     fn begin_wal(&mut self) -> Result<(), Error> {
         if self.header.salts == [0, 0] {
-            let random = "SELECT randomblob(4), randomblob(4)";
-            let word = |bytes: Vec<u8>| u32::from_be_bytes(*bytes.first_chunk().expect("four bytes were asked for"));
-            self.header.salts = self
-                .checkpointer
-                .connection()
-                .query_row(random, [], |row| Ok([word(row.get(0)?), word(row.get(1)?)]))?;
+            self.header.salts = self.random()?;
         }
         let (header, bytes) = WalHeader::new(self.page_size, self.checkpoints, self.header.salts);
         self.checkpoints = self.checkpoints.wrapping_add(1);
@@ -373,9 +385,9 @@ pub(crate) fn sync_directory_of(path: &Path) -> Result<(), Error> {
 
 /// As many as SQLite lets come together by default.
 const CHECKPOINT_FRAMES: u32 = 1000;
-/// From this length on, readers are waited for before the `-wal` grows further.
-const PATIENT_FROM: u64 = 16 << 20;
-/// How long to wait for readers.
+/// A `-wal` of this length is made short again, and readers are waited for before it grows further.
+const SHORTEN_FROM: u64 = 16 << 20;
+/// How long to wait for them.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// How long to wait for a writer that was there before the fence.
 const PATIENCE_TO_OPEN: Duration = Duration::from_secs(2);

@@ -10,6 +10,7 @@
 #![expect(unsafe_code, reason = "the one module that calls C, see above")]
 
 use std::ffi::{c_int, c_void};
+use std::ops::Range;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{Ordering, fence};
@@ -39,6 +40,9 @@ pub(crate) enum Granted {
     /// Both.
     Both = 3,
 }
+
+/// The locks of those who read from the `-wal`. Whoever needs the database file alone has the one before.
+const READERS: Range<c_int> = 4..8;
 
 /// Bytes of one region of a wal-index.
 pub(crate) const REGION_LEN: usize = 32 << 10;
@@ -105,6 +109,21 @@ impl WalFile {
     pub(crate) fn unlock(&self, slot: Slot) -> Result<(), Error> {
         match self.shm_lock(slot, ffi::SQLITE_SHM_UNLOCK | ffi::SQLITE_SHM_EXCLUSIVE) {
             ffi::SQLITE_OK => Ok(()),
+            code => Err(failure(code, "unlock the wal-index")),
+        }
+    }
+
+    /// Runs `work` while nobody reads from the `-wal`; `None` if somebody does.
+    pub(crate) fn without_readers<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<Option<T>, Error> {
+        let readers = |flag| self.shm_locks(READERS, flag | ffi::SQLITE_SHM_EXCLUSIVE);
+        match readers(ffi::SQLITE_SHM_LOCK) {
+            ffi::SQLITE_OK => {}
+            ffi::SQLITE_BUSY => return Ok(None),
+            code => return Err(failure(code, "lock the wal-index")),
+        }
+        let done = work();
+        match readers(ffi::SQLITE_SHM_UNLOCK) {
+            ffi::SQLITE_OK => done.map(Some),
             code => Err(failure(code, "unlock the wal-index")),
         }
     }
@@ -185,9 +204,13 @@ impl WalFile {
     }
 
     fn shm_lock(&self, slot: Slot, flags: c_int) -> c_int {
+        self.shm_locks(slot as c_int..slot as c_int + 1, flags)
+    }
+
+    fn shm_locks(&self, slots: Range<c_int>, flags: c_int) -> c_int {
         let lock = METHODS.get().expect("set when the first was made").shm_lock;
         // SAFETY: the file is this connection's, and open; SQLite's own method, so that a granted lock is asked for, too.
-        unsafe { lock(self.file(), slot as c_int, 1, flags) }
+        unsafe { lock(self.file(), slots.start, slots.len() as c_int, flags) }
     }
 
     fn methods(&self) -> ffi::sqlite3_io_methods {

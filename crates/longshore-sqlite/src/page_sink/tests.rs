@@ -687,3 +687,157 @@ fn how_fast_a_whole_database_is_restored() {
         println!("cp and sync {copied:?}, restored {restored:?}, checked {completed:?}");
     }
 }
+
+/// What the other process of the next test does: reads until it is killed, and says on what it insists.
+#[test]
+#[ignore = "is run by the next test"]
+fn another_process() {
+    let Some(path) = std::env::var_os("LONGSHORE_TEST_REPLICA") else { return };
+    let db = Connection::open(path).unwrap();
+    db.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    let mut last = 0;
+    println!("\nready");
+    loop {
+        let transaction = db.unchecked_transaction().unwrap();
+        let one = |sql: &str| transaction.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        let n = one("SELECT n FROM counter");
+        assert_eq!((one("SELECT sum(n) FROM t NOT INDEXED"), one("SELECT sum(n) FROM t INDEXED BY by_n")), (n, n));
+        assert!(last <= n, "{last}, then {n}");
+        last = n;
+        drop(transaction);
+        if n % 5 == 0 {
+            db.busy_timeout(std::time::Duration::ZERO).unwrap();
+            let error = db.execute_batch("INSERT INTO counter VALUES (1)").unwrap_err();
+            assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy), "{error}");
+            db.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
+            db.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+        }
+        println!("{n}");
+    }
+}
+
+/// Their locks are another matter than those of connections in one process.
+#[test]
+fn another_process_reads_whole_transactions_and_cannot_write() {
+    use std::io::{BufRead, BufReader};
+    let (mut place, mut sink) = Place::counting(4096);
+    place.apply(&mut sink, &count(1));
+    for round in 0..3 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["page_sink::tests::another_process", "--exact", "--ignored", "--nocapture"])
+            .env("LONGSHORE_TEST_REPLICA", place.replica())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line == "ready"), "it has begun");
+        let (from, to) = (2 + round * 200, 202 + round * 200);
+        for n in from..to {
+            let run = place.primary.run(&count(n));
+            place.give(&mut sink, &run);
+            sink.sync().unwrap();
+        }
+        assert!(lines.any(|line| line == (to - 1).to_string()), "it saw the last one, and nothing wrong before");
+        // In whatever it is doing, with whatever lock it has.
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    sink.finish().unwrap();
+    drop(sink);
+    place.check_same_pages();
+}
+
+/// The runs of a directory with a file for each payload, and the log as it is after each.
+fn runs_in(directory: &Path) -> Vec<Payloads> {
+    let payload = |run: usize, n: usize| std::fs::read(directory.join(format!("{run}.{n}"))).ok();
+    let run = |run| (0..).map_while(|n| payload(run, n)).collect::<Payloads>();
+    (0..).map(run).take_while(|run| !run.is_empty()).collect()
+}
+
+/// Which run follows the one that ends at what a sink holds.
+fn after(held: Option<Held>, runs: &[Payloads], log: &mut Log) -> usize {
+    let mut at = 0;
+    while log.held != held {
+        log.pass(&runs[at]);
+        at += 1;
+    }
+    at
+}
+
+/// What the next test kills.
+#[test]
+#[ignore = "is run by the next test"]
+fn a_process_that_applies() {
+    let Some(directory) = std::env::var_os("LONGSHORE_TEST_RUNS") else { return };
+    let (runs, mut log) = (runs_in(directory.as_ref()), Log::new());
+    let mut sink = PageSink::new(Path::new(&directory).join("replica.db")).with_limit(40);
+    let held = sink.open(&FACTS).unwrap();
+    println!("\nready");
+    for n in after(held, &runs, &mut log)..runs.len() {
+        log.give(&mut sink, &runs[n]).unwrap();
+        if n % 3 != 0 {
+            sink.sync().unwrap();
+        }
+        println!("{n}");
+    }
+    sink.finish().unwrap();
+    println!("finished");
+}
+
+/// The order of what is written: whenever it is killed, its position fits what it holds.
+#[test]
+fn a_process_that_is_killed_at_any_moment_holds_what_it_says() {
+    use std::io::{BufRead, BufReader};
+    let mut place = Place::new(4096);
+    let directory = place.dir.path().join("runs");
+    std::fs::create_dir(&directory).unwrap();
+    let mut runs = vec![place.primary.run(
+        "CREATE TABLE counter (n); INSERT INTO counter VALUES (0);
+         CREATE TABLE t (id INTEGER PRIMARY KEY, n, pad); CREATE INDEX by_n ON t (n)",
+    )];
+    for n in 1..600 {
+        let large = if n % 50 == 7 { "; UPDATE t SET pad = hex(randomblob(500))" } else { "" };
+        runs.push(place.primary.run(&format!("{}{large}", count(n))));
+    }
+    for (number, run) in runs.iter().enumerate() {
+        for (n, payload) in run.iter().enumerate() {
+            std::fs::write(directory.join(format!("{number}.{n}")), payload).unwrap();
+        }
+    }
+    let replica = directory.join("replica.db");
+    let (mut kills, mut seed) = (0, 7_u64);
+    loop {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["page_sink::tests::a_process_that_applies", "--exact", "--ignored", "--nocapture"])
+            .env("LONGSHORE_TEST_RUNS", &directory)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line == "ready"), "it has begun");
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let is_finished = lines.by_ref().take((seed >> 33) as usize % 40).any(|line| line == "finished");
+        // And some moment after that line.
+        let spins = (seed >> 40) % 60_000;
+        (0..spins).for_each(|_| std::hint::spin_loop());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if is_finished {
+            break;
+        }
+        kills += 1;
+        let held = PageSink::held(&replica).unwrap();
+        let next = after(held, &runs, &mut Log::new());
+        let Some(expected) = next.checked_sub(1) else { continue };
+        let db = Connection::open(&replica).unwrap();
+        let one = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(one("SELECT n FROM counter"), expected as i64, "after {kills} kills");
+        assert_eq!(one("SELECT coalesce(sum(n), 0) FROM t"), expected as i64);
+        dump(&db);
+    }
+    assert!(kills > 15, "{kills}");
+    std::fs::rename(&replica, place.replica()).unwrap();
+    place.check_same_pages();
+}

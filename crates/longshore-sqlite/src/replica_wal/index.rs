@@ -10,11 +10,15 @@
 
 use crate::error::Error;
 use crate::pages::PageSize;
-use crate::shm::WalFile;
+use crate::shm::{Slot, WalFile};
 use crate::wal_format::{INDEX_WORDS, IndexHeader};
 
 /// Words of a region before the page numbers: its header in the first, nothing in others.
 const HEAD_WORDS: usize = 34;
+/// Words of the checkpoint state.
+const BACKFILLED: usize = 24;
+const READ_MARKS: usize = 25;
+const BACKFILL_ATTEMPTED: usize = 32;
 /// Frames of a region, and of the first one.
 const FRAMES: usize = 4096;
 const FIRST_FRAMES: usize = FRAMES - HEAD_WORDS;
@@ -52,6 +56,31 @@ pub(super) fn publish(file: &WalFile, header: &IndexHeader) -> Result<(), Error>
     file.store(0, INDEX_WORDS, &words)?;
     file.barrier();
     file.store(0, 0, &words)
+}
+
+/// Lets the next frame be the first, with other salts, as SQLite's `walRestartHdr` does; `None` if a frame is not in the
+/// database yet, or somebody reads from the `-wal`.
+pub(super) fn begin_anew(file: &WalFile, header: &IndexHeader, random: u32) -> Result<Option<IndexHeader>, Error> {
+    // A checkpoint of another process that has looked at the header already would copy frames which are no longer there:
+    // versions of SQLite before 3.51.3 do not look again.
+    if !file.try_lock(Slot::Checkpoint)? {
+        return Ok(None);
+    }
+    let begun = match load(file, 0, BACKFILLED)? == header.max_frame {
+        true => file.without_readers(|| {
+            let salts = [header.salts[0].wrapping_add(1), random];
+            let header = IndexHeader { max_frame: 0, salts, ..*header };
+            publish(file, &header)?;
+            file.store(0, BACKFILLED, &[0])?;
+            file.store(0, BACKFILL_ATTEMPTED, &[0])?;
+            // The first mark is for those who read the database alone, and always zero.
+            file.store(0, READ_MARKS + 1, &[0, u32::MAX, u32::MAX, u32::MAX])?;
+            Ok(header)
+        }),
+        false => Ok(None),
+    };
+    file.unlock(Slot::Checkpoint)?;
+    begun
 }
 
 /// The pages of frames 1 to `max_frame`.
