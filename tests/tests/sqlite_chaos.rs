@@ -95,6 +95,15 @@ impl Stage {
     }
 }
 
+fn first_difference(ours: &[u8], theirs: &[u8]) -> String {
+    let lines = |dump: &[u8]| String::from_utf8_lossy(dump).lines().map(str::to_owned).collect::<Vec<_>>();
+    let (ours, theirs) = (lines(ours), lines(theirs));
+    let at = ours.iter().zip(&theirs).take_while(|(ours, theirs)| ours == theirs).count();
+    let shown = |lines: &[String]| lines.get(at).map_or_else(String::new, |line| line.chars().take(100).collect());
+    let (count, other) = (ours.len(), theirs.len());
+    format!("differs at line {at} of {count} (it has {other}): {:?} there, {:?} here", shown(&theirs), shown(&ours))
+}
+
 /// Writes through the sqlite3 shell, one short session after another, until told to stop.
 fn shell_writes(shell: &str, db: &str, stop: &Path, seed: u64) -> u64 {
     let mut random = Rng::new(seed);
@@ -184,7 +193,8 @@ fn stock_writers_and_readers_never_notice_kills_stops_and_checkpoints() {
     while stage.dump("replica.db").as_ref() != Some(&ours) {
         if patient_until < Instant::now() {
             let (primary, replica) = (primary.running.said(), replica.running.said());
-            panic!("the replica does not come to hold the same; the primary said:\n{primary}\nand the replica:\n{replica}");
+            let theirs = stage.dump("replica.db").map_or("cannot be read".to_owned(), |theirs| first_difference(&ours, &theirs));
+            panic!("the replica {theirs}; the primary said:\n{primary}\nand the replica:\n{replica}");
         }
         std::thread::sleep(Duration::from_millis(100));
     }

@@ -9,6 +9,7 @@
 //! other processes change them at any time, so they are read and written word by word with volatile accesses, never borrowed.
 #![expect(unsafe_code, reason = "the one module that calls C, see above")]
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
 use std::ptr;
@@ -51,6 +52,9 @@ pub(crate) const REGION_LEN: usize = 32 << 10;
 #[derive(Debug)]
 pub(crate) struct WalFile {
     connection: Connection,
+    /// The slots that it holds, a bit each. SQLite does not give them back by itself when a connection closes while another
+    /// one of this process has the same database open.
+    held: Cell<u8>,
 }
 
 type ShmLock = unsafe extern "C" fn(*mut ffi::sqlite3_file, c_int, c_int, c_int) -> c_int;
@@ -78,7 +82,7 @@ impl WalFile {
             Methods { shm_lock, tables: [methods, with(granting::<1>), with(granting::<2>), with(granting::<3>)] }
         });
         match ptr::fn_addr_eq(known.shm_lock, shm_lock) {
-            true => Ok(WalFile { connection }),
+            true => Ok(WalFile { connection, held: Cell::new(0) }),
             false => Err(Error::Vfs("another database of this process uses another one")),
         }
     }
@@ -99,7 +103,10 @@ impl WalFile {
     /// Takes a lock for this connection; `false` if another one holds it.
     pub(crate) fn try_lock(&self, slot: Slot) -> Result<bool, Error> {
         match self.shm_lock(slot, ffi::SQLITE_SHM_LOCK | ffi::SQLITE_SHM_EXCLUSIVE) {
-            ffi::SQLITE_OK => Ok(true),
+            ffi::SQLITE_OK => {
+                self.held.set(self.held.get() | 1 << slot as u8);
+                Ok(true)
+            }
             ffi::SQLITE_BUSY => Ok(false),
             code => Err(failure(code, "lock the wal-index")),
         }
@@ -108,7 +115,10 @@ impl WalFile {
     /// Gives a lock back that [`try_lock`](Self::try_lock) took.
     pub(crate) fn unlock(&self, slot: Slot) -> Result<(), Error> {
         match self.shm_lock(slot, ffi::SQLITE_SHM_UNLOCK | ffi::SQLITE_SHM_EXCLUSIVE) {
-            ffi::SQLITE_OK => Ok(()),
+            ffi::SQLITE_OK => {
+                self.held.set(self.held.get() & !(1 << slot as u8));
+                Ok(())
+            }
             code => Err(failure(code, "unlock the wal-index")),
         }
     }
@@ -224,6 +234,12 @@ impl WalFile {
 
 impl Drop for WalFile {
     fn drop(&mut self) {
+        for slot in [Slot::Write, Slot::Checkpoint] {
+            if self.held.get() & 1 << slot as u8 != 0 {
+                // If even this fails, the end of the process gives it back.
+                let _given_back_later = self.unlock(slot);
+            }
+        }
         // The connection closes with the methods that it was opened with.
         self.grant(Granted::Nothing);
     }
