@@ -1,6 +1,10 @@
 //! SQLite beside a log: statements recorded as a transaction runs, and applied with their position
 //! in one transaction.
 //!
+//! What `sqlite:PATH` means for a log depends on what it holds: [`SqliteSink`] and [`SqliteOutput`] choose. A log of content
+//! `sqlite-pages` holds what changed in the file of a database that any application writes; [`PageSink`] applies it beside
+//! readers.
+//!
 //! A log of content `sql` holds what was executed, not pages: [`Recorder`] runs a host's statements
 //! and collects them, [`SqlSink`] runs them again elsewhere. Both let the same [`rules`](Denied) decide
 //! what may be in a log: statements that leave equal databases equal, and nothing else.

@@ -20,7 +20,7 @@ use crate::sidecar::{Sidecar, Standing};
 /// once it is complete. From then on runs that come together become one transaction of its `-wal`; readers, in this process
 /// or others, see whole runs and never go back. Nobody else can write meanwhile: SQLite tells them that it is busy.
 ///
-/// How far it is stands in `PATH-longshore`, see [`sidecar`](crate::sidecar). A database without that file is refused, for it
+/// How far it is stands in `PATH-longshore`. A database without that file is refused, for it
 /// was not made by a log; the file without a database means nothing, and the log begins anew. A page that is not what the log
 /// changes is never written: the database is refused as diverged. So is one whose pages are of another size than the log's
 /// from now on; both are mended by deleting it, after which it is restored.
@@ -57,7 +57,7 @@ enum State {
     /// The run that makes it is coming.
     Making(NewFile),
     /// It is there.
-    There { group: Group, sidecar: Sidecar },
+    There { group: Box<Group>, sidecar: Sidecar },
 }
 
 /// The run that is being given.
@@ -83,10 +83,11 @@ impl PageSink {
     /// Where the database at `path` is, if it was made by a log.
     pub(crate) fn held(path: &Path) -> Result<Option<Held>, Error> {
         let path = resolved(path);
-        match (is_there(&path)?, Sidecar::open(&path)?) {
-            (true, Some(sidecar)) => Ok(Some(where_it_is(&path, &sidecar, &ReplicaDb::open(&path)?)?)),
-            _ => Ok(None),
+        if !is_there(&path)? {
+            return Ok(None);
         }
+        let Some(sidecar) = Sidecar::open(&path)? else { return Ok(None) };
+        where_it_is(&path, &sidecar, &ReplicaDb::open(&path)?).map(Some)
     }
 
     fn start(&self, log: LogId) -> Result<Open, Error> {
@@ -107,7 +108,7 @@ impl PageSink {
                     // What it was asked once it need not be asked again.
                     sidecar.write(Standing::at(log, db.page_size(), held))?;
                 }
-                (State::There { group: Group::new(db), sidecar }, Some(held))
+                (State::There { group: Box::new(Group::new(db)), sidecar }, Some(held))
             }
         };
         Ok(Open { path, log, limit: self.limit, state, durable, run: Run::default(), has_failed: false })
@@ -235,7 +236,7 @@ impl Open {
                 let size = file.page_size();
                 let sidecar = file.complete(pages, Standing::at(self.log, size, end.held()))?;
                 self.durable = Some(end.held());
-                self.state = State::There { group: Group::new(ReplicaDb::open(&self.path)?), sidecar };
+                self.state = State::There { group: Box::new(Group::new(ReplicaDb::open(&self.path)?)), sidecar };
                 Ok(())
             }
             State::There { mut group, sidecar } => {

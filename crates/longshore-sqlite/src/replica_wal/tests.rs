@@ -131,6 +131,33 @@ fn the_wal_begins_anew_when_readers_allow() {
     is_sound(&reader);
 }
 
+/// All of it can be copied, and is not to be overwritten for all that.
+#[test]
+fn frames_that_a_reader_reads_are_not_overwritten() {
+    let (_dir, path) = made(1024, 500);
+    let mut db = ReplicaDb::open(&path).unwrap();
+    let leaves = leaves(&db);
+    for round in 1..7 {
+        stamp(&mut db, &leaves[..250], round);
+        db.commit(db.pages()).unwrap();
+    }
+    let reader = Connection::open(&path).unwrap();
+    let transaction = reader.unchecked_transaction().unwrap();
+    assert_eq!(stamps(&transaction, 6), 250);
+    let frames = db.frames();
+    assert!(frames > CHECKPOINT_FRAMES);
+    db.checkpoint_if_due().unwrap();
+    assert_eq!(db.frames(), frames, "the reader has the last of them");
+    drop(transaction);
+    db.tried_at = 0;
+    db.checkpoint_if_due().unwrap();
+    assert_eq!(db.frames(), 0);
+    stamp(&mut db, &leaves[..3], 7);
+    db.commit(db.pages()).unwrap();
+    assert_eq!((stamps(&reader, 6), stamps(&reader, 7)), (247, 3));
+    is_sound(&reader);
+}
+
 /// SQLite spills a large transaction's frames and enters them before it commits. Killed then, it leaves them.
 #[test]
 fn what_a_dead_writer_left_in_the_index_is_cleaned() {
