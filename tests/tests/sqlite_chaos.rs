@@ -140,7 +140,8 @@ fn stock_writers_and_readers_never_notice_kills_stops_and_checkpoints() {
     let mut random = Rng::new(seed);
     let place = tempfile::tempdir().unwrap();
     let stage = Stage { place: place.path().to_owned(), tls: place.path().join("tls").display().to_string(), python };
-    let names = ["certs", &stage.tls, "--name", "primary=admin,append,read,replicate", "--name", "eu-west=replicate,read"];
+    let names =
+        ["certs", &stage.tls, "--name", "primary=admin,append,read,replicate", "--name", "eu-west=replicate,read"];
     must(longshore(names), b"");
     let shell = Command::new(top().join("tests/scripts/sqlite_shell.sh")).output().unwrap();
     let shell = shell.status.success().then(|| String::from_utf8(shell.stdout).unwrap().trim().to_owned());
@@ -193,7 +194,8 @@ fn stock_writers_and_readers_never_notice_kills_stops_and_checkpoints() {
     while stage.dump("replica.db").as_ref() != Some(&ours) {
         if patient_until < Instant::now() {
             let (primary, replica) = (primary.running.said(), replica.running.said());
-            let theirs = stage.dump("replica.db").map_or("cannot be read".to_owned(), |theirs| first_difference(&ours, &theirs));
+            let theirs =
+                stage.dump("replica.db").map_or("cannot be read".to_owned(), |theirs| first_difference(&ours, &theirs));
             panic!("the replica {theirs}; the primary said:\n{primary}\nand the replica:\n{replica}");
         }
         std::thread::sleep(Duration::from_millis(100));
@@ -206,7 +208,10 @@ fn stock_writers_and_readers_never_notice_kills_stops_and_checkpoints() {
     }
     assert!(replica.running.terminate().success());
     assert!(primary.running.terminate().success());
-    println!("{kills} kills, {stops} stops, {reads} reads, {sessions:?} sessions of the shell, {} bytes of SQL", ours.len());
+    println!(
+        "{kills} kills, {stops} stops, {reads} reads, {sessions:?} sessions of the shell, {} bytes of SQL",
+        ours.len()
+    );
     assert!(kills > 0 && reads > 0, "something happened");
 
     // The worst day: nothing but the replica's log is left.

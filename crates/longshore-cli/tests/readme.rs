@@ -76,6 +76,23 @@ fn agents_across_regions_and_disaster_recovery_work_as_written() {
     assert_eq!(restored, std::fs::read_to_string(dir.path().join("orders.jsonl")).unwrap());
 }
 
+#[test]
+fn an_application_on_sqlite_is_in_two_regions_as_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = rusqlite::Connection::open(dir.path().join("app.db")).unwrap();
+    app.execute_batch("PRAGMA journal_mode=wal; CREATE TABLE t (x); INSERT INTO t VALUES (1), (2);").unwrap();
+    let mut blocks = blocks(&section("An application on SQLite"), "sh");
+    let wait = "until [ -e copy.db ] && longshore read --data-dir eu-west --log app | grep -q .; do sleep 0.05; done\n";
+    blocks.insert(blocks.len() - 1, wait.to_owned());
+    let told = run(dir.path(), &blocks);
+    assert!(told.contains("app.db can be captured"), "{told}");
+    for copy in ["copy.db", "restored.db"] {
+        let copy = rusqlite::Connection::open(dir.path().join(copy)).unwrap();
+        let sum: i64 = copy.query_row("SELECT sum(x) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(sum, 3);
+    }
+}
+
 /// The example is the library's first one, which runs as its documentation test.
 #[test]
 fn the_embedding_example_is_the_one_that_is_tested() {

@@ -57,7 +57,11 @@ pub fn check(path: &Path) -> Vec<Finding> {
 fn look(path: &Path, findings: &mut Vec<Finding>) -> Result<(), Finding> {
     let shown = path.display();
     let metadata = std::fs::metadata(path).map_err(|error| {
-        Finding::new(Severity::Refuse, format!("{shown} cannot be looked at: {error}"), "check the path and its permissions")
+        Finding::new(
+            Severity::Refuse,
+            format!("{shown} cannot be looked at: {error}"),
+            "check the path and its permissions",
+        )
     })?;
     if !metadata.is_file() {
         return Err(Finding::new(Severity::Refuse, format!("{shown} is no file"), "name the database's file itself"));
@@ -113,9 +117,11 @@ fn check_place(path: &Path, findings: &mut Vec<Finding>) -> Result<(), Finding> 
 
 fn open(path: &Path) -> Result<Connection, Finding> {
     let refuse = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase) => {
-            Finding::new(Severity::Refuse, format!("{} is no SQLite database", path.display()), "name the database's file")
-        }
+        Some(rusqlite::ErrorCode::NotADatabase) => Finding::new(
+            Severity::Refuse,
+            format!("{} is no SQLite database", path.display()),
+            "name the database's file",
+        ),
         Some(rusqlite::ErrorCode::DatabaseBusy) => Finding::new(
             Severity::Refuse,
             format!("{} is locked: {error}", path.display()),

@@ -65,7 +65,9 @@ pub enum Error {
     #[error("{0}")]
     Unfit(crate::check::Finding),
     /// Another process holds the checkpoint lock.
-    #[error("another process holds the checkpoint lock of the database; stop the other shipper, or wait for its checkpoint")]
+    #[error(
+        "another process holds the checkpoint lock of the database; stop the other shipper, or wait for its checkpoint"
+    )]
     Guarded,
     /// A page does not fit into a record.
     #[error("pages of {page} bytes do not fit into the log's records; create a log with larger segments")]
@@ -83,7 +85,9 @@ pub enum Error {
     #[error("the wal-index of the database is not stable; it is attached to again, which recovers it")]
     Unstable,
     /// A committed frame does not hold.
-    #[error("the -wal of the database is damaged: frame {frame} {what}; check the database with PRAGMA integrity_check")]
+    #[error(
+        "the -wal of the database is damaged: frame {frame} {what}; check the database with PRAGMA integrity_check"
+    )]
     BrokenWal {
         /// Counted from 1.
         frame: u32,
@@ -247,9 +251,14 @@ impl Error {
             // It worked where it was recorded.
             Error::Statement { cause, .. } => failure_of(cause, Failure::Diverged),
             Error::OtherChanges { .. } | Error::OtherLog { .. } => Failure::Diverged,
-            Error::NotOurs | Error::NotPages { .. } | Error::Unfit(_) | Error::SegmentsTooSmall { .. } | Error::Vfs(_) | Error::CaseSensitiveLike | Error::JournalMode(_) | Error::NoFile => {
-                Failure::Unusable
-            }
+            Error::NotOurs
+            | Error::NotPages { .. }
+            | Error::Unfit(_)
+            | Error::SegmentsTooSmall { .. }
+            | Error::Vfs(_)
+            | Error::CaseSensitiveLike
+            | Error::JournalMode(_)
+            | Error::NoFile => Failure::Unusable,
             Error::OtherBase { .. } | Error::OtherPageSize { .. } | Error::OtherPosition { .. } => Failure::Diverged,
             Error::NoPosition { .. } => Failure::Unusable,
             Error::NoImage => Failure::Refused,

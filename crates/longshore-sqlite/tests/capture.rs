@@ -73,11 +73,8 @@ impl Rig {
 fn contents(db: &Connection) -> Vec<String> {
     let mut lines = Vec::new();
     let mut schema = db.prepare("SELECT name, type, coalesce(sql, '') FROM sqlite_schema ORDER BY name").unwrap();
-    let objects: Vec<(String, String, String)> = schema
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
+    let objects: Vec<(String, String, String)> =
+        schema.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap().map(Result::unwrap).collect();
     for (name, kind, sql) in objects {
         lines.push(format!("{kind} {name} {sql}"));
         if kind != "table" {
@@ -117,7 +114,8 @@ fn every_committed_transaction_becomes_one_run_and_nothing_else_does() {
     let mut capture = rig.attach();
     assert_eq!(drain(&mut capture), 0, "what was there is in the image that attaching made");
     let before = capture.status().transactions;
-    app.execute_batch("BEGIN; INSERT INTO items (body) VALUES ('a'); INSERT INTO items (body) VALUES ('b'); COMMIT;").unwrap();
+    app.execute_batch("BEGIN; INSERT INTO items (body) VALUES ('a'); INSERT INTO items (body) VALUES ('b'); COMMIT;")
+        .unwrap();
     app.execute_batch("BEGIN; DELETE FROM items; ROLLBACK;").unwrap();
     app.execute_batch("CREATE TABLE other (a, b); CREATE INDEX other_a ON other (a); DROP TABLE other;").unwrap();
     assert_eq!(drain(&mut capture), 4);
@@ -151,7 +149,8 @@ fn every_page_size_auto_vacuum_and_full_text_search_arrive() {
         let rig = Rig::new();
         let app = Connection::open(rig.at("app.db")).unwrap();
         let auto = if size % 3 == 1 { "full" } else { "incremental" };
-        app.execute_batch(&format!("PRAGMA page_size={size}; PRAGMA auto_vacuum={auto}; PRAGMA journal_mode=wal;")).unwrap();
+        app.execute_batch(&format!("PRAGMA page_size={size}; PRAGMA auto_vacuum={auto}; PRAGMA journal_mode=wal;"))
+            .unwrap();
         items(&app, 50, 700);
         let mut capture = rig.attach();
         app.execute_batch(
@@ -189,14 +188,19 @@ fn checkpoints_while_nobody_captured_are_found_by_comparing_ten_times() {
     items(&app, 200, 300);
     rig.attach().detach().unwrap();
     for round in 0..10 {
-        app.execute_batch("UPDATE items SET body = 'x' WHERE id % 7 = 0; DELETE FROM items WHERE id % 31 = 0;").unwrap();
+        app.execute_batch("UPDATE items SET body = 'x' WHERE id % 7 = 0; DELETE FROM items WHERE id % 31 = 0;")
+            .unwrap();
         items(&app, 20, 300 + round);
         app.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
         items(&app, 5, 50);
         let capture = rig.attach();
         assert_eq!(capture.status().resyncs, 1, "round {round}");
         // The hashes are there after an end in order, and gathered from the log after any other.
-        if round % 2 == 0 { drop(capture) } else { capture.detach().map(drop).unwrap() }
+        if round % 2 == 0 {
+            drop(capture)
+        } else {
+            capture.detach().map(drop).unwrap()
+        }
         rig.assert_equal(&app);
     }
 }
@@ -212,7 +216,11 @@ fn a_capture_goes_on_where_it_was_after_any_end() {
         let mut capture = rig.attach();
         assert_eq!(capture.status().resyncs, 0, "round {round}");
         assert_eq!(drain(&mut capture), 10);
-        if round % 2 == 0 { drop(capture) } else { capture.detach().map(drop).unwrap() }
+        if round % 2 == 0 {
+            drop(capture)
+        } else {
+            capture.detach().map(drop).unwrap()
+        }
         rig.assert_equal(&app);
     }
 }
@@ -272,19 +280,16 @@ fn the_wal_stays_short_under_a_writer_that_never_pauses_and_after_a_reader_that_
     let rig = Rig::new();
     let app = rig.app();
     items(&app, 1, 1);
-    let small = CaptureSettings {
-        checkpoint_from: 512 << 10,
-        hold_from: 2 << 20,
-        truncate_from: 6 << 20,
-        ..rig.settings()
-    };
+    let small =
+        CaptureSettings { checkpoint_from: 512 << 10, hold_from: 2 << 20, truncate_from: 6 << 20, ..rig.settings() };
     let mut capture = rig.try_attach(small).unwrap();
     let write = |capture: &mut Capture| -> CaptureStatus {
         let mut longest = capture.status();
         for _ in 0..60 {
             items(&app, 10, 40_000);
             capture.step().unwrap();
-            longest = CaptureStatus { wal_bytes: longest.wal_bytes.max(capture.status().wal_bytes), ..capture.status() };
+            longest =
+                CaptureStatus { wal_bytes: longest.wal_bytes.max(capture.status().wal_bytes), ..capture.status() };
         }
         longest
     };
@@ -355,23 +360,41 @@ fn a_host_waits_for_what_it_committed_to_be_in_the_log() {
 #[test]
 fn deltas_are_a_fraction_of_whole_pages() {
     let shapes: [(&str, &str, fn(&Connection, i64)); 4] = [
-        ("order entry", "CREATE TABLE o (id INTEGER PRIMARY KEY, c INT, t TEXT); CREATE INDEX oc ON o (c); CREATE TABLE s (i INTEGER PRIMARY KEY, n INT)", |db, n| {
-            db.execute("INSERT INTO o (c, t) VALUES (?1, ?2)", params![n * 7919 % 1000, format!("order {n} ").repeat(9)]).unwrap();
-            db.execute("INSERT INTO s VALUES (?1, 1) ON CONFLICT (i) DO UPDATE SET n = n + 1", params![n % 50]).unwrap();
-        }),
+        (
+            "order entry",
+            "CREATE TABLE o (id INTEGER PRIMARY KEY, c INT, t TEXT); CREATE INDEX oc ON o (c); CREATE TABLE s (i INTEGER PRIMARY KEY, n INT)",
+            |db, n| {
+                db.execute(
+                    "INSERT INTO o (c, t) VALUES (?1, ?2)",
+                    params![n * 7919 % 1000, format!("order {n} ").repeat(9)],
+                )
+                .unwrap();
+                db.execute("INSERT INTO s VALUES (?1, 1) ON CONFLICT (i) DO UPDATE SET n = n + 1", params![n % 50])
+                    .unwrap();
+            },
+        ),
         ("bulk insert", "CREATE TABLE b (id INTEGER PRIMARY KEY, t TEXT)", |db, n| {
             for row in 0..200 {
-                db.execute("INSERT INTO b (t) VALUES (?1)", params![format!("row {row} of {n}, filled up a little")]).unwrap();
+                db.execute("INSERT INTO b (t) VALUES (?1)", params![format!("row {row} of {n}, filled up a little")])
+                    .unwrap();
             }
         }),
-        ("hot counter", "CREATE TABLE h (id INTEGER PRIMARY KEY, n INT); INSERT INTO h VALUES (1, 0), (2, 0)", |db, _| {
-            db.execute("UPDATE h SET n = n + 1 WHERE id = 1", []).unwrap();
-        }),
-        ("wide rows", "CREATE TABLE w (id INTEGER PRIMARY KEY, a TEXT, b TEXT, c INT); CREATE INDEX wc ON w (c)", |db, n| {
-            let wide = format!("{n} ").repeat(200);
-            db.execute("INSERT INTO w (a, b, c) VALUES (?1, ?2, ?3)", params![wide, wide, n * 31 % 97]).unwrap();
-            db.execute("UPDATE w SET c = c + 1 WHERE id = ?1", params![n / 2]).unwrap();
-        }),
+        (
+            "hot counter",
+            "CREATE TABLE h (id INTEGER PRIMARY KEY, n INT); INSERT INTO h VALUES (1, 0), (2, 0)",
+            |db, _| {
+                db.execute("UPDATE h SET n = n + 1 WHERE id = 1", []).unwrap();
+            },
+        ),
+        (
+            "wide rows",
+            "CREATE TABLE w (id INTEGER PRIMARY KEY, a TEXT, b TEXT, c INT); CREATE INDEX wc ON w (c)",
+            |db, n| {
+                let wide = format!("{n} ").repeat(200);
+                db.execute("INSERT INTO w (a, b, c) VALUES (?1, ?2, ?3)", params![wide, wide, n * 31 % 97]).unwrap();
+                db.execute("UPDATE w SET c = c + 1 WHERE id = ?1", params![n / 2]).unwrap();
+            },
+        ),
     ];
     println!("{:12} {:>14} {:>14} {:>6}", "shape", "whole, bytes", "shipped", "ratio");
     for (name, schema, work) in shapes {

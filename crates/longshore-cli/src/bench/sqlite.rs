@@ -57,9 +57,8 @@ pub(crate) fn run(plan: &Plan) -> Result<Vec<Row>, Failure> {
     }
     let thousands = |writing: &Writing| rate_of(writing) / 1e3;
     let unit = "thousand orders/s";
-    let beside = |name: &str, writing: &Writing| {
-        Row::new(name, unit, thousands(writing)).beside(thousands(&alone), FILE)
-    };
+    let beside =
+        |name: &str, writing: &Writing| Row::new(name, unit, thousands(writing)).beside(thousands(&alone), FILE);
     Ok(vec![
         beside("one writer, a primary beside it, no replica", &attached).ratio_at_least(0.9),
         beside("one writer, and a replica that applies on this machine", &applied).ratio_at_least(0.75),
@@ -190,7 +189,8 @@ impl Site {
     /// A replica that begins anew and applies to a database.
     fn applying(&self, data: &Path, upstream: SocketAddr, log: &str, db: &Path) -> Result<Agent, Failure> {
         let (upstream, apply) = (upstream.to_string(), format!("{log}=sqlite:{}", db.display()));
-        let args = ["replica".as_ref(), "--data-dir".as_ref(), data.as_os_str(), "--upstream".as_ref(), upstream.as_ref()];
+        let args =
+            ["replica".as_ref(), "--data-dir".as_ref(), data.as_os_str(), "--upstream".as_ref(), upstream.as_ref()];
         self.agent("replica", &[&args[..], &["--reseed".as_ref(), "--apply".as_ref(), apply.as_ref()]].concat())
     }
 }

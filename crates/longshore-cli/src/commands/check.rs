@@ -52,7 +52,8 @@ impl Check {
         } else {
             let verdict = if refused { "cannot be captured as it is" } else { "can be captured" };
             let rows = findings.into_iter().map(Row::from);
-            let text: String = rows.map(|row| format!("  {}: {}\n      {}\n", row.severity, row.what, row.mend)).collect();
+            let text: String =
+                rows.map(|row| format!("  {}: {}\n      {}\n", row.severity, row.what, row.mend)).collect();
             output::print(&format!("{database} {verdict}\n{text}"))?;
         }
         match refused {

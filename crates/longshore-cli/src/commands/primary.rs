@@ -10,8 +10,8 @@ use longshore_format::{Content, ErrorKind};
 use crate::agent;
 use crate::cli::Global;
 use crate::failure::Failure;
-use crate::{capturing, runtime};
 use crate::tuning::{PrimaryRole, Tuning};
+use crate::{capturing, runtime};
 
 /// Serve every log of a directory: append, read, and stream to replicas
 #[derive(Debug, Args)]

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use longshore_format::{ErrorKind, Lsn};
 use longshore_wal::{RecordDraft, Run, Wal};
 
-use super::view::published;
 use super::Capture;
+use super::view::published;
 use crate::error::Error;
 use crate::pages::{Commit, Form, KIND, PageHash, RunWriter, WalPlace, page_hash, patch_between};
 use crate::wal_format::FrameHead;
@@ -34,7 +34,10 @@ impl Capture {
             }
         }
         if index.max_frame < place.frame {
-            return Err(Error::BrokenWal { frame: index.max_frame, what: "is the last, and later ones were copied already" });
+            return Err(Error::BrokenWal {
+                frame: index.max_frame,
+                what: "is the last, and later ones were copied already",
+            });
         }
         if index.max_frame == place.frame {
             return Ok(0);
@@ -45,7 +48,10 @@ impl Capture {
             let transaction = self.read_transaction(place, index.max_frame)?;
             place = transaction.commit.place;
             if place.frame == index.max_frame && place.checksum != index.checksum {
-                return Err(Error::BrokenWal { frame: place.frame, what: "has another checksum than the wal-index says" });
+                return Err(Error::BrokenWal {
+                    frame: place.frame,
+                    what: "has another checksum than the wal-index says",
+                });
             }
             self.ship(&transaction)?;
             transactions += 1;
@@ -58,7 +64,8 @@ impl Capture {
         let header = self.view.header.ok_or(Error::Unstable)?;
         let (mut frames, mut buffer) = (BTreeMap::new(), Vec::new());
         while place.frame < last {
-            for frame in self.view.frames_from(place.frame + 1, last, &mut buffer)?.chunks_exact(self.view.frame_len()) {
+            for frame in self.view.frames_from(place.frame + 1, last, &mut buffer)?.chunks_exact(self.view.frame_len())
+            {
                 let head = FrameHead::decode(frame);
                 let sum = FrameHead::sum(frame, header.big_endian, place.checksum);
                 place = WalPlace { frame: place.frame + 1, checksum: sum, ..place };

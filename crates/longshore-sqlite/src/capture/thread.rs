@@ -208,6 +208,7 @@ impl Worker {
 
 /// Whether attaching again may help.
 fn passes(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::Full) && !matches!(error, Error::Log(_))
+    matches!(error.kind(), ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::Full)
+        && !matches!(error, Error::Log(_))
         || matches!(error, Error::Log(log) if log.kind() == ErrorKind::Full)
 }
