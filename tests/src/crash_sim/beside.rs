@@ -12,8 +12,8 @@ impl Node {
         // What is durable is in the ledger from here on.
         self.read()?;
         let before = self.disk.stats().operations;
-        let read =
-            ReadLog::open(self.directory_or_down()?).and_then(|log| self.compare_beside(&log).map(|verdict| (log, verdict)));
+        let read = ReadLog::open(self.directory_or_down()?)
+            .and_then(|log| self.compare_beside(&log).map(|verdict| (log, verdict)));
         let (log, verdict) = match read {
             Ok(read) => read,
             Err(error) => return Err(self.judge(&error, "read beside the writer")),

@@ -33,13 +33,20 @@ struct Armed {
     /// So many of them work first.
     left: u64,
     errno: i32,
+    /// So many fail then.
+    failing: u64,
     fired: bool,
 }
 
 impl Faults {
     /// From the one after `left` more on, everything that `which` picks fails with `errno`.
     pub(crate) fn arm(&self, which: fn(&Done) -> bool, left: u64, errno: i32) {
-        self.0.lock().unwrap().armed = Some(Armed { which, left, errno, fired: false });
+        self.0.lock().unwrap().armed = Some(Armed { which, left, errno, failing: u64::MAX, fired: false });
+    }
+
+    /// Only the one after `left` more fails.
+    pub(crate) fn arm_once(&self, which: fn(&Done) -> bool, left: u64, errno: i32) {
+        self.0.lock().unwrap().armed = Some(Armed { which, left, errno, failing: 1, fired: false });
     }
 
     /// Everything works again; says whether anything failed.
@@ -55,11 +62,13 @@ impl Faults {
     fn attempt<T>(&self, what: Done, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let mut state = self.0.lock().unwrap();
         if let Some(armed) = state.armed.as_mut().filter(|armed| (armed.which)(&what)) {
-            if armed.left == 0 {
+            if armed.left > 0 {
+                armed.left -= 1;
+            } else if armed.failing > 0 {
+                armed.failing -= 1;
                 armed.fired = true;
                 return Err(io::Error::from_raw_os_error(armed.errno));
             }
-            armed.left -= 1;
         }
         drop(state);
         let value = act()?;

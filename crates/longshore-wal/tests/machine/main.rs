@@ -223,14 +223,17 @@ fn f_061_a_disk_that_is_full_at_any_step_of_a_recovery_loses_nothing_by_it() {
     loop {
         let (place, faults) = (Place::new(), Faults::default());
         let wal = place.open();
-        for record in &records {
+        for (index, record) in records.iter().enumerate() {
+            if index == 10 {
+                wal.sync_once().unwrap();
+            }
             append(&wal, record);
         }
-        wal.sync_once().unwrap();
         let end = wal.end();
         drop(wal);
         place.damage(0, end.get(), &[9; 200]);
-        faults.arm(takes_space, steps, ENOSPC);
+        // Once, so that a step which passes over its error is not saved by the next one's.
+        faults.arm_once(takes_space, steps, ENOSPC);
         let opened = open(faulty(&place, &faults), settings());
         let failed = faults.disarm();
         match opened.map(drop) {
@@ -295,6 +298,32 @@ fn f_061_a_disk_that_is_full_while_a_log_runs_takes_back_no_acknowledgement() {
         steps += 7;
     }
     assert!(stopped > 0 && steps > 100, "{stopped} of {steps}");
+}
+
+#[test]
+fn f_061_a_disk_that_is_full_for_a_temporary_file_stops_nothing_and_is_tried_again() {
+    let preparing: fn(&Done) -> bool = |done| takes_space(done) && format!("{done:?}").contains(".seg.tmp");
+    for (errno, after) in [(ENOSPC, 0), (EDQUOT, 1), (ENOSPC, 5), (EDQUOT, 17)] {
+        let (place, faults) = (Place::new(), Faults::default());
+        let wal = open(faulty(&place, &faults), settings()).unwrap();
+        faults.arm(preparing, after, errno);
+        let mut held = 0;
+        while wal.append(&[RecordDraft::user(&[1; 400])], None).is_ok() {
+            held += 1;
+            wal.sync_once().unwrap();
+            wal.seal_once().unwrap();
+            assert!(!wal.prepare_once().unwrap(), "there is no space");
+        }
+        assert!(held > 100, "what is prepared is filled first");
+        let error = wal.append(&[RecordDraft::user(&[1; 400])], None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Full);
+        assert!(wal.failure().is_none() && wal.events().take().contains(&Event::NoSpace { needed: SEGMENT }));
+        assert!(!place.file("00000000000000065536.seg.tmp").exists(), "what it took is given back");
+        assert!(faults.disarm());
+        step(&wal);
+        assert!(wal.events().take().contains(&Event::SpaceAgain));
+        append(&wal, b"goes on");
+    }
 }
 
 #[test]
