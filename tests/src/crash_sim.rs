@@ -9,6 +9,7 @@
 //! There are no threads and no hooks: the log's own steps (sync, prepare, seal) are called one at a time, in an order
 //! that follows from the seed, as are the crashes, the clock and every choice of the disk.
 
+mod beside;
 mod damage;
 mod downs;
 mod follower;

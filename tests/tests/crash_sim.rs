@@ -48,6 +48,7 @@ fn seeds_of_six_crashes_each_keep_every_promise() {
         ("read errors", tally.disk.read_errors),
         ("kills", tally.disk.kills),
         ("tails cut", tally.tails_cut),
+        ("read beside", tally.read_beside),
         ("corruptions refused", tally.corruptions_refused),
         ("recoveries crashed", tally.recoveries_crashed),
         ("records dropped", tally.records_dropped),

@@ -252,6 +252,39 @@ async fn copies_that_differ_are_refused_by_the_first_position_that_does() -> Out
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_restored_primary_hears_that_its_replica_holds_more() -> Outcome {
+    // F-039, F-095: the same history, only shorter. The replica waits, and whoever writes is told before it appends.
+    let world = World::new(&["eu-west"]);
+    let primary = world.create("primary", "orders");
+    append(&primary, 20, 100, "local").await;
+    primary.close()?;
+    drop(primary);
+    copy_dir(&world.dir("primary"), &world.dir("restored"));
+
+    let primary = world.open("primary", "orders");
+    let served = Agent::serve(&primary).await;
+    let replica = world.follow("eu-west", &served).await;
+    let end = append(&primary, 5, 100, "replicas:1").await;
+    replica.stop().await?;
+    served.stop().await?;
+
+    let restored = world.open("restored", "orders");
+    let served = Agent::serve(&restored).await;
+    let events = restored.events();
+    let replica = world.follow("eu-west", &served).await;
+    until("the primary is told", || {
+        std::iter::from_fn(|| events.take()).any(|event| {
+            matches!(event, Event::BehindReplica { durable, replica, holds, .. }
+                if durable == restored.durable() && replica.as_str() == "eu-west" && holds == end)
+        })
+    })
+    .await;
+    replica.stop().await?;
+    served.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replica_beyond_the_cap_loses_its_place_by_name() -> Outcome {
     // F-093, F-094
     let world = World::new(&["eu-west", "us-east"]);

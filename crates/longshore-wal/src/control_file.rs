@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use longshore_format::{Control, ControlFault, Lsn};
+use longshore_format::{Control, ControlFault, Epoch, Lsn};
 use longshore_storage::{Access, Directory, File, Trouble};
 
 use crate::{Error, Result};
@@ -123,6 +123,16 @@ impl ControlFile {
             control.lost = control.lost.filter(|_| !regained);
             state.version += 1;
         }
+    }
+
+    /// Raises the highest epoch accepted to `epoch`, in memory; returns the highest there is then.
+    pub(crate) fn raise_highest(&self, epoch: Epoch) -> Epoch {
+        let mut state = lock(&self.state);
+        if state.control.highest.number < epoch.number {
+            state.control.highest = epoch;
+            state.version += 1;
+        }
+        state.control.highest
     }
 
     /// Writes the state if it changed; a crash may or may not keep it. Does nothing if the file is being synced just now:

@@ -159,6 +159,14 @@ pub enum Error {
         /// The epoch as people see it.
         epoch: String,
     },
+    /// A higher epoch was accepted here, or another writer of the same (F-113).
+    #[error("epoch {epoch} is over here: {accepted} was accepted; follow its writer, or promote this node")]
+    Fenced {
+        /// The epoch that is refused, as people see it.
+        epoch: String,
+        /// The highest one accepted here.
+        accepted: String,
+    },
     /// The lives recorded in the log and in control do not fit together (F-038, F-048).
     #[error(
         "{path}: the log and its control file disagree about who wrote it: {fault}; restore the control file that belongs to it"
@@ -264,7 +272,7 @@ impl Error {
                 ErrorKind::Corrupt
             }
             Error::NewerVersion { .. } | Error::Medium { .. } | Error::WrongEnd { .. } => ErrorKind::Preflight,
-            Error::NotTheWriter { .. } => ErrorKind::Fenced,
+            Error::NotTheWriter { .. } | Error::Fenced { .. } => ErrorKind::Fenced,
             Error::History { .. } => ErrorKind::Diverged,
             Error::Poisoned { .. } => ErrorKind::Poisoned,
             Error::TimedOut { .. } => ErrorKind::Unconfirmed,

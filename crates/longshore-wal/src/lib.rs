@@ -47,6 +47,7 @@ mod open;
 mod recovery;
 mod survey;
 
+mod accept;
 mod active;
 mod append;
 mod clock;

@@ -44,6 +44,11 @@ pub(crate) fn mend(dir: &Arc<dyn Directory>, control: &ControlFile, survey: &Sur
         state.clean = None;
         state.durable = survey.chain.position;
         state.history = survey.history.clone();
+        // Ahead of the log it stays as it is; behind, control is an old copy, and the log knows better (F-048).
+        let epoch = survey.history.current().epoch;
+        if state.highest.number < epoch.number {
+            state.highest = epoch;
+        }
         state.lost = state.lost.max(survey.lost).filter(|lost| survey.chain.position < *lost);
         for slot in &mut state.slots {
             slot.durable = slot.durable.min(survey.chain.position);

@@ -122,7 +122,8 @@ fn check_medium(dir: &Arc<dyn Directory>, settings: &Settings) -> Result<Option<
     }
 }
 
-/// Only the writer of the current epoch mints, and only with a control file that knows of it (F-048).
+/// Only the writer of the highest epoch accepted here mints (F-113), and only with a control file that knows of the log's
+/// present (F-048).
 fn check_writer(dir: &Arc<dyn Directory>, control: &Control, survey: &Survey, role: Role) -> Result<()> {
     let life = survey.chain.life;
     if role == Role::Follower {
@@ -131,14 +132,15 @@ fn check_writer(dir: &Arc<dyn Directory>, control: &Control, survey: &Survey, ro
     if !control.writers.contains(&life.epoch.writer) {
         return Err(Error::NotTheWriter { epoch: life.epoch.to_string() });
     }
-    if control.highest.number > life.epoch.number || !control.history.entries().contains(&life) {
+    if life.epoch.number < control.highest.number {
+        return Err(Error::Fenced { epoch: life.epoch.to_string(), accepted: control.highest.to_string() });
+    }
+    let known = control.history.current();
+    if !control.history.entries().contains(&life) {
         return Err(Error::Damaged {
             path: dir.path_hint(),
             file: crate::control_file::NAME.to_owned(),
-            fault: format!(
-                "it is not of this log's present: the log is in life {life}, control knows {}",
-                control.highest
-            ),
+            fault: format!("it is older than the log, which is in life {life} while control knows {known} as the last"),
         });
     }
     Ok(())

@@ -1,16 +1,19 @@
 //! Sealing: a segment's digest and index are taken as it fills, off the append path, from what the disk cache holds.
 //!
-//! Each record is read back and checked on the way, so that a byte that was damaged in memory between append and sync is
-//! never sealed (F-080, F-081). The footer is written when all of the segment is durable (F-074), and segments are sealed
+//! Each record is read back and checked on the way, and so is what stands around them, so that a byte that was damaged in
+//! memory between append and sync is never sealed (F-080, F-081). The footer is written when all of the segment is durable (F-074), and segments are sealed
 //! in order: what lacks a footer after a crash are the last segments only, which recovery goes through again. Before a
 //! segment that is sealed, a missing footer is corruption.
 
 use std::sync::Arc;
 
-use longshore_format::{Cursor, ErrorKind, Footer, IndexBuilder, Kind, Lsn, SegmentDigest, Step};
+use longshore_format::{Cursor, ErrorKind, Footer, IndexBuilder, Kind, Lsn, SegmentDigest, SegmentHeader, Step};
+use longshore_storage::File;
 
+use crate::evidence::body_from;
 use crate::reader::fault_of;
 use crate::shared::Shared;
+use crate::survey::read_at;
 use crate::view::Segment;
 use crate::window::{Window, longest_record, read_record};
 use crate::{Error, Result, Wal};
@@ -30,6 +33,8 @@ struct Scan {
     index: IndexBuilder,
     records: u64,
     last: Lsn,
+    /// How far into the segment what was gone through reaches.
+    end: u64,
 }
 
 /// Gone through at once: enough to be worth waking up for, little enough to stop soon.
@@ -74,9 +79,10 @@ impl Shared {
     fn begin_scan(&self, segment: Arc<Segment>) -> Result<Scan> {
         let size = self.view.size;
         let mut window = self.view.window(&segment)?;
-        let chain = self.view.header(&segment, &mut window)?.chain;
+        let header = window.at(0, SegmentHeader::LEN, 0, SegmentHeader::LEN as u64)?;
+        let chain = self.view.decode_header(segment.base, header)?.chain;
         let mut digest = SegmentDigest::new();
-        digest.update(window.at(0, size.header_len() as usize, 0, size.header_len())?);
+        digest.update(header);
         Ok(Scan {
             cursor: Cursor::new(self.view.id, size, chain),
             index: IndexBuilder::new(size),
@@ -85,6 +91,7 @@ impl Shared {
             window,
             digest,
             records: 0,
+            end: size.header_len(),
         })
     }
 
@@ -109,14 +116,30 @@ impl Shared {
             end += record.extent();
             (scan.last, done) = (before.position, record.kind == Kind::ROLL);
         }
+        scan.end = end;
         scan.digest.update(&scan.window.held(start)[..(end - start) as usize]);
         scan.segment.extend_index(&scan.index.entries()[known..]);
         Ok(done)
     }
 
+    /// What a segment holds besides records: its header, which was read before the segment filled, and the rest of its body,
+    /// which the digest takes for zeros.
+    fn check_around(&self, scan: &Scan, file: &Arc<dyn File>) -> Result<()> {
+        let base = scan.segment.base;
+        let mut header = vec![0; SegmentHeader::LEN];
+        read_at(file, base, &mut header, 0)?;
+        self.view.decode_header(base, &header)?;
+        match body_from(file, base, scan.end, self.view.size.body_end_offset())?.is_empty() {
+            true => Ok(()),
+            false => Err(self.view.damaged(base, "bytes behind its last record are not zero".to_owned())),
+        }
+    }
+
     fn write_footer(&self, scan: Scan) -> Result<()> {
         let size = self.view.size;
         let base = scan.segment.base;
+        let live = scan.segment.live_file().ok_or(Error::Invalid("a segment to be sealed is not live"))?;
+        self.check_around(&scan, &live.file)?;
         let footer = Footer {
             base,
             records: scan.records,
@@ -126,7 +149,6 @@ impl Shared {
             index: Some(scan.index.finish()),
         };
         let bytes = footer.encode(size).expect("the builder keeps to the limit");
-        let live = scan.segment.live_file().ok_or(Error::Invalid("a segment to be sealed is not live"))?;
         live.file.write_all_at(&bytes, size.body_end_offset()).map_err(Error::io("write a footer"))?;
         live.file.sync().map_err(Error::io("sync a footer"))?;
         let sealed = size.next_base(base).unwrap_or(Lsn::MAX);

@@ -58,6 +58,18 @@ pub enum Event {
         /// Everything before this is equal.
         equal_to: Lsn,
     },
+    /// A replica holds more of a log than this node, which writes it: what was acknowledged here is gone, or an old copy
+    /// of the log was restored (F-039). Whatever is appended here now makes the two diverge: stop, and decide which wins.
+    BehindReplica {
+        /// Which log.
+        log: Name,
+        /// Where what is durable here ends.
+        durable: Lsn,
+        /// Which replica.
+        replica: NodeId,
+        /// Where the replica's log ends.
+        holds: Lsn,
+    },
     /// Two copies of a log hold different bytes. Nothing was changed.
     Diverged {
         /// Which log.
@@ -201,6 +213,10 @@ impl Event {
             }
             Self::Proved { log, replica, equal_to } => {
                 tracing::debug!(%log, %replica, %equal_to, "replica proved equal")
+            }
+            Self::BehindReplica { log, durable, replica, holds } => {
+                tracing::error!(%log, %durable, %replica, %holds, "a replica holds more than this node, which writes the log; \
+                    an old copy was restored, or bytes are gone: stop appending, an operator decides which one wins");
             }
             Self::Diverged { log, peer, position } => {
                 tracing::error!(%log, peer, %position, "copies differ; an operator decides which one wins");

@@ -38,6 +38,12 @@ pub enum FeedReport {
         /// From where.
         from: Lsn,
     },
+    /// It holds more of the same history than is durable here, and waits. For a writer that means that bytes which were
+    /// acknowledged are gone here, or that an old copy of the log was restored.
+    Ahead {
+        /// Up to where it holds the log.
+        holds: Lsn,
+    },
     /// Frames were sent.
     Sent {
         /// Up to here.
@@ -184,7 +190,9 @@ async fn receive<U: Upstream>(
             Reply::Verdict(verdict) => {
                 out.send(ToReplica::Verdict(verdict)).await?;
                 match verdict {
-                    Verdict::Wait { .. } => {}
+                    Verdict::Wait { .. } => {
+                        (stream.report)(FeedReport::Ahead { holds: reception.hello().holding.end });
+                    }
                     Verdict::Continue { .. } => return Ok(reception.into_session(now)),
                     verdict => return ended_by(stream, verdict, reception.is_believed()).map(|()| None),
                 }

@@ -32,8 +32,6 @@ pub trait Downstream: Send + Sync {
     /// To be asked for before looking at [`ack`](Self::ack) and [`below`](Self::below): what was applied here, or held
     /// below, has moved.
     fn stirred(&self) -> EventListener;
-    /// The highest epoch accepted so far.
-    fn epoch(&self) -> Epoch;
 }
 
 /// What following tells of the upstream.
@@ -64,7 +62,7 @@ pub enum FollowReport {
         /// Up to here.
         to: Lsn,
     },
-    /// A higher epoch was accepted, to be kept from now on.
+    /// A higher epoch was accepted, and is kept from now on.
     Epoch(Epoch),
 }
 
@@ -117,7 +115,7 @@ async fn take(
     report: Report<'_>,
 ) -> Result<FollowEnd> {
     let wal = log.wal();
-    let mut follower = Follower::new(wal.end(), log.epoch(), limits, out.now());
+    let mut follower = Follower::new(wal.end(), wal.accepted_epoch(), limits, out.now());
     let mut kept: VecDeque<Frames> = VecDeque::new();
     // The newest segment that is sealed already is reported, too: so a proof comes soon after each start.
     let mut reported = Lsn::new(wal.sealed().get().get().saturating_sub(wal.segment_size().get()));
@@ -175,6 +173,8 @@ async fn hear(
     let epoch = follower.epoch();
     let turn = follower.on(&message, out.now())?;
     if follower.epoch() != epoch {
+        // Before anything is done on its word: a restart must not bring the old epoch's writer back (F-113).
+        wal.accept_epoch(follower.epoch())?;
         report(FollowReport::Epoch(follower.epoch()));
     }
     match turn {
@@ -239,9 +239,5 @@ impl Downstream for Arc<Log> {
 
     fn stirred(&self) -> EventListener {
         self.standing.listen()
-    }
-
-    fn epoch(&self) -> Epoch {
-        self.wal.history().current().epoch
     }
 }

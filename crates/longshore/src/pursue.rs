@@ -123,7 +123,6 @@ fn note(log: &Log, address: &str, report: FollowReport) {
             log.wal.hold(Consumer::Upstream, (retain != Lsn::ZERO).then_some(retain));
         }
         FollowReport::Proved { to } => log.upstream.proved(to, log.now()),
-        // The epoch's own record is in the frames that follow, and stays with the log.
         FollowReport::Epoch(epoch) => tracing::info!(log = %log.name, %epoch, "the upstream writes a later epoch"),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use longshore_format::{Lsn, Name};
 use longshore_protocol::{Ack, NodeAck, NodeId, Peer};
 use longshore_transport::UpstreamEnd;
-use longshore_wal::SlotAck;
+use longshore_wal::{Role, SlotAck};
 
 use crate::error::Result;
 use crate::event::Event;
@@ -36,6 +36,12 @@ impl Served<'_> {
         let (log, now) = (self.log, self.log.now());
         match report {
             FeedReport::Accepted { from } => self.accepted(from),
+            // An upstream that follows another one is behind its own replica now and then; who writes never is.
+            FeedReport::Ahead { holds } if log.wal.role() == Role::Writer => {
+                let (name, durable, replica) = (log.name.clone(), log.wal.durable().get(), self.replica.clone());
+                log.events.raise(Event::BehindReplica { log: name, durable, replica, holds });
+            }
+            FeedReport::Ahead { .. } => {}
             FeedReport::Sent { to } => log.standing.sent(self.replica, to),
             FeedReport::Heard => log.standing.heard(self.replica, &[], now),
             FeedReport::Acks(acks) => {

@@ -31,7 +31,7 @@ impl Seen {
         }
     }
 
-    fn is(&self, record: &Record<'_>) -> bool {
+    pub(super) fn is(&self, record: &Record<'_>) -> bool {
         (self.start, self.end, self.kind, self.flags, self.time, self.header_crc)
             == (record.start, record.end, record.kind, record.flags, record.time, record.header_crc)
             && *self.payload == *record.payload

@@ -161,7 +161,7 @@ impl Node {
         self.check_open(wal, &recovery)
     }
 
-    fn directory_or_down(&self) -> Step<Arc<dyn Directory>> {
+    pub(super) fn directory_or_down(&self) -> Step<Arc<dyn Directory>> {
         self.disk.root().open_subdir(LOG).map_err(|_| Stop::Down)
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Primary {
     pub(super) open_run: Option<Run>,
     /// Up to where a replica has acknowledged, if there is one: what it needs is kept.
     pub(super) replica: Option<Lsn>,
+    /// Whether somebody else opens its directory for reading now and then.
+    pub(super) watched: bool,
     /// Whether it crashes inside runs of its own accord.
     pub(super) interrupts_runs: bool,
 }
@@ -52,7 +54,7 @@ impl Primary {
     }
 
     pub(super) fn of(node: Node, source: Source) -> Primary {
-        Primary { node, source, open_run: None, replica: None, interrupts_runs: true }
+        Primary { node, source, open_run: None, replica: None, watched: false, interrupts_runs: true }
     }
 
     pub(super) fn violation(self, stop: Stop) -> Violation {
@@ -64,6 +66,8 @@ impl Primary {
     }
 
     fn history(&mut self, rng: &mut Rng) -> Step {
+        // Seldom: it reads the whole log each time.
+        self.watched = rng.one_in(20);
         self.node.open(rng)?;
         let mut crashes = 0;
         while crashes < CRASHES || self.node.tally.workload_operations < OPERATIONS {
@@ -118,6 +122,9 @@ impl Primary {
             },
         }
         self.node.check_noticed()?;
+        if self.watched && rng.one_in(4) {
+            self.node.read_beside()?;
+        }
         if rng.one_in(sync_one_in) {
             self.node.sync()?;
             self.node.check_noticed()?;

@@ -61,6 +61,8 @@ tally! {
     segments_trimmed,
     /// Segments of a follower that were compared with its upstream's, byte by byte.
     segments_compared,
+    /// Readings of a whole log beside its live writer.
+    read_beside,
     /// Damage to durable bytes that was refused, as it must be.
     corruptions_refused,
     /// Frames that a follower refused because they did not hold.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use longshore::feed::{FeedReport, feed};
 use longshore::follow::{FollowEnd, FollowReport, follow};
-use longshore_format::{Digest, ErrorKind, Lsn};
+use longshore_format::{Digest, Epoch, ErrorKind, Lsn, WriterId};
 use longshore_protocol::{
-    Ack, Difference, Error as ProtocolError, Hello, Limits, NodeId, Offer, Peer, Probed, ToReplica, ToUpstream,
-    Verdict, VersionRange,
+    Ack, Difference, Error as ProtocolError, Hello, Limits, NodeId, Offer, Peer, Probed, SessionId, ToReplica,
+    ToUpstream, Verdict, VersionRange, Welcome,
 };
 use longshore_testkit::sim_rng::Rng;
 use longshore_transport::{Channel, UpstreamEnd};
@@ -119,6 +119,90 @@ fn a_restored_primary_is_found_out_and_both_ends_name_the_first_differing_positi
             assert_eq!(replica.log.wal.end(), end, "nothing was changed");
         });
     }
+}
+
+#[test]
+fn a_restored_primary_that_a_replica_is_ahead_of_is_told_so_f039_f095() {
+    paused(async {
+        let (primary, replica) = pair(30).await;
+        primary.log.wal.close().unwrap();
+        let mut rng = Rng::new(9);
+        let (lost, restored) = (primary.reopened(&mut rng, 1), primary.reopened(&mut rng, 2));
+        let end = append(&lost, 20, 3).await;
+        assert!(catch_up(&lost, &replica, end).await.unwrap().is_none());
+
+        let (mut ahead, served) = dial(&restored, Limits::default()).await;
+        ahead.send(ToUpstream::Hello(Box::new(hello(&replica.log)))).await.unwrap();
+        let verdict = loop {
+            match ahead.receive().await.unwrap().unwrap() {
+                ToReplica::Probe { at } => {
+                    let crc = replica.log.wal.crc_at(at).ok();
+                    ahead.send(ToUpstream::Probed(Probed { at, crc })).await.unwrap();
+                }
+                ToReplica::Verdict(verdict) => break verdict,
+                _ => {}
+            }
+        };
+        assert_eq!(verdict, Verdict::Wait { end: restored.log.wal.end() });
+        drop(ahead);
+        let (_, reports) = served.await.unwrap();
+        assert!(reports.contains(&FeedReport::Ahead { holds: end }), "{reports:?}");
+    });
+}
+
+#[test]
+fn a_higher_epoch_is_written_down_before_anything_is_done_on_its_word_f113() {
+    paused(async {
+        let (primary, replica) = pair(10).await;
+        let wal = &primary.log.wal;
+        let own = wal.history().current().epoch;
+        let higher = Epoch { number: own.number + 4, writer: WriterId::from_bytes([9; 16]) };
+        let heartbeat =
+            |epoch| ToReplica::Heartbeat { durable: wal.end(), epoch, retain: wal.first(), sent: wal.first() };
+        let begin = [
+            ToReplica::Welcome(Welcome {
+                session: SessionId(1),
+                agreed: Offer::ours().agree(&Offer::ours()).unwrap(),
+                node: NodeId::new("primary").unwrap(),
+                epoch: own,
+                durable: wal.end(),
+            }),
+            ToReplica::Verdict(Verdict::Continue { at: replica.log.wal.end() }),
+        ];
+
+        // Says all of this, and then nothing, until the follower hangs up.
+        let upstream = |says: Vec<ToReplica>| {
+            let (replica_end, mut upstream) = Channel::pair();
+            tokio::spawn(async move {
+                for message in says {
+                    upstream.send(message).await.unwrap();
+                }
+                while upstream.receive().await.is_some() {}
+            });
+            replica_end
+        };
+        let seen = |report| {
+            if report == FollowReport::Epoch(higher) {
+                let mut rng = Rng::new(3);
+                let after = replica.reopened(&mut rng, 5);
+                assert_eq!(after.log.wal.accepted_epoch(), higher, "a power cut at this moment does not forget it");
+            }
+        };
+        let says = [&begin[..], &[heartbeat(own), heartbeat(higher)]].concat();
+        let followed = follow(&*replica.log, upstream(says), Limits::default(), &seen);
+        assert!(timeout(Duration::from_secs(1), followed).await.is_err(), "it follows");
+        assert_eq!(replica.log.wal.accepted_epoch(), higher);
+
+        let mut rng = Rng::new(11);
+        let restarted = replica.reopened(&mut rng, 6);
+        let says = [&begin[..], &[heartbeat(own)]].concat();
+        let ended = follow(&*restarted.log, upstream(says), Limits::default(), &|_: FollowReport| {}).await;
+        let fenced = ProtocolError::Fenced { current: higher, found: own };
+        match ended {
+            Err(longshore::Error::Protocol(error)) => assert_eq!(error.to_string(), fenced.to_string()),
+            other => panic!("the old epoch's writer is refused after a restart, not {other:?}"),
+        }
+    });
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use event_listener::{Event, EventListener};
 use longshore::feed::Upstream;
 use longshore::follow::Downstream;
-use longshore_format::{Epoch, Lsn};
+use longshore_format::Lsn;
 use longshore_protocol::{Ack, AckTable, NodeAck, NodeId, Registry};
 use longshore_testkit::sim_disk::SimDisk;
 use longshore_testkit::sim_env::SimEnvironment;
@@ -188,9 +188,5 @@ impl Downstream for Log {
 
     fn stirred(&self) -> EventListener {
         self.stirred.listen()
-    }
-
-    fn epoch(&self) -> Epoch {
-        self.wal.history().current().epoch
     }
 }

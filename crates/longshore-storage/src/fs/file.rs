@@ -78,18 +78,7 @@ impl File for FsFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buf.len() {
-            match self.file.read_at(&mut buf[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Err(error).locate("read", format!("{} at offset {offset}", self.path));
-                }
-            }
-        }
-        Ok(filled)
+        fill(&self.file, buf, offset).locate("read", format!("{} at offset {offset}", self.path))
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -150,5 +139,82 @@ impl FsFile {
             at += ZERO_FILL_STEP as u64;
         }
         self.zero_fill(there.min(len)..len)
+    }
+}
+
+/// Reads until `buf` is full or the file ends: one call may be interrupted, or bring less than was asked for (F-066).
+fn fill(file: &impl FileExt, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buf.len() {
+        match file.read_at(&mut buf[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+
+    /// Moves at most three bytes at once, and is interrupted every other time.
+    struct Stuttering {
+        bytes: RefCell<Vec<u8>>,
+        calls: Cell<u32>,
+    }
+
+    impl Stuttering {
+        fn of(bytes: &[u8]) -> Stuttering {
+            Stuttering { bytes: RefCell::new(bytes.to_vec()), calls: Cell::new(0) }
+        }
+
+        fn piece(&self, len: usize) -> io::Result<usize> {
+            self.calls.set(self.calls.get() + 1);
+            if self.calls.get() % 2 == 1 { Err(Errno::INTR.into()) } else { Ok(len.min(3)) }
+        }
+    }
+
+    impl FileExt for Stuttering {
+        fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+            let bytes = self.bytes.borrow();
+            let rest = &bytes[bytes.len().min(offset as usize)..];
+            let len = self.piece(buf.len().min(rest.len()))?;
+            buf[..len].copy_from_slice(&rest[..len]);
+            Ok(len)
+        }
+
+        fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+            let len = self.piece(buf.len())?;
+            let mut bytes = self.bytes.borrow_mut();
+            let end = (offset as usize + len).max(bytes.len());
+            bytes.resize(end, 0);
+            bytes[offset as usize..][..len].copy_from_slice(&buf[..len]);
+            Ok(len)
+        }
+    }
+
+    #[test]
+    fn f_066_interrupted_and_short_reads_go_on_until_all_is_read_or_the_file_ends() {
+        let file = Stuttering::of(b"eleven here");
+        let mut all = [0; 11];
+        assert_eq!(fill(&file, &mut all, 0).unwrap(), 11);
+        assert_eq!(&all, b"eleven here");
+        let mut beyond = [7; 8];
+        assert_eq!(fill(&file, &mut beyond, 7).unwrap(), 4);
+        assert_eq!(&beyond, b"here\x07\x07\x07\x07");
+        assert_eq!(fill(&file, &mut beyond, 11).unwrap(), 0);
+    }
+
+    #[test]
+    fn f_066_interrupted_and_short_writes_go_on_until_all_is_written() {
+        let file = Stuttering::of(b"");
+        // What `FsFile` writes with.
+        file.write_all_at(b"all of it", 2).unwrap();
+        assert_eq!(*file.bytes.borrow(), b"\0\0all of it");
     }
 }
