@@ -15,6 +15,8 @@ use crate::failure::Failure;
 
 /// Orders of one run of the writer.
 const ORDERS: u64 = 20_000;
+/// The database that is restored.
+const DATABASE: u64 = 256 << 20;
 /// A day would be longer than anybody waits.
 const PATIENCE: Duration = Duration::from_secs(300);
 const LOG: &str = "app";
@@ -37,9 +39,6 @@ pub(crate) fn run(plan: &Plan) -> Result<Vec<Row>, Failure> {
         attached.add(&write(&db, orders)?);
         caught_up.push(catch_up(&site, place.path(), &primary, orders)? / rate_of(&alone));
         primary.stop()?;
-        let (back, copy) = restore(&data, &db, place.path())?;
-        restored.push(back);
-        copied.push(copy);
         drop(place);
 
         let place = Place::new(&plan.dir, "applied")?;
@@ -54,6 +53,12 @@ pub(crate) fn run(plan: &Plan) -> Result<Vec<Row>, Failure> {
         behind.push(lag(&db, &there, orders, rate_of(&alone) / 2.0)?);
         replica.stop()?;
         primary.stop()?;
+        drop(place);
+
+        let place = Place::new(&plan.dir, "restored")?;
+        let (back, copy) = restore(plan, &site, place.path())?;
+        restored.push(back);
+        copied.push(copy);
     }
     let thousands = |writing: &Writing| rate_of(writing) / 1e3;
     let unit = "thousand orders/s";
@@ -147,19 +152,33 @@ fn look(path: &Path, committed: &std::sync::mpsc::Receiver<(i64, Instant)>) -> R
 }
 
 /// MiB a second of a replay into a new database, and of copying and syncing that database.
-fn restore(data: &Path, db: &Path, place: &Path) -> Result<(f64, f64), Failure> {
-    let into = place.join("restored.db");
+fn restore(plan: &Plan, site: &Site, place: &Path) -> Result<(f64, f64), Failure> {
+    let (data, db, into) = (place.join("log"), place.join("app.db"), place.join("restored.db"));
+    fill(&db, plan.amount(DATABASE, 8 << 20))?;
+    site.capturing(&data, &db, LOG)?.stop()?;
+    let copy = place.join("copy.db");
+    let failed = |error| Failure::file("database", &db, &error);
+    let begun = Instant::now();
+    std::fs::copy(&db, &copy).and_then(|_| std::fs::File::open(&copy)?.sync_all()).map_err(failed)?;
+    let copying = begun.elapsed();
     let begun = Instant::now();
     let output = longshore::Output::file(longshore_sqlite::SqliteOutput, &into);
-    longshore::Replay::open(data, LOG)?.run(&output, |_| std::ops::ControlFlow::Continue(()))?;
+    longshore::Replay::open(&data, LOG)?.run(&output, |_| std::ops::ControlFlow::Continue(()))?;
     let restoring = begun.elapsed();
-    let copy = place.join("copy.db");
-    let failed = |error| Failure::file("database", db, &error);
-    let begun = Instant::now();
-    std::fs::copy(&into, &copy).and_then(|_| std::fs::File::open(&copy)?.sync_all()).map_err(failed)?;
-    let copying = begun.elapsed();
     let mib = std::fs::metadata(&into).map_err(failed)?.len() as f64 / f64::from(1 << 20);
     Ok((mib / restoring.as_secs_f64(), mib / copying.as_secs_f64()))
+}
+
+/// Makes a database of about so many bytes.
+fn fill(db: &Path, bytes: u64) -> Result<(), Failure> {
+    let mut db = raw_sqlite::open(db)?;
+    db.execute_batch("CREATE TABLE filler (id INTEGER PRIMARY KEY, body BLOB)")?;
+    let filling = db.transaction()?;
+    for _ in 0..bytes / 1000 {
+        filling.prepare_cached("INSERT INTO filler (body) VALUES (randomblob(1000))")?.execute([])?;
+    }
+    filling.commit()?;
+    Ok(db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
 }
 
 /// Waits until a replica's database holds so many orders.

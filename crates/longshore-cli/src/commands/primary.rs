@@ -90,15 +90,20 @@ impl Primary {
                 _ => None,
             };
             let server = node.listen().await?;
+            let (tell, told) = tokio::sync::oneshot::channel();
             agent::run(node, server, self.http, |server, shutdown| async move {
                 // The last transactions are to be shipped, too: the capture ends before the log does.
                 let shutdown = async move {
-                    shutdown.await;
-                    capturing::stop(capturing).await;
+                    tokio::select! {
+                        () = shutdown => {}
+                        () = capturing::ended(capturing.as_ref()) => {}
+                    }
+                    let _ = tell.send(capturing::stop(capturing).await);
                 };
                 server.run(shutdown).await
             })
-            .await
+            .await?;
+            told.await.unwrap_or(Ok(()))
         })
     }
 }

@@ -88,9 +88,11 @@ impl Capture {
         let (mut base, mut next) = (vec![0; self.size.bytes()], vec![0; self.size.bytes()]);
         for (page, frame) in &transaction.frames {
             self.view.page_of_frame(*frame, &mut next)?;
-            let known = self.shipped.hash(*page);
-            if known.is_some() {
+            let mut known = self.shipped.hash(*page);
+            if let Some(hash) = known {
                 self.view.page(&self.guard, *page, &mut base)?;
+                // While nobody captured, somebody else may have copied later frames into the file.
+                known = known.filter(|_| page_hash(*page, &base) == hash);
             }
             out.page(*page, known.map(|hash| (hash, &base[..])), &next)?;
         }
