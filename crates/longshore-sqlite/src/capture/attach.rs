@@ -90,7 +90,8 @@ impl Capture {
     /// Whether the frame that the log ends at is still where it was.
     fn still_stands(&mut self, index: &IndexHeader) -> Result<bool, Error> {
         let place = self.shipped.place;
-        if index.salts != place.salts || index.max_frame < place.frame {
+        // A -wal that was never written to has no salts, and neither has the next one: that proves nothing.
+        if place.salts == [0, 0] || index.salts != place.salts || index.max_frame < place.frame {
             return Ok(false);
         }
         if place.frame == 0 {
