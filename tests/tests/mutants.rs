@@ -218,10 +218,11 @@ bytes.workspace = true
 "#;
 
 /// The line that says what was broken.
-fn verdict(output: &str) -> &str {
+/// What the simulator said of it, but for what it dumps of a record.
+fn verdict(output: &str) -> String {
     let line = output
         .lines()
         .skip_while(|line| !line.contains(" failed, after "))
         .find(|line| line.starts_with("  ") && !line.starts_with("    "));
-    line.unwrap_or_default().trim()
+    line.unwrap_or_default().trim().chars().take(120).collect()
 }

@@ -22,7 +22,7 @@ struct Rig {
 impl Rig {
     fn new() -> Rig {
         let place = tempfile::tempdir().unwrap();
-        let directory = Arc::new(FsDirectory::create(&place.path().join("log")).unwrap());
+        let directory = Arc::new(FsDirectory::create(place.path().join("log")).unwrap());
         let segment_size = SegmentSize::new(1 << 20).unwrap();
         let spec = CreateSpec { content: Content::SqlitePages, segment_size, ..CreateSpec::default() };
         Wal::create(directory.clone(), &SystemEnvironment, &spec).unwrap();
@@ -359,7 +359,8 @@ fn a_host_waits_for_what_it_committed_to_be_in_the_log() {
 /// What a transaction takes in the log, in four shapes, beside its pages whole.
 #[test]
 fn deltas_are_a_fraction_of_whole_pages() {
-    let shapes: [(&str, &str, fn(&Connection, i64)); 4] = [
+    type Work = fn(&Connection, i64);
+    let shapes: [(&str, &str, Work); 4] = [
         (
             "order entry",
             "CREATE TABLE o (id INTEGER PRIMARY KEY, c INT, t TEXT); CREATE INDEX oc ON o (c); CREATE TABLE s (i INTEGER PRIMARY KEY, n INT)",

@@ -62,7 +62,7 @@ impl Site {
 
     /// The application, on its own database.
     pub(super) fn application(&self) -> Result<Process, Failure> {
-        let mut process = Process::start("application", &self.dir, &["demo-app", "--dir", &self.path("primary")])?;
+        let mut process = Process::start("application", &self.dir, ["demo-app", "--dir", &self.path("primary")])?;
         process.hear("ready")?;
         Ok(process)
     }

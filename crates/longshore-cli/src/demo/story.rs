@@ -113,7 +113,7 @@ fn pause(application: &mut Process) -> Result<u64, Failure> {
 /// Watches until all orders can be read in every region.
 fn everywhere(site: &Site, view: &View, orders: u64) -> Result<LogStatus, Failure> {
     let there = |region: &&str| proofs::count_orders(&site.database(region)).is_ok_and(|count| count >= orders);
-    view.watch_until("catching up", PATIENCE, |log| all_applied(log) && REGIONS.iter().all(|region| there(region)))
+    view.watch_until("catching up", PATIENCE, |log| all_applied(log) && REGIONS.iter().all(&there))
 }
 
 /// A time at which no order is under way, with some room on both sides.
