@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read, Write};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::ValueEnum;
-use longshore_format::{Flags, Kind, Lsn};
+use longshore_format::{Content, Flags, Kind, Lsn};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -32,6 +32,19 @@ pub(crate) enum Format {
 pub(crate) struct Input {
     pub(crate) kind: Kind,
     pub(crate) payload: Vec<u8>,
+}
+
+/// Why a payload cannot be appended by hand to a log of some content: no sink could take it, with the record already on every
+/// node.
+pub(crate) fn check_payload(content: Content, payload: &[u8]) -> Result<(), String> {
+    match content {
+        Content::Sql => longshore_sqlite::validate(payload).map_err(|error| error.to_string()),
+        Content::SqlitePages => {
+            Err("a log of sqlite-pages is written by `longshore primary --sqlite` alone; append to another log"
+                .to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A record to be printed.

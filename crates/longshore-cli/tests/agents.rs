@@ -60,6 +60,23 @@ fn a_replica_follows_applies_and_is_proved_equal() {
 }
 
 #[test]
+fn what_no_sink_could_take_is_refused_over_the_network_too() {
+    let dir = site();
+    let at = dir.path();
+    run(at, "init --data-dir p --log statements --content sql").ok();
+    run(at, "init --data-dir p --log pages --content sqlite-pages").ok();
+    let p = primary(at);
+    let append = |log: &str| format!("append --server primary@{} {PRIMARY} --log {log}", p.address);
+    assert!(run_with(at, &append("statements"), b"no SQL record\n").fails(2).contains("SQL"));
+    assert!(run_with(at, &append("pages"), b"no page\n").fails(2).contains("--sqlite"));
+    for log in ["statements", "pages"] {
+        assert_eq!(run(at, &format!("read --data-dir p --log {log}")).ok(), "", "nothing was appended to {log}");
+    }
+    run_with(at, &append("orders"), b"anything\n").ok();
+    assert_eq!(p.terminate(), 0);
+}
+
+#[test]
 fn a_replica_that_is_away_stays_in_the_status_until_it_is_forgotten() {
     let dir = site();
     let (p, at) = (primary(dir.path()), dir.path());

@@ -77,7 +77,7 @@ mod follow_store;
 pub use applying::OpenSink;
 pub use error::{Error, Result};
 pub use event::{Event, Events};
-pub use node::Node;
+pub use node::{CheckPayload, Node};
 pub use primary::{Primary, Transaction};
 pub use replay::{Output, Replay, ReplayPlan, Replayed, Room, Stage};
 pub use replica::Replica;

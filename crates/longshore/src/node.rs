@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
-use longshore_format::{Content, Name, SegmentSize};
+use longshore_format::{Content, ErrorKind, Name, SegmentSize};
 use longshore_protocol::{NodeId, Region};
 use longshore_storage::{Directory, Environment, FsDirectory, SystemEnvironment};
 use longshore_transport::tls::ServerTls;
@@ -52,7 +52,11 @@ pub(crate) struct Inner {
     access: RwLock<Option<Access>>,
     events: Events,
     housekeeper: Housekeeper,
+    check: OnceLock<CheckPayload>,
 }
+
+/// Says why a payload cannot be in a log of some content, and what to append instead; see [`Node::check_payloads`].
+pub type CheckPayload = fn(Content, &[u8]) -> Result<(), String>;
 
 impl Node {
     /// A node that writes its logs. Makes the directory, mode 0700, if it is not there; opens nothing.
@@ -84,6 +88,7 @@ impl Node {
             access: RwLock::default(),
             events: Events::default(),
             housekeeper: Housekeeper::start(Weak::clone(node)),
+            check: OnceLock::new(),
         });
         Ok(Self { inner })
     }
@@ -123,6 +128,19 @@ impl Node {
     /// `Busy` when there is one of that name, `Invalid` on a replica.
     pub fn create_log(&self, name: &str, content: Content) -> Result<Primary> {
         Ok(Primary::of(self.clone(), self.create(name, content, None)?))
+    }
+
+    /// From now on, what clients append over the network must pass `check`, or is refused as `Invalid` with nothing appended.
+    ///
+    /// This library does not look into payloads; whoever puts it together with an adapter does, so that a record that no sink
+    /// could take is not on every node before that is found out. Set once: later calls change nothing.
+    pub fn check_payloads(&self, check: CheckPayload) {
+        let _set_before = self.inner.check.set(check);
+    }
+
+    pub(crate) fn check_payload(&self, content: Content, payload: &[u8]) -> Result<()> {
+        let checked = self.inner.check.get().map_or(Ok(()), |check| check(content, payload));
+        checked.map_err(|reason| Error::Refused { kind: ErrorKind::Invalid, reason, at: None })
     }
 
     /// What happened, each event once, among all who take them.

@@ -4,7 +4,7 @@ use std::io::{self, BufReader};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use longshore::{Content, Durability, Primary, Settings};
+use longshore::{Durability, Primary, Settings};
 use longshore_format::{ErrorKind, Lsn, Name};
 use longshore_transport::{Append as Request, Client, Draft};
 use longshore_wal::RecordDraft;
@@ -13,7 +13,7 @@ use super::place::{Place, PlaceArgs};
 use crate::cli::Global;
 use crate::connect::{connect, name};
 use crate::failure::Failure;
-use crate::records::{Format, Input};
+use crate::records::{Format, Input, check_payload};
 use crate::{output, quantity, runtime};
 
 /// Append records from stdin and print the last position
@@ -148,9 +148,8 @@ impl Destination {
     fn try_append(&self, batch: &[Input], expect: Option<Lsn>) -> Result<Lsn, Failure> {
         match &self.to {
             To::Here(primary) => {
-                // A sink would stop at what is no SQL, with the record already on every node.
-                if primary.content() == Content::Sql {
-                    batch.iter().try_for_each(|input| longshore_sqlite::validate(&input.payload))?;
+                for input in batch {
+                    check_payload(primary.content(), &input.payload).map_err(Failure::invalid)?;
                 }
                 let drafts: Vec<_> =
                     batch.iter().map(|input| RecordDraft { kind: input.kind, payload: &input.payload }).collect();

@@ -10,6 +10,7 @@ use longshore_format::{Content, ErrorKind};
 use crate::agent;
 use crate::cli::Global;
 use crate::failure::Failure;
+use crate::records::check_payload;
 use crate::tuning::{PrimaryRole, Tuning};
 use crate::{capturing, runtime};
 
@@ -79,6 +80,7 @@ impl Primary {
         }
         runtime::for_agents()?.block_on(async {
             let node = Node::primary(&self.data_dir, &settings)?;
+            node.check_payloads(check_payload);
             let names = node.open_all()?;
             let capturing = match (&self.sqlite, &self.log) {
                 (Some(database), Some(log)) => {

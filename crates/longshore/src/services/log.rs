@@ -24,6 +24,9 @@ impl LogService for NodeServices {
     async fn append(&self, _caller: &Caller, request: Append) -> Result<Appended, Error> {
         self.node.must_write(&request.log)?;
         let log = self.log(&request.log)?;
+        for draft in &request.records {
+            self.node.check_payload(log.wal.content(), &draft.payload)?;
+        }
         let drafts: Vec<_> =
             request.records.iter().map(|draft| RecordDraft { kind: draft.kind, payload: &draft.payload }).collect();
         let ticket = log.append(&drafts, request.expect)?;
