@@ -172,3 +172,6 @@ fn identity_of(path: &Path) -> Result<(u64, u64), Error> {
     let metadata = std::fs::metadata(path).map_err(Error::at(path))?;
     Ok((metadata.dev(), metadata.ino()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! What only the bytes beneath can show: ghosts, broken chains, and a wal-index that was left half written.
+
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use longshore_format::Content;
+use longshore_storage::{FsDirectory, SystemEnvironment};
+use longshore_wal::{CreateSpec, Settings, Threads, Wal};
+use rusqlite::Connection;
+
+use super::view::published;
+use super::{Capture, CaptureSettings, CaptureStep};
+use crate::error::Error;
+use crate::pages::page_hash;
+use crate::wal_format::{FRAME_HEAD_LEN, FrameHead, frame_offset};
+
+struct Rig {
+    place: tempfile::TempDir,
+    log: Wal,
+    app: Connection,
+    _threads: Threads,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let place = tempfile::tempdir().unwrap();
+        let directory = Arc::new(FsDirectory::create(place.path().join("log")).unwrap());
+        let spec = CreateSpec { content: Content::SqlitePages, ..CreateSpec::default() };
+        Wal::create(directory.clone(), &SystemEnvironment, &spec).unwrap();
+        let (log, _) = Wal::open(directory, Arc::new(SystemEnvironment), Settings::default()).unwrap();
+        let threads = log.start();
+        let app = Connection::open(place.path().join("app.db")).unwrap();
+        app.execute_batch("PRAGMA journal_mode=wal; CREATE TABLE t (x); INSERT INTO t VALUES (1);").unwrap();
+        Rig { place, log, app, _threads: threads }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    fn attach(&self) -> Capture {
+        let settings = CaptureSettings::new(self.at("app.pages"));
+        Capture::attach(&self.at("app.db"), self.log.clone(), settings).unwrap()
+    }
+
+    fn wal(&self) -> std::fs::File {
+        std::fs::OpenOptions::new().read(true).write(true).open(self.at("app.db-wal")).unwrap()
+    }
+
+    fn insert(&self) {
+        self.app.execute_batch("INSERT INTO t SELECT max(x) + 1 FROM t").unwrap();
+    }
+}
+
+/// What was shipped is what the database holds.
+fn assert_true(capture: &Capture) {
+    let mut page = vec![0; capture.size.bytes()];
+    for number in 1..=capture.shipped.pages() {
+        capture.view.page(&capture.guard, number, &mut page).unwrap();
+        assert_eq!(capture.shipped.hash(number), Some(page_hash(number, &page)), "page {number}");
+    }
+}
+
+#[test]
+fn a_ghost_commit_is_not_shipped() {
+    let rig = Rig::new();
+    let mut capture = rig.attach();
+    rig.insert();
+    assert_eq!(capture.step().unwrap(), CaptureStep::Captured(1));
+    // A writer that died after its last frame and before the wal-index: in the file alone it looks committed.
+    let (index, _) = published(&capture.guard, capture.size).unwrap();
+    let mut ghost = Vec::new();
+    let data = vec![9; capture.size.bytes()];
+    FrameHead::encode(2, index.pages, index.salts, &data, index.checksum, &mut ghost);
+    rig.wal().write_all_at(&ghost, frame_offset(capture.size, index.max_frame + 1)).unwrap();
+    assert_eq!(capture.step().unwrap(), CaptureStep::Idle);
+    rig.insert();
+    assert_eq!(capture.step().unwrap(), CaptureStep::Captured(1), "the next writer takes its place");
+    assert_true(&capture);
+}
+
+#[test]
+fn a_broken_chain_below_what_is_published_is_an_error_and_never_no_data() {
+    let rig = Rig::new();
+    let mut capture = rig.attach();
+    rig.insert();
+    let (index, _) = published(&capture.guard, capture.size).unwrap();
+    let at = frame_offset(capture.size, index.max_frame) + FRAME_HEAD_LEN as u64 + 100;
+    let mut byte = [0];
+    rig.wal().read_exact_at(&mut byte, at).unwrap();
+    rig.wal().write_all_at(&[byte[0] ^ 1], at).unwrap();
+    let end = rig.log.end();
+    assert!(matches!(capture.step(), Err(Error::BrokenWal { .. })));
+    assert_eq!(rig.log.end(), end, "nothing of it was shipped");
+}
+
+#[test]
+fn a_wal_index_that_a_dead_writer_left_half_written_is_recovered() {
+    let rig = Rig::new();
+    let mut capture = rig.attach();
+    rig.insert();
+    let mut change = [0];
+    capture.guard.load(0, 2, &mut change).unwrap();
+    capture.guard.store(0, 2, &[change[0] + 1]).unwrap();
+    assert!(matches!(capture.step(), Err(Error::Unstable)));
+    drop(capture);
+    let mut capture = rig.attach();
+    while capture.step().unwrap() != CaptureStep::Idle {}
+    assert_true(&capture);
+    rig.insert();
+    assert_eq!(capture.step().unwrap(), CaptureStep::Captured(1));
+    assert_true(&capture);
+}
+
+#[test]
+fn a_wal_that_was_never_written_to_proves_nothing() {
+    let rig = Rig::new();
+    let empty = |app: &Connection| app.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    empty(&rig.app);
+    let Rig { place, log, app, _threads } = rig;
+    // The last connection takes the -wal away, and with it the salts.
+    app.close().unwrap();
+    let settings = CaptureSettings::new(place.path().join("app.pages"));
+    let attach = || Capture::attach(&place.path().join("app.db"), log.clone(), settings.clone()).unwrap();
+    attach().detach().unwrap();
+    let _ = std::fs::remove_file(place.path().join("app.db-wal"));
+    let _ = std::fs::remove_file(place.path().join("app.db-shm"));
+    let app = Connection::open(place.path().join("app.db")).unwrap();
+    app.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+    empty(&app);
+    app.close().unwrap();
+    let _ = std::fs::remove_file(place.path().join("app.db-wal"));
+    let _ = std::fs::remove_file(place.path().join("app.db-shm"));
+    let capture = attach();
+    assert_eq!(capture.status().resyncs, 1);
+    assert_true(&capture);
+}
