@@ -38,11 +38,9 @@ pub struct CaptureSettings {
     /// Where the hashes of what was shipped are kept from one run of the agent to the next: a file beside the log, made with
     /// mode 0600. Without it, or when it is lost, they are gathered from the log.
     pub hashes: PathBuf,
-    /// The `-wal` is copied back into the database when it is longer than this. Default 4 MiB, as SQLite's own.
+    /// The `-wal` is copied back into the database when more of it than this is in use; a writer that never pauses is then
+    /// held up for a moment, so that it begins the `-wal` anew. Default 8 MiB: twice SQLite's own.
     pub checkpoint_from: u64,
-    /// From here on writers are held up for a moment, so that a writer that never pauses begins the `-wal` anew.
-    /// Default 16 MiB.
-    pub hold_from: u64,
     /// A file longer than this is cut back once nothing needs it. Default 48 MiB, to stay below 64.
     pub truncate_from: u64,
     /// How long to wait for the write lock at once, which an application may hold. Default 20 ms.
@@ -56,8 +54,7 @@ impl CaptureSettings {
     pub fn new(hashes: impl Into<PathBuf>) -> CaptureSettings {
         CaptureSettings {
             hashes: hashes.into(),
-            checkpoint_from: 4 << 20,
-            hold_from: 16 << 20,
+            checkpoint_from: 8 << 20,
             truncate_from: 48 << 20,
             lock_wait: Duration::from_millis(20),
             attach_within: Duration::from_secs(30),

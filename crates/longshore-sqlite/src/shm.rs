@@ -185,6 +185,16 @@ impl WalFile {
         }
     }
 
+    /// Makes what checkpoints wrote into the database file durable.
+    pub(crate) fn sync_database(&self) -> Result<(), Error> {
+        let sync = self.methods().xSync.expect("every file can be synced");
+        // SAFETY: the file is this connection's, and open.
+        match unsafe { sync(self.file(), ffi::SQLITE_SYNC_NORMAL) } {
+            ffi::SQLITE_OK => Ok(()),
+            code => Err(failure(code, "sync the database file")),
+        }
+    }
+
     /// Keeps the `-wal` when the last connection closes, so that its place in it can be found again.
     pub(crate) fn keep_wal(&self) -> Result<(), Error> {
         let mut on: c_int = 1;

@@ -280,8 +280,7 @@ fn the_wal_stays_short_under_a_writer_that_never_pauses_and_after_a_reader_that_
     let rig = Rig::new();
     let app = rig.app();
     items(&app, 1, 1);
-    let small =
-        CaptureSettings { checkpoint_from: 512 << 10, hold_from: 2 << 20, truncate_from: 6 << 20, ..rig.settings() };
+    let small = CaptureSettings { checkpoint_from: 512 << 10, truncate_from: 6 << 20, ..rig.settings() };
     let mut capture = rig.try_attach(small).unwrap();
     let write = |capture: &mut Capture| -> CaptureStatus {
         let mut longest = capture.status();

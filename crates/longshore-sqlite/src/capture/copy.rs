@@ -7,7 +7,7 @@ use longshore_format::{ErrorKind, Lsn};
 use longshore_wal::{RecordDraft, Run, Wal};
 
 use super::Capture;
-use super::view::published;
+use super::view::{Place, published};
 use crate::error::Error;
 use crate::pages::{Commit, Form, KIND, PageHash, RunWriter, WalPlace, page_hash, patch_between};
 use crate::wal_format::FrameHead;
@@ -60,23 +60,21 @@ impl Capture {
     }
 
     /// Reads the frames of the next transaction, each checked: below the last published frame everything must hold.
-    fn read_transaction(&self, mut place: WalPlace, last: u32) -> Result<Transaction, Error> {
+    fn read_transaction(&mut self, mut place: WalPlace, last: u32) -> Result<Transaction, Error> {
         let header = self.view.header.ok_or(Error::Unstable)?;
-        let (mut frames, mut buffer) = (BTreeMap::new(), Vec::new());
+        let mut frames = BTreeMap::new();
         while place.frame < last {
-            for frame in self.view.frames_from(place.frame + 1, last, &mut buffer)?.chunks_exact(self.view.frame_len())
-            {
-                let head = FrameHead::decode(frame);
-                let sum = FrameHead::sum(frame, header.big_endian, place.checksum);
-                place = WalPlace { frame: place.frame + 1, checksum: sum, ..place };
-                if head.salts != place.salts || head.checksum != sum || head.page == 0 {
-                    return Err(Error::BrokenWal { frame: place.frame, what: "is published and does not hold" });
-                }
-                frames.insert(head.page, place.frame);
-                if head.commit != 0 {
-                    frames.split_off(&(head.commit.saturating_add(1)));
-                    return Ok(Transaction { frames, commit: Commit { pages: head.commit, place } });
-                }
+            let frame = self.view.frame(place.frame + 1, last)?;
+            let head = FrameHead::decode(frame);
+            let sum = FrameHead::sum(frame, header.big_endian, place.checksum);
+            place = WalPlace { frame: place.frame + 1, checksum: sum, ..place };
+            if head.salts != place.salts || head.checksum != sum || head.page == 0 {
+                return Err(Error::BrokenWal { frame: place.frame, what: "is published and does not hold" });
+            }
+            frames.insert(head.page, place.frame);
+            if head.commit != 0 {
+                frames.split_off(&(head.commit.saturating_add(1)));
+                return Ok(Transaction { frames, commit: Commit { pages: head.commit, place } });
             }
         }
         Err(Error::BrokenWal { frame: last, what: "is the last that is published and ends no transaction" })
@@ -90,9 +88,8 @@ impl Capture {
             self.view.page_of_frame(*frame, &mut next)?;
             let mut known = self.shipped.hash(*page);
             if let Some(hash) = known {
-                self.view.page(&self.guard, *page, &mut base)?;
-                // While nobody captured, somebody else may have copied later frames into the file.
-                known = known.filter(|_| page_hash(*page, &base) == hash);
+                let place = self.view.page(&self.guard, *page, &mut base)?;
+                known = known.filter(|_| place == Place::Wal || page_hash(*page, &base) == hash);
             }
             out.page(*page, known.map(|hash| (hash, &base[..])), &next)?;
         }

@@ -1,4 +1,8 @@
 //! Copying the `-wal` back into the database, so that it stays short, and never beyond what is in the log.
+//!
+//! A writer that never pauses is ahead of every checkpoint by the little that it commits meanwhile, and so never begins the
+//! `-wal` anew: a file that grows makes each of its syncs cost twice. Most is therefore copied back, and synced, while nobody
+//! waits; then writers are held up for the rest.
 
 use std::time::{Duration, Instant};
 
@@ -10,61 +14,103 @@ use crate::shm::{Granted, Slot};
 /// What is remembered between checkpoints.
 #[derive(Debug, Default)]
 pub(super) struct Seals {
-    last: Option<Instant>,
-    /// Since when not everything could be copied back.
+    /// When to try again what could not be finished, and how long that was put off.
+    again: Option<(Instant, Duration)>,
+    /// Since when a reader has been in the way.
     pinned: Option<Instant>,
 }
 
 impl Seals {
+    fn are_put_off(&self) -> bool {
+        self.again.is_some_and(|(again, _)| Instant::now() < again)
+    }
+
+    fn note(&mut self, finished: bool, left: Left) {
+        let longer = self.again.map_or(SHORTEST_PAUSE, |(_, pause)| LONGEST_PAUSE.min(2 * pause));
+        self.again = (!finished).then(|| (Instant::now() + longer, longer));
+        self.pinned = (left == Left::Pinned).then(|| self.pinned.unwrap_or_else(Instant::now));
+    }
+
     pub(super) fn pinned_for(&self) -> Option<Duration> {
         self.pinned.map(|since| since.elapsed())
     }
 }
 
-/// Between two checkpoints of one `-wal`.
-const PAUSE: Duration = Duration::from_millis(100);
+/// What a checkpoint left in the `-wal`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// Nothing: the next writer begins it anew.
+    Nothing,
+    /// What was committed meanwhile.
+    Tail,
+    /// What a reader still needs.
+    Pinned,
+}
+
+/// Until another attempt when a reader, or a long transaction, was in the way: the first time, and at most.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// Without holding anybody up: the first copies most, the second what came during the first.
+const ROUNDS: u32 = 2;
 
 impl Capture {
     /// Checkpoints if the `-wal` has grown enough.
     pub(super) fn seal_if_due(&mut self) -> Result<(), Error> {
-        let bytes = u64::from(self.shipped.place.frame) * self.view.frame_len() as u64;
         let long = self.settings.truncate_from < self.view.file_len();
-        let due = self.settings.checkpoint_from <= bytes || long || self.seals.pinned.is_some();
-        if !due || self.seals.last.is_some_and(|last| last.elapsed() < PAUSE) {
+        let due = long || self.settings.checkpoint_from <= self.frames_len(self.shipped.place.frame);
+        if !due || self.seals.are_put_off() {
             return Ok(());
         }
-        self.seals.last = Some(Instant::now());
-        self.status.checkpoints += 1;
-        self.copy_back()?;
-        if long || self.settings.hold_from <= bytes {
-            self.hold_and_finish(long)?;
+        if !long && self.left(u32::MAX, 0)? == Left::Nothing {
+            return Ok(());
         }
-        let (index, backfill) = published(&self.guard, self.size)?;
-        let all = index.max_frame <= backfill;
-        // A writer is ahead of every checkpoint by a little; what counts is a -wal that has grown and cannot begin anew.
-        let stuck = !all && self.settings.hold_from <= u64::from(index.max_frame) * self.view.frame_len() as u64;
-        self.seals.pinned = if stuck { self.seals.pinned.or(Some(Instant::now())) } else { None };
+        self.status.checkpoints += 1;
+        let mut left = Left::Tail;
+        for _ in 0..ROUNDS {
+            if left != Left::Tail || self.is_outrun()? {
+                break;
+            }
+            left = self.copy_back()?;
+            self.checkpointer.sync_database()?;
+        }
+        if long || left == Left::Tail {
+            left = self.hold_and_finish(long)?;
+        }
+        let finished = left == Left::Nothing && self.view.file_len() <= self.settings.truncate_from;
+        self.seals.note(finished, left);
         Ok(())
     }
 
+    /// Whether writers commit faster than this copies: then only holding them up helps.
+    fn is_outrun(&self) -> Result<bool, Error> {
+        let (index, _) = published(&self.guard, self.size)?;
+        let ahead = index.max_frame.saturating_sub(self.shipped.place.frame);
+        Ok(index.salts == self.shipped.place.salts && self.settings.checkpoint_from < self.frames_len(ahead))
+    }
+
+    fn frames_len(&self, frames: u32) -> u64 {
+        u64::from(frames) * self.view.frame_len() as u64
+    }
+
     /// Copies back what is in the log, and holds nobody up: a read mark of ours keeps the checkpoint from going further.
-    fn copy_back(&mut self) -> Result<(), Error> {
+    fn copy_back(&mut self) -> Result<Left, Error> {
         self.reader.connection().execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;")?;
-        let copied = self.copy().and_then(|_| self.checkpoint("PASSIVE"));
+        let copied = published(&self.guard, self.size)
+            .and_then(|(marked, _)| self.copy().and_then(|_| self.checkpoint("PASSIVE")).map(|()| marked));
         self.reader.connection().execute_batch("ROLLBACK")?;
-        copied
+        self.left(copied?.max_frame, self.settings.checkpoint_from / 2)
     }
 
     /// Holds writers up for the little that came since, so that the next one begins the `-wal` anew. An application that is
     /// at it goes first: then the next turn tries again.
-    fn hold_and_finish(&mut self, truncate: bool) -> Result<(), Error> {
+    fn hold_and_finish(&mut self, truncate: bool) -> Result<Left, Error> {
         // The lock itself, not a transaction: that would leave a read mark, which a TRUNCATE would have to wait for.
         let until = Instant::now() + self.settings.lock_wait;
         while !self.guard.try_lock(Slot::Write)? {
             if until <= Instant::now() {
-                return Ok(());
+                return Ok(Left::Tail);
             }
-            std::thread::sleep(Duration::from_micros(200));
+            std::thread::sleep(Duration::from_micros(50));
         }
         let held = Instant::now();
         let finished = self.copy().and_then(|_| self.finish_held(truncate));
@@ -73,14 +119,28 @@ impl Capture {
         finished
     }
 
-    fn finish_held(&mut self, truncate: bool) -> Result<(), Error> {
-        if !truncate {
-            return self.checkpoint("PASSIVE");
+    fn finish_held(&mut self, truncate: bool) -> Result<Left, Error> {
+        if truncate {
+            self.checkpointer.grant(Granted::Both);
+            let truncated = self.checkpoint("TRUNCATE");
+            self.checkpointer.grant(Granted::Checkpoint);
+            truncated?;
+        } else {
+            self.checkpoint("PASSIVE")?;
         }
-        self.checkpointer.grant(Granted::Both);
-        let truncated = self.checkpoint("TRUNCATE");
-        self.checkpointer.grant(Granted::Checkpoint);
-        truncated
+        self.left(u32::MAX, 0)
+    }
+
+    /// What is left in the `-wal`. A checkpoint was free to copy back all up to the frame `marked`; that it did without up to
+    /// `tail` bytes of that is no sign of a reader: a transaction reads first, and is in the way for its moment.
+    fn left(&self, marked: u32, tail: u64) -> Result<Left, Error> {
+        let (index, backfill) = published(&self.guard, self.size)?;
+        let missed = index.max_frame.min(marked).saturating_sub(backfill);
+        Ok(match index.max_frame.saturating_sub(backfill) {
+            0 => Left::Nothing,
+            _ if self.frames_len(missed) <= tail => Left::Tail,
+            _ => Left::Pinned,
+        })
     }
 
     /// Readers that are in the way are an ordinary outcome.

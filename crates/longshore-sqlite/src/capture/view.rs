@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
@@ -20,16 +21,44 @@ pub(super) struct View {
     pub(super) header: Option<WalHeader>,
     /// The newest copied frame of each page that has one.
     pub(super) frames: HashMap<u32, u32>,
+    ahead: Ahead,
+}
+
+/// Where a page was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A frame that was copied.
+    Wal,
+    /// The database file, into which somebody else may have copied later frames while nobody captured.
+    Database,
+}
+
+/// Frames that were read at once: most transactions are a few, and the next one lies behind them.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// The first of them.
+    first: u32,
+    bytes: Vec<u8>,
+}
+
+impl Ahead {
+    /// A frame if it is among them.
+    fn get(&self, frame: u32, len: usize) -> Option<&[u8]> {
+        let at = frame.checked_sub(self.first)? as usize;
+        self.bytes.get(at * len..(at + 1) * len)
+    }
 }
 
 impl View {
     pub(super) fn open(path: PathBuf, size: PageSize) -> Result<View, Error> {
         let file = File::open(&path).map_err(Error::at(&path))?;
-        Ok(View { file, path, size, header: None, frames: HashMap::new() })
+        Ok(View { file, path, size, header: None, frames: HashMap::new(), ahead: Ahead::default() })
     }
 
+    /// How long the file is. By seeking: where time stamps have many grains, asking for them makes the application's next
+    /// sync write the inode as well.
     pub(super) fn file_len(&self) -> u64 {
-        self.file.metadata().map_or(0, |metadata| metadata.len())
+        (&self.file).seek(SeekFrom::End(0)).unwrap_or(0)
     }
 
     /// Makes what was read durable before anybody acts on it.
@@ -45,7 +74,7 @@ impl View {
         let Some(header) = WalHeader::decode(&bytes).filter(|header| header.salts == salts) else {
             return Ok(None);
         };
-        (self.header, self.frames) = (Some(header), HashMap::new());
+        (self.header, self.frames, self.ahead) = (Some(header), HashMap::new(), Ahead::default());
         Ok(Some(WalPlace { salts, frame: 0, checksum: header.checksum }))
     }
 
@@ -64,14 +93,18 @@ impl View {
         Ok(FrameHead::decode(&head))
     }
 
-    /// Reads whole frames from `frame` on: as many as fit into `buffer`, at most up to `last`.
-    pub(super) fn frames_from<'b>(&self, frame: u32, last: u32, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], Error> {
+    /// A published frame, whole. Those behind it, at most up to `last`, are read with it: what is published stays as it is
+    /// until the `-wal` begins anew.
+    pub(super) fn frame(&mut self, frame: u32, last: u32) -> Result<&[u8], Error> {
         const AT_ONCE: usize = 1 << 20;
-        let each = self.frame_len();
-        let count = (AT_ONCE / each).clamp(1, (last - frame + 1) as usize);
-        buffer.resize(count * each, 0);
-        self.read_at(buffer, frame_offset(self.size, frame))?;
-        Ok(buffer)
+        let len = self.frame_len();
+        if self.ahead.get(frame, len).is_none() {
+            let mut bytes = std::mem::take(&mut self.ahead.bytes);
+            bytes.resize(len * (AT_ONCE / len).clamp(1, (last - frame + 1) as usize), 0);
+            self.read_at(&mut bytes, frame_offset(self.size, frame))?;
+            self.ahead = Ahead { first: frame, bytes };
+        }
+        Ok(self.ahead.get(frame, len).expect("it was read"))
     }
 
     pub(super) fn frame_len(&self) -> usize {
@@ -79,14 +112,18 @@ impl View {
     }
 
     pub(super) fn page_of_frame(&self, frame: u32, into: &mut [u8]) -> Result<(), Error> {
-        self.read_at(into, frame_offset(self.size, frame) + FRAME_HEAD_LEN as u64)
+        match self.ahead.get(frame, self.frame_len()) {
+            Some(bytes) => into.copy_from_slice(&bytes[FRAME_HEAD_LEN..]),
+            None => self.read_at(into, frame_offset(self.size, frame) + FRAME_HEAD_LEN as u64)?,
+        }
+        Ok(())
     }
 
-    /// A page as it was at the last transaction that was copied.
-    pub(super) fn page(&self, database: &WalFile, page: u32, into: &mut [u8]) -> Result<(), Error> {
+    /// A page as it was at the last transaction that was copied, and where it stands.
+    pub(super) fn page(&self, database: &WalFile, page: u32, into: &mut [u8]) -> Result<Place, Error> {
         match self.frames.get(&page) {
-            Some(frame) => self.page_of_frame(*frame, into),
-            None => database.read_database(self.size.offset_of(page), into),
+            Some(frame) => self.page_of_frame(*frame, into).map(|()| Place::Wal),
+            None => database.read_database(self.size.offset_of(page), into).map(|()| Place::Database),
         }
     }
 
