@@ -66,6 +66,7 @@ mod sqlite_sink;
 mod new_file;
 mod replica_wal;
 mod sidecar;
+mod write_behind;
 
 mod capture;
 mod check;

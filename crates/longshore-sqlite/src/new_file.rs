@@ -1,14 +1,15 @@
 //! A database made from a run that is all of it: written once, straight to its place on disk.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::pages::{Change, Form, PageHash, PageSize, page_hash};
 use crate::replica_wal::sync_directory_of;
 use crate::sidecar::{Sidecar, Standing, Witness, beside};
+use crate::write_behind::WriteBehind;
 
 /// A database that gets its name once it is complete: until then there is `PATH-longshore-new`, and after a crash there is
 /// nothing to go on with.
@@ -16,7 +17,7 @@ use crate::sidecar::{Sidecar, Standing, Witness, beside};
 pub(crate) struct NewFile {
     database: PathBuf,
     path: PathBuf,
-    file: File,
+    file: WriteBehind,
     size: PageSize,
     /// Pages that come one after the other, to be written at once.
     buffer: Vec<u8>,
@@ -32,6 +33,7 @@ impl NewFile {
         let path = beside(database, "-longshore-new");
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path).map_err(Error::at(&path))?;
+        let file = WriteBehind::new(file).map_err(Error::at(&path))?;
         let buffer = Vec::with_capacity(WRITE_AT_ONCE + size.bytes());
         Ok(NewFile { database: database.to_owned(), path, file, size, buffer, at: 0, first: Vec::new() })
     }
@@ -68,7 +70,7 @@ impl NewFile {
         }
         self.write_out()?;
         let len = self.size.offset_of(pages) + self.size.bytes() as u64;
-        self.file.set_len(len).and_then(|()| self.file.sync_all()).map_err(Error::at(&self.path))?;
+        self.file.finish(len).map_err(Error::at(&self.path))?;
         let witness = Witness { page: 1, before: NO_PAGE, after: page_hash(1, &self.first) };
         let sidecar = Sidecar::create(&self.database, Standing { applied: None, witness: Some(witness), ..standing })?;
         // What a database of this name has left, SQLite would take for this one's.
@@ -86,9 +88,9 @@ impl NewFile {
     }
 
     fn write_out(&mut self) -> Result<(), Error> {
-        self.file.write_all_at(&self.buffer, self.at).map_err(Error::at(&self.path))?;
-        self.at += self.buffer.len() as u64;
-        self.buffer.clear();
+        let (full, len) = (std::mem::take(&mut self.buffer), self.buffer.len() as u64);
+        self.buffer = self.file.write(self.at, full).map_err(Error::at(&self.path))?;
+        self.at += len;
         Ok(())
     }
 }
@@ -111,4 +113,4 @@ pub(crate) fn remove_unfinished(database: &Path) -> Result<(), Error> {
 
 /// The hash of a page before there was a database: that of none.
 const NO_PAGE: PageHash = PageHash(0);
-const WRITE_AT_ONCE: usize = 1 << 20;
+const WRITE_AT_ONCE: usize = 256 << 10;

@@ -95,6 +95,8 @@ fn name_to_be(path: &Path) -> Option<PathBuf> {
 fn complete_pages(path: &Path) -> Result<(), Error> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    // The check reads the file twice, a page at a time: mapped, that is several times as fast.
+    connection.pragma_update(None, "mmap_size", i64::MAX)?;
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
         return Err(Error::Check(verdict));

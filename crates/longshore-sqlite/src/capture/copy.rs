@@ -150,13 +150,11 @@ struct Shipped {
 
 impl Shipping {
     fn changes(capture: &Capture) -> Shipping {
-        let max = capture.log.segment_size().max_payload();
-        Shipping::new(capture, RunWriter::changes(capture.size, max))
+        Shipping::new(capture, RunWriter::changes(capture.size, max_payload(&capture.log)))
     }
 
     fn image(capture: &Capture) -> Shipping {
-        let max = capture.log.segment_size().max_payload();
-        Shipping::new(capture, RunWriter::image(capture.size, max))
+        Shipping::new(capture, RunWriter::image(capture.size, max_payload(&capture.log)))
     }
 
     fn new(capture: &Capture, writer: RunWriter) -> Shipping {
@@ -210,6 +208,12 @@ impl Shipping {
         };
         Ok(Shipped { lsn, hashes, pages, bytes })
     }
+}
+
+/// Long runs are records that a reader's buffer holds two of: longer ones cost it a second read each.
+fn max_payload(log: &Wal) -> usize {
+    const LONGEST: usize = 128 << 10;
+    log.segment_size().max_payload().min(LONGEST)
 }
 
 /// Tries again while the log is full: what waits in the `-wal` meanwhile is safe there.
