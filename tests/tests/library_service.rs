@@ -93,14 +93,17 @@ async fn forgetting_a_replica_says_what_it_frees_and_then_frees_it() -> Outcome 
     let served = Agent::serve(&primary).await;
     let replica = world.follow("eu-west", &served).await;
     append(&primary, 5, 100, "replicas:1").await;
-    replica.stop().await?;
-    append(&primary, 400, 10_000, "local").await;
     let client = connect(&world, "primary", &served).await;
     let log = Name::new("orders")?;
+    let request = |replica: &str, plan| Forget { log: log.clone(), replica: replica.parse().unwrap(), plan };
+    let refused = client.forget(&request("eu-west", false)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Busy, "it is connected, and would go on without a slot: {refused}");
+    replica.stop().await?;
+    until("the replica is away", || primary.status().replicas.iter().all(|replica| !replica.connected)).await;
+    append(&primary, 400, 10_000, "local").await;
     let change = LimitsChange { keep_bytes: Some(0), ..LimitsChange::default() };
     assert_eq!(client.limits(&log, change).await?.keep_bytes, 0);
 
-    let request = |replica: &str, plan| Forget { log: log.clone(), replica: replica.parse().unwrap(), plan };
     let plan = client.forget(&request("eu-west", true)).await?;
     assert!(!plan.forgotten && 2 << 20 <= plan.frees, "{plan:?}");
     assert_eq!(primary.status().replicas.len(), 1);

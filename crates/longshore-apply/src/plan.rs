@@ -223,12 +223,12 @@ impl<S: Source> Planner<S> {
         let Some(name) = &run.mark else { return };
         if matches!(&self.target.point, Point::Mark(wanted) if wanted == name) {
             self.marks.matching += 1;
-            self.marks.last = run.end.start;
+            self.marks.last = run.end.lsn;
         }
         if self.marks.seen.len() == MARKS_SHOWN {
             self.marks.seen.remove(0);
         }
-        self.marks.seen.push((name.clone(), run.end.start));
+        self.marks.seen.push((name.clone(), run.end.lsn));
     }
 
     fn conclude(&mut self, at_end: bool) -> Result<Plan> {

@@ -65,7 +65,8 @@ impl Failure {
             io::ErrorKind::AlreadyExists => ErrorKind::Busy,
             _ => ErrorKind::Preflight,
         };
-        Self::new(kind, format!("{what} {}: {error}", path.display()))
+        let failure = Self::new(kind, format!("{what} {}: {error}", path.display()));
+        if kind == ErrorKind::NotFound { failure.next("check the path") } else { failure }
     }
 
     /// Tells it on stderr and returns the exit code.
@@ -163,7 +164,9 @@ struct Report<'a> {
 /// What to try next when the command knows nothing better.
 fn hint(kind: ErrorKind) -> &'static str {
     match kind {
-        ErrorKind::Invalid => "change the request or the settings; `longshore help COMMAND` shows both",
+        ErrorKind::Invalid => {
+            "change the request or the settings (tls.dir is --tls-dir); `longshore help COMMAND` shows both"
+        }
         ErrorKind::NotFound => "check the name and the directory; `longshore dump` lists what a directory holds",
         ErrorKind::TooOld | ErrorKind::Unreachable => {
             "ask for a position that is still there; `longshore dump` shows the first and the last"
@@ -172,7 +175,7 @@ fn hint(kind: ErrorKind) -> &'static str {
         ErrorKind::Corrupt => {
             "nothing was changed; take these bytes from another copy: `longshore repair --from ADDR|DIR`"
         }
-        ErrorKind::Busy => "end the process that holds it, or name another output",
+        ErrorKind::Busy => "end the process that holds it, or name another",
         ErrorKind::Preflight => "nothing was changed; put right what the message names and run it again",
         ErrorKind::Fenced | ErrorKind::Diverged => {
             "nothing was changed; compare both ends with `longshore dump` and decide which history wins"
@@ -180,7 +183,9 @@ fn hint(kind: ErrorKind) -> &'static str {
         ErrorKind::CheckFailed => "do not use the result; run `longshore verify --deep` on the source",
         ErrorKind::Unavailable => "try again later; `longshore status` shows who is away",
         ErrorKind::Full => "free space or raise the limit; `longshore status` shows who holds the log back",
-        ErrorKind::Unconfirmed => "it is durable at the primary: wait again for this position, do not append again",
+        ErrorKind::Unconfirmed => {
+            "nothing is lost and nothing is to be repeated; `longshore status` shows which replicas have it by now"
+        }
         ErrorKind::Denied => "get the role granted in grants.toml at the other end",
         ErrorKind::Interrupted => "run it again: it resumes",
         _ => "restart the process; if it comes back, report it as a bug with this message",

@@ -299,3 +299,58 @@ fn certificates_are_added_and_never_replaced() {
     run(dir.path(), "certs tls --name eu-west=king").fails(2);
     run(dir.path(), "certs tls --name a=read --host b=c").fails(2);
 }
+
+#[test]
+fn append_says_exactly_how_many_records_are_in_when_it_must_stop() {
+    for (format, good, bad) in
+        [("json", "{\"payload\":\"YQ==\"}\n", "garbage\n"), ("framed", "\x01\0\0\0a", "\x09\0\0\0a")]
+    {
+        let dir = with_log();
+        let input = good.repeat(10_000) + bad;
+        let append = format!("append --data-dir d --log orders --format {format}");
+        let said = run_with(dir.path(), &append, input.as_bytes()).fails(2);
+        assert!(said.contains("record 10001 on stdin"), "{said}");
+        assert!(said.contains("the first 10000 records of stdin are in, up to "), "{said}");
+        assert_eq!(run(dir.path(), "read --data-dir d --log orders").ok().lines().count(), 10_002);
+    }
+}
+
+#[test]
+fn append_beside_no_agent_waits_for_nobody() {
+    let dir = with_log();
+    let append = "append --data-dir d --log orders --wait replicas:1";
+    let said = run_with(dir.path(), append, b"three\n").fails(2);
+    assert!(said.contains("--wait replicas:1 needs an agent"), "{said}");
+    assert_eq!(run(dir.path(), "read --data-dir d --log orders").ok(), "one\ntwo\n");
+}
+
+#[test]
+fn a_flag_goes_before_an_environment_that_says_another_place() {
+    let dir = with_log();
+    let command = |args: &[&str], name: &str, value: &str| {
+        longshore(dir.path()).args(args).env(name, value).stdin(Stdio::null()).output().unwrap()
+    };
+    let there = ["append", "--server", "primary@127.0.0.1:1", "--log", "orders", "--insecure-plaintext"];
+    let said = String::from_utf8(command(&there, "LONGSHORE_DATA_DIR", "d").stderr).unwrap();
+    assert!(said.contains("127.0.0.1:1") && !said.contains("--data-dir"), "{said}");
+    let here = ["mark", "m", "--data-dir", "d", "--log", "orders"];
+    let done = command(&here, "LONGSHORE_SERVER", "primary@127.0.0.1:1");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn plaintext_is_refused_beyond_loopback_before_anything_listens() {
+    let dir = with_log();
+    let agent = "primary --data-dir d --insecure-plaintext --listen 0.0.0.0:0 --http 127.0.0.1:0";
+    let ran = run(dir.path(), agent);
+    assert_eq!(ran.stdout, "", "it does not say that it listens");
+    assert!(ran.fails(2).contains("not loopback"));
+}
+
+#[test]
+fn certs_says_what_it_did_not_change() {
+    let dir = place();
+    run(dir.path(), "certs tls --name a=read").ok();
+    assert!(run(dir.path(), "certs tls --name a=admin").ok().contains("kept with its roles in grants.toml"));
+    assert!(run(dir.path(), "certs tls --name b=read --name b=admin").fails(2).contains("--name b is given twice"));
+}

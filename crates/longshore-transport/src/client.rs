@@ -106,7 +106,11 @@ impl Client {
 
     fn silent(&self, limit: Duration) -> Error {
         let message = format!("{} did not answer within {limit:?}", self.address);
-        Error::new(ErrorKind::Unavailable, message, "check the agent's load and the network; try again")
+        Error::new(
+            ErrorKind::Unavailable,
+            message,
+            "check the agent's load and the network, and that both ends speak TLS or neither; try again",
+        )
     }
 }
 

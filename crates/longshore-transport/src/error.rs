@@ -35,6 +35,12 @@ impl Error {
         Error { kind, message: message.into(), next_step: next_step.into(), facts: Vec::new(), source: None }
     }
 
+    /// Nobody may be served plaintext from another machine.
+    pub fn plaintext_beyond_loopback(address: std::net::SocketAddr) -> Error {
+        let message = format!("refusing to serve plaintext on {address}, which is not loopback");
+        Error::new(ErrorKind::Invalid, message, "listen on 127.0.0.1, or use TLS")
+    }
+
     /// Adds a fact.
     #[must_use]
     pub fn fact(mut self, name: &str, value: impl fmt::Display) -> Error {

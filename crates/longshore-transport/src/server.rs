@@ -66,8 +66,7 @@ impl Server {
         let address = listener.local_addr().map_err(|error| cannot_listen(&error))?;
         if self.access.tls().is_none() {
             if !address.ip().is_loopback() {
-                let message = format!("refusing to serve plaintext on {address}, which is not loopback");
-                return Err(Error::new(ErrorKind::Invalid, message, "listen on 127.0.0.1, or use TLS"));
+                return Err(Error::plaintext_beyond_loopback(address));
             }
             tracing::warn!("SERVING PLAINTEXT on {address}: whoever reaches this port may do everything");
         }

@@ -59,6 +59,14 @@ pub enum Error {
         /// The replica asked for.
         replica: Name,
     },
+    /// A replica that is connected would go on without its slot.
+    #[error("replica {replica} of log {log} is connected; stop it, then forget it")]
+    Connected {
+        /// The log.
+        log: Name,
+        /// The replica asked for.
+        replica: Name,
+    },
     /// There is no mark of that name in what the log still holds.
     #[error("log {log} holds no mark {mark}; name a position or a time")]
     NoMark {
@@ -187,7 +195,7 @@ impl Error {
             Self::Apply(error) => error.kind(),
             Self::Settings { .. } | Self::Argument { .. } | Self::NotPrimary { .. } => ErrorKind::Invalid,
             Self::NoLog { .. } | Self::NoMark { .. } | Self::NoReplica { .. } => ErrorKind::NotFound,
-            Self::LogExists { .. } => ErrorKind::Busy,
+            Self::LogExists { .. } | Self::Connected { .. } => ErrorKind::Busy,
             Self::VolumeMissing { .. } | Self::NotOffered { .. } => ErrorKind::Preflight,
             Self::Unconfirmed { .. } | Self::NotDurable { .. } => ErrorKind::Unconfirmed,
             Self::Closed { .. } | Self::Stopping { .. } | Self::OutOfReach { .. } => ErrorKind::Unavailable,

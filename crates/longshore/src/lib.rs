@@ -89,7 +89,7 @@ pub use ticket::Ticket;
 pub use longshore_apply as apply;
 pub use longshore_format as format;
 pub use longshore_format::{Content, ErrorKind, Flags, Kind, LogId, Lsn, Name};
-pub use longshore_protocol::{Ack, Durability, NodeId, Region};
+pub use longshore_protocol::{Ack, Durability, NodeId, Quorum, Region};
 pub use longshore_transport as transport;
 pub use longshore_transport::{LogStatus, OwnedRecord, Positions, ReplicaPosition, ReplicaStatus, Status};
 pub use longshore_wal as wal;

@@ -3,38 +3,55 @@
 //! Names carry their unit. Gauges of replicas are set whether they are connected or not: the lag of
 //! one that is away grows, and that is what an alert is for.
 //!
-//! | name | labels | what |
-//! |---|---|---|
-//! | `longshore_log_end_bytes` | log | where the log ends |
-//! | `longshore_log_durable_bytes` | log | where what is durable ends |
-//! | `longshore_log_first_bytes` | log | the oldest position held |
-//! | `longshore_log_epoch` | log | the number of the current epoch |
-//! | `longshore_log_poisoned` | log | 1 once a failure has stopped the log |
-//! | `longshore_log_unsynced_bytes` | log | appended and not yet synced |
-//! | `longshore_log_disk_used_bytes` | log | disk taken by the log |
-//! | `longshore_log_disk_free_bytes` | log | disk left for it |
-//! | `longshore_log_append_bytes_per_second` | log | how fast it grows |
-//! | `longshore_sync_seconds_total`, `longshore_syncs_total`, `longshore_sync_bytes_total` | log | syncs, their time and bytes |
-//! | `longshore_sync_longest_seconds` | log | the longest sync since the log was opened |
-//! | `longshore_sync_seconds_le` | log, le | syncs that took at most `le` seconds, cumulative |
-//! | `longshore_replica_connected` | log, replica, region | 1 while it is |
-//! | `longshore_replica_lost` | log, replica, region | 1 once its place in the log is gone |
-//! | `longshore_replica_lag_bytes` | log, replica, region, stage | distance from the log's end |
-//! | `longshore_replica_lag_seconds` | log, replica, region, stage | age of the oldest record it lacks |
-//! | `longshore_replica_headroom_bytes` | log, replica, region | until it loses its place |
-//! | `longshore_replica_headroom_seconds` | log, replica, region | the same at this rate |
-//! | `longshore_replica_proved_equal_bytes` | log, replica, region | proved equal up to here |
-//! | `longshore_upstream_heard_seconds` | log | since the upstream was last heard |
-//! | `longshore_upstream_lag_bytes` | log | what the upstream has and this node has not |
-//! | `longshore_sink_lag_bytes`, `longshore_sink_lag_seconds` | log, sink | what is not applied yet |
-//! | `longshore_sink_stopped` | log, sink | 1 while a problem stops it |
-//! | `longshore_certificate_days_left` | | until this node's certificate expires |
+//! [`METRICS`] lists them all.
 
 use longshore_transport::{Lag, LogStatus, ReplicaStatus};
 use longshore_wal::{Pressure, SyncStats};
-use metrics::{counter, gauge};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 use crate::log::Log;
+
+/// Every metric: its name, its labels, and what it says.
+pub(crate) const METRICS: &[(&str, &str, &str)] = &[
+    ("longshore_log_end_bytes", "log", "where the log ends"),
+    ("longshore_log_durable_bytes", "log", "where what is durable ends"),
+    ("longshore_log_first_bytes", "log", "the oldest position held"),
+    ("longshore_log_epoch", "log", "the number of the current epoch"),
+    ("longshore_log_poisoned", "log", "1 once a failure has stopped the log"),
+    ("longshore_log_unsynced_bytes", "log", "appended and not yet synced"),
+    ("longshore_log_disk_used_bytes", "log", "disk taken by the log"),
+    ("longshore_log_disk_free_bytes", "log", "disk left for the log"),
+    ("longshore_log_append_bytes_per_second", "log", "how fast the log grows"),
+    ("longshore_syncs_total", "log", "syncs since the log was opened"),
+    ("longshore_sync_bytes_total", "log", "bytes that they made durable"),
+    ("longshore_sync_time_seconds", "log", "time that they took, together"),
+    ("longshore_sync_longest_seconds", "log", "the longest of them"),
+    ("longshore_sync_seconds_le", "log, le", "syncs that took at most `le` seconds, cumulative"),
+    ("longshore_replica_connected", "log, replica, region", "1 while it is"),
+    ("longshore_replica_lost", "log, replica, region", "1 once its place in the log is gone"),
+    ("longshore_replica_lag_bytes", "log, replica, region, stage", "distance from the log's end"),
+    ("longshore_replica_lag_seconds", "log, replica, region, stage", "age of the oldest record it lacks"),
+    ("longshore_replica_headroom_bytes", "log, replica, region", "until it loses its place"),
+    ("longshore_replica_headroom_seconds", "log, replica, region", "until it loses its place, at this rate"),
+    ("longshore_replica_proved_equal_bytes", "log, replica, region", "proved equal by digests up to here"),
+    ("longshore_upstream_heard_seconds", "log", "on a replica: since the upstream was last heard"),
+    ("longshore_upstream_lag_bytes", "log", "on a replica: what the upstream has and this node has not"),
+    ("longshore_sink_lag_bytes", "log, sink", "bytes that are not applied yet"),
+    ("longshore_sink_lag_seconds", "log, sink", "age of the oldest record that is not applied yet"),
+    ("longshore_sink_stopped", "log, sink", "1 while a problem stops it"),
+    ("longshore_certificate_days_left", "", "until this node's certificate expires"),
+];
+
+/// Tells the recorder what each means.
+pub(crate) fn describe() {
+    for (name, _, what) in METRICS {
+        // What counts up does so by its name, too.
+        match name.ends_with("_total") || name.ends_with("_le") {
+            true => describe_counter!(*name, *what),
+            false => describe_gauge!(*name, *what),
+        }
+    }
+}
 
 /// Sets what concerns a whole node.
 pub(crate) fn record_certificate(days_left: Option<i64>) {
@@ -87,7 +104,7 @@ fn record_log(name: &str, status: &LogStatus, pressure: &Pressure) {
 fn record_syncs(name: &str, syncs: &SyncStats) {
     counter!("longshore_syncs_total", "log" => name.to_owned()).absolute(syncs.count);
     counter!("longshore_sync_bytes_total", "log" => name.to_owned()).absolute(syncs.bytes);
-    gauge!("longshore_sync_seconds_total", "log" => name.to_owned()).set(syncs.total.as_secs_f64());
+    gauge!("longshore_sync_time_seconds", "log" => name.to_owned()).set(syncs.total.as_secs_f64());
     gauge!("longshore_sync_longest_seconds", "log" => name.to_owned()).set(syncs.longest.as_secs_f64());
     let mut total = 0;
     for (power, count) in syncs.histogram.iter().enumerate() {
@@ -121,4 +138,29 @@ fn record_replica(log: &str, replica: &ReplicaStatus) {
 
 fn flag(set: bool) -> f64 {
     f64::from(u8::from(set))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_lists_every_metric_and_no_other() {
+        let table = include_str!("../../../docs/METRICS.md").lines().filter(|line| line.starts_with('|'));
+        let words = table.flat_map(|line| line.split('`'));
+        let mut told: Vec<_> = words.filter(|word| word.starts_with("longshore_")).collect();
+        let mut known: Vec<_> = METRICS.iter().map(|(name, ..)| *name).collect();
+        told.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(told, known);
+    }
+
+    #[test]
+    fn every_metric_that_is_set_is_in_the_list() {
+        let code = include_str!("metrics.rs").split_once("fn record_certificate").unwrap().1;
+        let code = code.split_once("#[cfg(test)]").unwrap().0;
+        for name in code.split('"').filter(|text| text.starts_with("longshore_")) {
+            assert!(METRICS.iter().any(|(known, ..)| *known == name), "{name}");
+        }
+    }
 }

@@ -74,6 +74,7 @@ impl Node {
 
     fn new(data_dir: &Path, settings: &Settings, role: Role) -> Result<Self> {
         settings.validate()?;
+        crate::metrics::describe();
         let directory =
             FsDirectory::create(data_dir).map_err(|error| Error::io("use the data directory", data_dir, error))?;
         let id = own_id(settings, role)?;

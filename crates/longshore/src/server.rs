@@ -38,6 +38,9 @@ impl Server {
             );
         }
         let wanted = settings.network.listen;
+        if settings.tls.plaintext && !wanted.ip().is_loopback() {
+            return Err(longshore_transport::Error::plaintext_beyond_loopback(wanted).into());
+        }
         let listener = TcpListener::bind(wanted).await.map_err(|error| cannot_listen(wanted, &error))?;
         let address = listener.local_addr().map_err(|error| cannot_listen(wanted, &error))?;
         node.set_access(access.clone());
@@ -172,7 +175,7 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Error {
         _ => ErrorKind::Preflight,
     };
     let message = format!("cannot listen on {address}: {error}");
-    longshore_transport::Error::new(kind, message, "choose another address with network.listen").into()
+    longshore_transport::Error::new(kind, message, "choose another address with --listen (network.listen)").into()
 }
 
 /// The identity by which a plaintext client says who it is.

@@ -195,6 +195,11 @@ impl Standing {
         self.lock().timeline.lag(position, now)
     }
 
+    /// Whether a stream to this replica lives.
+    pub(crate) fn is_connected(&self, node: &NodeId) -> bool {
+        self.lock().table.nodes().any(|(known, position)| known == node && position.connected)
+    }
+
     /// Every replica that counts, by name.
     pub(crate) fn replicas(&self, now: Duration) -> Vec<Replica> {
         let state = self.lock();

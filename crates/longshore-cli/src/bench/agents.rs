@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use longshore_format::ErrorKind;
 use longshore_transport::certs::{self, Identity};
 use longshore_transport::grants::Role;
 use longshore_transport::{Client, Forget};
-
 use tokio::runtime::Runtime;
 
 use super::measure;
@@ -101,12 +101,20 @@ impl Site {
         connect(&tls, &format!("primary@{address}")).await
     }
 
-    /// Drops the slot of a replica that has gone.
+    /// Drops the slot of a replica that has gone, once its primary has noticed.
     pub(super) fn forget(&self, primary: &Agent, log: &str, replica: &str) -> Result<(), Failure> {
         let request = Forget { log: name("log", log)?, replica: name("replica", replica)?.into(), plan: false };
         runtime::for_commands()?.block_on(async {
-            self.connect("primary", primary.address).await?.forget(&request).await?;
-            Ok(())
+            let client = self.connect("primary", primary.address).await?;
+            let begun = Instant::now();
+            loop {
+                match client.forget(&request).await {
+                    Err(error) if error.kind() == ErrorKind::Busy && begun.elapsed() < NOTICED => {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                    forgotten => return Ok(forgotten.map(drop)?),
+                }
+            }
         })
     }
 
@@ -117,6 +125,9 @@ impl Site {
         Ok(Watch { runtime, client, replica: replica.to_owned() })
     }
 }
+
+/// How long a primary may take to notice that a replica has gone.
+const NOTICED: Duration = Duration::from_secs(30);
 
 /// Looks at how far a replica is, as its primary knows.
 pub(super) struct Watch {

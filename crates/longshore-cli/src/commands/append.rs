@@ -4,8 +4,8 @@ use std::io::{self, BufReader};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use longshore::{Durability, Primary, Settings};
-use longshore_format::{ErrorKind, Lsn, Name};
+use longshore::{Durability, Primary, Quorum, Settings};
+use longshore_format::{Content, ErrorKind, Lsn, Name};
 use longshore_transport::{Append as Request, Client, Draft};
 use longshore_wal::RecordDraft;
 
@@ -19,7 +19,7 @@ use crate::{output, quantity, runtime};
 /// Append records from stdin and print the last position
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Records that are on stdin together are appended as one run of at most 256 KiB: a replica applies a
+Records that are on stdin together are appended as one run of at most 256 KiB: a replica applies a \
 run whole or not at all. What is printed is where the last record ends.
 
 Example:
@@ -53,33 +53,53 @@ pub(crate) struct Append {
 
 impl Append {
     pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
-        let mut log = Destination::open(self.place.place()?, &self.log, global)?;
-        let appended = self.append_all(&mut log);
+        let place = self.place.place()?;
+        self.check_wait(&place)?;
+        let mut log = Destination::open(place, &self.log, global)?;
+        let mut count = 0;
+        let appended = self.append_all(&mut log, &mut count);
         if let Some(position) = log.last {
             log.wait(position, &self.wait, self.wait_timeout)?;
         }
         appended.map_err(|failure| match log.last {
-            Some(position) => failure.after(format!("the records before it are in, up to {position}")),
-            None => failure.after("nothing was appended".to_owned()),
+            Some(position) => failure.after(format!("the first {count} records of stdin are in, up to {position}")),
+            None => failure.after("no record of stdin was appended".to_owned()),
         })?;
         log.close()?;
         let position = log.last.or(self.expect);
         output::print(&position.map(|position| format!("{position}\n")).unwrap_or_default())
     }
 
-    fn append_all(&self, log: &mut Destination) -> Result<(), Failure> {
+    /// Beside a log that nobody serves no other node will ever confirm anything.
+    fn check_wait(&self, place: &Place) -> Result<(), Failure> {
+        match place {
+            Place::Directory(_) if self.wait.quorum != Quorum::Local => Err(Failure::invalid(format!(
+                "--wait {} needs an agent: no replica can follow a log while this command holds it",
+                self.wait
+            ))
+            .next("append with --server to the agent that serves the log, or wait for local")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends all of stdin; `count` is how many records of it are in.
+    fn append_all(&self, log: &mut Destination, count: &mut u64) -> Result<(), Failure> {
         let mut stdin = BufReader::with_capacity(1 << 20, io::stdin().lock());
         let mut expect = self.expect;
-        let mut number = 0;
         loop {
-            let batch = batch(self.format, &mut stdin, &mut number)?;
-            if batch.is_empty() {
-                return Ok(());
+            let Batch { records, refused } = batch(self.format, log.content(), &mut stdin, *count);
+            if records.is_empty() {
+                return refused.map_or(Ok(()), Err);
             }
-            let end = log.append(batch, expect, self.wait_timeout)?;
+            let len = records.len() as u64;
+            let end = log.append(records, expect, self.wait_timeout)?;
             log.last = Some(end);
+            *count += len;
             // Once asked for, every batch must follow the one before it.
             expect = expect.map(|_| end);
+            if let Some(refused) = refused {
+                return Err(refused);
+            }
         }
     }
 }
@@ -89,16 +109,43 @@ const RUN: usize = 256 << 10;
 /// Records in one run.
 const RUN_RECORDS: usize = 4096;
 
-/// What stands on stdin now: at least one record unless it has ended, and no waiting for a second.
-fn batch(format: Format, stdin: &mut BufReader<impl io::Read>, number: &mut u64) -> Result<Vec<Input>, Failure> {
-    let (mut batch, mut bytes) = (Vec::new(), 0);
-    while batch.is_empty() || (!stdin.buffer().is_empty() && bytes < RUN && batch.len() < RUN_RECORDS) {
-        let Some(input) = format.read(stdin, *number + 1)? else { break };
-        *number += 1;
-        bytes += input.payload.len();
-        batch.push(input);
+/// Records that are appended together, and why what comes after them cannot be.
+struct Batch {
+    records: Vec<Input>,
+    refused: Option<Failure>,
+}
+
+/// What stands on stdin now, `before` records having been read from it: at least one record unless it has ended, and no
+/// waiting for a second.
+fn batch(format: Format, content: Option<Content>, stdin: &mut BufReader<impl io::Read>, before: u64) -> Batch {
+    let mut batch = Batch { records: Vec::new(), refused: None };
+    let mut bytes = 0;
+    while batch.records.is_empty() || (!stdin.buffer().is_empty() && bytes < RUN && batch.records.len() < RUN_RECORDS) {
+        let number = before + batch.records.len() as u64 + 1;
+        match next(format, content, stdin, number) {
+            Ok(Some(input)) => {
+                bytes += input.payload.len();
+                batch.records.push(input);
+            }
+            Ok(None) => break,
+            Err(refused) => return Batch { refused: Some(refused), ..batch },
+        }
     }
-    Ok(batch)
+    batch
+}
+
+fn next(
+    format: Format,
+    content: Option<Content>,
+    stdin: &mut impl io::BufRead,
+    number: u64,
+) -> Result<Option<Input>, Failure> {
+    let Some(input) = format.read(stdin, number)? else { return Ok(None) };
+    if let Some(content) = content {
+        check_payload(content, &input.payload)
+            .map_err(|what| Failure::invalid(format!("record {number} on stdin: {what}")))?;
+    }
+    Ok(Some(input))
 }
 
 /// The log that is appended to, here or behind an agent.
@@ -132,6 +179,14 @@ impl Destination {
         Ok(Self { to, last: None })
     }
 
+    /// What the log holds; an agent checks that itself.
+    fn content(&self) -> Option<Content> {
+        match &self.to {
+            To::Here(primary) => Some(primary.content()),
+            To::There(_) => None,
+        }
+    }
+
     /// Appends a batch as one run; waits while the log is full.
     fn append(&self, batch: Vec<Input>, expect: Option<Lsn>, patience: Duration) -> Result<Lsn, Failure> {
         let begun = Instant::now();
@@ -148,9 +203,6 @@ impl Destination {
     fn try_append(&self, batch: &[Input], expect: Option<Lsn>) -> Result<Lsn, Failure> {
         match &self.to {
             To::Here(primary) => {
-                for input in batch {
-                    check_payload(primary.content(), &input.payload).map_err(Failure::invalid)?;
-                }
                 let drafts: Vec<_> =
                     batch.iter().map(|input| RecordDraft { kind: input.kind, payload: &input.payload }).collect();
                 Ok(primary.append_records(&drafts, expect)?.position())

@@ -13,8 +13,8 @@ use crate::output;
 /// Make a development authority, a certificate for each name, and grants.toml
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Run again, it adds names and never replaces the authority or a certificate. Roles: append, read,
-replicate, promote, admin. localhost, 127.0.0.1 and ::1 are in every certificate. A name that
+Run again, it adds names and never replaces the authority or a certificate. Roles: append, read, \
+replicate, promote, admin. localhost, 127.0.0.1 and ::1 are in every certificate. A name that \
 replicates stands in a region of its own name until grants.toml says otherwise.
 
 Example:
@@ -37,6 +37,12 @@ pub(crate) struct Certs {
 impl Certs {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let mut identities: Vec<Identity> = self.name.iter().map(|text| identity(text)).collect::<Result<_, _>>()?;
+        for (index, identity) in identities.iter().enumerate() {
+            if identities[..index].iter().any(|before| before.name == identity.name) {
+                return Err(Failure::invalid(format!("--name {} is given twice", identity.name))
+                    .next(format!("write its roles together: --name {}=ROLE,ROLE", identity.name)));
+            }
+        }
         for text in &self.host {
             let (whose, host) = pair("host", text, "NAME=DNS|IP")?;
             let whose = name("host", whose)?;
@@ -58,7 +64,10 @@ impl Certs {
             told += &format!("{}: issued\n", self.dir.join(format!("{name}.pem")).display());
         }
         for name in &issued.kept {
-            told += &format!("{}: was there, kept\n", self.dir.join(format!("{name}.pem")).display());
+            told += &format!(
+                "{}: was there, kept with its roles in grants.toml\n",
+                self.dir.join(format!("{name}.pem")).display()
+            );
         }
         output::print(&told)
     }

@@ -17,8 +17,8 @@ use crate::quantity::{rfc3339, show_bytes};
 /// Show what a directory holds: logs, segments, and the records of a range
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It changes nothing, may run beside a live agent, and shows a damaged log as far as it holds. --start
-or --end add the records of the range, the log's own too, without their payloads; `longshore read`
+It changes nothing, may run beside a live agent, and shows a damaged log as far as it holds. --start \
+or --end add the records of the range, the log's own too, without their payloads; `longshore read` \
 prints payloads.
 
 Example:

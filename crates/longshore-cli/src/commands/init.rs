@@ -2,7 +2,7 @@
 
 use clap::Args;
 use longshore::{Primary, Settings, settings::ByteSize};
-use longshore_format::{Content, SegmentSize};
+use longshore_format::{Content, ErrorKind, SegmentSize};
 use longshore_transport::Create;
 
 use super::place::{Place, PlaceArgs};
@@ -40,7 +40,7 @@ impl Init {
         settings.validate()?;
         let id = match self.place.place()? {
             Place::Directory(dir) => {
-                let primary = Primary::create(dir, &self.log, self.content, &settings)?;
+                let primary = Primary::create(dir, &self.log, self.content, &settings).map_err(exists)?;
                 let id = primary.id();
                 primary.close()?;
                 id
@@ -50,9 +50,19 @@ impl Init {
                     .map_err(|error| Failure::invalid(format!("--segment-size: {error}")))?;
                 let request = Create { log: name("log", &self.log)?, content: self.content, segment_size };
                 runtime::for_commands()?
-                    .block_on(async { Ok::<_, Failure>(connect(&global.tls, &server).await?.create(request).await?) })?
+                    .block_on(async { Ok::<_, Failure>(connect(&global.tls, &server).await?.create(request).await?) })
+                    .map_err(exists)?
             }
         };
         output::print(&format!("{id}\n"))
+    }
+}
+
+/// Another log of the name is no harm, but not what was asked for.
+fn exists(error: impl Into<Failure>) -> Failure {
+    let failure = error.into();
+    match failure.kind() {
+        ErrorKind::Busy => failure.next("use the log that is there, or give --log another name"),
+        _ => failure,
     }
 }

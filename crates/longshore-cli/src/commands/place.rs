@@ -10,7 +10,7 @@ use crate::failure::Failure;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PlaceArgs {
     /// The directory that holds the logs; no agent may be writing it
-    #[arg(long, value_name = "DIR", required_unless_present = "server")]
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
     /// The agent that serves the log: [NAME@]HOST:PORT, NAME being the identity it must prove

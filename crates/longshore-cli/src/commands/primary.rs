@@ -17,10 +17,10 @@ use crate::{capturing, runtime};
 /// Serve every log of a directory: append, read, and stream to replicas
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Once it serves it prints `listening HOST:PORT` and `http HOST:PORT`. SIGTERM ends it cleanly, a
+Once it serves it prints `listening HOST:PORT` and `http HOST:PORT`. SIGTERM ends it cleanly, a \
 second one at once; SIGHUP reads certificates and grants again. --help shows the tuning flags.
 
-With --sqlite it also captures a database that some other program writes in WAL mode: no change to that
+With --sqlite it also captures a database that some other program writes in WAL mode: no change to that \
 program, nothing written into its database. `longshore check --sqlite PATH` says what would not work.
 
 Examples:
@@ -82,6 +82,12 @@ impl Primary {
             let node = Node::primary(&self.data_dir, &settings)?;
             node.check_payloads(check_payload);
             let names = node.open_all()?;
+            if names.is_empty() && !self.init {
+                tracing::warn!(
+                    directory = %self.data_dir.display(),
+                    "there is no log yet: is the volume mounted? `longshore init --server ADDR --log NAME` makes one"
+                );
+            }
             let capturing = match (&self.sqlite, &self.log) {
                 (Some(database), Some(log)) => {
                     if self.init && !names.iter().any(|name| name.as_str() == log) {

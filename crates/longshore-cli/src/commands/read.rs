@@ -20,7 +20,7 @@ use crate::runtime;
 /// Print the records of a log
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Targets: latest, lsn:N or N, time:RFC3339 with offset, mark:NAME. What is printed lies after --start
+Targets: latest, lsn:N or N, time:RFC3339 with offset, mark:NAME. What is printed lies after --start \
 and up to --end. A closed pipe ends it quietly.
 
 Example:

@@ -2,11 +2,9 @@
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
 use longshore_format::{Lsn, Name};
-use longshore_storage::Directory;
 use longshore_transport::{Address, BoxStream};
 use longshore_wal::repair::{self, Plan, RepairError};
 use tokio::runtime::Runtime;
@@ -21,7 +19,7 @@ use crate::{logs, output, runtime};
 /// Replace one damaged sealed segment by a good copy; the damaged one is kept aside
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The copy is checked before it takes the place: every record, its digest, and that it joins the
+The copy is checked before it takes the place: every record, its digest, and that it joins the \
 segments before and after it. What is neither an address nor holds the log is refused.
 
 Example:
@@ -53,35 +51,30 @@ impl Repair {
         let log = name("log", &self.log)?;
         let dir = logs::directory(&self.data_dir, &log)?;
         let seconds = now() / 1_000_000;
+        let mut copy = self.copy(global, &log)?;
         let plan = repair::plan(&dir, self.segment, seconds)?;
         output::print(&told(&log, &plan))?;
         if self.plan {
             return Ok(());
         }
-        let repaired = match self.from.parse::<Address>() {
-            Ok(_) if !Path::new(&self.from).exists() => {
-                let mut copy = PeerCopy::open(global, &self.from, &log, self.segment)?;
-                repair::repair(&dir, self.segment, seconds, &mut copy)?
-            }
-            _ => {
-                let copy = logs::directory(Path::new(&self.from), &log)?;
-                self.repair_from(&dir, &copy, seconds)?
-            }
-        };
+        let repaired = repair::repair(&dir, self.segment, seconds, &mut *copy)?;
         output::print(&format!(
             "repaired: {} records, digest {}; `longshore verify --deep` proves the rest\n",
             repaired.records, repaired.digest
         ))
     }
 
-    fn repair_from(
-        &self,
-        dir: &Arc<dyn Directory>,
-        from: &Arc<dyn Directory>,
-        seconds: u64,
-    ) -> Result<repair::Repaired, Failure> {
-        let mut copy = repair::open_copy(from, self.segment)?;
-        Ok(repair::repair(dir, self.segment, seconds, &mut copy)?)
+    /// The copy to repair from; an agent is asked for it, a directory opened.
+    fn copy(&self, global: &Global, log: &Name) -> Result<Box<dyn Read>, Failure> {
+        match self.from.parse::<Address>() {
+            Ok(_) if !Path::new(&self.from).exists() => {
+                Ok(Box::new(PeerCopy::open(global, &self.from, log, self.segment)?))
+            }
+            _ => {
+                let from = logs::directory(Path::new(&self.from), log)?;
+                Ok(Box::new(repair::open_copy(&from, self.segment)?))
+            }
+        }
     }
 }
 

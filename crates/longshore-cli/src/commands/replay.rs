@@ -18,7 +18,7 @@ use progress::Bar;
 /// Rebuild a database from a log, at any point in time
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The plan comes first: what is read, how much, where it stops and what comes next. The output is
+The plan comes first: what is read, how much, where it stops and what comes next. The output is \
 made under a temporary name, synced, checked and renamed; interrupted, it resumes when run again.
 
 Targets: latest, lsn:N or N, time:RFC3339 with offset, mark:NAME.

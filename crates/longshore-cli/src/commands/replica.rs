@@ -15,11 +15,11 @@ use crate::{runtime, sinks};
 /// Follow the logs of an upstream agent that this identity is granted, and apply them
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Once it serves it prints `listening HOST:PORT` and `http HOST:PORT`: other replicas and readers may
-use it as their upstream. SIGTERM ends it cleanly, a second one at once; SIGHUP reads certificates
+Once it serves it prints `listening HOST:PORT` and `http HOST:PORT`: other replicas and readers may \
+use it as their upstream. SIGTERM ends it cleanly, a second one at once; SIGHUP reads certificates \
 and grants again. --help shows the tuning flags.
 
-A log that upstream holds a slot for, but that is not in the data directory, is refused: a volume
+A log that upstream holds a slot for, but that is not in the data directory, is refused: a volume \
 that is not mounted looks the same as one that was lost. --reseed says it was lost.
 
 Example:

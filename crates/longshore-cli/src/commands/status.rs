@@ -15,7 +15,7 @@ use crate::{output, runtime};
 /// Show positions, every replica connected or not, lag, proof of equality and headroom
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With --data-dir it shows what the directory knows by itself, also beside a live agent: positions and
+With --data-dir it shows what the directory knows by itself, also beside a live agent: positions and \
 slots, but no connections and no rates.
 
 Example:

@@ -20,11 +20,11 @@ use peer::Equality;
 /// Prove that a directory is intact, and equal to a peer's, segment by segment
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It changes nothing and may run beside a live agent. Damage is told by segment and position, with exit
+It changes nothing and may run beside a live agent. Damage is told by segment and position, with exit \
 6; a peer that holds other bytes with exit 9, and the first position that differs.
 
---against compares the digests of sealed segments, and the records behind the last of them one by
-one; what the other end does not have is told and is no difference. Without --deep the digests are
+--against compares the digests of sealed segments, and the records behind the last of them one by \
+one; what the other end does not have is told and is no difference. Without --deep the digests are \
 those in the footers: that the bytes are still those is what --deep proves.
 
 Example:

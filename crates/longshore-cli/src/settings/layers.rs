@@ -106,7 +106,7 @@ fn matches(args: &[OsString], needed: Needed) -> Result<(ArgMatches, Command, Op
         Some(path) => Some(SettingsFile::read(&path, &known).map_err(Refusal::File)?),
         None => None,
     };
-    let tree = layered(plain.clone(), file.as_ref(), needed);
+    let tree = layered(plain.clone(), args, file.as_ref(), needed);
     match tree.clone().try_get_matches_from(args) {
         Ok(matches) => Ok((matches, tree, file)),
         Err(error) => Err(blame(error, args, plain, file.as_ref(), needed)),
@@ -125,7 +125,7 @@ fn blame(
     let Some(file) = file.filter(|_| bad_value(error.kind())) else {
         return Refusal::Usage(error);
     };
-    let without = layered(plain, None, needed).try_get_matches_from(args);
+    let without = layered(plain, args, None, needed).try_get_matches_from(args);
     if without.is_err_and(|error| bad_value(error.kind())) {
         return Refusal::Usage(error);
     }
@@ -136,8 +136,14 @@ fn blame(
 }
 
 /// The command tree with the environment under every flag and the file in place of defaults.
-fn layered(tree: Command, file: Option<&SettingsFile>, needed: Needed) -> Command {
-    let layer = |command: Command, name: &str| command.mut_args(|arg| layered_arg(arg, name, file, needed));
+fn layered(tree: Command, args: &[OsString], file: Option<&SettingsFile>, needed: Needed) -> Command {
+    let beaten = beaten(args);
+    let layer = |command: Command, name: &str| {
+        command.mut_args(|arg| match arg.get_long().is_some_and(|flag| beaten.contains(&flag)) {
+            true => arg.required(false),
+            false => layered_arg(arg, name, file, needed),
+        })
+    };
     let names: Vec<String> = tree.get_subcommands().map(|command| command.get_name().to_owned()).collect();
     // A global flag belongs to the root; a command's own table cannot set it, the top level can.
     let mut tree = layer(tree, "");
@@ -145,6 +151,16 @@ fn layered(tree: Command, file: Option<&SettingsFile>, needed: Needed) -> Comman
         tree = tree.mut_subcommand(&name, |command| layer(command, &name));
     }
     tree
+}
+
+/// Flags that say the same in another way than one on the command line does: what other layers say of them does not count.
+fn beaten(args: &[OsString]) -> Vec<&'static str> {
+    let given = |flag: &str| {
+        let is_it = |arg: &str| arg.strip_prefix("--").and_then(|arg| arg.split('=').next()) == Some(flag);
+        args.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg.to_str().is_some_and(is_it))
+    };
+    let pairs = [("server", "data-dir"), ("data-dir", "server")];
+    pairs.into_iter().filter(|(flag, other)| given(flag) && !given(other)).map(|(_, other)| other).collect()
 }
 
 fn layered_arg(arg: Arg, command: &str, file: Option<&SettingsFile>, needed: Needed) -> Arg {

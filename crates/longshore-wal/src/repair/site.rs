@@ -30,6 +30,8 @@ pub(super) struct Site<'a> {
     /// What the segment after says that this one's digest is, if it is sealed.
     named_by_next: Option<Digest>,
     pool: Arc<Pool>,
+    /// Every name in the directory.
+    names: Vec<String>,
 }
 
 impl<'a> Site<'a> {
@@ -51,8 +53,10 @@ impl<'a> Site<'a> {
         let here = look(base, Depth::Records);
         let own = here.examined().and_then(|here| here.footer.as_ref()).map(|footer| footer.digest);
         let named_by_next = next.examined().and_then(|next| next.footer.as_ref()).map(|footer| footer.previous);
+        let names = dir.list().map_err(Error::io("list the log's directory"))?;
         let mut site = Site {
             dir,
+            names: names.into_iter().map(|entry| entry.name).collect(),
             base,
             there: !matches!(here, Look::Absent),
             findings: Vec::new(),
@@ -119,6 +123,12 @@ impl<'a> Site<'a> {
         findings
     }
 
+    /// What was put aside before keeps its name.
+    fn name_aside(&self, file: &str, now: u64) -> String {
+        let taken = |name: &String| self.names.contains(name);
+        (now..).map(|second| format!("{file}{CORRUPT}{second}")).find(|name| !taken(name)).expect("names are many")
+    }
+
     pub(super) fn plan(&self, now: u64) -> Plan {
         let file = self.size().file_name(self.base);
         Plan {
@@ -127,7 +137,7 @@ impl<'a> Site<'a> {
             findings: self.findings.clone(),
             digest: self.named_by_next.or(self.own),
             previous: self.previous,
-            aside: self.there.then(|| format!("{file}{}{now}", CORRUPT)),
+            aside: self.there.then(|| self.name_aside(&file, now)),
             file,
         }
     }

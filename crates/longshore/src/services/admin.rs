@@ -37,6 +37,9 @@ impl AdminService for NodeServices {
                 return Err(LibraryError::NoReplica { log: log.name.clone(), replica });
             };
             if !request.plan {
+                if log.standing.is_connected(&replica.clone().into()) {
+                    return Err(LibraryError::Connected { log: log.name.clone(), replica });
+                }
                 forgotten.forgotten = log.wal.forget(&replica)?;
                 log.standing.forget(&replica.into());
             }
