@@ -111,15 +111,26 @@ impl Running {
     /// Waits for a line that starts with `prefix` and returns what follows it; panics with all that
     /// the process said if it ends or takes too long.
     pub fn line(&mut self, prefix: &str) -> String {
+        self.find(prefix, |line| line.strip_prefix(prefix).map(|rest| rest.trim().to_owned()))
+    }
+
+    /// Waits for a line that holds `text` and returns it; panics as [`line`](Self::line) does.
+    pub fn line_with(&mut self, text: &str) -> String {
+        self.find(text, |line| line.contains(text).then(|| line.to_owned()))
+    }
+
+    fn find(&mut self, what: &str, matches: impl Fn(&str) -> Option<String>) -> String {
         let deadline = Instant::now() + PATIENCE;
+        let mut looked = 0;
         loop {
-            if let Some(found) = self.seen.iter().find_map(|line| line.strip_prefix(prefix)) {
-                return found.trim().to_owned();
+            if let Some(found) = self.seen[looked..].iter().find_map(|line| matches(line)) {
+                return found;
             }
+            looked = self.seen.len();
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => self.seen.push(line),
-                Err(_) => panic!("no line {prefix:?} from {}; it said:\n{}", self.child.id(), self.seen.join("\n")),
+                Err(_) => panic!("no line {what:?} from {}; it said:\n{}", self.child.id(), self.seen.join("\n")),
             }
         }
     }

@@ -33,6 +33,8 @@ struct Shared {
     changed: Condvar,
     /// Connections are closed once this many more bytes went down to the client; `u64::MAX`: never.
     cut_after: AtomicU64,
+    /// How often that happened.
+    cuts: AtomicU64,
     generation: AtomicU64,
     /// Connections taken so far.
     connections: AtomicU64,
@@ -51,6 +53,7 @@ impl Proxy {
             link: Mutex::new(Link::Open),
             changed: Condvar::new(),
             cut_after: AtomicU64::new(u64::MAX),
+            cuts: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             stalled_from: AtomicU64::new(u64::MAX),
@@ -104,6 +107,13 @@ impl Proxy {
     /// Closes every connection after `bytes` more have gone down to a client, wherever in a message that is.
     pub fn cut_after(&self, bytes: u64) {
         self.shared.cut_after.store(bytes, Ordering::Release);
+    }
+}
+
+impl Proxy {
+    /// How often [`cut_after`](Self::cut_after) has closed the connections.
+    pub fn cuts(&self) -> u64 {
+        self.shared.cuts.load(Ordering::Acquire)
     }
 }
 
@@ -182,6 +192,7 @@ impl Shared {
         }
         let cut = left <= count as u64;
         self.cut_after.store(if cut { u64::MAX } else { left - count as u64 }, Ordering::Release);
+        self.cuts.fetch_add(u64::from(cut), Ordering::AcqRel);
         cut.then_some(left as usize)
     }
 }

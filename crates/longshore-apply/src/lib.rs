@@ -37,6 +37,7 @@ mod plan;
 
 mod fresh;
 mod output;
+mod snapshot;
 
 pub mod json;
 mod jsonl;
@@ -55,5 +56,6 @@ pub use self::jsonl::{JsonLinesFile, JsonLinesStream};
 pub use self::output::{FileOutput, JsonLinesOutput, Rate};
 pub use self::plan::{Next, Plan, Planner};
 pub use self::sink::{Failure, Held, LogFacts, RunEnd, Sink, SinkError};
+pub use self::snapshot::{DatabaseImage, SnapshotError, Snapshotter};
 pub use self::source::{Records, Source};
 pub use self::target::{Edge, ParseTargetError, Point, Target};

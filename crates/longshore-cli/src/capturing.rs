@@ -27,7 +27,9 @@ pub(crate) fn start(node: &Node, database: &Path, log: &str, data_dir: &Path) ->
         CaptureReport::Stopped(error) => tracing::error!(log = name, database = path, %error, "the capture has ended"),
         _ => {}
     };
-    Ok(Capturing::start(database, primary.wal().clone(), settings, report)?)
+    let capturing = Capturing::start(database, primary.wal().clone(), settings, report)?;
+    node.offer_snapshots(log, capturing.snapshotter())?;
+    Ok(capturing)
 }
 
 /// Completes when the capture has ended by itself: an agent that captures nothing must not look as if it did.

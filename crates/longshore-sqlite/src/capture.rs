@@ -15,6 +15,7 @@ mod attach;
 mod copy;
 mod seal;
 mod shipped;
+mod snapshot;
 mod thread;
 mod view;
 

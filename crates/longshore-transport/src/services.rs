@@ -14,4 +14,6 @@ pub use admin::{
 pub use log::{
     Append, Appended, Create, Draft, LogService, OwnedRecord, Positions, Read, RecordBatches, ReplicaPosition,
 };
-pub use replication::{LogDescription, LogSummary, ReplicationService, Seal, Segment, SegmentFile, UpstreamEnd};
+pub use replication::{
+    LogDescription, LogSummary, ReplicationService, Seal, Segment, SegmentFile, Snapshot, SnapshotPlace, UpstreamEnd,
+};

@@ -13,7 +13,7 @@ use common::{
 use longshore_format::{Content, ErrorKind, Lsn, SegmentSize};
 use longshore_protocol::{Ack, NodeId, ToReplica, ToUpstream};
 use longshore_transport::{
-    Access, ClientSettings, Connector, Create, Draft, Forget, LimitsChange, Read, Server, ServerSettings,
+    Access, ClientSettings, Connector, Create, Draft, Forget, LimitsChange, Read, Server, ServerSettings, SnapshotPlace,
 };
 use tokio::{net::TcpListener, time::timeout};
 use tokio_stream::StreamExt;
@@ -110,6 +110,32 @@ async fn segments_are_listed_and_fetched() {
     assert_eq!(bytes.concat().len(), FILE_LEN);
     let error = client.fetch_segment(&name("orders"), Lsn::new(1)).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::NotFound);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_snapshot_is_gone_on_with_where_it_was_left() {
+    let pki = Pki::new();
+    let agent = Running::start(&pki).await;
+    let client = connector(pki.path(), "replica").connect(&agent.pinned()).await.unwrap();
+    let take = async |resume| {
+        let snapshot = client.snapshot(&name("orders"), resume).await.unwrap();
+        let mut bytes = Vec::new();
+        let mut chunks = snapshot.chunks;
+        while let Some(chunk) = chunks.next().await {
+            bytes.extend_from_slice(&chunk.unwrap());
+        }
+        (snapshot.place, snapshot.len, bytes)
+    };
+    let (position, begin) = (Lsn::new(7000), |offset| SnapshotPlace { position: Lsn::new(7000), offset });
+    let (place, len, whole) = take(None).await;
+    assert_eq!((place, len, whole.len() as u64), (begin(0), len, len));
+    for offset in [1, len / 2, len] {
+        let (place, _, rest) = take(Some(SnapshotPlace { position, offset })).await;
+        assert_eq!((place, &rest[..]), (begin(offset), &whole[offset as usize..]));
+    }
+    let (place, _, other) = take(Some(SnapshotPlace { position: Lsn::new(6000), offset: 5 })).await;
+    assert_eq!((place, other), (begin(0), whole), "another one is sent from its beginning");
     agent.stop().await;
 }
 

@@ -9,13 +9,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use longshore_apply::{Applier, Interrupt, Sink, Step, Target};
-use longshore_format::Lsn;
+use longshore_format::{ErrorKind, Lsn};
 use longshore_protocol::Backoff;
-use longshore_wal::{Consumer, Wal};
+use longshore_wal::{Consumer, Role, Wal};
 
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::log::Log;
+use crate::seeding;
 
 /// Opens a sink: called again whenever a passing failure of the last one may be over.
 pub type OpenSink = Arc<dyn Fn() -> Result<Box<dyn Sink>, Error> + Send + Sync>;
@@ -111,6 +112,16 @@ struct ApplierTask {
     interrupt: Arc<Mutex<Option<Interrupt>>>,
 }
 
+/// How a turn of an applier ended, if nothing failed.
+enum Turn {
+    Ended,
+    /// The sink holds a snapshot now: apply from there.
+    Seeded,
+}
+
+/// Between two attempts to be seeded.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// How long an idle applier sleeps at most before it looks whether it should end.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -118,8 +129,9 @@ impl ApplierTask {
     fn run(self) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         while !self.log.applying.stopping() {
-            match self.apply() {
-                Ok(()) => return,
+            match self.turn() {
+                Ok(Turn::Ended) => return,
+                Ok(Turn::Seeded) => {}
                 Err(_) if self.log.applying.stopping() => return,
                 Err(Error::Apply(error)) if error.is_passing() => {
                     self.report(&error.to_string());
@@ -132,6 +144,52 @@ impl ApplierTask {
                     self.log.events.raise(Event::ApplyStopped { log, sink, reason: error.to_string() });
                     return;
                 }
+            }
+        }
+    }
+
+    /// Applies; a sink that the log does not reach back to is seeded, if its upstream can do that.
+    fn turn(&self) -> Result<Turn> {
+        match self.apply() {
+            Err(Error::Apply(error @ longshore_apply::Error::SinkTooOld { .. }))
+                if self.log.wal.role() == Role::Follower && seeding::can_be_seeded(self.log.wal.content()) =>
+            {
+                self.be_seeded(error)
+            }
+            ended => ended.map(|()| Turn::Ended),
+        }
+    }
+
+    fn be_seeded(&self, why: longshore_apply::Error) -> Result<Turn> {
+        self.report(&format!("{why}; waiting for a snapshot of the upstream"));
+        let path = seeding::path_of(&self.log.data_dir, &self.log.name);
+        self.log.seeding.ask();
+        let outcome = self.wait_for_seed(why).and_then(|()| {
+            let mut sink = (self.open)()?;
+            seeding::apply(&mut *sink, &self.log, &path, || !self.log.applying.stopping())
+        });
+        self.log.seeding.leave(&path);
+        match outcome {
+            // A file that does not hold is gone by now, and fetched again.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                self.report(&error.to_string());
+                self.pause(AGAIN);
+                Ok(Turn::Seeded)
+            }
+            outcome => outcome.map(|()| Turn::Seeded),
+        }
+    }
+
+    fn wait_for_seed(&self, why: longshore_apply::Error) -> Result<()> {
+        loop {
+            match self.log.seeding.outcome() {
+                Some(seeding::Outcome::Fetched) => return Ok(()),
+                Some(seeding::Outcome::Refused(reason)) => {
+                    let reason = format!("{why}; a snapshot cannot be had: {reason}");
+                    return Err(Error::Refused { kind: ErrorKind::TooOld, reason, at: None });
+                }
+                None if self.log.applying.stopping() => return Err(why.into()),
+                None => self.pause(LOOK),
             }
         }
     }

@@ -108,6 +108,15 @@ pub enum Event {
         /// The directory below the log's own that holds the rest.
         place: String,
     },
+    /// The upstream's log no longer reached back to this replica's: the copy was begun anew, and sinks get a snapshot.
+    Reseeded {
+        /// Which log.
+        log: Name,
+        /// Where the copy ended before.
+        from: Lsn,
+        /// Where it begins now.
+        to: Lsn,
+    },
     /// A sink refused a record: applying has stopped, receiving goes on (F-106).
     ApplyStopped {
         /// Which log.
@@ -228,6 +237,9 @@ impl Event {
             }
             Self::SetAside { log, from, to, place } => {
                 tracing::warn!(%log, %from, %to, place, "set aside what forked from the upstream's history");
+            }
+            Self::Reseeded { log, from, to } => {
+                tracing::warn!(%log, %from, %to, "the upstream no longer reached back to this copy, which begins anew");
             }
             Self::ApplyStopped { log, sink, reason } => tracing::error!(%log, sink, reason, "applying stopped"),
             Self::Poisoned { log, reason } => tracing::error!(%log, reason, "log can no longer be written"),

@@ -55,9 +55,9 @@ mod status;
 mod upstream_state;
 mod wal_settings;
 
+mod chunks;
 mod convert;
 mod read;
-mod segment_chunks;
 mod services;
 mod upstream_end;
 
@@ -66,6 +66,8 @@ mod lanes;
 mod link;
 mod local_copy;
 mod pursue;
+mod seeding;
+mod snapshot;
 // The two loops are public for the link simulator alone, which runs them over simulated disks.
 #[doc(hidden)]
 pub mod feed;
@@ -87,6 +89,7 @@ pub use subscribe::{Records, Subscription};
 pub use ticket::Ticket;
 
 pub use longshore_apply as apply;
+pub use longshore_apply::{DatabaseImage, SnapshotError, Snapshotter};
 pub use longshore_format as format;
 pub use longshore_format::{Content, ErrorKind, Flags, Kind, LogId, Lsn, Name};
 pub use longshore_protocol::{Ack, Durability, NodeId, Quorum, Region};
@@ -94,6 +97,12 @@ pub use longshore_transport as transport;
 pub use longshore_transport::{LogStatus, OwnedRecord, Positions, ReplicaPosition, ReplicaStatus, Status};
 pub use longshore_wal as wal;
 pub use longshore_wal::{Pressure, RecordDraft};
+
+/// A file of this node alone, empty.
+pub(crate) fn private_file(path: &std::path::Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
 
 /// A random number, for pauses: a machine without random bytes gets the same pause every time.
 pub(crate) fn random(environment: &dyn longshore_storage::Environment) -> u64 {

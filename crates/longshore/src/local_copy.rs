@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use longshore_format::SegmentHeader;
+use longshore_format::{Name, SegmentHeader};
 use longshore_protocol::{Hello, Holding, Offer};
 use longshore_transport::{Client, LogSummary};
 use longshore_wal::FollowerSpec;
@@ -34,7 +34,13 @@ pub(crate) async fn open_or_create(node: &Node, client: &Client, offered: &LogSu
         let (dir, upstream) = (node.data_dir().to_owned(), client.address().to_string());
         return Err(Error::VolumeMissing { log: name, dir, upstream });
     }
-    let description = client.describe(&name).await?;
+    let spec = beginning(client, &name).await?;
+    blocking("create a log", move || node.create_follower(&name, &spec)).await
+}
+
+/// Where a new copy of a log begins: with the oldest segment that the upstream holds.
+async fn beginning(client: &Client, name: &Name) -> Result<FollowerSpec> {
+    let description = client.describe(name).await?;
     let header = SegmentHeader::decode(&description.header).map_err(|fault| Error::Refused {
         kind: longshore_format::ErrorKind::Corrupt,
         reason: format!(
@@ -42,8 +48,26 @@ pub(crate) async fn open_or_create(node: &Node, client: &Client, offered: &LogSu
         ),
         at: None,
     })?;
-    let spec = FollowerSpec { header, before: description.before };
-    blocking("create a log", move || node.create_follower(&name, &spec)).await
+    Ok(FollowerSpec { header, before: description.before })
+}
+
+/// Begins the copy anew where the upstream's log begins by now. Its sinks are given a snapshot, which the upstream must have:
+/// without one the copy that is here stays.
+pub(crate) async fn reseed(node: &Node, client: &Client, log: &Arc<Log>) -> Result<()> {
+    if !log.applying.sinks().is_empty() {
+        // It is made now, and sent when the sinks ask for it.
+        let _kept_for_them = client.snapshot(&log.name, None).await?;
+    }
+    let spec = beginning(client, &log.name).await?;
+    let (node, name, end) = (node.clone(), log.name.clone(), log.wal.end());
+    blocking("begin a log anew", move || {
+        node.close_log(&name)?;
+        node.discard_log(&name)?;
+        let log = node.create_follower(&name, &spec)?;
+        node.events().raise(Event::Reseeded { log: name, from: end, to: log.wal.first() });
+        Ok(())
+    })
+    .await
 }
 
 /// What this node says of itself and its copy when it begins to follow.

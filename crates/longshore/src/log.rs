@@ -1,5 +1,6 @@
 //! One open log with everything that concerns it alone: the bytes, the acks, the waits.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +15,9 @@ use longshore_wal::{Consumer, Ended, Pressure, RecordDraft, Role, Threads, Wal};
 use crate::applying::Applying;
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
+use crate::seeding::Seeding;
 use crate::settings::{RetentionSettings, Settings};
+use crate::snapshot::Offered;
 use crate::standing::Standing;
 use crate::ticket::Ticket;
 use crate::upstream_state::UpstreamState;
@@ -31,8 +34,14 @@ pub(crate) struct Log {
     pub(crate) upstream: UpstreamState,
     /// Where its records go, on a replica.
     pub(crate) applying: Applying,
+    /// What its sinks wait for when the log does not reach back to what they hold.
+    pub(crate) seeding: Seeding,
+    /// Snapshots for replicas in that state.
+    pub(crate) offered: Offered,
     pub(crate) events: Events,
     pub(crate) environment: Arc<dyn Environment>,
+    /// The directory that its own is in, for files beside it.
+    pub(crate) data_dir: PathBuf,
     policy: AckPolicy,
     /// What it retains; an operator may change it while it runs.
     retention: Mutex<RetentionSettings>,
@@ -48,6 +57,7 @@ impl Log {
         settings: &Settings,
         events: Events,
         environment: Arc<dyn Environment>,
+        data_dir: PathBuf,
     ) -> Arc<Self> {
         // Session ids only have to differ from those of an earlier life, which this makes very likely.
         let mut first = [0; 8];
@@ -67,8 +77,11 @@ impl Log {
             registry: Mutex::new(registry),
             upstream: UpstreamState::default(),
             applying: Applying::default(),
+            seeding: Seeding::default(),
+            offered: Offered::default(),
             events,
             environment,
+            data_dir,
             policy: settings.ack.policy(),
             retention: Mutex::new(settings.retention.clone()),
             stopping: AtomicBool::new(false),
@@ -95,6 +108,11 @@ impl Log {
     /// What a wait asks for by default.
     pub(crate) fn policy(&self) -> &AckPolicy {
         &self.policy
+    }
+
+    /// Bytes of its volume that are to stay free.
+    pub(crate) fn min_free(&self) -> u64 {
+        self.retention().min_free.0
     }
 
     pub(crate) fn now(&self) -> Duration {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
+use longshore_apply::Snapshotter;
 use longshore_format::{Content, ErrorKind, Name, SegmentSize};
 use longshore_protocol::{NodeId, Region};
 use longshore_storage::{Directory, Environment, FsDirectory, SystemEnvironment};
@@ -19,6 +20,7 @@ use crate::metrics;
 use crate::primary::Primary;
 use crate::server::{Server, tls_files};
 use crate::settings::Settings;
+use crate::snapshot;
 use crate::wal_settings::wal_settings;
 
 /// Every log under a data directory, in one role.
@@ -139,6 +141,16 @@ impl Node {
         let _set_before = self.inner.check.set(check);
     }
 
+    /// From now on a replica that an open log no longer reaches gets a snapshot that `snapshotter` makes. The file lies beside
+    /// the log while replicas fetch it, and some minutes longer.
+    ///
+    /// # Errors
+    /// `NotFound` when no such log is open.
+    pub fn offer_snapshots(&self, log: &str, snapshotter: Arc<dyn Snapshotter>) -> Result<()> {
+        self.require(&parse_name("log", log)?)?.offered.set(snapshotter);
+        Ok(())
+    }
+
     pub(crate) fn check_payload(&self, content: Content, payload: &[u8]) -> Result<()> {
         let checked = self.inner.check.get().map_or(Ok(()), |check| check(content, payload));
         checked.map_err(|reason| Error::Refused { kind: ErrorKind::Invalid, reason, at: None })
@@ -224,7 +236,14 @@ impl Node {
         let settings = wal_settings(&inner.settings, inner.role);
         let (wal, recovery) = Wal::open(directory, Arc::clone(&inner.environment), settings)?;
         inner.events.raise(Event::Opened { log: name.clone(), end: recovery.end, cut: recovery.cut_bytes });
-        let log = Log::start(name.clone(), wal, &inner.settings, inner.events.clone(), Arc::clone(&inner.environment));
+        let log = Log::start(
+            name.clone(),
+            wal,
+            &inner.settings,
+            inner.events.clone(),
+            Arc::clone(&inner.environment),
+            inner.data_dir.clone(),
+        );
         logs.insert(name, Arc::clone(&log));
         Ok(log)
     }
@@ -236,6 +255,21 @@ impl Node {
             log.applying.stop(&log);
             log.close()
         })
+    }
+
+    /// Removes a closed log, durably.
+    pub(crate) fn discard_log(&self, name: &Name) -> Result<()> {
+        let place = self.inner.data_dir.join(name.as_str());
+        // A name that no log can have: what a crash leaves is no log.
+        let discarded = place.with_extension("discarded");
+        let failed = |error| Error::io("remove the log", &place, error);
+        match std::fs::remove_dir_all(&discarded) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        std::fs::rename(&place, &discarded).map_err(failed)?;
+        self.inner.directory.sync().map_err(failed)?;
+        std::fs::remove_dir_all(&discarded).map_err(failed)
     }
 
     /// The logs whose directories are there, open or not.
@@ -323,6 +357,7 @@ impl Inner {
         for log in self.open_logs() {
             log.lower_cap();
             metrics::record(&log);
+            log.offered.tidy(&log, &snapshot::path_of(&self.data_dir, &log.name));
         }
     }
 

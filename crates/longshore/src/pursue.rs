@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_format::{ErrorKind, Lsn, Name};
-use longshore_protocol::Verdict;
+use longshore_protocol::{ReseedReason, Verdict};
 use longshore_transport::LogSummary;
 use longshore_wal::Consumer;
 
@@ -16,6 +16,7 @@ use crate::local_copy;
 use crate::log::Log;
 use crate::node::Node;
 use crate::replica::Sinks;
+use crate::seeding;
 use crate::upstream_state::Doing;
 
 /// How following a log ended, for now or for good.
@@ -57,12 +58,19 @@ async fn attempt(node: &Node, lanes: &Lanes, offered: &LogSummary, sinks: &Sinks
     let end = tokio::select! {
         end = follow::follow(&log, channel, node.settings().network.limits(), &report) => end?,
         () = belongs_elsewhere(&log, lane) => return Ok(Outcome::Again),
+        error = seeding::serve(&log, lanes) => return Ok(Outcome::Later(error)),
     };
     Ok(match end {
         FollowEnd::Closed => Outcome::Later(gone(&log.name, "the upstream ended the stream")),
         FollowEnd::Refused(refusal) => {
             let error = Error::Refused { kind: refusal.kind, reason: refusal.text, at: refusal.at };
             if is_final(refusal.kind) { Outcome::Refused(error) } else { Outcome::Later(error) }
+        }
+        FollowEnd::Verdict(Verdict::Reseed { reason: ReseedReason::TooOld, .. })
+            if seeding::can_be_seeded(log.wal.content()) =>
+        {
+            local_copy::reseed(node, &client, &log).await?;
+            Outcome::Again
         }
         FollowEnd::Verdict(verdict) => decided(node, &log, &address, verdict).await?,
     })

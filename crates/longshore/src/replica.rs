@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use longshore_format::Name;
 use longshore_transport::Status;
@@ -151,9 +151,9 @@ pub(crate) struct Sinks {
 #[derive(Default)]
 struct Waiting {
     sinks: Vec<SinkFor>,
-    /// Logs whose sinks were started, by the address of the open log: one that was closed and opened
-    /// again is another, and needs its sinks again.
-    started: BTreeMap<Name, usize>,
+    /// Logs whose sinks were started: one that was closed and opened again is another, and needs its
+    /// sinks again.
+    started: BTreeMap<Name, Weak<Log>>,
     /// The one log that sinks without a name are for.
     only: Option<Name>,
 }
@@ -175,8 +175,9 @@ impl Sinks {
     /// Begins to apply a log that was opened, unless that is so already.
     pub(crate) fn start(&self, log: &Arc<Log>) -> Result<()> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let opened = Arc::as_ptr(log) as usize;
-        if waiting.started.insert(log.name.clone(), opened) == Some(opened) {
+        let opened = Arc::downgrade(log);
+        let before = waiting.started.insert(log.name.clone(), opened.clone());
+        if before.is_some_and(|before| before.ptr_eq(&opened)) {
             return Ok(());
         }
         let only = waiting.only.get_or_insert_with(|| log.name.clone()).clone();

@@ -120,7 +120,7 @@ impl Capture {
 }
 
 /// A connection of ours: it never checkpoints by itself, and is as durable as can be.
-fn connect(database: &Path) -> Result<WalFile, Error> {
+pub(super) fn connect(database: &Path) -> Result<WalFile, Error> {
     let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.pragma_update(None, "synchronous", "full")?;

@@ -211,7 +211,7 @@ impl Shipping {
 }
 
 /// Long runs are records that a reader's buffer holds two of: longer ones cost it a second read each.
-fn max_payload(log: &Wal) -> usize {
+pub(super) fn max_payload(log: &Wal) -> usize {
     const LONGEST: usize = 128 << 10;
     log.segment_size().max_payload().min(LONGEST)
 }

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
+use longshore_apply::{DatabaseImage, SnapshotError, Snapshotter};
 use longshore_format::{ErrorKind, Lsn};
 use longshore_wal::Wal;
 
@@ -37,8 +39,12 @@ struct Shared {
     answered: Condvar,
 }
 
+/// Where the answer to whoever asked for a snapshot goes.
+type Asked = SyncSender<Result<Box<dyn DatabaseImage>, Error>>;
+
 #[derive(Default)]
 struct State {
+    snapshots: Vec<Asked>,
     status: CaptureStatus,
     /// How many asked to be told where the log is once everything committed by then is in it, and how many were told.
     asked: u64,
@@ -116,6 +122,12 @@ impl Capturing {
         self.end()
     }
 
+    /// What makes snapshots of the database for replicas, as long as it is captured.
+    pub fn snapshotter(&self) -> Arc<dyn Snapshotter> {
+        let thread = self.thread.as_ref().map(|thread| thread.thread().clone());
+        Arc::new(CaptureSnapshots { shared: Arc::clone(&self.shared), thread })
+    }
+
     fn end(&mut self) -> Result<(), Error> {
         self.shared.stop.store(true, Ordering::Release);
         self.wake();
@@ -135,6 +147,30 @@ impl Drop for Capturing {
         if let Err(error) = self.end() {
             tracing::warn!(%error, "the capture did not end in order; the next one finds its place");
         }
+    }
+}
+
+/// Asks the thread that captures.
+struct CaptureSnapshots {
+    shared: Arc<Shared>,
+    thread: Option<Thread>,
+}
+
+impl Snapshotter for CaptureSnapshots {
+    fn begin(&self) -> Result<Box<dyn DatabaseImage>, SnapshotError> {
+        let (asked, answer) = sync_channel(1);
+        {
+            let mut state = self.shared.lock();
+            if state.ended {
+                return Err(Error::NotCaptured.into());
+            }
+            state.snapshots.push(asked);
+        }
+        if let Some(thread) = &self.thread {
+            thread.unpark();
+        }
+        // The thread answers, or ends and drops what was asked.
+        Ok(answer.recv().map_err(|_| Error::NotCaptured)??)
     }
 }
 
@@ -168,7 +204,11 @@ impl Worker {
         if let Err(error) = &outcome {
             (self.report)(CaptureReport::Stopped(error));
         }
-        self.shared.lock().ended = true;
+        {
+            let mut state = self.shared.lock();
+            state.ended = true;
+            state.snapshots.clear();
+        }
         self.shared.answered.notify_all();
         outcome
     }
@@ -184,6 +224,11 @@ impl Worker {
         while !self.stopping() {
             let asked = self.shared.lock().asked;
             capture.step()?;
+            for asked in std::mem::take(&mut self.shared.lock().snapshots) {
+                let begun = capture.snapshot().map(|image| Box::new(image) as Box<dyn DatabaseImage>);
+                // Whoever asked may have gone.
+                let _unheard = asked.send(begun);
+            }
             let mut state = self.shared.lock();
             state.status = capture.status();
             // A step copies all that was committed when it began.

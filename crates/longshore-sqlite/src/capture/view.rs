@@ -55,6 +55,13 @@ impl View {
         Ok(View { file, path, size, header: None, frames: HashMap::new(), ahead: Ahead::default() })
     }
 
+    /// The same, with a file and a memory of its own.
+    pub(super) fn of_its_own(&self) -> Result<View, Error> {
+        let file = self.file.try_clone().map_err(Error::at(&self.path))?;
+        let (path, frames) = (self.path.clone(), self.frames.clone());
+        Ok(View { file, path, size: self.size, header: self.header, frames, ahead: Ahead::default() })
+    }
+
     /// How long the file is. By seeking: where time stamps have many grains, asking for them makes the application's next
     /// sync write the inode as well.
     pub(super) fn file_len(&self) -> u64 {

@@ -6,7 +6,9 @@ use tokio_stream::StreamExt;
 use tonic::Streaming;
 
 use super::Client;
-use crate::{Channel, Error, LogDescription, LogSummary, Result, Segment, SegmentFile, convert, proto};
+use crate::{
+    Channel, Error, LogDescription, LogSummary, Result, Segment, SegmentFile, Snapshot, SnapshotPlace, convert, proto,
+};
 
 /// A replica's end of a replication stream: it sends acks and hears frames.
 pub type ReplicaEnd = Channel<ToUpstream, ToReplica>;
@@ -58,6 +60,21 @@ impl Client {
         let client = self.clone();
         let chunks = answer.map(move |chunk| chunk.map_err(|status| client.failed(status)));
         convert::segment::parse_segment_file(chunks).await
+    }
+
+    /// The whole database that a log is of, at one position: the snapshot that was begun at `resume`, from there on, or
+    /// another from its beginning, which [`Snapshot::place`] tells. What is in it is the caller's to check.
+    ///
+    /// # Errors
+    /// `Preflight` when the agent has nothing to make one of.
+    pub async fn snapshot(&self, log: &Name, resume: Option<SnapshotPlace>) -> Result<Snapshot> {
+        let (position, offset) = resume.map_or((0, 0), |place| (place.position.get(), place.offset));
+        let request = proto::SnapshotRequest { log: log.to_string(), position, offset };
+        // It may have to be made first, which takes as long as copying the database does.
+        let answer = self.replication().snapshot(request).await.map_err(|status| self.failed(status))?.into_inner();
+        let client = self.clone();
+        let chunks = answer.map(move |chunk| chunk.map_err(|status| client.failed(status)));
+        convert::segment::parse_snapshot(chunks).await
     }
 
     async fn collect<T, U>(&self, mut answer: Streaming<T>, parse: fn(T) -> Result<U>) -> Result<Vec<U>> {

@@ -5,7 +5,9 @@ use longshore_format::Lsn;
 use tokio_stream::{Stream, StreamExt};
 
 use super::{content, digest, log_id, name, required, segment_size, segment_size_field};
-use crate::{Error, LogDescription, LogSummary, Result, Seal, Segment, SegmentFile, proto};
+use crate::{
+    BoxStream, Error, LogDescription, LogSummary, Result, Seal, Segment, SegmentFile, Snapshot, SnapshotPlace, proto,
+};
 
 pub(crate) fn log_summary(log: LogSummary) -> proto::LogSummary {
     proto::LogSummary {
@@ -83,18 +85,59 @@ pub(crate) async fn parse_segment_file(
     if len > longshore_format::SegmentSize::MAX.get() {
         return Err(Error::malformed(format!("a segment of {len} bytes")));
     }
-    let mut at = 0;
-    // The end of the stream is a chunk too: one that must come after the last byte.
-    let end = tokio_stream::once(Ok(proto::SegmentChunk { file_offset: len, ..Default::default() }));
-    let chunks = tokio_stream::once(Ok(first)).chain(chunks).chain(end).map(move |chunk| {
-        let chunk = chunk?;
-        let within = chunk.data.len() as u64 <= len - at;
-        if chunk.file_offset != at || !within {
-            return Err(Error::malformed(format!("a chunk for {} where {at} of {len} was due", chunk.file_offset)));
-        }
+    let chunks = tokio_stream::once(Ok(first)).chain(chunks);
+    let chunks = in_order(chunks.map(|chunk| chunk.map(|chunk| (chunk.file_offset, chunk.data))), 0, len);
+    Ok(SegmentFile { len, digest, chunks })
+}
+
+/// A snapshot as it travels; its position and length go with the first chunk.
+pub(crate) fn snapshot_chunks(
+    snapshot: Snapshot,
+) -> impl Stream<Item = Result<proto::SnapshotChunk, tonic::Status>> + Unpin {
+    let Snapshot { place, len, chunks } = snapshot;
+    let mut at = place.offset;
+    // A snapshot of which everything is there already still says so.
+    let head = tokio_stream::once(Ok(Bytes::new()));
+    let mut first = true;
+    head.chain(chunks).map(move |data| {
+        let data = data?;
+        let (file_size, position) = if first { (len, place.position.get()) } else { (0, 0) };
+        first = false;
+        let chunk = proto::SnapshotChunk { file_offset: at, data, file_size, position };
         at += chunk.data.len() as u64;
-        Ok(chunk.data)
+        Ok(chunk)
+    })
+}
+
+/// A snapshot that arrives: every chunk where the one before ended, and all of it.
+pub(crate) async fn parse_snapshot(
+    mut chunks: impl Stream<Item = Result<proto::SnapshotChunk>> + Send + Unpin + 'static,
+) -> Result<Snapshot> {
+    let first = chunks.next().await.ok_or_else(|| Error::malformed("a snapshot without a first chunk"))??;
+    let place = SnapshotPlace { position: Lsn::new(first.position), offset: first.file_offset };
+    let (len, at) = (first.file_size, first.file_offset);
+    if len < at {
+        return Err(Error::malformed(format!("a snapshot of {len} bytes from {at} on")));
+    }
+    let chunks = tokio_stream::once(Ok(first)).chain(chunks);
+    let chunks = in_order(chunks.map(|chunk| chunk.map(|chunk| (chunk.file_offset, chunk.data))), at, len);
+    Ok(Snapshot { place, len, chunks })
+}
+
+/// The bytes of a file of `len` bytes from `at` on: every chunk where the one before ended, and all of it.
+fn in_order(
+    chunks: impl Stream<Item = Result<(u64, Bytes)>> + Send + 'static,
+    mut at: u64,
+    len: u64,
+) -> BoxStream<Bytes> {
+    // The end of the stream is a chunk too: one that must come after the last byte.
+    let chunks = chunks.chain(tokio_stream::once(Ok((len, Bytes::new())))).map(move |chunk| {
+        let (offset, data) = chunk?;
+        if offset != at || len - at < data.len() as u64 {
+            return Err(Error::malformed(format!("a chunk for {offset} where {at} of {len} was due")));
+        }
+        at += data.len() as u64;
+        Ok(data)
     });
-    let chunks = chunks.filter(|chunk: &Result<Bytes>| chunk.as_ref().map_or(true, |data| !data.is_empty()));
-    Ok(SegmentFile { len, digest, chunks: Box::pin(chunks) })
+    Box::pin(chunks.filter(|chunk: &Result<Bytes>| chunk.as_ref().map_or(true, |data| !data.is_empty())))
 }

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Context, Reply};
 use crate::{
-    Channel, Error, ReplicationService, Result, async_trait,
+    Channel, Error, ReplicationService, Result, SnapshotPlace, async_trait,
     channel::Outgoing,
     convert,
     grants::Role,
@@ -117,8 +117,13 @@ impl replication_server::Replication for Replication {
         request: Request<proto::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
         let log = convert::name(&request.get_ref().log)?;
-        self.context.authorize(&request, REPLICATE, &log)?;
-        Err(Error::not_offered("seeding a replica from a snapshot").into())
+        let (caller, leash, registration) = self.context.watch(&request, REPLICATE, &log)?;
+        let proto::SnapshotRequest { position, offset, .. } = *request.get_ref();
+        let position = longshore_format::Lsn::new(position);
+        let resume = (position != longshore_format::Lsn::ZERO).then_some(SnapshotPlace { position, offset });
+        let snapshot = self.service.snapshot(&caller, &log, resume).await?;
+        let chunks = convert::segment::snapshot_chunks(snapshot);
+        Ok(Response::new(Box::pin(Leashed::new(chunks, leash, registration))))
     }
 }
 

@@ -29,6 +29,12 @@ pub trait ReplicationService: Send + Sync + 'static {
 
     /// Opens one sealed segment's file for sending.
     async fn fetch_segment(&self, caller: &Caller, log: &Name, base: Lsn) -> Result<SegmentFile, Error>;
+
+    /// Opens a snapshot for sending: the one that was begun at `resume`, from there on, or another from its beginning.
+    ///
+    /// # Errors
+    /// `Preflight` when this agent has nothing to make one of.
+    async fn snapshot(&self, caller: &Caller, log: &Name, resume: Option<SnapshotPlace>) -> Result<Snapshot, Error>;
 }
 
 /// A log as a replica sees it before it follows it.
@@ -86,6 +92,25 @@ pub struct SegmentFile {
     pub len: u64,
     /// The digest in its footer.
     pub digest: Digest,
+    /// The bytes in order; chunks of 256 KiB to 1 MiB travel best, and none may be larger than 1 MiB.
+    pub chunks: crate::BoxStream<Bytes>,
+}
+
+/// How far a snapshot was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotPlace {
+    /// Of the log: everything up to here is in it.
+    pub position: Lsn,
+    /// Bytes of its file that are there.
+    pub offset: u64,
+}
+
+/// A snapshot on its way.
+pub struct Snapshot {
+    /// Of the log, and where in the file the chunks begin.
+    pub place: SnapshotPlace,
+    /// The whole file's length.
+    pub len: u64,
     /// The bytes in order; chunks of 256 KiB to 1 MiB travel best, and none may be larger than 1 MiB.
     pub chunks: crate::BoxStream<Bytes>,
 }

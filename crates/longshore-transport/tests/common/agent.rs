@@ -17,8 +17,8 @@ use longshore_protocol::{
 use longshore_transport::{
     AdminService, Append, Appended, Caller, Create, Error, Forget, Forgotten, Lag, Limits, LimitsChange,
     LogDescription, LogService, LogStatus, LogSummary, OwnedRecord, Positions, Read, RecordBatches, ReplicaPosition,
-    ReplicaStatus, ReplicationService, Seal, Segment, SegmentFile, Services, SinkStatus, Status, UpstreamEnd,
-    UpstreamStatus, async_trait, grants::Role,
+    ReplicaStatus, ReplicationService, Seal, Segment, SegmentFile, Services, SinkStatus, Snapshot, SnapshotPlace,
+    Status, UpstreamEnd, UpstreamStatus, async_trait, grants::Role,
 };
 
 use super::name;
@@ -161,6 +161,16 @@ impl ReplicationService for FakeAgent {
         let chunks: Vec<_> = bytes.chunks(100_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
         let chunks = Box::pin(tokio_stream::iter(chunks));
         Ok(SegmentFile { len: FILE_LEN as u64, digest: Digest::from_bytes([5; 32]), chunks })
+    }
+
+    /// One snapshot, at 7000; another one cannot be gone on with.
+    async fn snapshot(&self, _: &Caller, _: &Name, resume: Option<SnapshotPlace>) -> Result<Snapshot, Error> {
+        let position = Lsn::new(7000);
+        let offset = resume.filter(|place| place.position == position).map_or(0, |place| place.offset);
+        let bytes: Vec<u8> = (offset..FILE_LEN as u64).map(|index| index as u8).collect();
+        let chunks: Vec<_> = bytes.chunks(100_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+        let place = SnapshotPlace { position, offset };
+        Ok(Snapshot { place, len: FILE_LEN as u64, chunks: Box::pin(tokio_stream::iter(chunks)) })
     }
 }
 

@@ -1,19 +1,19 @@
 //! The service that replicas follow this node's logs through.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use longshore_format::{Lsn, Name};
 use longshore_protocol::{NodeId, Peer};
 use longshore_transport::grants::Role;
 use longshore_transport::{
-    Caller, Error, LogDescription, LogSummary, ReplicationService, Seal, Segment, SegmentFile, UpstreamEnd, async_trait,
+    Caller, Error, LogDescription, LogSummary, ReplicationService, Seal, Segment, SegmentFile, Snapshot, SnapshotPlace,
+    UpstreamEnd, async_trait,
 };
 use longshore_wal::SegmentState;
 
 use super::NodeServices;
 use crate::log::Log;
 use crate::server::blocking;
+use crate::snapshot;
 use crate::upstream_end;
 
 #[async_trait]
@@ -63,7 +63,14 @@ impl ReplicationService for NodeServices {
             return Err(Error::new(longshore_format::ErrorKind::NotFound, message, "ask for a sealed one"));
         };
         let len = reader.size().get();
-        Ok(SegmentFile { len, digest, chunks: crate::segment_chunks::stream(Arc::new(reader), len) })
+        let read = move |piece: &mut [u8], at| Ok(reader.read_at(piece, at)?);
+        Ok(SegmentFile { len, digest, chunks: crate::chunks::stream(read, 0, len) })
+    }
+
+    async fn snapshot(&self, _caller: &Caller, log: &Name, resume: Option<SnapshotPlace>) -> Result<Snapshot, Error> {
+        let log = self.log(log)?;
+        let path = snapshot::path_of(self.node.data_dir(), &log.name);
+        Ok(blocking("make a snapshot", move || log.offered.open(&log, &path, resume)).await?)
     }
 }
 

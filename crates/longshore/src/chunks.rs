@@ -1,29 +1,33 @@
-//! A sealed segment's file, a piece at a time.
+//! A file on its way, a piece at a time.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use longshore_transport::BoxStream;
-use longshore_wal::SegmentReader;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::error::Result;
 use crate::server::blocking;
 
 /// Bytes per piece; at most two are in memory.
 const PIECE: u64 = 512 << 10;
 
-/// Streams the first `len` bytes of a segment's file.
-pub(crate) fn stream(reader: Arc<SegmentReader>, len: u64) -> BoxStream<Bytes> {
+/// Streams the bytes from `offset` to `len` of a file that `read` reads from a position on, as far as a buffer goes.
+pub(crate) fn stream(
+    read: impl Fn(&mut [u8], u64) -> Result<usize> + Send + Sync + 'static,
+    mut offset: u64,
+    len: u64,
+) -> BoxStream<Bytes> {
     let (pieces, receiver) = mpsc::channel(1);
+    let read = Arc::new(read);
     tokio::spawn(async move {
-        let mut offset = 0;
         while offset < len {
             let want = usize::try_from(PIECE.min(len - offset)).expect("a piece is small");
-            let reader = Arc::clone(&reader);
-            let piece = blocking("read a segment", move || {
+            let read = Arc::clone(&read);
+            let piece = blocking("read a file to send", move || {
                 let mut piece = vec![0; want];
-                let got = reader.read_at(&mut piece, offset)?;
+                let got = read(&mut piece, offset)?;
                 piece.truncate(got);
                 Ok(Bytes::from(piece))
             });

@@ -1,0 +1,102 @@
+//! The whole database at a position of its log, while the application goes on writing.
+
+use std::time::{Duration, Instant};
+
+use longshore_apply::{DatabaseImage, SnapshotError};
+use longshore_format::Lsn;
+
+use super::Capture;
+use super::attach::connect;
+use super::copy::max_payload;
+use super::view::{View, published};
+use crate::error::Error;
+use crate::pages::{Commit, Form, RunWriter, patch_between};
+use crate::shm::{Slot, WalFile};
+
+/// A snapshot of SQLite's own, and the position of the log that it is. As long as it lives the `-wal` cannot begin anew.
+#[derive(Debug)]
+pub(super) struct PagesImage {
+    /// Holds the read mark.
+    reader: WalFile,
+    view: View,
+    position: Lsn,
+    commit: Commit,
+    /// The page that comes next.
+    page: u32,
+    /// `None` once the last payload was given.
+    writer: Option<RunWriter>,
+    zeros: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+/// How long an application may be at a transaction of its own before the snapshot is given up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Capture {
+    /// Begins a snapshot: writers are held up for the little that is not in the log yet.
+    pub(super) fn snapshot(&mut self) -> Result<PagesImage, Error> {
+        let reader = connect(&self.path)?;
+        let until = Instant::now() + PATIENCE;
+        while !self.guard.try_lock(Slot::Write)? {
+            if until <= Instant::now() {
+                return Err(Error::NotCaptured);
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        let held = Instant::now();
+        let begun = self.copy().and_then(|_| self.begin_image(reader));
+        self.guard.unlock(Slot::Write)?;
+        self.status.longest_hold = self.status.longest_hold.max(held.elapsed());
+        let image = begun?;
+        self.log.wait_blocking(image.position, None).map_err(Error::Log)?;
+        Ok(image)
+    }
+
+    fn begin_image(&self, reader: WalFile) -> Result<PagesImage, Error> {
+        reader.connection().execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;")?;
+        let (index, backfill) = published(&self.guard, self.size)?;
+        let mut view = self.view.of_its_own()?;
+        if index.max_frame <= backfill {
+            // All is in the database file, and the next writer may begin the -wal anew: this snapshot does not look at it.
+            view.frames.clear();
+        }
+        let place = self.shipped.place;
+        Ok(PagesImage {
+            reader,
+            view,
+            position: self.shipped.lsn,
+            commit: Commit { pages: self.shipped.pages(), place },
+            page: 1,
+            writer: Some(RunWriter::image(self.size, max_payload(&self.log))),
+            zeros: vec![0; self.size.bytes()],
+            bytes: vec![0; self.size.bytes()],
+        })
+    }
+}
+
+impl PagesImage {
+    fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        let Some(mut writer) = self.writer.take() else { return Ok(None) };
+        while self.page <= self.commit.pages {
+            self.view.page(&self.reader, self.page, &mut self.bytes)?;
+            let patch = patch_between(&self.zeros, &self.bytes);
+            let full = writer.add(self.page, Form::Whole, &patch);
+            self.page += 1;
+            if let Some(full) = full {
+                self.writer = Some(writer);
+                return Ok(Some(full));
+            }
+        }
+        Ok(Some(writer.finish(self.commit)))
+    }
+}
+
+impl DatabaseImage for PagesImage {
+    fn position(&self) -> Lsn {
+        self.position
+    }
+
+    fn next_payload(&mut self) -> Result<Option<Vec<u8>>, SnapshotError> {
+        Ok(self.next()?)
+    }
+}
