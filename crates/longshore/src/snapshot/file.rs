@@ -135,11 +135,10 @@ impl SnapshotReader {
         self.fill(&mut frame)?;
         let [len, sum] = [0, 4].map(|at| u32::from_le_bytes(*frame[at..].first_chunk().expect("inside the frame")));
         let len = len as usize;
-        if len == 0 {
-            return Ok(None);
-        }
-        if LONGEST < len {
-            return Err(damaged(&self.path, "a record in it is longer than any can be"));
+        match len {
+            0 if sum == 0 => return Ok(None),
+            1..=LONGEST => {}
+            _ => return Err(damaged(&self.path, "a record in it has no length that it could have")),
         }
         into.resize(len, 0);
         self.fill(into)?;
