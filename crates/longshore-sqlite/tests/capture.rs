@@ -1,110 +1,14 @@
 //! Databases of applications that know nothing of longshore, captured and applied elsewhere.
 
-use std::path::{Path, PathBuf};
+mod rig;
+
+use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_apply::{Applier, Step, Target};
-use longshore_format::{Content, SegmentSize};
-use longshore_sqlite::{Capture, CaptureSettings, CaptureStatus, CaptureStep, Capturing, Error, SqliteSink};
-use longshore_storage::{FsDirectory, SystemEnvironment};
-use longshore_wal::{CreateSpec, Settings, Threads, Wal};
+use longshore_sqlite::{Capture, CaptureSettings, CaptureStatus, Capturing, Error};
+use rig::{Rig, drain, items};
 use rusqlite::{Connection, params};
-
-/// A database, a log, and a replica of it.
-struct Rig {
-    place: tempfile::TempDir,
-    log: Wal,
-    _threads: Threads,
-}
-
-impl Rig {
-    fn new() -> Rig {
-        let place = tempfile::tempdir().unwrap();
-        let directory = Arc::new(FsDirectory::create(place.path().join("log")).unwrap());
-        let segment_size = SegmentSize::new(1 << 20).unwrap();
-        let spec = CreateSpec { content: Content::SqlitePages, segment_size, ..CreateSpec::default() };
-        Wal::create(directory.clone(), &SystemEnvironment, &spec).unwrap();
-        let (log, _) = Wal::open(directory, Arc::new(SystemEnvironment), Settings::default()).unwrap();
-        let threads = log.start();
-        Rig { place, log, _threads: threads }
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.place.path().join(name)
-    }
-
-    /// The application's connection.
-    fn app(&self) -> Connection {
-        let db = Connection::open(self.at("app.db")).unwrap();
-        db.pragma_update(None, "journal_mode", "wal").unwrap();
-        db.busy_timeout(Duration::from_secs(10)).unwrap();
-        db
-    }
-
-    fn settings(&self) -> CaptureSettings {
-        CaptureSettings::new(self.at("app.pages"))
-    }
-
-    fn attach(&self) -> Capture {
-        self.try_attach(self.settings()).unwrap()
-    }
-
-    fn try_attach(&self, settings: CaptureSettings) -> Result<Capture, Error> {
-        Capture::attach(&self.at("app.db"), self.log.clone(), settings)
-    }
-
-    /// Applies the log and compares everything that SQL can see.
-    fn assert_equal(&self, app: &Connection) {
-        self.log.wait_blocking(self.log.end(), None).unwrap();
-        let sink = SqliteSink::new(self.at("replica.db"));
-        let mut applier = Applier::open(self.log.clone(), sink, Target::LATEST).unwrap();
-        while applier.step().unwrap() != Step::Idle {}
-        applier.finish().unwrap();
-        let replica = Connection::open(self.at("replica.db")).unwrap();
-        let verdict: String = replica.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-        assert_eq!(verdict, "ok");
-        assert_eq!(contents(&replica), contents(app));
-    }
-}
-
-/// Schema and rows, as text.
-fn contents(db: &Connection) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut schema = db.prepare("SELECT name, type, coalesce(sql, '') FROM sqlite_schema ORDER BY name").unwrap();
-    let objects: Vec<(String, String, String)> =
-        schema.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap().map(Result::unwrap).collect();
-    for (name, kind, sql) in objects {
-        lines.push(format!("{kind} {name} {sql}"));
-        if kind != "table" {
-            continue;
-        }
-        let mut rows = db.prepare(&format!("SELECT * FROM \"{name}\"")).unwrap();
-        let columns = rows.column_count();
-        let mut rows = rows.query([]).unwrap();
-        while let Some(row) = rows.next().unwrap() {
-            lines.push(format!("{:?}", (0..columns).map(|n| row.get_ref(n).unwrap()).collect::<Vec<_>>()));
-        }
-    }
-    lines
-}
-
-/// Steps until nothing new is committed.
-fn drain(capture: &mut Capture) -> u64 {
-    let mut transactions = 0;
-    while let CaptureStep::Captured(more) = capture.step().unwrap() {
-        transactions += more;
-    }
-    transactions
-}
-
-fn items(db: &Connection, count: usize, len: usize) {
-    db.execute_batch("CREATE TABLE IF NOT EXISTS items (id INTEGER PRIMARY KEY, body BLOB)").unwrap();
-    for n in 0..count {
-        db.execute("INSERT INTO items (body) VALUES (?1)", params![vec![(n % 251) as u8; len]]).unwrap();
-    }
-}
 
 #[test]
 fn every_committed_transaction_becomes_one_run_and_nothing_else_does() {

@@ -69,13 +69,15 @@ impl Capture {
     /// Goes on where the log ends, or compares.
     fn find_place(&mut self, known: bool, deadline: Instant) -> Result<(), Error> {
         let (index, backfill) = self.settled(deadline)?;
-        if known && self.still_stands(&index)? {
+        // Once all of it is in the database file, the next writer may begin the -wal anew at any moment: frames that were not
+        // copied by then cannot be counted on.
+        let is_kept = backfill < index.max_frame;
+        if known && self.still_stands(&index)? && (is_kept || index.max_frame == self.shipped.place.frame) {
             self.view.adopt(self.shipped.place.frame)?;
             return Ok(());
         }
         self.view.sync()?;
-        // Once all of it is in the database file, the next writer may begin the -wal anew at any moment: it is not looked at.
-        if backfill < index.max_frame && self.view.begin(index.salts)?.is_some() {
+        if is_kept && self.view.begin(index.salts)?.is_some() {
             self.view.adopt(index.max_frame)?;
         }
         let pages = match index.pages {

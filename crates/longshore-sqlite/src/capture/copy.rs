@@ -42,6 +42,10 @@ impl Capture {
         if index.max_frame == place.frame {
             return Ok(0);
         }
+        // An attach that found all of the -wal copied back did not look at it; a reader may have kept it from beginning anew.
+        if self.view.header.is_none() && self.view.begin(place.salts)?.is_none() {
+            return Err(Error::Unstable);
+        }
         self.view.sync()?;
         let mut transactions = 0;
         while place.frame < index.max_frame {
