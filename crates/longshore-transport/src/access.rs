@@ -24,7 +24,7 @@ use crate::{
     Caller, Error, Result,
     grants::{Grants, Role},
     leash::Leash,
-    tls::{self, FileStamp, ServerTls, claims},
+    tls::{FileStamp, ServerTls, claims},
 };
 
 /// Who may do what on an agent. Clones share it.
@@ -79,21 +79,30 @@ pub(crate) struct Peer {
     pub(crate) leash: Leash,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Accepted {
     by: u64,
     until: SystemTime,
 }
 
 impl Peer {
-    /// Whether the certificate would still be accepted. Only asks again when something has changed.
-    fn still_trusted(&self, current: &tls::Current) -> Result<(), rustls::Error> {
-        let mut accepted = self.accepted.lock().expect("never held across a panic");
-        if accepted.by != current.generation || accepted.until <= SystemTime::now() {
-            current.still_trusts(&self.chain)?;
-            accepted.by = current.generation;
+    /// Whether the certificate would still be accepted by the set of files `generation`. Only asks `verify` again when
+    /// something has changed, and holds no lock meanwhile: it goes through bytes that the peer chose.
+    fn still_trusted(
+        &self,
+        generation: u64,
+        verify: impl FnOnce(&[CertificateDer<'static>]) -> Result<(), rustls::Error>,
+    ) -> Result<(), rustls::Error> {
+        let Accepted { by, until } = *self.accepted();
+        if by != generation || until <= SystemTime::now() {
+            verify(&self.chain)?;
+            self.accepted().by = generation;
         }
         Ok(())
+    }
+
+    fn accepted(&self) -> MutexGuard<'_, Accepted> {
+        self.accepted.lock().expect("never held across a panic")
     }
 }
 
@@ -170,6 +179,9 @@ impl Access {
         chain: Vec<CertificateDer<'static>>,
         limit: usize,
     ) -> Result<(Arc<Peer>, Registration)> {
+        // Not accepted by any set that is known here: the handshake may have gone by an older one.
+        let until = chain.first().and_then(claims).map_or(SystemTime::UNIX_EPOCH, |claims| claims.not_after);
+        let accepted = Mutex::new(Accepted { by: 0, until });
         let mut live = self.live();
         let same = live.peers.values().filter(|peer| peer.identity.is_some() && peer.identity == identity).count();
         if same >= limit {
@@ -177,9 +189,6 @@ impl Access {
             return Err(Error::new(ErrorKind::Full, message, "close some of them").fact("limit", limit));
         }
         let connection = live.ticket();
-        // Not accepted by any set that is known here: the handshake may have gone by an older one.
-        let until = chain.first().and_then(claims).map_or(SystemTime::UNIX_EPOCH, |claims| claims.not_after);
-        let accepted = Mutex::new(Accepted { by: 0, until });
         let peer = Arc::new(Peer { connection, identity, address, chain, accepted, leash: Leash::default() });
         live.peers.insert(connection, Arc::clone(&peer));
         Ok((peer, Registration { access: self.clone(), ticket: connection }))
@@ -234,7 +243,7 @@ impl Access {
         let (current, grants) = (secure.tls.current(), secure.grants.load_full());
         let peers: Vec<_> = self.live().peers.values().cloned().collect();
         for peer in peers.iter().filter(|peer| peer.leash.reason().is_none()) {
-            if let Err(error) = peer.still_trusted(&current) {
+            if let Err(error) = peer.still_trusted(current.generation, |chain| current.still_trusts(chain)) {
                 let reason = no_longer_trusted(peer, &error);
                 // The peer first: a stream that begins now sees it.
                 peer.leash.pull(reason.clone());
@@ -337,4 +346,24 @@ fn no_longer_trusted(peer: &Peer, error: &rustls::Error) -> Error {
         "get a new certificate and connect again",
     )
     .fact("identity", identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_lock_is_held_while_a_chain_is_verified() {
+        let access = Access::plaintext_on_loopback();
+        let (peer, _registration) = access.admit(None, ([127, 0, 0, 1], 1).into(), Vec::new(), 1).unwrap();
+        let verified = peer.still_trusted(1, |_| {
+            assert!(peer.accepted.try_lock().is_ok() && access.0.live.try_lock().is_ok());
+            Ok(())
+        });
+        assert!(verified.is_ok());
+        assert_eq!(peer.accepted().by, 1);
+        let refusal = rustls::Error::NoCertificatesPresented;
+        assert_eq!(peer.still_trusted(2, |_| Err(refusal.clone())), Err(refusal));
+        assert_eq!(peer.accepted().by, 1);
+    }
 }

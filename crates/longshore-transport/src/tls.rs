@@ -12,7 +12,6 @@ mod server;
 
 pub use client::ClientTls;
 pub use files::TlsFiles;
-pub(crate) use server::Current;
 pub use server::ServerTls;
 
 pub(crate) use client::refusal;
