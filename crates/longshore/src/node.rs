@@ -294,11 +294,11 @@ impl Node {
     /// Region and provider of a node that may replicate a log, as the grants here say.
     pub(crate) fn granted(&self, node: &NodeId, log: &Name) -> Option<(Option<Region>, Option<String>)> {
         let Some(grants) = self.access()?.grants() else { return Some((None, None)) };
-        let identity = Name::new(node.as_str()).ok()?;
-        if !grants.allows(&identity, longshore_transport::grants::Role::Replicate, log) {
+        let identity = node.as_name();
+        if !grants.allows(identity, longshore_transport::grants::Role::Replicate, log) {
             return None;
         }
-        let grant = grants.of(&identity)?;
+        let grant = grants.of(identity)?;
         Some((grant.region.clone(), grant.provider.clone()))
     }
 

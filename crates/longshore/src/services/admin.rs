@@ -31,7 +31,7 @@ impl AdminService for NodeServices {
 
     async fn forget(&self, _caller: &Caller, request: Forget) -> Result<Forgotten, Error> {
         let log = self.log(&request.log)?;
-        let replica = Name::new(request.replica.as_str()).map_err(|error| invalid("the replica", &error))?;
+        let replica = request.replica.as_name().clone();
         let forgotten = blocking("forget a replica", move || {
             let Some(mut forgotten) = log.forget_plan(&replica)? else {
                 return Err(LibraryError::NoReplica { log: log.name.clone(), replica });
@@ -101,8 +101,4 @@ impl Log {
         self.lower_cap();
         limits
     }
-}
-
-fn invalid(what: &'static str, error: &dyn std::fmt::Display) -> Error {
-    Error::new(longshore_format::ErrorKind::Invalid, format!("{what} cannot be: {error}"), "check its spelling")
 }
