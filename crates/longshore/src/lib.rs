@@ -95,10 +95,10 @@ pub use longshore_transport::{LogStatus, OwnedRecord, Positions, ReplicaPosition
 pub use longshore_wal as wal;
 pub use longshore_wal::{Pressure, RecordDraft};
 
-/// A random number, for pauses: a machine without random bytes gets the same pause every time.
+/// A random number, for pauses and for ids that should differ from those of an earlier life: nothing that must be secret.
 pub(crate) fn random(environment: &dyn longshore_storage::Environment) -> u64 {
     let mut bytes = [0; 8];
-    // What is wanted is that replicas do not come back at one moment; the clock serves nearly as well.
+    // On a machine without random bytes the clock serves nearly as well.
     match environment.random(&mut bytes) {
         Ok(()) => u64::from_le_bytes(bytes),
         Err(_) => environment.wall_micros().wrapping_mul(0x9E37_79B9_7F4A_7C15),

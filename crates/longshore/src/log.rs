@@ -50,11 +50,7 @@ impl Log {
         environment: Arc<dyn Environment>,
     ) -> Arc<Self> {
         // Session ids only have to differ from those of an earlier life, which this makes very likely.
-        let mut first = [0; 8];
-        let registry = match environment.random(&mut first) {
-            Ok(()) => Registry::new(u64::from_le_bytes(first)),
-            Err(_) => Registry::new(environment.wall_micros()),
-        };
+        let registry = Registry::new(crate::random(&*environment));
         if wal.role() == Role::Follower {
             // Until it is known whether there are sinks, and what they hold, nothing is trimmed.
             wal.hold(Consumer::Applier, Some(wal.first()));
