@@ -148,7 +148,7 @@ impl ApplierTask {
                 Step::Applied(_) => self.publish(&mut applier),
                 Step::Idle => {
                     self.publish(&mut applier);
-                    let beyond = applier.progress().position.checked_add(1).unwrap_or(Lsn::MAX);
+                    let beyond = applier.progress().position.just_after();
                     // However it ends, the next step finds out.
                     let _ = self.log.wal.durable().wait_blocking(beyond, Some(LOOK));
                 }

@@ -16,7 +16,7 @@ use longshore_wal::{Chunk, Reader, Wal};
 
 use crate::error::{Error, Result};
 use crate::feed_state::State;
-use crate::link::{self, Inlet, Outlet, after, moved};
+use crate::link::{self, Inlet, Outlet, moved};
 use crate::log::Log;
 
 /// A log that is served to replicas, as [`feed`] sees it.
@@ -203,7 +203,7 @@ async fn receive<U: Upstream>(
                     Some(message) => reception.on(message, out.now())?,
                     None => return Ok(None),
                 },
-                more = wal.durable().wait(after(state.end)) => moved(more)?,
+                more = wal.durable().wait(state.end.just_after()) => moved(more)?,
                 () = tokio::time::sleep_until(out.moment(wake)) => {}
             },
         }
@@ -276,7 +276,7 @@ async fn ship<U: Upstream>(
                 }
             }
             more = reader.ready(), if waiting.is_none() && session.wants(Lsn::MAX).is_some() => more?,
-            sealed = wal.sealed().wait(after(wal.sealed().get())), if unproved => moved(sealed)?,
+            sealed = wal.sealed().wait(wal.sealed().get().just_after()), if unproved => moved(sealed)?,
             () = tokio::time::sleep_until(wake) => {}
         }
     }
