@@ -15,7 +15,6 @@ use std::{
     time::SystemTime,
 };
 
-use arc_swap::ArcSwap;
 use longshore_format::ErrorKind;
 use longshore_protocol::Name;
 use rustls_pki_types::CertificateDer;
@@ -24,7 +23,8 @@ use crate::{
     Caller, Error, Result,
     grants::{Grants, Role},
     leash::Leash,
-    tls::{FileStamp, ServerTls, claims},
+    tls::{ServerTls, claims},
+    watched::Watched,
 };
 
 /// Who may do what on an agent. Clones share it.
@@ -39,9 +39,7 @@ struct Shared {
 
 struct Secure {
     tls: ServerTls,
-    grants: ArcSwap<Grants>,
-    grants_file: PathBuf,
-    stamp: Mutex<FileStamp>,
+    grants: Watched<Grants>,
     /// The days left that were last warned of.
     warned: AtomicI64,
 }
@@ -109,11 +107,10 @@ impl Peer {
 impl Access {
     /// Mutual TLS, with the grants in a file that is watched from here on.
     pub fn mutual_tls(tls: ServerTls, grants_file: impl Into<PathBuf>) -> Result<Access> {
-        let grants_file = grants_file.into();
-        let stamp = Mutex::new(FileStamp::of(&grants_file));
-        let grants = ArcSwap::from_pointee(Grants::load(&grants_file)?);
+        let file = grants_file.into();
+        let grants = Watched::open(vec![file.clone()], move || Grants::load(&file))?;
         let warned = AtomicI64::new(i64::MAX);
-        Ok(Access::new(Some(Secure { tls, grants, grants_file, stamp, warned })))
+        Ok(Access::new(Some(Secure { tls, grants, warned })))
     }
 
     /// No TLS and no grants: whoever reaches the port may do everything. A server refuses to listen with
@@ -133,7 +130,7 @@ impl Access {
         let Some(secure) = &self.0.secure else {
             return Ok(());
         };
-        let (tls, grants) = (secure.tls.reload(), secure.reload_grants());
+        let (tls, grants) = (secure.tls.reload(), secure.grants.reload());
         self.enforce();
         tls.and(grants)
     }
@@ -146,7 +143,7 @@ impl Access {
                 Ok(false) => {}
                 Err(error) => tracing::error!("keeping the certificates in use: {error}"),
             }
-            match secure.reload_grants_if_changed() {
+            match secure.grants.reload_if_changed() {
                 Ok(true) => tracing::info!("new grants are in force"),
                 Ok(false) => {}
                 Err(error) => tracing::error!("keeping the grants in force: {error}"),
@@ -163,7 +160,7 @@ impl Access {
 
     /// The grants in force; `None` in plaintext.
     pub fn grants(&self) -> Option<Arc<Grants>> {
-        self.0.secure.as_ref().map(|secure| secure.grants.load_full())
+        self.0.secure.as_ref().map(|secure| secure.grants.current())
     }
 
     /// The certificates, unless this is plaintext.
@@ -203,7 +200,7 @@ impl Access {
             Some(identity) => identity.clone(),
             None => Name::new(claimed.unwrap_or("anonymous")).map_err(Error::malformed)?,
         };
-        let grants = self.0.secure.as_ref().map(|secure| secure.grants.load_full());
+        let grants = self.0.secure.as_ref().map(|secure| secure.grants.current());
         Ok(Caller { identity, address: peer.address, grants })
     }
 
@@ -240,7 +237,7 @@ impl Access {
     /// has lost its role.
     pub(crate) fn enforce(&self) {
         let Some(secure) = &self.0.secure else { return };
-        let (current, grants) = (secure.tls.current(), secure.grants.load_full());
+        let (current, grants) = (secure.tls.current(), secure.grants.current());
         let peers: Vec<_> = self.live().peers.values().cloned().collect();
         for peer in peers.iter().filter(|peer| peer.leash.reason().is_none()) {
             if let Err(error) = peer.still_trusted(current.generation, |chain| current.still_trusts(chain)) {
@@ -285,27 +282,12 @@ impl LiveStream {
 }
 
 impl Secure {
-    fn reload_grants(&self) -> Result<()> {
-        let stamp = FileStamp::of(&self.grants_file);
-        *self.stamp.lock().expect("never held across a panic") = stamp;
-        self.grants.store(Arc::new(Grants::load(&self.grants_file)?));
-        Ok(())
-    }
-
     /// Says once a day that the certificate is about to expire (F-124).
     fn warn_ahead(&self) {
         let days = self.tls.certificate_days_left();
         if days < WARN_DAYS && self.warned.swap(days, Relaxed) != days {
             tracing::warn!("this node's certificate expires in {days} days; replace it, no restart is needed");
         }
-    }
-
-    fn reload_grants_if_changed(&self) -> Result<bool> {
-        let changed = *self.stamp.lock().expect("never held across a panic") != FileStamp::of(&self.grants_file);
-        if changed {
-            self.reload_grants()?;
-        }
-        Ok(changed)
     }
 }
 

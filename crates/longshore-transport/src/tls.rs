@@ -15,7 +15,6 @@ pub use files::TlsFiles;
 pub use server::ServerTls;
 
 pub(crate) use client::refusal;
-pub(crate) use files::FileStamp;
 pub(crate) use identity::{Claims, SPIFFE, claims, describe};
 
 use std::sync::{Arc, LazyLock};
