@@ -4,7 +4,7 @@
 //! or delays nothing but itself, and says so in the status.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use longshore_wal::{Consumer, Wal};
 
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::lock;
 use crate::log::Log;
 
 /// Opens a sink: called again whenever a passing failure of the last one may be over.
@@ -195,9 +196,4 @@ impl ApplierTask {
     fn random(&self) -> u64 {
         crate::random(&*self.log.environment)
     }
-}
-
-/// What these locks guard is whole after every line.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

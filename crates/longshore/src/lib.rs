@@ -35,6 +35,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 mod error;
 mod event;
 mod node;
@@ -94,6 +96,11 @@ pub use longshore_transport as transport;
 pub use longshore_transport::{LogStatus, OwnedRecord, Positions, ReplicaPosition, ReplicaStatus, Status};
 pub use longshore_wal as wal;
 pub use longshore_wal::{Pressure, RecordDraft};
+
+/// What this crate's locks guard is whole after every line, so a panic elsewhere takes nothing down with it.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A random number, for pauses and for ids that should differ from those of an earlier life: nothing that must be secret.
 pub(crate) fn random(environment: &dyn longshore_storage::Environment) -> u64 {

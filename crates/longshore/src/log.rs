@@ -1,7 +1,7 @@
 //! One open log with everything that concerns it alone: the bytes, the acks, the waits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use event_listener::Listener;
@@ -14,6 +14,7 @@ use longshore_wal::{Consumer, Ended, Pressure, RecordDraft, Role, Threads, Wal};
 use crate::applying::Applying;
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
+use crate::lock;
 use crate::settings::{RetentionSettings, Settings};
 use crate::standing::Standing;
 use crate::ticket::Ticket;
@@ -241,7 +242,7 @@ impl Log {
 
     /// What it retains.
     pub(crate) fn retention(&self) -> MutexGuard<'_, RetentionSettings> {
-        self.retention.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.retention)
     }
 
     pub(crate) fn pressure(&self) -> Pressure {
@@ -264,10 +265,16 @@ impl Log {
         }
     }
 
+    /// Stops what applies its records, then closes it.
+    pub(crate) fn end(self: &Arc<Self>) -> Result<()> {
+        self.applying.stop(self);
+        self.close()
+    }
+
     /// Stops the threads, syncs and closes. A second call does nothing.
     pub(crate) fn close(&self) -> Result<()> {
         self.stop_appends();
-        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let threads = lock(&self.threads).take();
         let Some(threads) = threads else { return Ok(()) };
         threads.stop();
         let closed = self.wal.close();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use longshore_format::{Content, ErrorKind, Name, SegmentSize};
 use longshore_protocol::{NodeId, Region};
@@ -14,6 +14,7 @@ use longshore_wal::{CreateSpec, FollowerSpec, Role, Wal};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::housekeeper::Housekeeper;
+use crate::lock;
 use crate::log::Log;
 use crate::metrics;
 use crate::primary::Primary;
@@ -49,7 +50,7 @@ pub(crate) struct Inner {
     id: NodeId,
     logs: RwLock<BTreeMap<Name, Arc<Log>>>,
     /// Who may do what, once the node listens.
-    access: RwLock<Option<Access>>,
+    access: Mutex<Option<Access>>,
     events: Events,
     housekeeper: Housekeeper,
     check: OnceLock<CheckPayload>,
@@ -85,7 +86,7 @@ impl Node {
             role,
             id,
             logs: RwLock::default(),
-            access: RwLock::default(),
+            access: Mutex::default(),
             events: Events::default(),
             housekeeper: Housekeeper::start(Weak::clone(node)),
             check: OnceLock::new(),
@@ -231,10 +232,7 @@ impl Node {
     /// Closes one log and no longer holds it.
     pub(crate) fn close_log(&self, name: &Name) -> Result<()> {
         let log = self.inner.logs_mut().remove(name);
-        log.map_or(Ok(()), |log| {
-            log.applying.stop(&log);
-            log.close()
-        })
+        log.map_or(Ok(()), |log| log.end())
     }
 
     /// The logs whose directories are there, open or not.
@@ -284,11 +282,11 @@ impl Node {
     }
 
     pub(crate) fn access(&self) -> Option<Access> {
-        self.inner.access.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.access()
     }
 
     pub(crate) fn set_access(&self, access: Access) {
-        *self.inner.access.write().unwrap_or_else(PoisonError::into_inner) = Some(access);
+        *lock(&self.inner.access) = Some(access);
     }
 
     /// Region and provider of a node that may replicate a log, as the grants here say.
@@ -317,12 +315,15 @@ impl Inner {
 
     /// What happens once a second.
     pub(crate) fn measure(&self) {
-        let access = self.access.read().unwrap_or_else(PoisonError::into_inner).clone();
-        metrics::record_certificate(access.and_then(|access| access.certificate_days_left()));
+        metrics::record_certificate(self.access().and_then(|access| access.certificate_days_left()));
         for log in self.open_logs() {
             log.lower_cap();
             metrics::record(&log);
         }
+    }
+
+    fn access(&self) -> Option<Access> {
+        lock(&self.access).clone()
     }
 
     fn open_logs(&self) -> Vec<Arc<Log>> {
@@ -333,8 +334,7 @@ impl Inner {
         let logs = std::mem::take(&mut *self.logs_mut());
         let mut outcome = Ok(());
         for log in logs.into_values() {
-            log.applying.stop(&log);
-            outcome = outcome.and(log.close());
+            outcome = outcome.and(log.end());
         }
         outcome
     }
