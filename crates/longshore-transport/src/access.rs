@@ -23,6 +23,7 @@ use crate::{
     Caller, Error, Result,
     grants::{Grants, Role},
     leash::Leash,
+    lock,
     tls::{ServerTls, claims},
     watched::Watched,
 };
@@ -100,7 +101,7 @@ impl Peer {
     }
 
     fn accepted(&self) -> MutexGuard<'_, Accepted> {
-        self.accepted.lock().expect("never held across a panic")
+        lock(&self.accepted)
     }
 }
 
@@ -268,7 +269,7 @@ impl Access {
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
-        self.0.live.lock().expect("no holder of the lock panics")
+        lock(&self.0.live)
     }
 }
 
