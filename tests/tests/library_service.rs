@@ -118,6 +118,28 @@ async fn forgetting_a_replica_says_what_it_frees_and_then_frees_it() -> Outcome 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn forgetting_a_replica_promises_nothing_that_somebody_else_still_needs() -> Outcome {
+    let world = World::new(&["eu-west"]);
+    let primary = world.create("primary", "orders");
+    let served = Agent::serve(&primary).await;
+    let replica = world.follow("eu-west", &served).await;
+    append(&primary, 5, 100, "replicas:1").await;
+    replica.stop().await?;
+    append(&primary, 400, 10_000, "local").await;
+    let client = connect(&world, "primary", &served).await;
+    let log = Name::new("orders")?;
+    let change = LimitsChange { keep_bytes: Some(0), ..LimitsChange::default() };
+    client.limits(&log, change).await?;
+
+    let request = Forget { log: log.clone(), replica: "eu-west".parse()?, plan: true };
+    assert!(0 < client.forget(&request).await?.frees);
+    primary.wal().hold(longshore::wal::Consumer::Archive, Some(primary.first()));
+    assert_eq!(client.forget(&request).await?.frees, 0);
+    served.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_the_newest_stream_of_a_replica_is_served() -> Outcome {
     // F-091: two streams alive after a reconnect.
     let world = World::new(&["eu-west"]);

@@ -97,6 +97,13 @@ impl Control {
     /// The version that this code writes, and the newest it reads.
     pub const VERSION: u16 = 1;
 
+    /// What this node knows to be durable on its own disk: by the saved watermark, by the clean end, and by acks, which
+    /// are of bytes that had left this node and so were durable here.
+    pub fn known_durable(&self) -> Lsn {
+        let acked = self.slots.iter().map(|slot| slot.durable).max().unwrap_or(Lsn::ZERO);
+        self.size.normalise(self.durable.max(acked).max(self.clean.unwrap_or(Lsn::ZERO)))
+    }
+
     /// The bytes to write at the start of a slot; of two good slots the one with the greater
     /// `sequence` counts. What lies after them in the slot does not matter.
     ///

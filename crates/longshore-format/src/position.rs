@@ -36,6 +36,11 @@ impl Lsn {
         }
     }
 
+    /// The least position after this one: what to wait for when something beyond this is wanted. The last one of all stays.
+    pub const fn just_after(self) -> Lsn {
+        Lsn(self.0.saturating_add(1))
+    }
+
     /// The position `bytes` further back, or `None` before the start of the log.
     pub const fn checked_sub(self, bytes: u64) -> Option<Lsn> {
         match self.0.checked_sub(bytes) {

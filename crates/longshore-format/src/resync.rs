@@ -1,5 +1,6 @@
 //! Looking for proof that a bad record is corruption and not the end of a torn tail.
 
+use crate::bytes::is_zero;
 use crate::payload::{EpochStart, NewIncarnation};
 use crate::record::{HEADER_LEN, RawHeader, extent_of};
 use crate::seed::Seed;
@@ -22,8 +23,10 @@ pub struct Resync<'a> {
     /// For each of the lives what its seed adds to a header's checksum.
     shares: Vec<u32>,
     unseeded: Seed,
-    /// The rest of the body.
+    /// The rest of the body, or a part of it.
     bytes: &'a [u8],
+    /// No record that begins in so many of the last `bytes` is looked at.
+    ahead: usize,
     /// Where `bytes` begin.
     position: Lsn,
     /// The checksum of the sound header whose extent ends at `position`.
@@ -59,6 +62,7 @@ impl<'a> Resync<'a> {
             shares: Vec::new(),
             unseeded: Seed::none(),
             bytes,
+            ahead: 0,
             position: Lsn::new(position),
             link: None,
         };
@@ -74,6 +78,18 @@ impl<'a> Resync<'a> {
         search.add_life(chain.life);
         search.link = Some(chain.link);
         search
+    }
+
+    /// Where the search is. Once it has ended, fewer bytes than a header takes are left there.
+    pub fn position(&self) -> Lsn {
+        self.position
+    }
+
+    /// The same search over other bytes, which begin at its position: so that a body can be gone through in parts. Of the
+    /// last `ahead` bytes only records are looked at that begin before them; where more bytes follow, it should be as
+    /// much as a record can take.
+    pub fn over<'b>(self, bytes: &'b [u8], ahead: usize) -> Resync<'b> {
+        Resync { bytes, ahead, ..self }
     }
 
     /// The sound header at the position, if one is there, and the life that it is of.
@@ -122,10 +138,11 @@ impl Iterator for Resync<'_> {
     type Item = Evidence;
 
     fn next(&mut self) -> Option<Evidence> {
-        while self.bytes.len() >= HEADER_LEN {
+        while HEADER_LEN.max(self.ahead + 1) <= self.bytes.len() {
             let Some((header, life)) = self.sound() else {
                 self.link = None;
-                self.skip(8);
+                // No header begins with zeros, which are most of what follows a torn tail.
+                self.skip(leading_zeros(self.bytes).max(8) as u64);
                 continue;
             };
             let start = self.position;
@@ -143,6 +160,18 @@ impl Iterator for Resync<'_> {
         }
         None
     }
+}
+
+/// How many zeros the bytes begin with, in whole eights.
+fn leading_zeros(bytes: &[u8]) -> usize {
+    const BLOCK: usize = 4096;
+    let zeros = |bytes: &[u8], len| bytes.chunks_exact(len).take_while(|chunk| is_zero(chunk)).count() * len;
+    // Whole blocks first, which is as fast as memory.
+    let blocks = match bytes.first_chunk::<8>() {
+        Some([0, 0, 0, 0, 0, 0, 0, 0]) => zeros(bytes, BLOCK),
+        _ => return 0,
+    };
+    blocks + zeros(&bytes[blocks..], 8)
 }
 
 /// More than a history holds twice over; a bound on the work for each position.

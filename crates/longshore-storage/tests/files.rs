@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::Command;
+use std::process::{Child, Command};
 
 use longshore_storage::{Access, Directory, FsDirectory, Medium, Trouble};
 
@@ -75,6 +75,17 @@ fn f_057_modes_are_0600_and_0700_whatever_the_umask() {
     }
 }
 
+/// A child that would run for ever; killed and reaped when dropped, also by a test that fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is as good.
+        let _ended_before = self.0.kill();
+        self.0.wait().expect("the child was started by us");
+    }
+}
+
 #[test]
 fn f_052_a_second_process_is_told_who_holds_the_lock_and_kill_frees_it() {
     const WHERE: &str = "LONGSHORE_TEST_LOCK_DIR";
@@ -88,14 +99,13 @@ fn f_052_a_second_process_is_told_who_holds_the_lock_and_kill_frees_it() {
     let (temp, dir) = temp();
     let mut holder = Command::new(std::env::current_exe().unwrap());
     holder.args(["--exact", "f_052_a_second_process_is_told_who_holds_the_lock_and_kill_frees_it", "--nocapture"]);
-    let mut holder = holder.env(WHERE, temp.path()).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(holder.stdout.take().unwrap()));
+    let mut holder = Running(holder.env(WHERE, temp.path()).stdout(std::process::Stdio::piped()).spawn().unwrap());
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(holder.0.stdout.take().unwrap()));
     assert!(lines.any(|line| line.unwrap().ends_with("locked")));
     let error = dir.lock().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ResourceBusy);
-    assert!(error.to_string().contains(&format!("process {};", holder.id())), "{error}");
-    holder.kill().unwrap();
-    holder.wait().unwrap();
+    assert!(error.to_string().contains(&format!("process {};", holder.0.id())), "{error}");
+    drop(holder);
     dir.lock().unwrap();
 }
 

@@ -15,7 +15,6 @@ use std::{
     time::SystemTime,
 };
 
-use arc_swap::ArcSwap;
 use longshore_format::ErrorKind;
 use longshore_protocol::Name;
 use rustls_pki_types::CertificateDer;
@@ -24,7 +23,9 @@ use crate::{
     Caller, Error, Result,
     grants::{Grants, Role},
     leash::Leash,
-    tls::{self, FileStamp, ServerTls, claims},
+    lock,
+    tls::{ServerTls, claims},
+    watched::Watched,
 };
 
 /// Who may do what on an agent. Clones share it.
@@ -39,9 +40,7 @@ struct Shared {
 
 struct Secure {
     tls: ServerTls,
-    grants: ArcSwap<Grants>,
-    grants_file: PathBuf,
-    stamp: Mutex<FileStamp>,
+    grants: Watched<Grants>,
     /// The days left that were last warned of.
     warned: AtomicI64,
 }
@@ -79,32 +78,40 @@ pub(crate) struct Peer {
     pub(crate) leash: Leash,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Accepted {
     by: u64,
     until: SystemTime,
 }
 
 impl Peer {
-    /// Whether the certificate would still be accepted. Only asks again when something has changed.
-    fn still_trusted(&self, current: &tls::Current) -> Result<(), rustls::Error> {
-        let mut accepted = self.accepted.lock().expect("never held across a panic");
-        if accepted.by != current.generation || accepted.until <= SystemTime::now() {
-            current.still_trusts(&self.chain)?;
-            accepted.by = current.generation;
+    /// Whether the certificate would still be accepted by the set of files `generation`. Only asks `verify` again when
+    /// something has changed, and holds no lock meanwhile: it goes through bytes that the peer chose.
+    fn still_trusted(
+        &self,
+        generation: u64,
+        verify: impl FnOnce(&[CertificateDer<'static>]) -> Result<(), rustls::Error>,
+    ) -> Result<(), rustls::Error> {
+        let Accepted { by, until } = *self.accepted();
+        if by != generation || until <= SystemTime::now() {
+            verify(&self.chain)?;
+            self.accepted().by = generation;
         }
         Ok(())
+    }
+
+    fn accepted(&self) -> MutexGuard<'_, Accepted> {
+        lock(&self.accepted)
     }
 }
 
 impl Access {
     /// Mutual TLS, with the grants in a file that is watched from here on.
     pub fn mutual_tls(tls: ServerTls, grants_file: impl Into<PathBuf>) -> Result<Access> {
-        let grants_file = grants_file.into();
-        let stamp = Mutex::new(FileStamp::of(&grants_file));
-        let grants = ArcSwap::from_pointee(Grants::load(&grants_file)?);
+        let file = grants_file.into();
+        let grants = Watched::open(vec![file.clone()], move || Grants::load(&file))?;
         let warned = AtomicI64::new(i64::MAX);
-        Ok(Access::new(Some(Secure { tls, grants, grants_file, stamp, warned })))
+        Ok(Access::new(Some(Secure { tls, grants, warned })))
     }
 
     /// No TLS and no grants: whoever reaches the port may do everything. A server refuses to listen with
@@ -124,7 +131,7 @@ impl Access {
         let Some(secure) = &self.0.secure else {
             return Ok(());
         };
-        let (tls, grants) = (secure.tls.reload(), secure.reload_grants());
+        let (tls, grants) = (secure.tls.reload(), secure.grants.reload());
         self.enforce();
         tls.and(grants)
     }
@@ -137,7 +144,7 @@ impl Access {
                 Ok(false) => {}
                 Err(error) => tracing::error!("keeping the certificates in use: {error}"),
             }
-            match secure.reload_grants_if_changed() {
+            match secure.grants.reload_if_changed() {
                 Ok(true) => tracing::info!("new grants are in force"),
                 Ok(false) => {}
                 Err(error) => tracing::error!("keeping the grants in force: {error}"),
@@ -154,7 +161,7 @@ impl Access {
 
     /// The grants in force; `None` in plaintext.
     pub fn grants(&self) -> Option<Arc<Grants>> {
-        self.0.secure.as_ref().map(|secure| secure.grants.load_full())
+        self.0.secure.as_ref().map(|secure| secure.grants.current())
     }
 
     /// The certificates, unless this is plaintext.
@@ -170,6 +177,9 @@ impl Access {
         chain: Vec<CertificateDer<'static>>,
         limit: usize,
     ) -> Result<(Arc<Peer>, Registration)> {
+        // Not accepted by any set that is known here: the handshake may have gone by an older one.
+        let until = chain.first().and_then(claims).map_or(SystemTime::UNIX_EPOCH, |claims| claims.not_after);
+        let accepted = Mutex::new(Accepted { by: 0, until });
         let mut live = self.live();
         let same = live.peers.values().filter(|peer| peer.identity.is_some() && peer.identity == identity).count();
         if same >= limit {
@@ -177,9 +187,6 @@ impl Access {
             return Err(Error::new(ErrorKind::Full, message, "close some of them").fact("limit", limit));
         }
         let connection = live.ticket();
-        // Not accepted by any set that is known here: the handshake may have gone by an older one.
-        let until = chain.first().and_then(claims).map_or(SystemTime::UNIX_EPOCH, |claims| claims.not_after);
-        let accepted = Mutex::new(Accepted { by: 0, until });
         let peer = Arc::new(Peer { connection, identity, address, chain, accepted, leash: Leash::default() });
         live.peers.insert(connection, Arc::clone(&peer));
         Ok((peer, Registration { access: self.clone(), ticket: connection }))
@@ -194,7 +201,7 @@ impl Access {
             Some(identity) => identity.clone(),
             None => Name::new(claimed.unwrap_or("anonymous")).map_err(Error::malformed)?,
         };
-        let grants = self.0.secure.as_ref().map(|secure| secure.grants.load_full());
+        let grants = self.0.secure.as_ref().map(|secure| secure.grants.current());
         Ok(Caller { identity, address: peer.address, grants })
     }
 
@@ -231,10 +238,10 @@ impl Access {
     /// has lost its role.
     pub(crate) fn enforce(&self) {
         let Some(secure) = &self.0.secure else { return };
-        let (current, grants) = (secure.tls.current(), secure.grants.load_full());
+        let (current, grants) = (secure.tls.current(), secure.grants.current());
         let peers: Vec<_> = self.live().peers.values().cloned().collect();
         for peer in peers.iter().filter(|peer| peer.leash.reason().is_none()) {
-            if let Err(error) = peer.still_trusted(&current) {
+            if let Err(error) = peer.still_trusted(current.generation, |chain| current.still_trusts(chain)) {
                 let reason = no_longer_trusted(peer, &error);
                 // The peer first: a stream that begins now sees it.
                 peer.leash.pull(reason.clone());
@@ -262,7 +269,7 @@ impl Access {
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
-        self.0.live.lock().expect("no holder of the lock panics")
+        lock(&self.0.live)
     }
 }
 
@@ -276,27 +283,12 @@ impl LiveStream {
 }
 
 impl Secure {
-    fn reload_grants(&self) -> Result<()> {
-        let stamp = FileStamp::of(&self.grants_file);
-        *self.stamp.lock().expect("never held across a panic") = stamp;
-        self.grants.store(Arc::new(Grants::load(&self.grants_file)?));
-        Ok(())
-    }
-
     /// Says once a day that the certificate is about to expire (F-124).
     fn warn_ahead(&self) {
         let days = self.tls.certificate_days_left();
         if days < WARN_DAYS && self.warned.swap(days, Relaxed) != days {
             tracing::warn!("this node's certificate expires in {days} days; replace it, no restart is needed");
         }
-    }
-
-    fn reload_grants_if_changed(&self) -> Result<bool> {
-        let changed = *self.stamp.lock().expect("never held across a panic") != FileStamp::of(&self.grants_file);
-        if changed {
-            self.reload_grants()?;
-        }
-        Ok(changed)
     }
 }
 
@@ -337,4 +329,24 @@ fn no_longer_trusted(peer: &Peer, error: &rustls::Error) -> Error {
         "get a new certificate and connect again",
     )
     .fact("identity", identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_lock_is_held_while_a_chain_is_verified() {
+        let access = Access::plaintext_on_loopback();
+        let (peer, _registration) = access.admit(None, ([127, 0, 0, 1], 1).into(), Vec::new(), 1).unwrap();
+        let verified = peer.still_trusted(1, |_| {
+            assert!(peer.accepted.try_lock().is_ok() && access.0.live.try_lock().is_ok());
+            Ok(())
+        });
+        assert!(verified.is_ok());
+        assert_eq!(peer.accepted().by, 1);
+        let refusal = rustls::Error::NoCertificatesPresented;
+        assert_eq!(peer.still_trusted(2, |_| Err(refusal.clone())), Err(refusal));
+        assert_eq!(peer.accepted().by, 1);
+    }
 }

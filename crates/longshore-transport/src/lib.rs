@@ -32,6 +32,7 @@ mod services;
 mod settings;
 mod status;
 pub mod tls;
+mod watched;
 
 pub use access::Access;
 pub use caller::Caller;
@@ -45,3 +46,8 @@ pub use tonic::async_trait;
 
 /// A boxed stream of results.
 pub type BoxStream<T> = std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<T>> + Send>>;
+
+/// What this crate's locks guard is whole after every line, so a panic elsewhere takes nothing down with it.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -12,11 +12,9 @@ mod server;
 
 pub use client::ClientTls;
 pub use files::TlsFiles;
-pub(crate) use server::Current;
 pub use server::ServerTls;
 
 pub(crate) use client::refusal;
-pub(crate) use files::FileStamp;
 pub(crate) use identity::{Claims, SPIFFE, claims, describe};
 
 use std::sync::{Arc, LazyLock};

@@ -3,11 +3,12 @@
 //! The watermark is written often and synced seldom. Such writes all go to the other slot, so that a crash in the
 //! middle of one leaves the last synced state readable.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use longshore_format::{Control, ControlFault, Epoch, Lsn};
 use longshore_storage::{Access, Directory, File, Trouble};
 
+use crate::shared::lock;
 use crate::{Error, Result};
 
 pub(crate) const NAME: &str = "control";
@@ -170,11 +171,6 @@ impl ControlFile {
         disk.written = version;
         Ok(())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic in one of the short changes here leaves a state that is whole; a panic elsewhere stops the log by itself.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn encode(state: &Control, sequence: u64) -> Vec<u8> {

@@ -1,11 +1,12 @@
 //! What an operator should hear about, delivered through a bounded queue.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use longshore_format::{Lsn, Name};
 
 use crate::retention::Consumer;
+use crate::shared::lock;
 
 /// Something that happened and that somebody should see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +104,7 @@ impl Events {
     const LIMIT: usize = 256;
 
     pub(crate) fn push(&self, event: Event) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = lock(&self.queue);
         if queue.events.len() == Events::LIMIT {
             queue.events.pop_front();
             queue.missed += 1;
@@ -115,7 +116,7 @@ impl Events {
 
     /// Takes all that arrived since the last call.
     pub fn take(&self) -> Vec<Event> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = lock(&self.queue);
         let missed = std::mem::take(&mut queue.missed);
         let missed = (missed > 0).then_some(Event::Missed { count: missed });
         missed.into_iter().chain(queue.events.drain(..)).collect()

@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
-use longshore_format::{EpochEntry, Lsn, RECORD_HEADER_LEN, Resync};
+use longshore_format::{Control, EpochEntry, Lsn, RECORD_HEADER_LEN, Resync};
 use longshore_storage::File;
 
 use crate::Result;
 use crate::survey::{Files, Head, Walk, read_at};
+use crate::window::longest_record;
 
 /// The bytes beyond a bad record.
 pub(crate) struct Evidence<'a> {
@@ -28,41 +29,58 @@ impl Evidence<'_> {
     pub(crate) fn promise(&self) -> Result<Option<Lsn>> {
         let control = self.files.control;
         let size = control.size;
-        let lives = self.lives();
-        let own = |life: &EpochEntry| control.writers.contains(&life.epoch.writer);
+        let lives = lives(control, self.walk.cursor.chain().life);
         let mut greatest = None;
-        let mut consider = |search: Resync<'_>| {
-            let ours = search.filter(|found| own(&found.life)).filter_map(|found| found.promise);
-            greatest = ours.filter(|promise| self.position < *promise).chain(greatest).max();
-        };
         for base in self.bases.iter().filter(|base| size.base_of(self.position) <= **base) {
             let (head, file) = self.files.head(*base)?;
-            let here = *base == size.base_of(self.position);
-            let from = if here { size.offset_in(self.position) } else { size.header_len() };
-            let mut body = body_from(&file, *base, from, size.body_end_offset())?;
-            // The last header may itself end in zeros.
-            body.resize((body.len() + RECORD_HEADER_LEN).min((size.body_end_offset() - from) as usize), 0);
-            match head {
-                Head::Good(header) if !here => consider(Resync::in_segment(&header, &lives, &body)),
-                _ => {
-                    // A header that can be believed about its length is passed over whole (F-019).
-                    let skip = if here { self.extent.unwrap_or(0) } else { 0 };
-                    let start = base.checked_add(from + skip).unwrap_or(Lsn::MAX);
-                    let rest = body.get(skip as usize..).unwrap_or_default();
-                    consider(Resync::new(control.log, size, &lives, start, rest));
+            let search = match head {
+                // A header that can be believed about its length is passed over whole (F-019).
+                _ if *base == size.base_of(self.position) => {
+                    let start = self.position.checked_add(self.extent.unwrap_or(0)).unwrap_or(Lsn::MAX);
+                    Resync::new(control.log, size, &lives, start, &[])
                 }
-            }
+                Head::Good(header) => Resync::in_segment(&header, &lives, &[]),
+                _ => Resync::new(control.log, size, &lives, size.first_in(*base), &[]),
+            };
+            greatest = greatest.max(promise(control, &file, search)?);
         }
-        Ok(greatest)
-    }
-
-    /// The lives that later records can be of.
-    fn lives(&self) -> Vec<EpochEntry> {
-        let current = self.walk.cursor.chain().life;
-        let later = self.files.control.history.entries().iter().filter(|life| current.start < life.start);
-        std::iter::once(current).chain(later.copied()).collect()
+        Ok(greatest.filter(|promise| self.position < *promise))
     }
 }
+
+/// The lives that records after a bad one can be of: the one there, and all later ones that are known.
+pub(crate) fn lives(control: &Control, current: EpochEntry) -> Vec<EpochEntry> {
+    let later = control.history.entries().iter().filter(|life| current.start < life.start);
+    std::iter::once(current).chain(later.copied()).collect()
+}
+
+/// The greatest promise of ours in the records that a search finds from its position to the end of the segment, whose
+/// file this is. Reads a window at a time: the rest of a segment may be longer than memory is.
+pub(crate) fn promise(control: &Control, file: &Arc<dyn File>, mut search: Resync<'static>) -> Result<Option<Lsn>> {
+    let size = control.size;
+    let (base, limit, ahead) = (size.base_of(search.position()), size.body_end_offset(), longest_record(size));
+    let mut buffer = vec![0; WINDOW.min(size.get() as usize)];
+    let mut greatest = None;
+    loop {
+        let offset = search.position().since(base);
+        let len = buffer.len().min(limit.saturating_sub(offset) as usize);
+        let read = read_at(file, base, &mut buffer[..len], offset)?;
+        // The last header may end in zeros, of which a file cut short lacks some.
+        let held = len.min(read + RECORD_HEADER_LEN);
+        buffer[read..held].fill(0);
+        let is_last = read < len || limit <= offset + len as u64;
+        let mut found = search.over(&buffer[..held], if is_last { 0 } else { ahead });
+        let ours = found.by_ref().filter(|found| control.writers.contains(&found.life.epoch.writer));
+        greatest = ours.filter_map(|found| found.promise).chain(greatest).max();
+        if is_last {
+            return Ok(greatest);
+        }
+        search = found.over(&[], 0);
+    }
+}
+
+/// How much of a segment is searched at once; several times the longest record.
+const WINDOW: usize = 4 << 20;
 
 /// What a segment's file holds from `from` up to the last byte before `limit` that is not zero.
 pub(crate) fn body_from(file: &Arc<dyn File>, base: Lsn, from: u64, limit: u64) -> Result<Vec<u8>> {

@@ -87,13 +87,13 @@ impl Reader {
 
     /// Waits until there is something to read, or the log ends. Cancel safe.
     pub async fn ready(&self) -> Result<()> {
-        let after = beyond(self.position());
+        let after = self.position().just_after();
         self.view.durable.wait(after).await.map(drop).map_err(|ended| Error::of_wait(ended, after))
     }
 
     /// As [`Reader::ready`] on this thread; `false` if the timeout came first.
     pub fn ready_blocking(&self, timeout: Option<Duration>) -> Result<bool> {
-        let after = beyond(self.position());
+        let after = self.position().just_after();
         match self.view.durable.wait_blocking(after, timeout) {
             Ok(_) => Ok(true),
             Err(Ended::TimedOut) => Ok(false),
@@ -129,11 +129,6 @@ impl Reader {
         }
         Ok(Some(self.view.limit_in(base)))
     }
-}
-
-/// The least position after `lsn` that can be durable.
-fn beyond(lsn: Lsn) -> Lsn {
-    lsn.checked_add(1).unwrap_or(Lsn::MAX)
 }
 
 /// What is wrong where a record must be, since it lies below what is durable.

@@ -61,6 +61,12 @@ pub(crate) struct Parts {
     pub(crate) settings: Settings,
 }
 
+/// Takes a lock behind which everything is whole after every line: a panic elsewhere changes nothing. For what a panic may
+/// have left half done there is [`Shared::lock`].
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Shared {
         let Parts { appender, control, spares, lock, view, env, settings } = parts;
@@ -141,7 +147,7 @@ impl Shared {
         self.view.durable.close();
         self.view.sealed.close();
         self.wake_all();
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.lock) = None;
     }
 
     fn stop_waiters(&self, failure: &Error) {

@@ -207,6 +207,16 @@ impl Wal {
         }
     }
 
+    /// From where on the log is kept as things stand, and from where on it would be if `consumer` needed nothing.
+    pub fn kept_without(&self, consumer: &Consumer) -> Result<(Lsn, Lsn)> {
+        let shared = self.shared();
+        let (retention, mut needs) = shared.needs()?;
+        let extent = shared.extent(&retention)?;
+        let kept = retention.decide(extent, &needs).keep_from;
+        needs.retain(|need| need.consumer != *consumer);
+        Ok((kept, retention.decide(extent, &needs).keep_from))
+    }
+
     /// Trims what nobody needs, and takes their place from consumers that are beyond the cap or silent for too long. The
     /// threads of [`Wal::start`] do this after each seal and each second.
     pub fn retain(&self) -> Result<Trimmed> {

@@ -90,7 +90,7 @@ impl Survey {
     pub(crate) fn of(dir: &Arc<dyn Directory>, control: &Control, below: BelowDurable) -> Result<Survey> {
         let mut names = Names::of(dir, control.size)?;
         let files = Files::new(dir, control);
-        let known = known_durable(control);
+        let known = control.known_durable();
         let bases = files.contiguous(&mut names, known)?;
         let start = files.start(&bases)?;
         let (walk, stop) = Walk::through(&files, &bases, start, known)?;
@@ -114,13 +114,6 @@ impl Survey {
         let segments = self.bases.iter().map(segment).collect();
         View::at_rest(dir, control, self.chain.position, self.unsealed, segments)
     }
-}
-
-/// What this node knows to be durable on its own disk: by the saved watermark, and by acks, which are of bytes that had
-/// left this node and so were durable here.
-fn known_durable(control: &Control) -> Lsn {
-    let acked = control.slots.iter().map(|slot| slot.durable).max().unwrap_or(Lsn::ZERO);
-    control.size.normalise(control.durable.max(acked).max(control.clean.unwrap_or(Lsn::ZERO)))
 }
 
 /// The segment files, read for the survey.

@@ -9,6 +9,7 @@ use longshore_format::{
 };
 use longshore_storage::{Access, Directory, File, RegionReader, Trouble};
 
+use crate::shared::lock;
 use crate::window::{Pool, Source, Window};
 use crate::{Error, Events, FollowerSpec, Result, SegmentInfo, SegmentState, Watermark};
 
@@ -339,9 +340,4 @@ impl View {
     pub(crate) fn damaged(&self, base: Lsn, fault: String) -> Error {
         Error::Damaged { path: self.dir.path_hint(), file: self.size.file_name(base), fault }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // What these locks guard is replaced or extended whole; a panic elsewhere cannot leave it half changed.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

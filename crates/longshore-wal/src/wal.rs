@@ -6,7 +6,7 @@ use longshore_format::{Content, Digest, EpochHistory, Flags, Kind, LogId, Lsn, S
 use longshore_storage::Directory;
 
 use crate::reader::{locate, locate_time};
-use crate::shared::Shared;
+use crate::shared::{Shared, lock};
 use crate::{Error, Events, FollowerSpec, Reader, Result, Role, SegmentInfo, SegmentReader, SegmentState, Watermark};
 
 /// An open log. Clones are the same log.
@@ -52,9 +52,8 @@ impl Wal {
 
     /// Its lives, the one that is written now last.
     pub fn history(&self) -> EpochHistory {
-        // A poisoned lock still guards a whole history: it is only ever extended.
-        let appender = self.shared.append.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        appender.history.clone()
+        // Also of a log that a panic stopped: its history is only ever extended.
+        lock(&self.shared.append).history.clone()
     }
 
     /// The first position.
@@ -69,8 +68,7 @@ impl Wal {
 
     /// The header checksum of the last appended record; zero in an empty log.
     pub fn last_crc(&self) -> u32 {
-        let appender = self.shared.append.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        appender.chain().link
+        lock(&self.shared.append).chain().link
     }
 
     /// Up to where everything is durable on this disk.

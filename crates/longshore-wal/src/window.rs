@@ -3,12 +3,13 @@
 //! Every reader of a segment (readers, the sealer, recovery) looks at it through one of these, each with a limit of its
 //! own beyond which it must not look.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use longshore_format::{Cursor, Lsn, RECORD_HEADER_LEN, SegmentSize, Step};
 use longshore_storage::{File, RegionReader};
 
+use crate::shared::lock;
 use crate::{Error, Result};
 
 /// How much is read from a file at once unless asked for more: cold, larger reads are no faster.
@@ -137,7 +138,7 @@ impl Pool {
     }
 
     fn take(&self, len: usize) -> Vec<u8> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = lock(&self.free);
         let fitting = free.iter().rposition(|buffer| len <= buffer.len());
         let buffer = fitting.map(|index| free.swap_remove(index));
         drop(free);
@@ -145,7 +146,7 @@ impl Pool {
     }
 
     fn put(&self, buffer: Vec<u8>) {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = lock(&self.free);
         if free.len() < Pool::KEPT {
             free.push(buffer);
         }

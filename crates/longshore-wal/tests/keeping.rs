@@ -64,6 +64,27 @@ fn the_slowest_slot_keeps_the_log_and_the_rest_is_trimmed_in_whole_segments() {
 }
 
 #[test]
+fn what_a_slot_keeps_the_log_from_counts_only_beyond_what_everybody_else_needs() {
+    let place = Place::new();
+    let wal = place.try_open(lean()).unwrap().0;
+    let ends: Vec<Lsn> = numbered(900, 400).iter().map(|record| append(&wal, record).end).collect();
+    step(&wal);
+    wal.ack(&name("slow"), at(ends[300])).unwrap();
+    wal.ack(&name("fast"), at(ends[800])).unwrap();
+    let kept_without = |slot: &str| wal.kept_without(&Consumer::Slot(name(slot))).unwrap();
+    assert_eq!(kept_without("slow"), (ends[300], ends[800]));
+    assert_eq!(kept_without("fast"), (ends[300], ends[300]));
+    wal.hold(Consumer::Archive, Some(ends[400]));
+    assert_eq!(kept_without("slow"), (ends[300], ends[400]));
+    wal.hold(Consumer::Applier, Some(ends[100]));
+    assert_eq!(kept_without("slow"), (ends[100], ends[100]));
+    // Age is looked at segment by segment, here as in a trim.
+    wal.hold(Consumer::Applier, None);
+    wal.set_retention(Retention { keep_age: Duration::from_secs(3600), ..wal.retention() });
+    assert_eq!(kept_without("slow"), (wal.first(), wal.first()));
+}
+
+#[test]
 fn f_093_at_the_cap_a_slow_replica_loses_its_place_and_the_archive_blocks() {
     let place = Place::new();
     let wal = place.try_open(lean()).unwrap().0;

@@ -4,7 +4,7 @@
 //! or delays nothing but itself, and says so in the status.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use longshore_wal::{Consumer, Role, Wal};
 
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::lock;
 use crate::log::Log;
 use crate::seeding;
 
@@ -206,7 +207,7 @@ impl ApplierTask {
                 Step::Applied(_) => self.publish(&mut applier),
                 Step::Idle => {
                     self.publish(&mut applier);
-                    let beyond = applier.progress().position.checked_add(1).unwrap_or(Lsn::MAX);
+                    let beyond = applier.progress().position.just_after();
                     // However it ends, the next step finds out.
                     let _ = self.log.wal.durable().wait_blocking(beyond, Some(LOOK));
                 }
@@ -253,9 +254,4 @@ impl ApplierTask {
     fn random(&self) -> u64 {
         crate::random(&*self.log.environment)
     }
-}
-
-/// What these locks guard is whole after every line.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,11 +1,13 @@
 //! What happened, for those who want to hear it: a bounded queue, and a line in the trace.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use longshore_format::{Lsn, Name};
 use longshore_protocol::NodeId;
 use longshore_wal::Consumer;
+
+use crate::lock;
 
 /// Something that an operator or the embedding program may want to act on.
 #[derive(Debug, Clone, PartialEq)]
@@ -189,7 +191,7 @@ impl Events {
 
     /// The queue holds plain values, whole at every moment: a panic elsewhere cannot have torn it.
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 }
 

@@ -3,7 +3,7 @@
 //! [`Reception`] and [`Session`] decide everything; this moves messages between them, the log and the channel.
 //! Everything but frames goes ahead of the frames that wait, and acks are taken also while frames find no room.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use longshore_format::{Epoch, Lsn};
@@ -16,7 +16,8 @@ use longshore_wal::{Chunk, Reader, Wal};
 
 use crate::error::{Error, Result};
 use crate::feed_state::State;
-use crate::link::{self, Inlet, Outlet, after, moved};
+use crate::link::{self, Inlet, Outlet, moved};
+use crate::lock;
 use crate::log::Log;
 
 /// A log that is served to replicas, as [`feed`] sees it.
@@ -139,12 +140,12 @@ struct Stream<'a, U: Upstream> {
 
 impl<'a, U: Upstream> Stream<'a, U> {
     fn open(log: &'a U, node: &'a NodeId, peer: &'a Peer, report: Report<'a>) -> Self {
-        let id = log.registry().lock().unwrap_or_else(PoisonError::into_inner).open(&peer.node);
+        let id = lock(log.registry()).open(&peer.node);
         Self { log, node, peer, id, report }
     }
 
     fn is_newest(&self) -> Result<(), ProtocolError> {
-        self.log.registry().lock().unwrap_or_else(PoisonError::into_inner).check(&self.peer.node, self.id)
+        lock(self.log.registry()).check(&self.peer.node, self.id)
     }
 
     fn heartbeat(&self, sent: Lsn) -> ToReplica {
@@ -156,10 +157,8 @@ impl<'a, U: Upstream> Stream<'a, U> {
 
 impl<U: Upstream> Drop for Stream<'_, U> {
     fn drop(&mut self) {
-        let mut registry = self.log.registry().lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = registry.close(&self.peer.node, self.id);
-        drop(registry);
-        if newest {
+        let was_newest = lock(self.log.registry()).close(&self.peer.node, self.id);
+        if was_newest {
             (self.report)(FeedReport::Left);
         }
     }
@@ -203,7 +202,7 @@ async fn receive<U: Upstream>(
                     Some(message) => reception.on(message, out.now())?,
                     None => return Ok(None),
                 },
-                more = wal.durable().wait(after(state.end)) => moved(more)?,
+                more = wal.durable().wait(state.end.just_after()) => moved(more)?,
                 () = tokio::time::sleep_until(out.moment(wake)) => {}
             },
         }
@@ -276,7 +275,7 @@ async fn ship<U: Upstream>(
                 }
             }
             more = reader.ready(), if waiting.is_none() && session.wants(Lsn::MAX).is_some() => more?,
-            sealed = wal.sealed().wait(after(wal.sealed().get())), if unproved => moved(sealed)?,
+            sealed = wal.sealed().wait(wal.sealed().get().just_after()), if unproved => moved(sealed)?,
             () = tokio::time::sleep_until(wake) => {}
         }
     }

@@ -18,7 +18,7 @@ use longshore_wal::Wal;
 use crate::error::{Error, Result};
 use crate::feed::LAST_WORDS;
 use crate::follow_store::{Stored, store};
-use crate::link::{self, Inlet, Outlet, after, moved};
+use crate::link::{self, Inlet, Outlet, moved};
 use crate::log::Log;
 
 /// A log that follows an upstream, as [`follow`] sees it.
@@ -140,9 +140,9 @@ async fn take(
                     }
                 }
             },
-            more = wal.durable().wait(after(durable)) => moved(more)?,
+            more = wal.durable().wait(durable.just_after()) => moved(more)?,
             () = stirred => {}
-            more = wal.sealed().wait(after(sealed)) => moved(more)?,
+            more = wal.sealed().wait(sealed.just_after()) => moved(more)?,
             free = wal.wait_room(room), if room != 0 => free?,
             () = tokio::time::sleep_until(wake) => {}
         }

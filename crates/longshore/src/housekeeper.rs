@@ -5,10 +5,11 @@
 //! runtime needs it too: hence a thread.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::{Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::lock;
 use crate::node::Inner;
 
 /// Stops and joins its thread when dropped.
@@ -50,7 +51,7 @@ impl Housekeeper {
 
     /// Stops the thread and waits for it.
     pub(crate) fn stop(&self) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let running = lock(&self.running).take();
         let Some((stop, thread)) = running else { return };
         drop(stop);
         // The last owner of the node may be the thread itself, for the length of a tick.

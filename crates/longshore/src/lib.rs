@@ -35,6 +35,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 mod error;
 mod event;
 mod node;
@@ -104,10 +106,15 @@ pub(crate) fn private_file(path: &std::path::Path) -> std::io::Result<std::fs::F
     std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-/// A random number, for pauses: a machine without random bytes gets the same pause every time.
+/// What this crate's locks guard is whole after every line, so a panic elsewhere takes nothing down with it.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A random number, for pauses and for ids that should differ from those of an earlier life: nothing that must be secret.
 pub(crate) fn random(environment: &dyn longshore_storage::Environment) -> u64 {
     let mut bytes = [0; 8];
-    // What is wanted is that replicas do not come back at one moment; the clock serves nearly as well.
+    // On a machine without random bytes the clock serves nearly as well.
     match environment.random(&mut bytes) {
         Ok(()) => u64::from_le_bytes(bytes),
         Err(_) => environment.wall_micros().wrapping_mul(0x9E37_79B9_7F4A_7C15),

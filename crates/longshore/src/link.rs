@@ -68,11 +68,6 @@ impl<Out> Outlet<Out> {
     }
 }
 
-/// The position to wait for when something beyond `lsn` is wanted.
-pub(crate) fn after(lsn: Lsn) -> Lsn {
-    lsn.checked_add(1).unwrap_or(Lsn::MAX)
-}
-
 /// What became of a wait for a watermark: it moved, or the log has ended.
 pub(crate) fn moved(outcome: std::result::Result<Lsn, Ended>) -> Result<()> {
     match outcome {

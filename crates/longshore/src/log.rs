@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use event_listener::Listener;
@@ -15,6 +15,7 @@ use longshore_wal::{Consumer, Ended, Pressure, RecordDraft, Role, Threads, Wal};
 use crate::applying::Applying;
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
+use crate::lock;
 use crate::seeding::Seeding;
 use crate::settings::{RetentionSettings, Settings};
 use crate::snapshot::Offered;
@@ -60,11 +61,7 @@ impl Log {
         data_dir: PathBuf,
     ) -> Arc<Self> {
         // Session ids only have to differ from those of an earlier life, which this makes very likely.
-        let mut first = [0; 8];
-        let registry = match environment.random(&mut first) {
-            Ok(()) => Registry::new(u64::from_le_bytes(first)),
-            Err(_) => Registry::new(environment.wall_micros()),
-        };
+        let registry = Registry::new(crate::random(&*environment));
         if wal.role() == Role::Follower {
             // Until it is known whether there are sinks, and what they hold, nothing is trimmed.
             wal.hold(Consumer::Applier, Some(wal.first()));
@@ -263,7 +260,7 @@ impl Log {
 
     /// What it retains.
     pub(crate) fn retention(&self) -> MutexGuard<'_, RetentionSettings> {
-        self.retention.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.retention)
     }
 
     pub(crate) fn pressure(&self) -> Pressure {
@@ -286,10 +283,16 @@ impl Log {
         }
     }
 
+    /// Stops what applies its records, then closes it.
+    pub(crate) fn end(self: &Arc<Self>) -> Result<()> {
+        self.applying.stop(self);
+        self.close()
+    }
+
     /// Stops the threads, syncs and closes. A second call does nothing.
     pub(crate) fn close(&self) -> Result<()> {
         self.stop_appends();
-        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let threads = lock(&self.threads).take();
         let Some(threads) = threads else { return Ok(()) };
         threads.stop();
         let closed = self.wal.close();

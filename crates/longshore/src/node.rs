@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use longshore_apply::Snapshotter;
 use longshore_format::{Content, ErrorKind, Name, SegmentSize};
@@ -15,6 +15,7 @@ use longshore_wal::{CreateSpec, FollowerSpec, Role, Wal};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::housekeeper::Housekeeper;
+use crate::lock;
 use crate::log::Log;
 use crate::metrics;
 use crate::primary::Primary;
@@ -51,7 +52,7 @@ pub(crate) struct Inner {
     id: NodeId,
     logs: RwLock<BTreeMap<Name, Arc<Log>>>,
     /// Who may do what, once the node listens.
-    access: RwLock<Option<Access>>,
+    access: Mutex<Option<Access>>,
     events: Events,
     housekeeper: Housekeeper,
     check: OnceLock<CheckPayload>,
@@ -88,7 +89,7 @@ impl Node {
             role,
             id,
             logs: RwLock::default(),
-            access: RwLock::default(),
+            access: Mutex::default(),
             events: Events::default(),
             housekeeper: Housekeeper::start(Weak::clone(node)),
             check: OnceLock::new(),
@@ -251,10 +252,7 @@ impl Node {
     /// Closes one log and no longer holds it.
     pub(crate) fn close_log(&self, name: &Name) -> Result<()> {
         let log = self.inner.logs_mut().remove(name);
-        log.map_or(Ok(()), |log| {
-            log.applying.stop(&log);
-            log.close()
-        })
+        log.map_or(Ok(()), |log| log.end())
     }
 
     /// Removes a closed log, durably.
@@ -319,21 +317,21 @@ impl Node {
     }
 
     pub(crate) fn access(&self) -> Option<Access> {
-        self.inner.access.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.access()
     }
 
     pub(crate) fn set_access(&self, access: Access) {
-        *self.inner.access.write().unwrap_or_else(PoisonError::into_inner) = Some(access);
+        *lock(&self.inner.access) = Some(access);
     }
 
     /// Region and provider of a node that may replicate a log, as the grants here say.
     pub(crate) fn granted(&self, node: &NodeId, log: &Name) -> Option<(Option<Region>, Option<String>)> {
         let Some(grants) = self.access()?.grants() else { return Some((None, None)) };
-        let identity = Name::new(node.as_str()).ok()?;
-        if !grants.allows(&identity, longshore_transport::grants::Role::Replicate, log) {
+        let identity = node.as_name();
+        if !grants.allows(identity, longshore_transport::grants::Role::Replicate, log) {
             return None;
         }
-        let grant = grants.of(&identity)?;
+        let grant = grants.of(identity)?;
         Some((grant.region.clone(), grant.provider.clone()))
     }
 
@@ -352,13 +350,16 @@ impl Inner {
 
     /// What happens once a second.
     pub(crate) fn measure(&self) {
-        let access = self.access.read().unwrap_or_else(PoisonError::into_inner).clone();
-        metrics::record_certificate(access.and_then(|access| access.certificate_days_left()));
+        metrics::record_certificate(self.access().and_then(|access| access.certificate_days_left()));
         for log in self.open_logs() {
             log.lower_cap();
             metrics::record(&log);
             log.offered.tidy(&log, &snapshot::path_of(&self.data_dir, &log.name));
         }
+    }
+
+    fn access(&self) -> Option<Access> {
+        lock(&self.access).clone()
     }
 
     fn open_logs(&self) -> Vec<Arc<Log>> {
@@ -369,8 +370,7 @@ impl Inner {
         let logs = std::mem::take(&mut *self.logs_mut());
         let mut outcome = Ok(());
         for log in logs.into_values() {
-            log.applying.stop(&log);
-            outcome = outcome.and(log.close());
+            outcome = outcome.and(log.end());
         }
         outcome
     }

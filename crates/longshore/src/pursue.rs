@@ -79,37 +79,24 @@ async fn attempt(node: &Node, lanes: &Lanes, offered: &LogSummary, sinks: &Sinks
 /// What a verdict other than `continue` means for the local copy.
 async fn decided(node: &Node, log: &Arc<Log>, address: &str, verdict: Verdict) -> Result<Outcome> {
     let name = &log.name;
-    match verdict {
-        Verdict::Truncate { fork, crc } => {
-            local_copy::truncate(node, log, fork, crc).await?;
-            Ok(Outcome::Again)
-        }
-        Verdict::Reseed { reason, first_available } => Ok(Outcome::Refused(Error::Refused {
-            kind: ErrorKind::TooOld,
-            reason: format!(
-                "log {name} cannot be brought up to date by {address} ({reason:?}): its first position is \
-                 {first_available}; move {} aside and start again with --reseed",
-                node.data_dir().join(name.as_str()).display()
-            ),
-            at: Some(first_available),
-        })),
-        Verdict::Stale { epoch } => {
-            let problem = format!("{address} is behind: it does not know epoch {epoch}; wait, or use another upstream");
-            Ok(Outcome::Later(Error::Refused { kind: ErrorKind::Fenced, reason: problem, at: None }))
-        }
-        Verdict::Diverged { at, why } => {
-            log.events.raise(Event::Diverged { log: name.clone(), peer: address.to_owned(), position: at });
-            Ok(Outcome::Refused(Error::Refused {
-                kind: ErrorKind::Diverged,
-                reason: format!(
-                    "log {name} here and at {address} are not copies of one another ({why:?}), first at position {at}; \
-                     nothing was changed, compare with verify --against and decide which one wins"
-                ),
-                at: Some(at),
-            }))
-        }
-        Verdict::Continue { .. } | Verdict::Wait { .. } => Ok(Outcome::Later(gone(name, "the stream ended"))),
+    if let Verdict::Truncate { fork, crc } = verdict {
+        local_copy::truncate(node, log, fork, crc).await?;
+        return Ok(Outcome::Again);
     }
+    let Some(kind) = verdict.kind() else {
+        return Ok(Outcome::Later(gone(name, "the stream ended")));
+    };
+    let at = match verdict {
+        Verdict::Reseed { first_available, .. } => Some(first_available),
+        Verdict::Diverged { at, .. } => {
+            log.events.raise(Event::Diverged { log: name.clone(), peer: address.to_owned(), position: at });
+            Some(at)
+        }
+        _ => None,
+    };
+    let error = Error::Refused { kind, reason: format!("log {name} at {address}: {verdict}"), at };
+    // An upstream that is behind may yet hear of the later epoch.
+    Ok(if matches!(verdict, Verdict::Stale { .. }) { Outcome::Later(error) } else { Outcome::Refused(error) })
 }
 
 /// What following reports, into the status and to whoever waits.

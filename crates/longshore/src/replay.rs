@@ -13,6 +13,7 @@ mod output;
 
 pub use self::output::Output;
 use crate::error::{Error, Result};
+use crate::node::parse_name;
 
 /// Recovery from a directory that holds a log: any node's, or a copy of one.
 ///
@@ -128,12 +129,8 @@ impl Replay {
     /// `NotFound` when there is no such log; `Corrupt`, `Gap` and their like when what is there cannot
     /// be believed.
     pub fn open(from: impl AsRef<Path>, log: &str) -> Result<Replay> {
-        let (dir, argument) = (from.as_ref(), |_| Error::Argument {
-            what: "log",
-            reason: "is no name, [a-z0-9][a-z0-9_-]{0,62}".to_owned(),
-            value: log.to_owned(),
-        });
-        let name = Name::new(log).map_err(argument)?;
+        let dir = from.as_ref();
+        let name = parse_name("log", log)?;
         let directory = FsDirectory::open(dir).map_err(|error| Error::io("open", dir, error))?;
         let present = directory.list().map_err(|error| Error::io("list", dir, error))?;
         if !present.iter().any(|entry| entry.directory && entry.name == log) {

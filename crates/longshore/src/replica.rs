@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use longshore_format::Name;
 use longshore_transport::Status;
@@ -14,6 +14,7 @@ use crate::applying::{Applying, OpenSink};
 use crate::dial::Dialler;
 use crate::error::Result;
 use crate::event::{Event, Events};
+use crate::lock;
 use crate::log::Log;
 use crate::node::{Node, parse_name};
 use crate::server::{Server, blocking};
@@ -169,12 +170,12 @@ struct SinkFor {
 
 impl Sinks {
     fn add(&self, sink: SinkFor) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).sinks.push(sink);
+        lock(&self.waiting).sinks.push(sink);
     }
 
     /// Begins to apply a log that was opened, unless that is so already.
     pub(crate) fn start(&self, log: &Arc<Log>) -> Result<()> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         let opened = Arc::downgrade(log);
         let before = waiting.started.insert(log.name.clone(), opened.clone());
         if before.is_some_and(|before| before.ptr_eq(&opened)) {

@@ -5,7 +5,7 @@
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use longshore_apply::{LogFacts, RunEnd, Sink};
 use longshore_format::{Content, ErrorKind, Flags, Kind, Name, Record};
@@ -85,7 +85,7 @@ impl Seeding {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::lock(&self.state)
     }
 }
 

@@ -4,12 +4,14 @@
 //! waiter then asks the [`AckTable`] again, which is a handful of comparisons.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use event_listener::{Event as Moved, EventListener};
 use longshore_format::Lsn;
 use longshore_protocol::{Ack, AckTable, Durability, NodeAck, NodeId, Rate, Region, Timeline};
+
+use crate::lock;
 
 /// What one log knows of its own positions over time and of every node that holds a copy.
 #[derive(Debug)]
@@ -230,6 +232,6 @@ impl Standing {
 
     /// The state is plain values, whole after every line: a panic elsewhere cannot have torn it.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }

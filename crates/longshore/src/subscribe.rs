@@ -47,7 +47,7 @@ impl Subscription {
             if let Some(record) = self.ready()? {
                 return Ok(Some(record));
             }
-            match self.log.wal.durable().wait(self.beyond()).await {
+            match self.log.wal.durable().wait(self.reader.position().just_after()).await {
                 Ok(_) => {}
                 Err(Ended::Failed(error)) => return Err(error.into()),
                 Err(_) => return Ok(None),
@@ -67,7 +67,7 @@ impl Subscription {
                 return Ok(Some(record));
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            match self.log.wal.durable().wait_blocking(self.beyond(), left) {
+            match self.log.wal.durable().wait_blocking(self.reader.position().just_after(), left) {
                 Ok(_) => {}
                 Err(Ended::Failed(error)) => return Err(error.into()),
                 Err(_) => return Ok(None),
@@ -81,11 +81,6 @@ impl Subscription {
     /// As [`Subscription::next`].
     pub fn ready(&mut self) -> Result<Option<OwnedRecord>> {
         Ok(self.reader.next()?.as_ref().map(owned))
-    }
-
-    /// Where the durable end must have moved for there to be something new.
-    fn beyond(&self) -> Lsn {
-        self.reader.position().checked_add(1).unwrap_or(Lsn::MAX)
     }
 }
 

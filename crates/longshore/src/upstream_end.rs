@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use longshore_format::{Lsn, Name};
+use longshore_format::Lsn;
 use longshore_protocol::{Ack, NodeAck, NodeId, Peer};
 use longshore_transport::UpstreamEnd;
 use longshore_wal::{Role, SlotAck};
@@ -82,9 +82,9 @@ impl Served<'_> {
         let applied = log.standing.ack_of(&replica).map_or(Lsn::ZERO, |held| held.applied()).min(from);
         let ack = Ack::new(from, from, applied).expect("applied is not beyond durable");
         let slot = SlotAck { durable: from, applied };
-        let name = slot_name(&replica);
-        let went_back = log.wal.slots().iter().any(|slot| slot.name == name && (from < slot.ack.durable || slot.lost));
-        let kept = if went_back { log.wal.reset_slot(&name, slot) } else { log.wal.ack(&name, slot) };
+        let name = replica.as_name();
+        let went_back = log.wal.slots().iter().any(|slot| slot.name == *name && (from < slot.ack.durable || slot.lost));
+        let kept = if went_back { log.wal.reset_slot(name, slot) } else { log.wal.ack(name, slot) };
         if let Err(error) = kept {
             tracing::error!(log = %log.name, %replica, %error, "cannot keep the replica's slot");
         }
@@ -97,7 +97,7 @@ impl Served<'_> {
     fn keep(&self, acks: &[NodeAck]) {
         let Some(own) = acks.iter().find(|ack| ack.node == *self.replica) else { return };
         let slot = SlotAck { durable: own.ack.durable(), applied: own.ack.applied() };
-        if let Err(error) = self.log.wal.ack(&slot_name(self.replica), slot) {
+        if let Err(error) = self.log.wal.ack(self.replica.as_name(), slot) {
             tracing::error!(log = %self.log.name, replica = %self.replica, %error, "cannot keep the replica's slot");
         }
     }
@@ -121,8 +121,4 @@ impl Served<'_> {
         };
         log.events.raise(Event::ReplicaDisconnected { log: log.name.clone(), replica, reason });
     }
-}
-
-fn slot_name(node: &NodeId) -> Name {
-    Name::new(node.as_str()).expect("a node's id is a name")
 }

@@ -1,10 +1,12 @@
 //! What a replica knows of the upstream of one log: for its status and its metrics, never for decisions.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use longshore_format::Lsn;
 use longshore_transport::UpstreamStatus;
+
+use crate::lock;
 
 /// The last that was heard of, and done about, the upstream.
 #[derive(Debug, Default)]
@@ -97,6 +99,6 @@ impl UpstreamState {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }

@@ -33,6 +33,40 @@ fn later_records_are_found_with_what_they_promise() {
     assert_eq!(found, [(starts[3].get(), Some(starts[3].get()))]);
 }
 
+// A body need not be held as a whole to be searched: wherever it is cut, the same is found.
+#[test]
+fn a_search_in_parts_finds_what_one_over_everything_does() {
+    let mut image = Image::new();
+    let bad = image.cursor.position();
+    for fill in 0..60 {
+        image.single(&vec![fill; 7 * usize::from(fill)]);
+        image.durable = image.cursor.position();
+    }
+    let body = image.body_from(bad);
+    let longest = 32 + 7 * 60;
+    for from in [0, 8, 64] {
+        let start = Lsn::new(bad.get() + from);
+        let whole: Vec<_> = Resync::new(LOG, SIZE, &[first_life()], start, image.body_from(start)).collect();
+        assert!(50 < whole.len());
+        for part in [longest + 1, 2 * longest, 1000, 4096, 60_000] {
+            let mut search = Resync::new(LOG, SIZE, &[first_life()], start, &[]);
+            let mut found = Vec::new();
+            loop {
+                let rest = &body[search.position().since(bad) as usize..];
+                let here = &rest[..part.min(rest.len())];
+                let is_last = here.len() == rest.len();
+                let mut part = search.over(here, if is_last { 0 } else { longest });
+                found.extend(part.by_ref());
+                search = part.over(&[], 0);
+                if is_last {
+                    break;
+                }
+            }
+            assert_eq!(found, whole, "from {from} in parts of {part}");
+        }
+    }
+}
+
 #[test]
 fn a_lone_record_is_not_believed() {
     let (mut image, starts) = damaged();

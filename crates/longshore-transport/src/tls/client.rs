@@ -1,8 +1,7 @@
 //! The client's side of TLS: its certificate, and which servers it believes.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use longshore_format::ErrorKind;
 use longshore_protocol::Name;
 use rustls::{
@@ -14,18 +13,12 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::{ALPN, Claims, TlsFiles, VERSIONS, claims, describe, files::Stamp, provider};
-use crate::{Error, Result};
+use super::{ALPN, Claims, TlsFiles, VERSIONS, claims, describe, provider};
+use crate::{Error, Result, watched::Watched};
 
 /// A client's certificate and trust. Clones share them. Changed files are seen by the next connection.
 #[derive(Clone)]
-pub struct ClientTls(Arc<Shared>);
-
-struct Shared {
-    files: TlsFiles,
-    current: ArcSwap<Current>,
-    stamp: Mutex<Stamp>,
-}
+pub struct ClientTls(Arc<Watched<Current>>);
 
 /// What the next connection goes by.
 struct Current {
@@ -38,26 +31,27 @@ struct Current {
 impl ClientTls {
     /// Reads the files.
     pub fn load(files: TlsFiles) -> Result<ClientTls> {
-        let stamp = Mutex::new(files.stamp());
-        let current = ArcSwap::from_pointee(Current::read(&files)?);
-        Ok(ClientTls(Arc::new(Shared { files, current, stamp })))
+        let current = Watched::open(files.paths(), move || Current::read(&files))?;
+        Ok(ClientTls(Arc::new(current)))
     }
 
     /// The identity in this client's own certificate.
     pub fn identity(&self) -> Option<Name> {
-        self.0.current.load().own.identity.clone()
+        self.0.current().own.identity.clone()
     }
 
     /// Whole days until this client's certificate expires, negative when it has.
     pub fn certificate_days_left(&self) -> i64 {
-        self.0.current.load().own.days_left(std::time::SystemTime::now())
+        self.0.current().own.days_left(std::time::SystemTime::now())
     }
 
     /// A configuration for one connection, from files as they are now. With `pinned`, the server must
     /// have that identity, whatever its host is called; without, its certificate must name the host.
     pub(crate) fn config(&self, pinned: Option<&Name>) -> Arc<ClientConfig> {
-        self.refresh();
-        let current = self.0.current.load();
+        if let Err(error) = self.0.reload_if_changed() {
+            tracing::warn!("keeping the certificate in use: {error}");
+        }
+        let current = self.0.current();
         let Some(pinned) = pinned else {
             return Arc::clone(&current.by_host);
         };
@@ -65,20 +59,6 @@ impl ClientTls {
         let verifier = Pinned { verifier: Arc::clone(&current.verifier), identity: pinned.clone() };
         config.dangerous().set_certificate_verifier(Arc::new(verifier));
         Arc::new(config)
-    }
-
-    /// Reads the files again if they changed; what cannot be used is reported and the old stays.
-    fn refresh(&self) {
-        let stamp = self.0.files.stamp();
-        let mut known = self.0.stamp.lock().expect("never held across a panic");
-        if *known == stamp {
-            return;
-        }
-        *known = stamp;
-        match Current::read(&self.0.files) {
-            Ok(current) => self.0.current.store(Arc::new(current)),
-            Err(error) => tracing::warn!("keeping the certificate in use: {error}"),
-        }
     }
 }
 

@@ -1,9 +1,8 @@
 //! The files that a node's certificate, key and trust are in.
 
 use std::{
-    fs::{self, Metadata},
-    io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -67,9 +66,9 @@ impl TlsFiles {
         }
     }
 
-    /// What the files look like from outside: changes whenever one of them is replaced or rewritten.
-    pub(super) fn stamp(&self) -> Stamp {
-        Stamp([&self.ca, &self.certificate, &self.key, &self.revoked].map(|path| FileStamp::of(path)))
+    /// All of them, to be watched.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        [&self.ca, &self.certificate, &self.key, &self.revoked].map(PathBuf::clone).to_vec()
     }
 }
 
@@ -81,31 +80,6 @@ pub(super) struct Material {
     pub(super) claims: Claims,
     pub(super) key: PrivateKeyDer<'static>,
     pub(super) revoked: Vec<CertificateRevocationListDer<'static>>,
-}
-
-/// What a set of files looks like from outside.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stamp([FileStamp; 4]);
-
-/// What one file looks like from outside; all zero when it is missing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct FileStamp {
-    inode: u64,
-    len: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl FileStamp {
-    pub(crate) fn of(path: &Path) -> FileStamp {
-        let stamp = |metadata: Metadata| FileStamp {
-            inode: metadata.ino(),
-            len: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        };
-        fs::metadata(path).map(stamp).unwrap_or_default()
-    }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {

@@ -2,13 +2,12 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::SystemTime,
 };
 
-use arc_swap::ArcSwap;
 use longshore_format::ErrorKind;
 use rustls::{
     DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
@@ -20,8 +19,8 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::{ALPN, Claims, TlsFiles, VERSIONS, claims, describe, files::Stamp, provider};
-use crate::{Error, Result};
+use super::{ALPN, Claims, TlsFiles, VERSIONS, claims, describe, provider};
+use crate::{Error, Result, watched::Watched};
 
 /// A server's certificate and trust. Clones share them.
 #[derive(Clone)]
@@ -29,9 +28,7 @@ pub struct ServerTls(Arc<Shared>);
 
 struct Shared {
     files: TlsFiles,
-    current: ArcSwap<Current>,
-    /// What the files looked like when they were last read, also when they were of no use then.
-    stamp: Mutex<Stamp>,
+    current: Watched<Current>,
 }
 
 /// What a handshake goes by.
@@ -48,27 +45,22 @@ static GENERATIONS: AtomicU64 = AtomicU64::new(1);
 impl ServerTls {
     /// Reads the files. What cannot be used is refused here; later changes that cannot are reported.
     pub fn load(files: TlsFiles) -> Result<ServerTls> {
-        let stamp = Mutex::new(files.stamp());
-        let current = ArcSwap::from_pointee(Current::read(&files)?);
-        Ok(ServerTls(Arc::new(Shared { files, current, stamp })))
+        let read = {
+            let files = files.clone();
+            move || Current::read(&files)
+        };
+        let current = Watched::open(files.paths(), read)?;
+        Ok(ServerTls(Arc::new(Shared { files, current })))
     }
 
     /// Reads the files again. New handshakes see them; when they do not fit together, the old ones stay.
     pub fn reload(&self) -> Result<()> {
-        // The stamp is taken first: a file that changes while it is read is read again next time.
-        let stamp = self.0.files.stamp();
-        *self.0.stamp.lock().expect("never held across a panic") = stamp;
-        self.0.current.store(Arc::new(Current::read(&self.0.files)?));
-        Ok(())
+        self.0.current.reload()
     }
 
     /// Reads the files again if they have changed. True when there is something new.
     pub fn reload_if_changed(&self) -> Result<bool> {
-        let changed = *self.0.stamp.lock().expect("never held across a panic") != self.0.files.stamp();
-        if changed {
-            self.reload()?;
-        }
-        Ok(changed)
+        self.0.current.reload_if_changed()
     }
 
     /// Whole days until this node's certificate expires, negative when it has.
@@ -85,7 +77,7 @@ impl ServerTls {
     }
 
     pub(crate) fn current(&self) -> Arc<Current> {
-        self.0.current.load_full()
+        self.0.current.current()
     }
 }
 

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use longshore_format::{
-    Chain, Control, Corruption, Cursor, EpochEntry, Lsn, RECORD_HEADER_LEN, Resync, SegmentHeader, Step,
-};
+use longshore_format::{Chain, Control, Corruption, Cursor, EpochEntry, Lsn, Resync, SegmentHeader, Step};
 use longshore_storage::{Access, Directory};
 
-use crate::evidence::body_from;
+use crate::evidence::{lives, promise};
 use crate::window::longest_record;
 
 /// A place where no good record is, and what is known there.
@@ -29,9 +27,7 @@ impl Beyond {
         control: &Control,
         mut bases: impl Iterator<Item = Lsn>,
     ) -> bool {
-        let current = self.chain.life;
-        let later = control.history.entries().iter().filter(|life| current.start < life.start);
-        let lives: Vec<_> = std::iter::once(current).chain(later.copied()).collect();
+        let lives = lives(control, self.chain.life);
         bases.any(|base| self.is_vouched_for_in(dir, control, base, &lives).unwrap_or(false))
             && !self.is_there_by_now(dir, control).unwrap_or(false)
     }
@@ -55,22 +51,16 @@ impl Beyond {
     ) -> Option<bool> {
         let size = control.size;
         let file = dir.open(&size.file_name(base), Access::Read).ok()?;
-        let here = base == self.corruption.segment;
-        let start =
-            if here { self.corruption.position.checked_add(self.extent.unwrap_or(8))? } else { size.first_in(base) };
-        let (from, limit) = (size.offset_in(start), size.body_end_offset());
-        let mut body = body_from(&file, base, from, limit).ok()?;
-        // The last header may itself end in zeros.
-        body.resize((body.len() + RECORD_HEADER_LEN).min(limit.checked_sub(from)? as usize), 0);
         let mut header = vec![0; SegmentHeader::LEN];
         file.read_at(&mut header, 0).ok()?;
         let search = match SegmentHeader::decode(&header) {
-            Ok(header) if !here && header.log == control.log && header.base() == base => {
-                Resync::in_segment(&header, lives, &body)
+            _ if base == self.corruption.segment => {
+                let start = self.corruption.position.checked_add(self.extent.unwrap_or(0))?;
+                Resync::new(control.log, size, lives, start, &[])
             }
-            _ => Resync::new(control.log, size, lives, start, &body),
+            Ok(header) if header.log == control.log && header.base() == base => Resync::in_segment(&header, lives, &[]),
+            _ => Resync::new(control.log, size, lives, size.first_in(base), &[]),
         };
-        let mut ours = search.filter(|found| control.writers.contains(&found.life.epoch.writer));
-        Some(ours.any(|found| found.promise.is_some_and(|promise| self.corruption.position < promise)))
+        Some(promise(control, &file, search).ok()?.is_some_and(|promise| self.corruption.position < promise))
     }
 }

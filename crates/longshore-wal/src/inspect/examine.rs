@@ -86,7 +86,7 @@ fn look_through(dir: &Arc<dyn Directory>, depth: Depth) -> Result<Report> {
         depth,
         pool: Arc::default(),
         before: Before { log: control.log, content: control.content, size: control.size, end: None, digest: None },
-        durable: known_durable(&control),
+        durable: control.known_durable(),
         tail: None,
         beyond: None,
         segments: Vec::new(),
@@ -101,12 +101,6 @@ fn look_through(dir: &Arc<dyn Directory>, depth: Depth) -> Result<Report> {
     let tail = examiner.tail.unwrap_or_else(|| Tail { end: examiner.last_known_end(first), torn: None });
     let segments = examiner.segments;
     Ok(Report { path: dir.path_hint(), control, depth, segments, first, tail, others })
-}
-
-/// D, but for promises: the saved watermark, the clean end, and acks, which are of bytes that had left this node.
-fn known_durable(control: &Control) -> Lsn {
-    let acked = control.slots.iter().map(|slot| slot.durable).max().unwrap_or(Lsn::ZERO);
-    control.size.normalise(control.durable.max(acked).max(control.clean.unwrap_or(Lsn::ZERO)))
 }
 
 struct Examiner<'a> {

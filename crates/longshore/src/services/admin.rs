@@ -5,7 +5,7 @@ use std::time::Duration;
 use longshore_format::Name;
 use longshore_transport::grants::Role;
 use longshore_transport::{AdminService, Caller, Error, Forget, Forgotten, Limits, LimitsChange, Status, async_trait};
-use longshore_wal::{Consumer, Extent, Need};
+use longshore_wal::Consumer;
 
 use super::NodeServices;
 use crate::error::Error as LibraryError;
@@ -31,9 +31,9 @@ impl AdminService for NodeServices {
 
     async fn forget(&self, _caller: &Caller, request: Forget) -> Result<Forgotten, Error> {
         let log = self.log(&request.log)?;
-        let replica = Name::new(request.replica.as_str()).map_err(|error| invalid("the replica", &error))?;
+        let replica = request.replica.as_name().clone();
         let forgotten = blocking("forget a replica", move || {
-            let Some(mut forgotten) = log.forget_plan(&replica) else {
+            let Some(mut forgotten) = log.forget_plan(&replica)? else {
                 return Err(LibraryError::NoReplica { log: log.name.clone(), replica });
             };
             if !request.plan {
@@ -64,27 +64,15 @@ impl AdminService for NodeServices {
 
 impl Log {
     /// What forgetting a replica would free; none when it has no slot.
-    fn forget_plan(&self, replica: &Name) -> Option<Forgotten> {
-        let slots = self.wal.slots();
-        slots.iter().find(|slot| slot.name == *replica)?;
-        let retention = self.wal.retention();
-        let (first, end) = (self.wal.first(), self.wal.durable().get());
-        let since = self.environment.wall_micros().saturating_sub(micros(retention.keep_age));
-        let extent = Extent { first, end, aged: self.wal.position_at(since).unwrap_or(first) };
-        let needs = slots.iter().filter(|slot| !slot.lost).map(|slot| Need {
-            consumer: Consumer::Slot(slot.name.clone()),
-            from: slot.ack.durable,
-            silent: slot.silent,
-        });
-        let needs: Vec<_> = needs.collect();
-        let rest: Vec<_> =
-            needs.iter().filter(|need| need.consumer != Consumer::Slot(replica.clone())).cloned().collect();
-        let before = retention.decide(extent, &needs).keep_from;
-        let after = retention.decide(extent, &rest).keep_from;
+    fn forget_plan(&self, replica: &Name) -> Result<Option<Forgotten>, LibraryError> {
+        if !self.wal.slots().iter().any(|slot| slot.name == *replica) {
+            return Ok(None);
+        }
+        let (before, after) = self.wal.kept_without(&Consumer::Slot(replica.clone()))?;
         // Space comes back in whole segments.
         let size = self.wal.segment_size();
         let frees = size.base_of(after).since(size.base_of(before));
-        Some(Forgotten { oldest_before: before, oldest_after: after, frees, forgotten: false })
+        Ok(Some(Forgotten { oldest_before: before, oldest_after: after, frees, forgotten: false }))
     }
 
     /// Changes what is kept, as far as asked; zero stands for "no limit" and "never".
@@ -116,12 +104,4 @@ impl Log {
         self.lower_cap();
         limits
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn invalid(what: &'static str, error: &dyn std::fmt::Display) -> Error {
-    Error::new(longshore_format::ErrorKind::Invalid, format!("{what} cannot be: {error}"), "check its spelling")
 }
