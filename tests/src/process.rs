@@ -140,6 +140,18 @@ impl Running {
         self.line("listening ").parse().expect("an agent prints HOST:PORT")
     }
 
+    /// What an agent says of itself at `/metrics`: the first series of that name.
+    pub fn metric(&mut self, name: &str) -> Option<f64> {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(self.line("http ")).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        let line = text.lines().find(|line| line.starts_with(name) && !line.starts_with('#'))?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+
     /// Sends a signal by name: `TERM`, `KILL`, `HUP`, `STOP`, `CONT`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();

@@ -170,15 +170,23 @@ fn stock_writers_and_readers_never_notice_kills_stops_and_checkpoints() {
 
     let end = Instant::now() + Duration::from_secs(seconds());
     let (mut kills, mut stops) = (0, 0);
+    // How long writers were held up by agents that nobody had stopped.
+    let (mut holds, mut is_stopped) = (Vec::new(), false);
+    let hold = |primary: &mut Part<'_>| primary.running.metric("longshore_capture_longest_hold_seconds");
     while Instant::now() < end {
         // A moment that the seed chose; nothing relies on what it falls upon.
         std::thread::sleep(Duration::from_millis(random.below(1500)));
         match random.below(8) {
             0 | 1 => writer.kill_and_restart(),
-            2 | 3 => primary.kill_and_restart(),
+            2 | 3 => {
+                holds.extend(hold(&mut primary).filter(|_| !is_stopped));
+                primary.kill_and_restart();
+                is_stopped = false;
+            }
             4 | 5 => replica.kill_and_restart(),
             stopped => {
                 let agent = if stopped == 6 { &primary } else { &replica };
+                is_stopped |= stopped == 6;
                 agent.running.signal("STOP");
                 std::thread::sleep(Duration::from_millis(random.below(800)));
                 agent.running.signal("CONT");
@@ -189,6 +197,9 @@ fn stock_writers_and_readers_never_notice_kills_stops_and_checkpoints() {
         kills += 1;
     }
 
+    holds.extend(hold(&mut primary).filter(|_| !is_stopped));
+    let longest = holds.iter().copied().fold(0.0, f64::max);
+    println!("writers were held up for {:.1} ms at most, in {} lives of the primary", longest * 1e3, holds.len());
     std::fs::write(&stop_writers, "").unwrap();
     assert!(writer.running.exit().success(), "{}", writer.running.said());
     let sessions = shell_writer.map(|thread| thread.join().unwrap());

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use longshore::Node;
-use longshore_sqlite::{CaptureReport, CaptureSettings, Capturing};
+use longshore_sqlite::{CaptureReport, CaptureSettings, CaptureStatus, Capturing};
+use metrics::{counter, gauge};
 
 use crate::failure::Failure;
 
@@ -32,16 +33,27 @@ pub(crate) fn start(node: &Node, database: &Path, log: &str, data_dir: &Path) ->
     Ok(capturing)
 }
 
-/// Completes when the capture has ended by itself: an agent that captures nothing must not look as if it did.
-pub(crate) async fn ended(capturing: Option<&Capturing>) {
-    match capturing {
-        None => std::future::pending().await,
-        Some(capturing) => {
-            while !capturing.has_ended() {
-                tokio::time::sleep(LOOK).await;
-            }
-        }
+/// Records how it goes, and completes when the capture has ended by itself: an agent that captures nothing must not look as if
+/// it did.
+pub(crate) async fn ended(log: &str, capturing: Option<&Capturing>) {
+    let Some(capturing) = capturing else { return std::future::pending().await };
+    while !capturing.has_ended() {
+        measure(log, &capturing.status());
+        tokio::time::sleep(LOOK).await;
     }
+}
+
+fn measure(log: &str, status: &CaptureStatus) {
+    let set = |name: &'static str, value: f64| gauge!(name, "log" => log.to_owned()).set(value);
+    let count = |name: &'static str, value: u64| counter!(name, "log" => log.to_owned()).absolute(value);
+    set("longshore_capture_wal_bytes", status.wal_bytes as f64);
+    set("longshore_capture_pinned_seconds", status.pinned_for.unwrap_or_default().as_secs_f64());
+    set("longshore_capture_longest_hold_seconds", status.longest_hold.as_secs_f64());
+    count("longshore_capture_transactions_total", status.transactions);
+    count("longshore_capture_pages_total", status.pages);
+    count("longshore_capture_bytes_total", status.bytes);
+    count("longshore_capture_checkpoints_total", status.checkpoints);
+    count("longshore_capture_resyncs_total", status.resyncs);
 }
 
 /// How often it is looked whether it has.

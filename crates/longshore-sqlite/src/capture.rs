@@ -134,6 +134,7 @@ impl Capture {
             self.check_identity()?;
         }
         let transactions = self.copy()?;
+        self.hold_if_outrun()?;
         self.seal_if_due()?;
         Ok(if transactions == 0 { CaptureStep::Idle } else { CaptureStep::Captured(transactions) })
     }

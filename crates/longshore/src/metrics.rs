@@ -39,6 +39,14 @@ pub(crate) const METRICS: &[(&str, &str, &str)] = &[
     ("longshore_sink_lag_bytes", "log, sink", "bytes that are not applied yet"),
     ("longshore_sink_lag_seconds", "log, sink", "age of the oldest record that is not applied yet"),
     ("longshore_sink_stopped", "log, sink", "1 while a problem stops it"),
+    ("longshore_capture_wal_bytes", "log", "beside a captured database: how long its -wal is"),
+    ("longshore_capture_pinned_seconds", "log", "since when something keeps that from beginning anew"),
+    ("longshore_capture_longest_hold_seconds", "log", "the longest time that its writers were held up by this agent"),
+    ("longshore_capture_transactions_total", "log", "transactions captured since the agent started"),
+    ("longshore_capture_pages_total", "log", "pages in them"),
+    ("longshore_capture_bytes_total", "log", "bytes that they take in the log"),
+    ("longshore_capture_checkpoints_total", "log", "times that the -wal was copied back"),
+    ("longshore_capture_resyncs_total", "log", "times that the database had to be compared with what was shipped"),
     ("longshore_certificate_days_left", "", "until this node's certificate expires"),
 ];
 

@@ -98,13 +98,14 @@ impl Primary {
                 _ => None,
             };
             let server = node.listen().await?;
+            let log = self.log.unwrap_or_default();
             let (tell, told) = tokio::sync::oneshot::channel();
             agent::run(node, server, self.http, |server, shutdown| async move {
                 // The last transactions are to be shipped, too: the capture ends before the log does.
                 let shutdown = async move {
                     tokio::select! {
                         () = shutdown => {}
-                        () = capturing::ended(capturing.as_ref()) => {}
+                        () = capturing::ended(&log, capturing.as_ref()) => {}
                     }
                     let _ = tell.send(capturing::stop(capturing).await);
                 };

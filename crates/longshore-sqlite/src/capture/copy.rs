@@ -22,6 +22,11 @@ struct Transaction {
 impl Capture {
     /// Copies everything that is committed; how many transactions that was.
     pub(super) fn copy(&mut self) -> Result<u64, Error> {
+        self.copy_until(None)
+    }
+
+    /// Copies what is committed, as far as it gets until `deadline`: at least one transaction.
+    pub(super) fn copy_until(&mut self, deadline: Option<Instant>) -> Result<u64, Error> {
         let (index, _) = published(&self.guard, self.size)?;
         let mut place = self.shipped.place;
         if index.salts != place.salts {
@@ -59,6 +64,9 @@ impl Capture {
             }
             self.ship(&transaction)?;
             transactions += 1;
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                break;
+            }
         }
         Ok(transactions)
     }

@@ -50,8 +50,13 @@ enum Left {
 /// Until another attempt when a reader, or a long transaction, was in the way: the first time, and at most.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-/// Without holding anybody up: the first copies most, the second what came during the first.
-const ROUNDS: u32 = 2;
+/// The first copies most, and syncs it; the others what came meanwhile.
+const ROUNDS: u32 = 3;
+
+/// For how long writers are held up at once so that they are caught up with.
+const LONGEST_HOLD: Duration = Duration::from_millis(15);
+/// What they get in between.
+const BREATH: Duration = Duration::from_millis(1);
 
 impl Capture {
     /// Checkpoints if the `-wal` has grown enough.
@@ -66,12 +71,15 @@ impl Capture {
         }
         self.status.checkpoints += 1;
         let mut left = Left::Tail;
-        for _ in 0..ROUNDS {
-            if left != Left::Tail || self.is_outrun()? {
+        for round in 0..ROUNDS {
+            if left != Left::Tail {
                 break;
             }
             left = self.copy_back()?;
-            self.checkpointer.sync_database()?;
+            if round == 0 {
+                self.checkpointer.sync_database()?;
+            }
+            self.hold_if_outrun()?;
         }
         if long || left == Left::Tail {
             left = self.hold_and_finish(long)?;
@@ -81,11 +89,24 @@ impl Capture {
         Ok(())
     }
 
-    /// Whether writers commit faster than this copies: then only holding them up helps.
+    /// Holds writers up while what they committed is copied, if they commit faster than this copies otherwise: for a moment at a
+    /// time, as often as it takes.
+    pub(super) fn hold_if_outrun(&mut self) -> Result<(), Error> {
+        while self.is_outrun()? {
+            let copied = self.held(|capture| capture.copy_until(Some(Instant::now() + LONGEST_HOLD)))?;
+            if copied.is_none() {
+                break;
+            }
+            std::thread::sleep(BREATH);
+        }
+        Ok(())
+    }
+
     fn is_outrun(&self) -> Result<bool, Error> {
         let (index, _) = published(&self.guard, self.size)?;
-        let ahead = index.max_frame.saturating_sub(self.shipped.place.frame);
-        Ok(index.salts == self.shipped.place.salts && self.settings.checkpoint_from < self.frames_len(ahead))
+        let place = self.shipped.place;
+        let ahead = index.max_frame.saturating_sub(place.frame);
+        Ok(index.salts == place.salts && self.settings.checkpoint_from / 2 < self.frames_len(ahead))
     }
 
     fn frames_len(&self, frames: u32) -> u64 {
@@ -101,22 +122,28 @@ impl Capture {
         self.left(copied?.max_frame, self.settings.checkpoint_from / 2)
     }
 
-    /// Holds writers up for the little that came since, so that the next one begins the `-wal` anew. An application that is
-    /// at it goes first: then the next turn tries again.
+    /// Holds writers up for the little that came since, so that the next one begins the `-wal` anew.
     fn hold_and_finish(&mut self, truncate: bool) -> Result<Left, Error> {
+        let finished = self.held(|capture| capture.copy().and_then(|_| capture.finish_held(truncate)))?;
+        Ok(finished.unwrap_or(Left::Tail))
+    }
+
+    /// Does something while writers are held up. An application that is at it goes first: then `None`, and the next turn tries
+    /// again.
+    pub(super) fn held<T>(&mut self, work: impl FnOnce(&mut Capture) -> Result<T, Error>) -> Result<Option<T>, Error> {
         // The lock itself, not a transaction: that would leave a read mark, which a TRUNCATE would have to wait for.
         let until = Instant::now() + self.settings.lock_wait;
         while !self.guard.try_lock(Slot::Write)? {
             if until <= Instant::now() {
-                return Ok(Left::Tail);
+                return Ok(None);
             }
             std::thread::sleep(Duration::from_micros(50));
         }
         let held = Instant::now();
-        let finished = self.copy().and_then(|_| self.finish_held(truncate));
+        let done = work(self);
         self.guard.unlock(Slot::Write)?;
         self.status.longest_hold = self.status.longest_hold.max(held.elapsed());
-        finished
+        done.map(Some)
     }
 
     fn finish_held(&mut self, truncate: bool) -> Result<Left, Error> {

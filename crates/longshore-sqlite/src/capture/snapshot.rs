@@ -11,7 +11,7 @@ use super::copy::max_payload;
 use super::view::{View, published};
 use crate::error::Error;
 use crate::pages::{Commit, Form, RunWriter, patch_between};
-use crate::shm::{Slot, WalFile};
+use crate::shm::WalFile;
 
 /// A snapshot of SQLite's own, and the position of the log that it is. As long as it lives the `-wal` cannot begin anew.
 #[derive(Debug)]
@@ -36,18 +36,19 @@ impl Capture {
     /// Begins a snapshot: writers are held up for the little that is not in the log yet.
     pub(super) fn snapshot(&mut self) -> Result<PagesImage, Error> {
         let reader = connect(&self.path)?;
+        let mut reader = Some(reader);
         let until = Instant::now() + PATIENCE;
-        while !self.guard.try_lock(Slot::Write)? {
-            if until <= Instant::now() {
-                return Err(Error::NotCaptured);
+        let image = loop {
+            let begun = self.held(|capture| {
+                capture.copy()?;
+                capture.begin_image(reader.take().ok_or(Error::NotCaptured)?)
+            })?;
+            match begun {
+                Some(image) => break image,
+                None if until <= Instant::now() => return Err(Error::NotCaptured),
+                None => {}
             }
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        let held = Instant::now();
-        let begun = self.copy().and_then(|_| self.begin_image(reader));
-        self.guard.unlock(Slot::Write)?;
-        self.status.longest_hold = self.status.longest_hold.max(held.elapsed());
-        let image = begun?;
+        };
         self.log.wait_blocking(image.position, None).map_err(Error::Log)?;
         Ok(image)
     }
