@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use longshore_format::{ErrorKind, Lsn};
 use longshore_wal::{RecordDraft, Run, Wal};
 
-use super::Capture;
 use super::view::{Place, published};
+use super::{Capture, reached};
 use crate::error::Error;
 use crate::pages::{Commit, Form, KIND, PageHash, RunWriter, WalPlace, page_hash, patch_between};
 use crate::wal_format::FrameHead;
@@ -47,6 +47,7 @@ impl Capture {
             return Err(Error::Unstable);
         }
         self.view.sync()?;
+        reached("the -wal is synced");
         let mut transactions = 0;
         while place.frame < index.max_frame {
             let transaction = self.read_transaction(place, index.max_frame)?;
@@ -58,6 +59,7 @@ impl Capture {
                 });
             }
             self.ship(&transaction)?;
+            reached("a run is appended");
             transactions += 1;
         }
         Ok(transactions)
