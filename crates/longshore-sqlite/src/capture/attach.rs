@@ -111,7 +111,8 @@ impl Capture {
     /// by the last capture, and then began anew: what it holds now needs no comparing, and stays one run a transaction.
     fn file_is_what_was_shipped(&self) -> Result<bool, Error> {
         let mut bytes = vec![0; self.size.bytes()];
-        for page in 1..=self.shipped.pages() {
+        let lock_page = self.size.lock_page();
+        for page in (1..=self.shipped.pages()).filter(|page| *page != lock_page) {
             self.guard.read_database(self.size.offset_of(page), &mut bytes)?;
             if self.shipped.hash(page) != Some(page_hash(page, &bytes)) {
                 return Ok(false);

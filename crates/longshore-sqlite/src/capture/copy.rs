@@ -111,7 +111,8 @@ impl Capture {
     pub(super) fn ship_difference(&mut self, commit: Commit, image: bool) -> Result<(), Error> {
         let mut out = if image { Shipping::image(self) } else { Shipping::changes(self) };
         let mut next = vec![0; self.size.bytes()];
-        for page in 1..=commit.pages {
+        let lock_page = self.size.lock_page();
+        for page in (1..=commit.pages).filter(|page| *page != lock_page) {
             self.view.page(&self.guard, page, &mut next)?;
             if image || self.shipped.hash(page) != Some(page_hash(page, &next)) {
                 out.page(page, None, &next)?;

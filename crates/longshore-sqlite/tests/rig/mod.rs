@@ -57,8 +57,12 @@ impl Rig {
 
     /// Applies all of the log to the replica.
     pub fn apply(&self) {
+        self.apply_to("replica.db");
+    }
+
+    pub fn apply_to(&self, name: &str) {
         self.log.wait_blocking(self.log.end(), None).unwrap();
-        let sink = SqliteSink::new(self.at("replica.db"));
+        let sink = SqliteSink::new(self.at(name));
         let mut applier = Applier::open(self.log.clone(), sink, Target::LATEST).unwrap();
         while applier.step().unwrap() != Step::Idle {}
         applier.finish().unwrap();
