@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::shm::{Slot, WalFile};
@@ -137,6 +138,8 @@ fn open(path: &Path) -> Result<Connection, Finding> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         connection.busy_timeout(Duration::from_secs(1))?;
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        // Looking changes nothing: the last connection that closes would copy the -wal back and remove it.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let _: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         Ok(connection)
     };

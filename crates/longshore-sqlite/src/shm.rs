@@ -195,24 +195,6 @@ impl WalFile {
         }
     }
 
-    /// Keeps the `-wal` when the last connection closes, so that its place in it can be found again.
-    pub(crate) fn keep_wal(&self) -> Result<(), Error> {
-        let mut on: c_int = 1;
-        // SAFETY: the connection is open, "main" is a C string, and this opcode reads and writes one int.
-        let code = unsafe {
-            ffi::sqlite3_file_control(
-                self.connection.handle(),
-                c"main".as_ptr(),
-                ffi::SQLITE_FCNTL_PERSIST_WAL,
-                (&raw mut on).cast::<c_void>(),
-            )
-        };
-        match code {
-            ffi::SQLITE_OK => Ok(()),
-            code => Err(failure(code, "keep the -wal")),
-        }
-    }
-
     fn region(&self, region: usize, make: bool) -> Result<Option<*mut u32>, Error> {
         let map = self.methods().xShmMap.expect("checked when it was made");
         let (number, mut base) = (region as c_int, ptr::null_mut::<c_void>());

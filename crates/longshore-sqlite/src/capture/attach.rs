@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use longshore_format::Content;
 use longshore_wal::Wal;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::seal::Seals;
@@ -13,7 +14,7 @@ use super::view::{View, published};
 use super::{Capture, CaptureSettings, CaptureStatus, identity_of};
 use crate::check::{Severity, check};
 use crate::error::Error;
-use crate::pages::{Commit, PageSize, RunWriter};
+use crate::pages::{Commit, PageSize, RunWriter, page_hash};
 use crate::shm::{Granted, Slot, WalFile};
 use crate::sidecar::beside;
 use crate::wal_format::IndexHeader;
@@ -35,7 +36,6 @@ impl Capture {
         }
         let deadline = Instant::now() + settings.attach_within;
         let (guard, mut checkpointer, reader) = (connect(database)?, connect(database)?, connect(database)?);
-        guard.keep_wal()?;
         take_guard(&guard, deadline)?;
         checkpointer.grant(Granted::Checkpoint);
         checkpointer.connection().busy_timeout(Duration::ZERO)?;
@@ -76,6 +76,10 @@ impl Capture {
             self.view.adopt(self.shipped.place.frame)?;
             return Ok(());
         }
+        if known && backfill == 0 && index.salts != self.shipped.place.salts && self.file_is_what_was_shipped()? {
+            // Whatever became of the -wal that the log ends in: all of this one comes after it.
+            return Ok(());
+        }
         self.view.sync()?;
         if is_kept && self.view.begin(index.salts)?.is_some() {
             self.view.adopt(index.max_frame)?;
@@ -103,6 +107,20 @@ impl Capture {
         Ok(self.view.begin(place.salts)?.is_some() && self.view.head(place.frame)?.checksum == place.checksum)
     }
 
+    /// Whether the database file by itself is what the log ends with. So it is when the -wal was copied back to the last frame,
+    /// by the last capture, and then began anew: what it holds now needs no comparing, and stays one run a transaction.
+    fn file_is_what_was_shipped(&self) -> Result<bool, Error> {
+        let mut bytes = vec![0; self.size.bytes()];
+        let lock_page = self.size.lock_page();
+        for page in (1..=self.shipped.pages()).filter(|page| *page != lock_page) {
+            self.guard.read_database(self.size.offset_of(page), &mut bytes)?;
+            if self.shipped.hash(page) != Some(page_hash(page, &bytes)) {
+                return Ok(false);
+            }
+        }
+        Ok(0 < self.shipped.pages())
+    }
+
     /// What is committed, once the wal-index is whole. A writer that died between its two copies leaves one that SQLite's
     /// next reader recovers, for which it needs the lock that is held here.
     fn settled(&self, deadline: Instant) -> Result<(IndexHeader, u32), Error> {
@@ -121,12 +139,14 @@ impl Capture {
     }
 }
 
-/// A connection of ours: it never checkpoints by itself, and is as durable as can be.
+/// A connection of ours: it never checkpoints by itself, not even as the last one that closes, which would take the `-wal`
+/// away and the place in it; and is as durable as can be.
 pub(super) fn connect(database: &Path) -> Result<WalFile, Error> {
     let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Maps the wal-index, and recovers it if need be.
     let _: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     WalFile::new(connection)

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use longshore_format::{ErrorKind, Lsn};
 use longshore_wal::{RecordDraft, Run, Wal};
 
-use super::Capture;
 use super::view::{Place, published};
+use super::{Capture, reached};
 use crate::error::Error;
 use crate::pages::{Commit, Form, KIND, PageHash, RunWriter, WalPlace, page_hash, patch_between};
 use crate::wal_format::FrameHead;
@@ -52,6 +52,7 @@ impl Capture {
             return Err(Error::Unstable);
         }
         self.view.sync()?;
+        reached("the -wal is synced");
         let mut transactions = 0;
         while place.frame < index.max_frame {
             let transaction = self.read_transaction(place, index.max_frame)?;
@@ -63,6 +64,7 @@ impl Capture {
                 });
             }
             self.ship(&transaction)?;
+            reached("a run is appended");
             transactions += 1;
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 break;
@@ -117,7 +119,8 @@ impl Capture {
     pub(super) fn ship_difference(&mut self, commit: Commit, image: bool) -> Result<(), Error> {
         let mut out = if image { Shipping::image(self) } else { Shipping::changes(self) };
         let mut next = vec![0; self.size.bytes()];
-        for page in 1..=commit.pages {
+        let lock_page = self.size.lock_page();
+        for page in (1..=commit.pages).filter(|page| *page != lock_page) {
             self.view.page(&self.guard, page, &mut next)?;
             if image || self.shipped.hash(page) != Some(page_hash(page, &next)) {
                 out.page(page, None, &next)?;

@@ -3,11 +3,17 @@
 //! A writer that never pauses is ahead of every checkpoint by the little that it commits meanwhile, and so never begins the
 //! `-wal` anew: a file that grows makes each of its syncs cost twice. Most is therefore copied back, and synced, while nobody
 //! waits; then writers are held up for the rest.
+//!
+//! Nothing is copied back that is not *durable* in the log. Once all of a `-wal` is copied back, its frames may be overwritten;
+//! if the log lost its unsynced end in a power cut then, the transactions would still be in the database file, and comparing
+//! would find what they left. But it would find it as one run: no reader of the log could ever see those transactions apart,
+//! nor a moment between them, and all of the database would have to be read. So each checkpoint waits for the log's sync,
+//! which is the one that the runs before it wait for anyhow.
 
 use std::time::{Duration, Instant};
 
-use super::Capture;
 use super::view::published;
+use super::{Capture, reached};
 use crate::error::Error;
 use crate::shm::{Granted, Slot};
 
@@ -76,8 +82,10 @@ impl Capture {
                 break;
             }
             left = self.copy_back()?;
+            reached("copied back");
             if round == 0 {
                 self.checkpointer.sync_database()?;
+                reached("synced");
             }
             self.hold_if_outrun()?;
         }
@@ -116,6 +124,7 @@ impl Capture {
     /// Copies back what is in the log, and holds nobody up: a read mark of ours keeps the checkpoint from going further.
     fn copy_back(&mut self) -> Result<Left, Error> {
         self.reader.connection().execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;")?;
+        reached("a read mark is set");
         let copied = published(&self.guard, self.size)
             .and_then(|(marked, _)| self.copy().and_then(|_| self.checkpoint("PASSIVE")).map(|()| marked));
         self.reader.connection().execute_batch("ROLLBACK")?;
@@ -140,8 +149,11 @@ impl Capture {
             std::thread::sleep(Duration::from_micros(50));
         }
         let held = Instant::now();
+        reached("writers are held");
         let done = work(self);
+        reached("finished");
         self.guard.unlock(Slot::Write)?;
+        reached("released");
         self.status.longest_hold = self.status.longest_hold.max(held.elapsed());
         done.map(Some)
     }
@@ -172,6 +184,8 @@ impl Capture {
 
     /// Readers that are in the way are an ordinary outcome.
     fn checkpoint(&self, mode: &str) -> Result<(), Error> {
+        // Here, so that no way to a checkpoint goes past it.
+        self.log.wait_blocking(self.shipped.lsn, None).map_err(Error::Log)?;
         let sql = format!("PRAGMA wal_checkpoint({mode})");
         let outcome = self.checkpointer.connection().query_row(&sql, [], |_| Ok(()));
         match outcome {

@@ -111,7 +111,7 @@ impl Group {
     pub(super) fn clear(&mut self, pages: Range<u32>) -> Result<(), Error> {
         for page in pages.start..pages.end.min(self.pages + 1) {
             self.load(page)?;
-            if page != lock_page(self.page_size()) && self.before.iter().any(|byte| *byte != 0) {
+            if page != self.page_size().lock_page() && self.before.iter().any(|byte| *byte != 0) {
                 let bytes = vec![0; self.before.len()].into_boxed_slice();
                 self.put(page, Image { bytes, hash: None })?;
             }
@@ -229,9 +229,4 @@ impl Image {
 /// Whether two images of a page are the same database's.
 fn is_same(page: u32, a: &[u8], b: &[u8]) -> bool {
     a == b || page == 1 && page_hash(1, a) == page_hash(1, b)
-}
-
-/// The page that SQLite locks bytes of and never uses.
-fn lock_page(size: PageSize) -> u32 {
-    ((1 << 30) / size.bytes() + 1) as u32
 }

@@ -35,4 +35,9 @@ impl PageSize {
     pub(crate) fn offset_of(self, page: u32) -> u64 {
         (u64::from(page) - 1) << self.0
     }
+
+    /// The page that SQLite locks bytes of, and never reads or writes: in a database that has it, it is left alone.
+    pub(crate) fn lock_page(self) -> u32 {
+        ((1 << 30) / self.bytes() + 1) as u32
+    }
 }

@@ -55,13 +55,22 @@ impl Rig {
         Capture::attach(&self.at("app.db"), self.log.clone(), settings)
     }
 
-    /// Applies the log and compares everything that SQL can see.
-    pub fn assert_equal(&self, app: &Connection) {
+    /// Applies all of the log to the replica.
+    pub fn apply(&self) {
+        self.apply_to("replica.db");
+    }
+
+    pub fn apply_to(&self, name: &str) {
         self.log.wait_blocking(self.log.end(), None).unwrap();
-        let sink = SqliteSink::new(self.at("replica.db"));
+        let sink = SqliteSink::new(self.at(name));
         let mut applier = Applier::open(self.log.clone(), sink, Target::LATEST).unwrap();
         while applier.step().unwrap() != Step::Idle {}
         applier.finish().unwrap();
+    }
+
+    /// Applies the log and compares everything that SQL can see.
+    pub fn assert_equal(&self, app: &Connection) {
+        self.apply();
         let replica = Connection::open(self.at("replica.db")).unwrap();
         let verdict: String = replica.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(verdict, "ok");
