@@ -50,7 +50,7 @@ pub use message::{Frames, Hello, Holding, Probed, Refusal, ToReplica, ToUpstream
 pub use name::{Name, NodeId, Region};
 pub use rate::{CatchUp, Rate, Timeline, catch_up};
 pub use reception::{Peer, Reception, Reply};
-pub use session::{Equality, Heard, Registry, Session, SessionId, Turn, Want};
+pub use session::{Heard, Registry, Session, SessionId, Turn, Want};
 pub use verdict::{Difference, LogState, ReseedReason, Verdict, decide};
 pub use version::{Agreed, Feature, Offer, VersionRange};
 

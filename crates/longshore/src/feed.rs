@@ -313,7 +313,7 @@ async fn prove<U: Upstream>(stream: &Stream<'_, U>, session: &mut Session, out: 
         let end = size.next_base(size.base_of(base)).map(|next| size.first_in(next));
         match (wal.digest(base)?, end) {
             (Some(ours), Some(end)) => {
-                if let Some(proof) = session.compare(ours, base, size.first_in(base)..end, out.now()) {
+                if let Some(proof) = session.compare(ours, base, size.first_in(base)..end) {
                     (stream.report)(FeedReport::Proved { to: end });
                     out.send_urgent(proof).await?;
                 }
