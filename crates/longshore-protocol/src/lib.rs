@@ -43,7 +43,7 @@ pub use ack::{Ack, AckPolicy, AckTable, NodeAck, NodeState, Shortfall};
 pub use backoff::Backoff;
 pub use durability::{Durability, Quorum, Stage};
 pub use error::{Error, Result};
-pub use follower::{Fit, Follower, FollowerTurn, Upstream};
+pub use follower::{Fit, Follower, FollowerTurn};
 pub use limits::Limits;
 pub use locate::{Locate, Located};
 pub use message::{Frames, Hello, Holding, Probed, Refusal, ToReplica, ToUpstream, Welcome};
