@@ -5,6 +5,7 @@ pub mod conformance;
 pub mod crash_sim;
 pub mod process;
 pub mod proxy;
+pub mod seeds;
 pub mod sim_disk;
 pub mod sim_env;
 pub mod sim_rng;

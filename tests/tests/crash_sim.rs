@@ -9,11 +9,7 @@
 use std::time::Instant;
 
 use longshore_testkit::crash_sim::{PointsOf, crash_points, run_seed, run_seeds};
-
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text}")))
-}
+use longshore_testkit::seeds::number;
 
 #[test]
 fn seeds_of_six_crashes_each_keep_every_promise() {

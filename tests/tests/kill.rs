@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use longshore_testkit::process::{PATIENCE, Running, until};
+use longshore_testkit::seeds;
 use longshore_testkit::sim_rng::Rng;
 use longshore_testkit::site::{Site, ZERO};
 
@@ -51,8 +52,7 @@ impl<'a> Agent<'a> {
 
 #[test]
 fn two_hundred_kills_lose_and_invent_nothing() {
-    let seed = std::env::var("LONGSHORE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    println!("seed {seed}; again with: LONGSHORE_SEED={seed} cargo test -p longshore-testkit --test kill");
+    let seed = seeds::seed("-p longshore-testkit --test kill");
     let mut random = Rng::new(seed);
     let place = tempfile::tempdir().unwrap();
     let site = Site::new(place.path());

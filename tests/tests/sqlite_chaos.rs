@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use longshore_testkit::process::{PATIENCE, Running, longshore, must, run_with, top};
+use longshore_testkit::seeds;
 use longshore_testkit::sim_rng::Rng;
 use longshore_testkit::site::ZERO;
 
@@ -136,10 +137,7 @@ fn stock_writers_and_readers_never_notice_kills_stops_and_checkpoints() {
         println!("skipped: there is no python3 here; install it to run this test");
         return;
     };
-    let seed = std::env::var("LONGSHORE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    println!(
-        "seed {seed}; again with: LONGSHORE_SEED={seed} cargo test -p longshore-testkit --test sqlite_chaos -- --ignored"
-    );
+    let seed = seeds::seed("-p longshore-testkit --test sqlite_chaos -- --ignored");
     let mut random = Rng::new(seed);
     let place = tempfile::tempdir().unwrap();
     let stage = Stage { place: place.path().to_owned(), tls: place.path().join("tls").display().to_string(), python };

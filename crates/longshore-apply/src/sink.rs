@@ -194,6 +194,15 @@ impl SinkError {
     }
 
     /// The same with its cause, which the message does not repeat.
+    ///
+    /// ```
+    /// use longshore_apply::{Failure, SinkError};
+    /// use std::error::Error;
+    ///
+    /// let cause = "five".parse::<u32>().unwrap_err();
+    /// let error = SinkError::new(Failure::Corrupt, "the position is no number; restore again").with_source(cause);
+    /// assert_eq!(error.source().unwrap().to_string(), "invalid digit found in string");
+    /// ```
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self

@@ -213,11 +213,6 @@ impl AckTable {
         nth_greatest(positions, count.get()).unwrap_or(Lsn::ZERO)
     }
 
-    /// Whether `durability` holds for everything before `lsn`.
-    pub fn satisfied(&self, durability: &Durability, lsn: Lsn) -> bool {
-        lsn <= self.reached(durability)
-    }
-
     /// Whether enough nodes are connected that a new record could become this durable.
     pub fn within_reach(&self, durability: &Durability) -> bool {
         let up = match &durability.quorum {
@@ -306,8 +301,6 @@ mod tests {
         ] {
             let durability: Durability = durability.parse().unwrap();
             assert_eq!(table.reached(&durability), lsn(reached), "{durability}");
-            assert!(table.satisfied(&durability, lsn(reached)));
-            assert!(!table.satisfied(&durability, lsn(reached + 1)));
         }
     }
 

@@ -25,7 +25,6 @@ pub struct Follower {
     granted: u64,
     acked: Option<Ack>,
     relayed: BTreeMap<NodeId, Ack>,
-    upstream: Upstream,
     /// Since when the upstream is known to have sent frames of which none has come.
     awaiting: Option<Duration>,
 }
@@ -35,17 +34,6 @@ enum Stage {
     Greeting,
     Deciding,
     Streaming,
-}
-
-/// What is known of the upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Upstream {
-    /// The end of what is durable there.
-    pub durable: Lsn,
-    /// Keep at least from here.
-    pub retain: Lsn,
-    /// The end of the newest segment that was found equal, and when.
-    pub proved: Option<(Lsn, Duration)>,
 }
 
 /// How frames fit the end of the local log.
@@ -65,8 +53,23 @@ pub enum Fit {
 /// What a message from the upstream means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FollowerTurn {
-    /// Nothing to be done.
-    Nothing,
+    /// The upstream accepted the stream.
+    Welcomed {
+        /// The end of what is durable there.
+        durable: Lsn,
+    },
+    /// It lives.
+    Heard {
+        /// The end of what is durable there.
+        durable: Lsn,
+        /// Keep at least from here.
+        retain: Lsn,
+    },
+    /// What is held here is proved equal.
+    Proved {
+        /// Up to here.
+        to: Lsn,
+    },
     /// Answer with the checksum of the record that ends here.
     Answer(Lsn),
     /// Act on this verdict. After [`Verdict::Continue`] and [`Verdict::Wait`] the stream goes on.
@@ -90,7 +93,6 @@ impl Follower {
             granted: 0,
             acked: None,
             relayed: BTreeMap::new(),
-            upstream: Upstream::default(),
             awaiting: None,
         }
     }
@@ -105,11 +107,6 @@ impl Follower {
         self.epoch
     }
 
-    /// What is known of the upstream.
-    pub fn upstream(&self) -> Upstream {
-        self.upstream
-    }
-
     /// Whether frames may come.
     pub fn is_streaming(&self) -> bool {
         self.stage == Stage::Streaming
@@ -122,10 +119,8 @@ impl Follower {
             (ToReplica::Refused(refusal), _) => Err(Error::Refused(refusal.clone())),
             (ToReplica::Welcome(welcome), Stage::Greeting) => {
                 self.stage = Stage::Deciding;
-                self.upstream.durable = welcome.durable;
-                Ok(FollowerTurn::Nothing)
+                Ok(FollowerTurn::Welcomed { durable: welcome.durable })
             }
-            (ToReplica::Heartbeat { .. }, Stage::Greeting) => Ok(FollowerTurn::Nothing),
             (ToReplica::Probe { at }, Stage::Deciding | Stage::Streaming) => Ok(FollowerTurn::Answer(*at)),
             (ToReplica::Verdict(verdict), Stage::Deciding) => self.on_verdict(*verdict),
             (ToReplica::Verdict(verdict @ Verdict::Diverged { .. }), Stage::Streaming) => {
@@ -141,18 +136,12 @@ impl Follower {
                 if stage == Stage::Streaming {
                     self.accept(*epoch)?;
                 }
-                self.upstream.durable = self.upstream.durable.max(*durable);
-                self.upstream.retain = *retain;
                 if stage == Stage::Streaming && self.position < *sent && self.received_bytes == self.stored_bytes {
                     self.awaiting.get_or_insert(now);
                 }
-                Ok(FollowerTurn::Nothing)
+                Ok(FollowerTurn::Heard { durable: *durable, retain: *retain })
             }
-            (ToReplica::Proved { end, .. }, Stage::Streaming) => {
-                let end = self.upstream.proved.map_or(*end, |(proved, _)| proved.max(*end));
-                self.upstream.proved = Some((end, now));
-                Ok(FollowerTurn::Nothing)
-            }
+            (ToReplica::Proved { end, .. }, Stage::Streaming) => Ok(FollowerTurn::Proved { to: *end }),
             (message, _) => Err(Error::OutOfTurn { what: name_of(message) }),
         }
     }

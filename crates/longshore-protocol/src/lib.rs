@@ -43,14 +43,14 @@ pub use ack::{Ack, AckPolicy, AckTable, NodeAck, NodeState, Shortfall};
 pub use backoff::Backoff;
 pub use durability::{Durability, Quorum, Stage};
 pub use error::{Error, Result};
-pub use follower::{Fit, Follower, FollowerTurn, Upstream};
+pub use follower::{Fit, Follower, FollowerTurn};
 pub use limits::Limits;
 pub use locate::{Locate, Located};
 pub use message::{Frames, Hello, Holding, Probed, Refusal, ToReplica, ToUpstream, Welcome};
 pub use name::{Name, NodeId, Region};
 pub use rate::{CatchUp, Rate, Timeline, catch_up};
 pub use reception::{Peer, Reception, Reply};
-pub use session::{Equality, Heard, Registry, Session, SessionId, Turn, Want};
+pub use session::{Heard, Registry, Session, SessionId, Turn, Want};
 pub use verdict::{Difference, LogState, ReseedReason, Verdict, decide};
 pub use version::{Agreed, Feature, Offer, VersionRange};
 

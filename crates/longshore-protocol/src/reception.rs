@@ -231,7 +231,7 @@ impl Reception {
         let Stage::Decided(Verdict::Continue { at }) = self.stage else {
             return None;
         };
-        Some(Session::new(self.session, self.peer, self.agreed, at, self.limits, now))
+        Some(Session::new(self.session, self.peer, at, self.limits, now))
     }
 }
 

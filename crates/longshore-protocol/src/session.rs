@@ -5,11 +5,11 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use longshore_format::{Digest, Epoch, Lsn};
+use longshore_format::{Digest, Lsn};
 
 use crate::pulse::Pulse;
 use crate::{
-    Ack, Agreed, Error, Limits, Locate, Located, LogState, NodeAck, NodeId, Peer, Probed, Refusal, Result, ToReplica,
+    Ack, Error, Limits, Locate, Located, LogState, NodeAck, NodeId, Peer, Probed, Refusal, Result, ToReplica,
     ToUpstream,
 };
 
@@ -66,7 +66,6 @@ impl Registry {
 pub struct Session {
     id: SessionId,
     peer: Peer,
-    agreed: Agreed,
     limits: Limits,
     pulse: Pulse,
     /// Everything before this was sent or was already there.
@@ -76,17 +75,7 @@ pub struct Session {
     acked: Ack,
     /// Digests the replica reported of segments that are not sealed here yet, oldest first.
     unproved: VecDeque<(Lsn, Digest)>,
-    equality: Option<Equality>,
     locate: Option<(Locate, Option<Duration>)>,
-}
-
-/// Proof that a replica's bytes are the upstream's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Equality {
-    /// The end of the newest segment found equal.
-    pub to: Lsn,
-    /// When.
-    pub at: Duration,
 }
 
 /// Which frames to send next.
@@ -126,11 +115,10 @@ impl Session {
     /// The most digests kept for comparing: more than two unsealed segments cannot be.
     const MAX_UNPROVED: usize = 4;
 
-    pub(crate) fn new(id: SessionId, peer: Peer, agreed: Agreed, at: Lsn, limits: Limits, now: Duration) -> Self {
+    pub(crate) fn new(id: SessionId, peer: Peer, at: Lsn, limits: Limits, now: Duration) -> Self {
         Self {
             id,
             peer,
-            agreed,
             limits,
             pulse: Pulse::new(now),
             sent: at,
@@ -138,7 +126,6 @@ impl Session {
             granted: 0,
             acked: Ack::NONE,
             unproved: VecDeque::new(),
-            equality: None,
             locate: None,
         }
     }
@@ -148,29 +135,9 @@ impl Session {
         self.id
     }
 
-    /// Whose stream this is.
-    pub fn peer(&self) -> &Peer {
-        &self.peer
-    }
-
-    /// What was agreed.
-    pub fn agreed(&self) -> &Agreed {
-        &self.agreed
-    }
-
     /// The end of what was sent, or was there before.
     pub fn sent(&self) -> Lsn {
         self.sent
-    }
-
-    /// What the replica acknowledged on this stream.
-    pub fn acked(&self) -> Ack {
-        self.acked
-    }
-
-    /// The newest proof that the replica is equal.
-    pub fn equality(&self) -> Option<Equality> {
-        self.equality
     }
 
     /// Takes a message.
@@ -242,11 +209,6 @@ impl Session {
         self.pulse.turn(&self.limits, asked, now)
     }
 
-    /// A heartbeat.
-    pub fn heartbeat(&self, durable: Lsn, epoch: Epoch, retain: Lsn) -> ToReplica {
-        ToReplica::Heartbeat { durable, epoch, retain, sent: self.sent }
-    }
-
     /// A digest that the replica reported and that is yet to be compared.
     pub fn unproved(&self) -> Option<(Lsn, Digest)> {
         self.unproved.front().copied()
@@ -256,11 +218,9 @@ impl Session {
     /// `records`.
     ///
     /// The proof is to be sent. When they differ nothing more is sent; [`locate`](Self::locate) finds the place.
-    pub fn compare(&mut self, ours: Digest, base: Lsn, records: Range<Lsn>, now: Duration) -> Option<ToReplica> {
+    pub fn compare(&mut self, ours: Digest, base: Lsn, records: Range<Lsn>) -> Option<ToReplica> {
         let (_, theirs) = self.unproved.pop_front().filter(|(at, _)| *at == base)?;
         if theirs == ours {
-            let to = self.equality.map_or(records.end, |equality| equality.to.max(records.end));
-            self.equality = Some(Equality { to, at: now });
             return Some(ToReplica::Proved { base, end: records.end });
         }
         self.locate = Some((Locate::new(records.start, records.end), None));
@@ -296,13 +256,11 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Offer;
-    use crate::fake::{Fake, epoch, lsn, node, peer, reception, secs};
+    use crate::fake::{Fake, lsn, node, peer, reception, secs};
 
     /// A session of a replica that holds `records` records, opened at second 0.
     fn session(records: usize, limits: Limits) -> Session {
-        let agreed = Offer::ours().agree(&Offer::ours()).unwrap();
-        Session::new(SessionId(1), peer("eu-west"), agreed, lsn(records), limits, secs(0))
+        Session::new(SessionId(1), peer("eu-west"), lsn(records), limits, secs(0))
     }
 
     fn ack(received: usize, durable: usize, applied: usize) -> Ack {
@@ -367,7 +325,7 @@ mod tests {
         assert_eq!(news, Heard::Acks(vec![NodeAck { node: node("eu-west"), ack: ack(9, 5, 1) }]));
         let late = session.on(acked(ack(8, 4, 0), &[]), secs(0)).unwrap();
         assert_eq!(late, Heard::Nothing);
-        assert_eq!(session.acked(), ack(9, 5, 1));
+        assert_eq!(session.acked, ack(9, 5, 1));
     }
 
     #[test]
@@ -431,12 +389,11 @@ mod tests {
         }
 
         assert_eq!(session.unproved(), Some((lsn(0), ours)));
-        let proof = session.compare(ours, lsn(0), lsn(0)..lsn(5), secs(2));
+        let proof = session.compare(ours, lsn(0), lsn(0)..lsn(5));
         assert_eq!(proof, Some(ToReplica::Proved { base: lsn(0), end: lsn(5) }));
-        assert_eq!(session.equality(), Some(Equality { to: lsn(5), at: secs(2) }));
         assert!(session.locate(&log, secs(2)).is_none());
 
-        assert_eq!(session.compare(ours, lsn(0), lsn(0)..lsn(9), secs(3)), None);
+        assert_eq!(session.compare(ours, lsn(0), lsn(0)..lsn(9)), None);
         assert_eq!(session.wants(lsn(50)), None, "nothing more is sent");
         let found = loop {
             match session.locate(&log, secs(3)).unwrap().unwrap() {
@@ -457,7 +414,7 @@ mod tests {
         let digest = |byte| Digest::from_bytes([byte; 32]);
         let sealed = ToUpstream::Sealed { base: lsn(0), digest: digest(1) };
         session.on(sealed, secs(0)).unwrap();
-        session.compare(digest(2), lsn(0), lsn(0)..lsn(9), secs(0));
+        session.compare(digest(2), lsn(0), lsn(0)..lsn(9));
         session.locate(&Fake::new(&[(1, 1, 1, 9)]), secs(1)).unwrap().unwrap();
         session.on(ToUpstream::Heartbeat, secs(10)).unwrap();
         session.turn(secs(10)).unwrap();
@@ -486,12 +443,5 @@ mod tests {
             let error = session(9, Limits::default()).on(message, secs(0)).unwrap_err();
             assert!(matches!(error, Error::OutOfTurn { .. }));
         }
-    }
-
-    #[test]
-    fn a_heartbeat_says_how_far_the_upstream_is() {
-        let beat = session(1, Limits::default()).heartbeat(lsn(9), epoch(1, 1), lsn(3));
-        let expected = ToReplica::Heartbeat { durable: lsn(9), epoch: epoch(1, 1), retain: lsn(3), sent: lsn(1) };
-        assert_eq!(beat, expected);
     }
 }

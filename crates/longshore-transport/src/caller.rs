@@ -23,6 +23,15 @@ pub struct Caller {
 
 impl Caller {
     /// A caller who may do everything: a program talking to itself, or a test.
+    ///
+    /// ```
+    /// use longshore_format::Name;
+    /// use longshore_transport::{Caller, grants::Role};
+    ///
+    /// let caller = Caller::trusted(Name::new("test")?);
+    /// assert!(caller.may(Role::Admin, &Name::new("orders")?));
+    /// # Ok::<(), longshore_format::FormatError>(())
+    /// ```
     pub fn trusted(identity: Name) -> Caller {
         Caller { identity, address: SocketAddr::from(([127, 0, 0, 1], 0)), grants: None }
     }

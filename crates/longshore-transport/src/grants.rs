@@ -132,12 +132,6 @@ impl Grants {
         self.of(identity).is_some_and(|grant| grant.roles(log).any(|granted| granted == role))
     }
 
-    /// Whether an identity has a role for every log, those to come included.
-    pub fn allows_every_log(&self, identity: &Name, role: Role) -> bool {
-        let everywhere = self.of(identity).and_then(|grant| grant.logs.get("*"));
-        everywhere.is_some_and(|roles| roles.contains(&role))
-    }
-
     /// The line which, under `[identity]`, would grant the role for the log.
     pub(crate) fn line_to_add(&self, identity: &Name, role: Role, log: &str) -> String {
         let granted = self.of(identity).and_then(|grant| grant.logs.get(log)).into_iter().flatten();
@@ -258,8 +252,7 @@ mod tests {
         assert!(grants.allows(&west, Role::Replicate, &other));
         assert!(!grants.allows(&west, Role::Read, &other));
         assert!(!grants.allows(&name("stranger"), Role::Read, &orders));
-        assert!(grants.allows_every_log(&name("primary"), Role::Admin));
-        assert!(!grants.allows_every_log(&west, Role::Read));
+        assert!(grants.allows(&name("primary"), Role::Admin, &other));
         assert_eq!(grants.of(&west).unwrap().region, Some(Region::new("eu-west").unwrap()));
     }
 

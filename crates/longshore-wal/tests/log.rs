@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::*;
 use longshore_format::{ErrorKind, Kind, Lsn, Name, SegmentSize};
 use longshore_wal::{Error, RecordDraft};
@@ -337,6 +339,24 @@ fn threads_make_durable_prepare_and_seal_by_themselves() {
     wal.close().unwrap();
     drop(wal);
     assert_eq!(payloads(place.read().reader(Lsn::new(4096)).unwrap()), records);
+}
+
+#[test]
+fn a_reader_without_a_runtime_waits_for_what_comes_or_for_the_end() {
+    let place = Place::new();
+    let wal = place.open();
+    let mut reader = wal.reader(wal.end()).unwrap();
+    assert!(!reader.ready_blocking(Some(Duration::ZERO)).unwrap(), "there is nothing yet");
+    let writer = wal.clone();
+    let appended = std::thread::spawn(move || {
+        append(&writer, b"late");
+        step(&writer);
+    });
+    assert!(reader.ready_blocking(None).unwrap());
+    assert_eq!(reader.next().unwrap().unwrap().payload, b"late");
+    appended.join().unwrap();
+    wal.close().unwrap();
+    assert!(matches!(reader.ready_blocking(None), Err(Error::Closed)));
 }
 
 #[test]

@@ -238,7 +238,7 @@ async fn ship<U: Upstream>(
     let wal = stream.log.wal();
     (stream.report)(FeedReport::Accepted { from: session.sent() });
     let mut reader = wal.reader(session.sent())?;
-    let mut waiting: Option<(Chunk, Duration)> = None;
+    let mut waiting: Option<Waiting> = None;
     loop {
         stream.is_newest()?;
         let now = out.now();
@@ -252,13 +252,13 @@ async fn ship<U: Upstream>(
         prove(stream, &mut session, out).await?;
         locate(stream, &mut session, out).await?;
         if waiting.is_none() {
-            waiting = next_chunk(&session, &mut reader, wal)?.map(|chunk| (chunk, now));
+            waiting = next_chunk(&session, &mut reader, wal)?.map(|chunk| Waiting { chunk, since: now });
         }
-        let stalled = waiting.as_ref().map_or(Duration::MAX, |(_, since)| since.saturating_add(limits.stall));
+        let stalled = waiting.as_ref().map_or(Duration::MAX, |waiting| waiting.since.saturating_add(limits.stall));
         if stalled <= now {
             return Err(ProtocolError::Stalled { what: "read its frames", waited: limits.stall }.into());
         }
-        let (sender, wake) = (out.sender.clone(), out.moment(wake.min(stalled)));
+        let wake = out.moment(wake.min(stalled));
         let unproved = session.unproved().is_some();
         tokio::select! {
             biased;
@@ -266,13 +266,11 @@ async fn ship<U: Upstream>(
                 Some(message) => hear(stream, &mut session, message, out.now())?,
                 None => return Ok(()),
             },
-            // A block, because even a branch that is not taken is evaluated.
-            sent = async { sender.send(frames(&waiting, wal)).await }, if waiting.is_some() => {
-                sent?;
-                if let Some((chunk, _)) = waiting.take() {
-                    session.on_sent(chunk.end, chunk.bytes.len());
-                    (stream.report)(FeedReport::Sent { to: session.sent() });
-                }
+            sent = send(waiting.as_ref(), wal, out) => {
+                let (end, bytes) = sent?;
+                waiting = None;
+                session.on_sent(end, bytes);
+                (stream.report)(FeedReport::Sent { to: session.sent() });
             }
             more = reader.ready(), if waiting.is_none() && session.wants(Lsn::MAX).is_some() => more?,
             sealed = wal.sealed().wait(wal.sealed().get().just_after()), if unproved => moved(sealed)?,
@@ -288,10 +286,19 @@ fn next_chunk(session: &Session, reader: &mut Reader, wal: &Wal) -> Result<Optio
     }
 }
 
-fn frames(waiting: &Option<(Chunk, Duration)>, wal: &Wal) -> ToReplica {
-    let (chunk, _) = waiting.as_ref().expect("asked for only while a chunk waits");
+/// Frames that find no room yet.
+struct Waiting {
+    chunk: Chunk,
+    since: Duration,
+}
+
+/// Sends what waits; answers where it ends and how many bytes it was. Without anything that waits it never ends.
+async fn send(waiting: Option<&Waiting>, wal: &Wal, out: &Out) -> Result<(Lsn, usize)> {
+    let Some(Waiting { chunk, .. }) = waiting else { return std::future::pending().await };
+    // As of now: a heartbeat that overtook it may have told of a later epoch.
     let epoch = wal.history().current().epoch;
-    ToReplica::Frames(Frames { start: chunk.start, epoch, bytes: chunk.bytes.clone() })
+    out.sender.send(ToReplica::Frames(Frames { start: chunk.start, epoch, bytes: chunk.bytes.clone() })).await?;
+    Ok((chunk.end, chunk.bytes.len()))
 }
 
 fn hear<U: Upstream>(stream: &Stream<'_, U>, session: &mut Session, message: ToUpstream, now: Duration) -> Result<()> {
@@ -313,7 +320,7 @@ async fn prove<U: Upstream>(stream: &Stream<'_, U>, session: &mut Session, out: 
         let end = size.next_base(size.base_of(base)).map(|next| size.first_in(next));
         match (wal.digest(base)?, end) {
             (Some(ours), Some(end)) => {
-                if let Some(proof) = session.compare(ours, base, size.first_in(base)..end, out.now()) {
+                if let Some(proof) = session.compare(ours, base, size.first_in(base)..end) {
                     (stream.report)(FeedReport::Proved { to: end });
                     out.send_urgent(proof).await?;
                 }

@@ -178,6 +178,9 @@ async fn hear(
         report(FollowReport::Epoch(follower.epoch()));
     }
     match turn {
+        FollowerTurn::Welcomed { durable } => report(FollowReport::Welcomed { durable }),
+        FollowerTurn::Heard { durable, retain } => report(FollowReport::Upstream { durable, retain }),
+        FollowerTurn::Proved { to } => report(FollowReport::Proved { to }),
         FollowerTurn::Frames => {
             if let ToReplica::Frames(frames) = message {
                 kept.push_back(frames);
@@ -193,12 +196,6 @@ async fn hear(
             return Err(ProtocolError::Diverged { at: fork }.into());
         }
         FollowerTurn::Verdict(verdict) => return Ok(Some(FollowEnd::Verdict(verdict))),
-        FollowerTurn::Nothing => match message {
-            ToReplica::Welcome(welcome) => report(FollowReport::Welcomed { durable: welcome.durable }),
-            ToReplica::Heartbeat { durable, retain, .. } => report(FollowReport::Upstream { durable, retain }),
-            ToReplica::Proved { end, .. } => report(FollowReport::Proved { to: end }),
-            _ => {}
-        },
     }
     Ok(None)
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 use longshore::apply::JsonLinesOutput;
 use longshore::{Content, Output, Primary, Replay, Settings, Stage};
 use longshore_sqlite::{Batch, SqliteOutput};
+use longshore_testkit::seeds;
+use longshore_testkit::sim_rng::Rng;
 use rusqlite::Connection;
 
 const DIR: &str = "LONGSHORE_TEST_REPLAY_DIR";
@@ -45,10 +47,7 @@ fn replay_process() {
 
 #[test]
 fn a_restore_that_is_killed_leaves_nothing_that_looks_complete_and_is_finished_by_the_next() {
-    let seed =
-        std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| u64::from(std::process::id()));
-    eprintln!("SEED={seed} cargo test -p longshore --test replay_kill");
-    let mut random = Random(seed);
+    let mut random = Rng::new(seeds::seed("-p longshore --test replay_kill"));
     let dir = tempfile::tempdir().unwrap();
     write_log(dir.path());
     for format in ["sqlite", "jsonl"] {
@@ -110,14 +109,5 @@ fn check(path: &Path, format: &str) {
             assert!(last < line.lsn);
             last = line.lsn;
         }
-    }
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
     }
 }

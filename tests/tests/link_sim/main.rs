@@ -22,12 +22,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::tally::Tally;
+use longshore_testkit::seeds::number;
 
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text}")))
-}
+use crate::tally::Tally;
 
 /// Runs seeds on all processors until one fails.
 fn run(seeds: std::ops::Range<u64>) -> Result<Tally, String> {

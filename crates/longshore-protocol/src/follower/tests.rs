@@ -236,12 +236,16 @@ fn frames_that_were_sent_and_never_come_end_the_stream_f089() {
 }
 
 #[test]
-fn a_refusal_and_proofs_are_kept_as_they_came() {
+fn what_the_upstream_says_of_itself_is_passed_on_as_it_came() {
+    let mut follower = Follower::new(lsn(10), epoch(3, 3), ROOM, secs(0));
+    let beat = ToReplica::Heartbeat { durable: lsn(60), epoch: epoch(3, 3), retain: lsn(2), sent: lsn(0) };
+    let heard = FollowerTurn::Heard { durable: lsn(60), retain: lsn(2) };
+    assert_eq!(follower.on(&beat, secs(0)), Ok(heard), "before the welcome, too");
+    assert_eq!(follower.on(&welcome(), secs(0)), Ok(FollowerTurn::Welcomed { durable: lsn(50) }));
     let mut follower = streaming(ROOM);
-    for end in [5, 9, 7] {
-        follower.on(&ToReplica::Proved { base: lsn(0), end: lsn(end) }, secs(3)).unwrap();
-    }
-    assert_eq!(follower.upstream().proved, Some((lsn(9), secs(3))));
+    assert_eq!(follower.on(&beat, secs(3)), Ok(heard));
+    let proved = ToReplica::Proved { base: lsn(0), end: lsn(5) };
+    assert_eq!(follower.on(&proved, secs(3)), Ok(FollowerTurn::Proved { to: lsn(5) }));
     let refusal = Refusal::new(ErrorKind::Denied, "x".repeat(5000), None);
     assert_eq!(refusal.text.len(), Refusal::MAX_TEXT);
     let error = follower.on(&ToReplica::Refused(refusal), secs(3)).unwrap_err();

@@ -152,6 +152,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_read_or_named() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("longshore.toml");
+        let error = Settings::from_file(&path).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::NotFound);
+        assert!(error.to_string().contains("longshore.toml"), "{error}");
+        std::fs::write(&path, "[log]\nsegment_size = '1MiB'").unwrap();
+        assert_eq!(Settings::from_file(&path).unwrap().log.segment_size.0, 1 << 20);
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_the_nearest_known_one() {
         // F-126
         let rows = [
