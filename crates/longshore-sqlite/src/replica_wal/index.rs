@@ -84,7 +84,7 @@ pub(super) fn begin_anew(file: &WalFile, header: &IndexHeader, random: u32) -> R
 }
 
 /// The pages of frames 1 to `max_frame`.
-pub(super) fn pages(file: &WalFile, max_frame: u32) -> Result<Vec<u32>, Error> {
+pub(crate) fn pages(file: &WalFile, max_frame: u32) -> Result<Vec<u32>, Error> {
     let mut pages = vec![0; max_frame as usize];
     let mut at = 0;
     while at < pages.len() {
