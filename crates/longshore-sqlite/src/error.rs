@@ -228,6 +228,17 @@ pub enum Error {
         /// A page that differs, where nothing else says that the database was written.
         page: Option<u32>,
     },
+    /// A replica's database is further than the log.
+    #[error(
+        "the database holds position {held} and the log ends at {end}; name the data directory of the agent that applies \
+         to it"
+    )]
+    BeyondLog {
+        /// How far the database is, or may be.
+        held: Lsn,
+        /// Where the log ends.
+        end: Lsn,
+    },
     /// Somebody writes to a replica.
     #[error("another process writes to the database; stop it, only the log may write here")]
     Written,
@@ -283,7 +294,7 @@ impl Error {
             Error::NoPosition { .. } => Failure::Unusable,
             Error::NoImage => Failure::Refused,
             Error::NoImageKept { .. } => Failure::Unusable,
-            Error::AheadOfLog { .. } => Failure::Unavailable,
+            Error::AheadOfLog { .. } | Error::BeyondLog { .. } => Failure::Unavailable,
             Error::Written | Error::Used => Failure::Busy,
             Error::Io { source, .. } => match source.kind() {
                 IoKind::StorageFull | IoKind::QuotaExceeded | IoKind::FileTooLarge => Failure::Full,

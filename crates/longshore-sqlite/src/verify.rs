@@ -74,8 +74,8 @@ pub enum PagesProgress {
 ///
 /// # Errors
 /// [`Error::AheadOfLog`] if the database was written and the log does not say so, nor does within ten seconds while an agent
-/// owns it. [`Error::NoImageKept`] if the log does not reach back to a whole image. [`Error::OtherPosition`] and
-/// [`Error::OtherLog`] if a replica's database is not where its position file says. Else what SQLite or the log say.
+/// owns it. [`Error::NoImageKept`] if the log does not reach back to a whole image. [`Error::BeyondLog`],
+/// [`Error::OtherPosition`] and [`Error::OtherLog`] if a replica's database is not where its position file says. Else what SQLite or the log say.
 pub fn check_pages(database: &Path, log: &ReadLog, progress: impl FnMut(PagesProgress)) -> Result<PagesVerdict, Error> {
     check_paced(database, log, &Pace::default(), progress)
 }
@@ -148,7 +148,7 @@ fn check_paced(
             doubtful if given_up || !log.has_owner() => {
                 expected.table()?;
                 let page = doubtful.and_then(|verdict| verdict.first_differing.first().copied());
-                return Err(Error::AheadOfLog { end: log.end(), page });
+                return Err(side.is_ahead(log.end(), page));
             }
             _ => expected.look_again(),
         }

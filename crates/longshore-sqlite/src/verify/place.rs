@@ -56,6 +56,17 @@ impl Side {
         matches!(self, Side::Replica(_))
     }
 
+    /// What is wrong with a database that is further than the log, which ends at `end`; `page` differs from that.
+    pub(super) fn is_ahead(&self, end: Lsn, page: Option<u32>) -> Error {
+        match self {
+            Side::Primary => Error::AheadOfLog { end, page },
+            Side::Replica(path) => match standing(path) {
+                Ok(Standing { intent, .. }) => Error::BeyondLog { held: intent.lsn, end },
+                Err(error) => error,
+            },
+        }
+    }
+
     /// Lets the table follow the log as far as the next snapshot is certain to be, so that it need not wait for long.
     pub(super) fn follow(
         &self,
