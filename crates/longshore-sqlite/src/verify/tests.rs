@@ -13,6 +13,8 @@ use longshore_storage::{FsDirectory, SystemEnvironment};
 use longshore_wal::{CreateSpec, ReadLog, Settings, Threads, Wal};
 use rusqlite::{Connection, params};
 
+use super::expected::Expected;
+use super::snapshot::Database;
 use super::{Pace, PagesVerdict, check_paced, check_pages};
 use crate::error::Error;
 use crate::{Capture, CaptureSettings, CaptureStep, Capturing, SqliteSink};
@@ -132,6 +134,7 @@ impl Drop for Again {
 
 /// An application that inserts, changes and deletes all the time.
 fn busy(app: Connection) -> Again {
+    app.pragma_update(None, "synchronous", "off").unwrap();
     let mut n = 0;
     Again::and_again(move || {
         n += 1;
@@ -281,6 +284,56 @@ fn any_page_size_and_a_database_that_shrank_hold() {
         }
         assert!(pages[1] < pages[0] && pages[1] < pages[2], "{pages:?}");
     }
+}
+
+/// What nobody reads from the `-wal` any more is overwritten at once, and what somebody reads in the file is not.
+#[test]
+fn a_snapshot_stays_as_it_is_while_the_wal_begins_anew() {
+    let rig = Rig::new(4096);
+    let app = rig.app();
+    for copied_back in [true, false, true] {
+        insert(&app, 100, 1000);
+        if copied_back {
+            app.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
+        }
+        let database = Database::open(&rig.at("app.db")).unwrap();
+        let snapshot = database.snapshot().unwrap();
+        let hashes = || (1..=snapshot.pages()).map(|page| snapshot.hash(page).unwrap()).collect::<Vec<_>>();
+        let before = hashes();
+        for _ in 0..3 {
+            app.execute("UPDATE items SET body = randomblob(900)", []).unwrap();
+            let _busy = app.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        }
+        assert!(before == hashes(), "copied back: {copied_back}");
+        drop(snapshot);
+        let after = database.snapshot().unwrap();
+        assert!(before != (1..=after.pages()).map(|page| after.hash(page).unwrap()).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn what_a_run_changes_is_compared_again() {
+    let rig = Rig::new(4096);
+    let app = rig.app();
+    insert(&app, 100, 1000);
+    let mut capture = rig.capture();
+    let (database, log) = (Database::open(&rig.at("app.db")).unwrap(), rig.read_log());
+    let mut expected = Expected::begin(&log).unwrap();
+    let end = |rig: &Rig| {
+        rig.log().wait_blocking(rig.log().end(), None).unwrap();
+        rig.log().sync_control().unwrap();
+        log.refresh().unwrap()
+    };
+    expected.follow_to(end(&rig), &mut |_| {}).unwrap();
+    assert!(expected.look(&database.snapshot().unwrap(), Duration::from_secs(60)).unwrap());
+    let (done, pages) = expected.done();
+    assert_eq!(done, pages);
+    app.execute("UPDATE items SET body = 'x' WHERE id = 50", []).unwrap();
+    drain(&mut capture);
+    expected.follow_to(end(&rig), &mut |_| {}).unwrap();
+    assert!((1..pages).contains(&expected.done().0), "{:?}", expected.done());
+    assert!(expected.look(&database.snapshot().unwrap(), Duration::from_secs(60)).unwrap());
+    assert!(expected.verdict(false).unwrap().holds());
 }
 
 #[test]
