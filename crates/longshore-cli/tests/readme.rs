@@ -83,9 +83,10 @@ fn an_application_on_sqlite_is_in_two_regions_as_written() {
     app.execute_batch("PRAGMA journal_mode=wal; CREATE TABLE t (x); INSERT INTO t VALUES (1), (2);").unwrap();
     let mut blocks = blocks(&section("An application on SQLite"), "sh");
     let wait = "until [ -e copy.db ] && longshore read --data-dir eu-west --log app | grep -q .; do sleep 0.05; done\n";
-    blocks.insert(blocks.len() - 1, wait.to_owned());
+    blocks.insert(blocks.len() - 2, wait.to_owned());
     let told = run(dir.path(), &blocks);
     assert!(told.contains("app.db can be captured"), "{told}");
+    assert_eq!(told.matches("pages are what the log says").count(), 2, "{told}");
     for copy in ["copy.db", "restored.db"] {
         let copy = rusqlite::Connection::open(dir.path().join(copy)).unwrap();
         let sum: i64 = copy.query_row("SELECT sum(x) FROM t", [], |row| row.get(0)).unwrap();

@@ -26,11 +26,11 @@ use longshore_format::Lsn;
 use longshore_wal::Wal;
 
 use self::seal::Seals;
-use self::shipped::Shipped;
 pub use self::thread::{CaptureReport, Capturing};
 use self::view::View;
+pub(crate) use self::view::published;
 use crate::error::Error;
-use crate::pages::PageSize;
+use crate::pages::{PageSize, PageTable};
 use crate::shm::WalFile;
 
 /// How a database is captured.
@@ -106,7 +106,8 @@ pub struct Capture {
     /// Reads, for moments: its read mark is how far a checkpoint may go.
     reader: WalFile,
     view: View,
-    shipped: Shipped,
+    /// What was shipped, up to the end of the log.
+    shipped: PageTable,
     size: PageSize,
     log: Wal,
     settings: CaptureSettings,
@@ -153,7 +154,7 @@ impl Capture {
     pub fn detach(mut self) -> Result<CaptureStatus, Error> {
         self.copy()?;
         self.log.wait_blocking(self.shipped.lsn, None).map_err(Error::Log)?;
-        self.shipped.save(&self.settings.hashes, self.log.id())?;
+        shipped::save(&self.shipped, &self.settings.hashes, self.log.id())?;
         Ok(self.status())
     }
 

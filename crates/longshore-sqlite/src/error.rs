@@ -208,6 +208,37 @@ pub enum Error {
         "the log changes pages of a database that is not here, and does not begin with all of it; restore from a snapshot"
     )]
     NoImage,
+    /// The log is not a whole database and what became of it.
+    #[error(
+        "the log begins at {first} and holds no whole image of the database, so it does not say what every page is; \
+         compare with a copy of the log that reaches further back"
+    )]
+    NoImageKept {
+        /// Where it begins.
+        first: Lsn,
+    },
+    /// The database was written, and the log does not say so.
+    #[error(
+        "the database is ahead of the log, which ends at {end}: it was written while nobody captured it{}; start the agent, \
+         which compares and ships the difference, then verify again", differing(*page)
+    )]
+    AheadOfLog {
+        /// Where the log ends.
+        end: Lsn,
+        /// A page that differs, where nothing else says that the database was written.
+        page: Option<u32>,
+    },
+    /// A replica's database is further than the log.
+    #[error(
+        "the database holds position {held} and the log ends at {end}; name the data directory of the agent that applies \
+         to it"
+    )]
+    BeyondLog {
+        /// How far the database is, or may be.
+        held: Lsn,
+        /// Where the log ends.
+        end: Lsn,
+    },
     /// Somebody writes to a replica.
     #[error("another process writes to the database; stop it, only the log may write here")]
     Written,
@@ -262,6 +293,8 @@ impl Error {
             Error::OtherBase { .. } | Error::OtherPageSize { .. } | Error::OtherPosition { .. } => Failure::Diverged,
             Error::NoPosition { .. } => Failure::Unusable,
             Error::NoImage => Failure::Refused,
+            Error::NoImageKept { .. } => Failure::Unusable,
+            Error::AheadOfLog { .. } | Error::BeyondLog { .. } => Failure::Unavailable,
             Error::Written | Error::Used => Failure::Busy,
             Error::Io { source, .. } => match source.kind() {
                 IoKind::StorageFull | IoKind::QuotaExceeded | IoKind::FileTooLarge => Failure::Full,
@@ -289,6 +322,11 @@ impl Error {
     pub(crate) fn for_sink(self, sink: &str) -> SinkError {
         SinkError::new(self.failure(), format!("{sink}: {self}"))
     }
+}
+
+/// Of a database whose `-wal` does not say whether it was written.
+fn differing(page: Option<u32>) -> String {
+    page.map_or_else(String::new, |page| format!(", or page {page} is damaged, which PRAGMA integrity_check may tell"))
 }
 
 const ADVICE_PARTED: &str = "it is no longer equal to the primary's; delete it, with its -wal, -shm and -longshore files, \

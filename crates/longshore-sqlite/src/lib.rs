@@ -70,6 +70,7 @@ mod write_behind;
 
 mod capture;
 mod check;
+mod verify;
 
 mod pages;
 mod shm;
@@ -93,3 +94,4 @@ pub use self::recorder::{Recorded, Recorder, Recording};
 pub use self::rules::Denied;
 pub use self::sink::SqlSink;
 pub use self::sqlite_sink::SqliteSink;
+pub use self::verify::{PagesProgress, PagesVerdict, check_pages};

@@ -28,8 +28,10 @@ mod hash;
 mod patch;
 mod record;
 mod size;
+mod table;
 
 pub(crate) use self::hash::{PageHash, page_hash};
 pub(crate) use self::patch::patch_between;
 pub(crate) use self::record::{Change, Commit, Form, KIND, PageRecord, RunWriter, WalPlace};
 pub(crate) use self::size::PageSize;
+pub(crate) use self::table::{PageRun, PageRuns, PageTable};

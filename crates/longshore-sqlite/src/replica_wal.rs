@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
+pub(crate) use self::index::pages as pages_of_frames;
 use crate::error::Error;
 use crate::pages::PageSize;
 use crate::shm::{Granted, Slot, WalFile};

@@ -95,13 +95,20 @@ impl Sidecar {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             file => file.map_err(Error::at(&path))?,
         };
-        let newest = (0..2).filter_map(|slot| {
-            let mut bytes = [0; SLOT_LEN];
-            file.read_exact_at(&mut bytes, slot * SLOT_DISTANCE).ok()?;
-            decode(&bytes)
-        });
-        let (count, standing) = newest.max_by_key(|(count, _)| *count).ok_or(Error::BadPosition)?;
+        let (count, standing) = newest_in(&file)?;
         Ok(Some(Sidecar { path, file, standing, count }))
+    }
+
+    /// What the position of a database says, which somebody else may be writing; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`open`](Sidecar::open).
+    pub(crate) fn look(database: &Path) -> Result<Option<Standing>, Error> {
+        let path = Sidecar::path_of(database);
+        match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            file => Ok(Some(newest_in(&file.map_err(Error::at(&path))?)?.1)),
+        }
     }
 
     /// Makes the position of a database that is about to get its name, in place of any other. Its name is durable once the
@@ -137,6 +144,16 @@ impl Sidecar {
         (self.count, self.standing) = (count, standing);
         Ok(())
     }
+}
+
+/// What the valid slot with the greater count says.
+fn newest_in(file: &File) -> Result<(u64, Standing), Error> {
+    let slots = (0..2).filter_map(|slot| {
+        let mut bytes = [0; SLOT_LEN];
+        file.read_exact_at(&mut bytes, slot * SLOT_DISTANCE).ok()?;
+        decode(&bytes)
+    });
+    slots.max_by_key(|(count, _)| *count).ok_or(Error::BadPosition)
 }
 
 /// The path of a file whose name begins with another's.

@@ -1,5 +1,6 @@
-//! `longshore verify`: proof that a directory is intact.
+//! `longshore verify`: proof that a directory is intact, and that a database is what its log says.
 
+mod database;
 mod peer;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 use longshore_format::{ErrorKind, Name};
 use longshore_storage::Directory;
+use longshore_wal::ReadLog;
 use longshore_wal::inspect::{self, Depth, Report, State};
 use serde::Serialize;
 
@@ -15,9 +17,10 @@ use crate::cli::Global;
 use crate::failure::Failure;
 use crate::quantity::show_bytes;
 use crate::{logs, output};
+use database::{DatabaseSpec, Pages};
 use peer::Equality;
 
-/// Prove that a directory is intact, and equal to a peer's, segment by segment
+/// Prove that a directory is intact, equal to a peer's, and that a database is what its log says
 #[derive(Debug, Args)]
 #[command(after_help = "\
 It changes nothing and may run beside a live agent. Damage is told by segment and position, with exit \
@@ -27,8 +30,13 @@ It changes nothing and may run beside a live agent. Damage is told by segment an
 one; what the other end does not have is told and is no difference. Without --deep the digests are \
 those in the footers: that the bytes are still those is what --deep proves.
 
-Example:
-  longshore verify --data-dir data --deep --against primary@db1:7420")]
+--sqlite compares every page of a database with what the log says of it at one position: the captured one
+beside a primary, or a replica's copy. Both may be in use, no writer waits for it. What differs is told by
+page, with exit 10; a database that was written while nobody captured it with exit 11.
+
+Examples:
+  longshore verify --data-dir data --deep --against primary@db1:7420
+  longshore verify --data-dir data --sqlite app.db")]
 pub(crate) struct Verify {
     /// The directory that holds the logs
     #[arg(long, value_name = "DIR")]
@@ -45,6 +53,10 @@ pub(crate) struct Verify {
     /// An agent whose log must be equal: [NAME@]HOST:PORT
     #[arg(long, value_name = "ADDR")]
     against: Option<String>,
+
+    /// A SQLite database that is captured into --log, or that it is applied to; without --log and LOG=, of the only log of pages
+    #[arg(long, value_name = "[LOG=]PATH")]
+    sqlite: Option<DatabaseSpec>,
 
     /// One JSON document for each log
     #[arg(long)]
@@ -64,6 +76,7 @@ struct Verdict {
     /// What follows the last good record, when it is what a crash leaves: no damage.
     torn_tail: Option<String>,
     against: Option<Equality>,
+    sqlite: Option<Pages>,
 }
 
 #[derive(Serialize)]
@@ -76,7 +89,11 @@ struct Damage {
 impl Verify {
     pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
         let mut failure = None;
-        for (name, dir) in logs::directories(&self.data_dir, self.log.as_deref())? {
+        let log = match &self.sqlite {
+            Some(database) => Some(database.log(&self.data_dir, self.log.as_deref())?),
+            None => self.log.clone(),
+        };
+        for (name, dir) in logs::directories(&self.data_dir, log.as_deref())? {
             let verdict = self.verify(global, &name, &dir)?;
             match self.json {
                 true => output::print_json(&verdict)?,
@@ -94,12 +111,16 @@ impl Verify {
             Some(server) if report.is_intact() => Some(peer::compare(&global.tls, server, name, dir, &report)?),
             _ => None,
         };
-        Ok(Verdict::of(name, self.deep, &report, against))
+        let sqlite = match &self.sqlite {
+            Some(database) if report.is_intact() => Some(database.compare(&ReadLog::open(Arc::clone(dir))?)?),
+            _ => None,
+        };
+        Ok(Verdict { against, sqlite, ..Verdict::of(name, self.deep, &report) })
     }
 }
 
 impl Verdict {
-    fn of(name: &Name, deep: bool, report: &Report, against: Option<Equality>) -> Self {
+    fn of(name: &Name, deep: bool, report: &Report) -> Self {
         let damage = report.damage().map(|(segment, finding)| Damage {
             segment: segment.base.get(),
             file: segment.file.clone(),
@@ -115,7 +136,8 @@ impl Verdict {
             sealed: report.segments.iter().filter(|segment| segment.state == State::Sealed).count(),
             damage: damage.collect(),
             torn_tail: report.tail.torn.map(|fault| fault.to_string()),
-            against,
+            against: None,
+            sqlite: None,
         }
     }
 
@@ -128,12 +150,11 @@ impl Verdict {
                 self.log
             )));
         }
-        let Equality { with, differs_at, .. } = self.against.as_ref()?;
-        let position = (*differs_at)?;
-        Some(Failure::new(
-            ErrorKind::Diverged,
-            format!("log {} and the one at {with} hold other bytes from {position} on", self.log),
-        ))
+        if let Some(Equality { with, differs_at: Some(position), .. }) = &self.against {
+            let message = format!("log {} and the one at {with} hold other bytes from {position} on", self.log);
+            return Some(Failure::new(ErrorKind::Diverged, message));
+        }
+        self.sqlite.as_ref().and_then(Pages::failure)
     }
 }
 
@@ -154,6 +175,9 @@ fn text(verdict: &Verdict) -> String {
     );
     if let Some(against) = &verdict.against {
         text += &format!("log {log}: {}\n", against.told());
+    }
+    if let Some(pages) = &verdict.sqlite {
+        text += &format!("log {log}: {}\n", pages.told());
     }
     text
 }

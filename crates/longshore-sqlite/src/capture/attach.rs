@@ -9,12 +9,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::seal::Seals;
-use super::shipped::Shipped;
 use super::view::{View, published};
-use super::{Capture, CaptureSettings, CaptureStatus, identity_of};
+use super::{Capture, CaptureSettings, CaptureStatus, identity_of, shipped};
 use crate::check::{Severity, check};
 use crate::error::Error;
-use crate::pages::{Commit, PageSize, RunWriter, page_hash};
+use crate::pages::{Commit, PageSize, PageTable, RunWriter, page_hash};
 use crate::shm::{Granted, Slot, WalFile};
 use crate::sidecar::beside;
 use crate::wal_format::IndexHeader;
@@ -45,14 +44,14 @@ impl Capture {
         }
         let name = guard.connection().path().ok_or(Error::NoFile)?.to_owned();
         let view = View::open(beside(Path::new(&name), "-wal"), size)?;
-        let shipped = Shipped::gather(&log, &settings.hashes, size)?;
+        let shipped = shipped::gather(&log, &settings.hashes, size)?;
         let known = shipped.is_some();
         let mut capture = Capture {
             guard,
             checkpointer,
             reader,
             view,
-            shipped: shipped.unwrap_or_else(|| Shipped::nothing(size)),
+            shipped: shipped.unwrap_or_else(|| PageTable::nothing(size)),
             size,
             log,
             settings,

@@ -140,7 +140,7 @@ impl View {
 }
 
 /// What is committed, and up to which frame it was copied back into the database file.
-pub(super) fn published(database: &WalFile, size: PageSize) -> Result<(IndexHeader, u32), Error> {
+pub(crate) fn published(database: &WalFile, size: PageSize) -> Result<(IndexHeader, u32), Error> {
     let mut words = [0; 2 * INDEX_WORDS + 1];
     for _ in 0..TRIES {
         database.load(0, 0, &mut words)?;

@@ -66,32 +66,37 @@ pub(super) fn begin_anew(file: &WalFile, header: &IndexHeader, random: u32) -> R
     if !file.try_lock(Slot::Checkpoint)? {
         return Ok(None);
     }
-    let begun = match load(file, 0, BACKFILLED)? == header.max_frame {
-        true => file.without_readers(|| {
-            let salts = [header.salts[0].wrapping_add(1), random];
-            let header = IndexHeader { max_frame: 0, salts, ..*header };
-            publish(file, &header)?;
-            file.store(0, BACKFILLED, &[0])?;
-            file.store(0, BACKFILL_ATTEMPTED, &[0])?;
-            // The first mark is for those who read the database alone, and always zero.
-            file.store(0, READ_MARKS + 1, &[0, u32::MAX, u32::MAX, u32::MAX])?;
-            Ok(header)
-        }),
+    let begun = load(file, 0, BACKFILLED).and_then(|backfilled| match backfilled == header.max_frame {
+        true => file.without_readers(|| restart(file, header, random)),
         false => Ok(None),
-    };
+    });
     file.unlock(Slot::Checkpoint)?;
     begun
 }
 
+fn restart(file: &WalFile, header: &IndexHeader, random: u32) -> Result<IndexHeader, Error> {
+    let salts = [header.salts[0].wrapping_add(1), random];
+    let header = IndexHeader { max_frame: 0, salts, ..*header };
+    publish(file, &header)?;
+    file.store(0, BACKFILLED, &[0])?;
+    file.store(0, BACKFILL_ATTEMPTED, &[0])?;
+    // The first mark is for those who read the database alone, and always zero.
+    file.store(0, READ_MARKS + 1, &[0, u32::MAX, u32::MAX, u32::MAX])?;
+    Ok(header)
+}
+
 /// The pages of frames 1 to `max_frame`.
-pub(super) fn pages(file: &WalFile, max_frame: u32) -> Result<Vec<u32>, Error> {
-    let mut pages = vec![0; max_frame as usize];
-    let mut at = 0;
-    while at < pages.len() {
+pub(crate) fn pages(file: &WalFile, max_frame: u32) -> Result<Vec<u32>, Error> {
+    let mut pages = Vec::new();
+    while pages.len() < max_frame as usize {
+        // A region at a time: a header that names more frames than there are must not make room for them.
+        let at = pages.len();
         let place = Place::of(at as u32 + 1);
-        let count = place.frames_left().min(pages.len() - at);
-        file.load(place.region, place.page_at(), &mut pages[at..at + count])?;
-        at += count;
+        pages.resize(at + place.frames_left().min(max_frame as usize - at), 0);
+        file.load(place.region, place.page_at(), &mut pages[at..])?;
+        if pages[at..].iter().all(|page| *page == 0) {
+            return Err(Error::Vfs("its wal-index does not hold the frames that it names"));
+        }
     }
     Ok(pages)
 }
