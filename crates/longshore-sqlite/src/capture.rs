@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use longshore_format::Lsn;
 use longshore_wal::Wal;
 
+use self::copy::PATIENCE;
 use self::seal::Seals;
 use self::shipped::Shipped;
 pub use self::thread::{CaptureReport, Capturing};
@@ -132,7 +133,7 @@ impl Capture {
             self.looked = Instant::now();
             self.check_identity()?;
         }
-        let transactions = self.copy()?;
+        let transactions = self.copy(PATIENCE)?;
         self.seal_if_due()?;
         Ok(if transactions == 0 { CaptureStep::Idle } else { CaptureStep::Captured(transactions) })
     }
@@ -149,7 +150,7 @@ impl Capture {
 
     /// Copies the last transactions and writes down what was shipped, so that the next attach is quick.
     pub fn detach(mut self) -> Result<CaptureStatus, Error> {
-        self.copy()?;
+        self.copy(PATIENCE)?;
         self.log.wait_blocking(self.shipped.lsn, None).map_err(Error::Log)?;
         self.shipped.save(&self.settings.hashes, self.log.id())?;
         Ok(self.status())

@@ -12,6 +12,8 @@
 
 use std::time::{Duration, Instant};
 
+use longshore_format::ErrorKind;
+
 use super::view::published;
 use super::{Capture, reached};
 use crate::error::Error;
@@ -71,6 +73,17 @@ impl Capture {
             return Ok(());
         }
         self.status.checkpoints += 1;
+        let left = match self.seal(long) {
+            // Where somebody is held up it is not waited for room: the next turn waits, then this is tried again.
+            Err(Error::Log(error)) if error.kind() == ErrorKind::Full => Left::Tail,
+            left => left?,
+        };
+        let finished = left == Left::Nothing && self.view.file_len() <= self.settings.truncate_from;
+        self.seals.note(finished, left);
+        Ok(())
+    }
+
+    fn seal(&mut self, truncate: bool) -> Result<Left, Error> {
         let mut left = Left::Tail;
         for _ in 0..ROUNDS {
             if left != Left::Tail || self.is_outrun()? {
@@ -81,12 +94,10 @@ impl Capture {
             self.checkpointer.sync_database()?;
             reached("synced");
         }
-        if long || left == Left::Tail {
-            left = self.hold_and_finish(long)?;
+        if truncate || left == Left::Tail {
+            left = self.hold_and_finish(truncate)?;
         }
-        let finished = left == Left::Nothing && self.view.file_len() <= self.settings.truncate_from;
-        self.seals.note(finished, left);
-        Ok(())
+        Ok(left)
     }
 
     /// Whether writers commit faster than this copies: then only holding them up helps.
@@ -104,8 +115,9 @@ impl Capture {
     fn copy_back(&mut self) -> Result<Left, Error> {
         self.reader.connection().execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;")?;
         reached("a read mark is set");
-        let copied = published(&self.guard, self.size)
-            .and_then(|(marked, _)| self.copy().and_then(|_| self.checkpoint("PASSIVE")).map(|()| marked));
+        let copied = published(&self.guard, self.size).and_then(|(marked, _)| {
+            self.copy(Duration::ZERO).and_then(|_| self.checkpoint("PASSIVE")).map(|()| marked)
+        });
         self.reader.connection().execute_batch("ROLLBACK")?;
         self.left(copied?.max_frame, self.settings.checkpoint_from / 2)
     }
@@ -123,7 +135,7 @@ impl Capture {
         }
         let held = Instant::now();
         reached("writers are held");
-        let finished = self.copy().and_then(|_| self.finish_held(truncate));
+        let finished = self.copy(Duration::ZERO).and_then(|_| self.finish_held(truncate));
         reached("finished");
         self.guard.unlock(Slot::Write)?;
         reached("released");
