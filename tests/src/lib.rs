@@ -1,6 +1,7 @@
 //! Faults on demand: simulated disk, links and store, seeded workloads, whole-system tests.
 #![forbid(unsafe_code)]
 
+pub mod bad_disk;
 pub mod conformance;
 pub mod crash_sim;
 pub mod process;

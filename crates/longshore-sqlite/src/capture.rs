@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use longshore_format::Lsn;
 use longshore_wal::Wal;
 
+use self::copy::PATIENCE;
 use self::seal::Seals;
 pub use self::thread::{CaptureReport, Capturing};
 use self::view::View;
@@ -134,7 +135,7 @@ impl Capture {
             self.looked = Instant::now();
             self.check_identity()?;
         }
-        let transactions = self.copy()?;
+        let transactions = self.copy(PATIENCE)?;
         self.hold_if_outrun()?;
         self.seal_if_due()?;
         Ok(if transactions == 0 { CaptureStep::Idle } else { CaptureStep::Captured(transactions) })
@@ -152,7 +153,7 @@ impl Capture {
 
     /// Copies the last transactions and writes down what was shipped, so that the next attach is quick.
     pub fn detach(mut self) -> Result<CaptureStatus, Error> {
-        self.copy()?;
+        self.copy(PATIENCE)?;
         self.log.wait_blocking(self.shipped.lsn, None).map_err(Error::Log)?;
         shipped::save(&self.shipped, &self.settings.hashes, self.log.id())?;
         Ok(self.status())

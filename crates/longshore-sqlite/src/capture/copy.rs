@@ -20,13 +20,13 @@ struct Transaction {
 }
 
 impl Capture {
-    /// Copies everything that is committed; how many transactions that was.
-    pub(super) fn copy(&mut self) -> Result<u64, Error> {
-        self.copy_until(None)
+    /// Copies everything that is committed; how many transactions that was. Each append waits for room as long as `patience`.
+    pub(super) fn copy(&mut self, patience: Duration) -> Result<u64, Error> {
+        self.copy_until(None, patience)
     }
 
     /// Copies what is committed, as far as it gets until `deadline`: at least one transaction.
-    pub(super) fn copy_until(&mut self, deadline: Option<Instant>) -> Result<u64, Error> {
+    pub(super) fn copy_until(&mut self, deadline: Option<Instant>, patience: Duration) -> Result<u64, Error> {
         let (index, _) = published(&self.guard, self.size)?;
         let mut place = self.shipped.place;
         if index.salts != place.salts {
@@ -63,7 +63,7 @@ impl Capture {
                     what: "has another checksum than the wal-index says",
                 });
             }
-            self.ship(&transaction)?;
+            self.ship(&transaction, patience)?;
             reached("a run is appended");
             transactions += 1;
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -95,8 +95,8 @@ impl Capture {
     }
 
     /// Appends a transaction as one run, in bounded memory whatever its size.
-    fn ship(&mut self, transaction: &Transaction) -> Result<(), Error> {
-        let mut out = Shipping::changes(self);
+    fn ship(&mut self, transaction: &Transaction, patience: Duration) -> Result<(), Error> {
+        let mut out = Shipping::changes(self, patience);
         let (mut base, mut next) = (vec![0; self.size.bytes()], vec![0; self.size.bytes()]);
         for (page, frame) in &transaction.frames {
             self.view.page_of_frame(*frame, &mut next)?;
@@ -117,7 +117,7 @@ impl Capture {
 
     /// Appends the pages that differ from what was shipped, or all of them, as the database is at `commit`.
     pub(super) fn ship_difference(&mut self, commit: Commit, image: bool) -> Result<(), Error> {
-        let mut out = if image { Shipping::image(self) } else { Shipping::changes(self) };
+        let mut out = if image { Shipping::image(self) } else { Shipping::changes(self, PATIENCE) };
         let mut next = vec![0; self.size.bytes()];
         let lock_page = self.size.lock_page();
         for page in (1..=commit.pages).filter(|page| *page != lock_page) {
@@ -147,6 +147,7 @@ impl Capture {
 struct Shipping {
     writer: RunWriter,
     log: Wal,
+    patience: Duration,
     /// Begun with the second record: most runs are one.
     run: Option<Run>,
     zeros: Vec<u8>,
@@ -164,17 +165,17 @@ struct Shipped {
 }
 
 impl Shipping {
-    fn changes(capture: &Capture) -> Shipping {
-        Shipping::new(capture, RunWriter::changes(capture.size, max_payload(&capture.log)))
+    fn changes(capture: &Capture, patience: Duration) -> Shipping {
+        Shipping::new(capture, RunWriter::changes(capture.size, max_payload(&capture.log)), patience)
     }
 
     fn image(capture: &Capture) -> Shipping {
-        Shipping::new(capture, RunWriter::image(capture.size, max_payload(&capture.log)))
+        Shipping::new(capture, RunWriter::image(capture.size, max_payload(&capture.log)), PATIENCE)
     }
 
-    fn new(capture: &Capture, writer: RunWriter) -> Shipping {
-        let zeros = vec![0; capture.size.bytes()];
-        Shipping { writer, log: capture.log.clone(), run: None, zeros, hashes: Vec::new(), pages: 0, bytes: 0 }
+    fn new(capture: &Capture, writer: RunWriter, patience: Duration) -> Shipping {
+        let (log, zeros) = (capture.log.clone(), vec![0; capture.size.bytes()]);
+        Shipping { writer, log, patience, run: None, zeros, hashes: Vec::new(), pages: 0, bytes: 0 }
     }
 
     /// Adds a page: what changed of it if that is shorter, else all of it.
@@ -199,26 +200,26 @@ impl Shipping {
     }
 
     fn append(&mut self, payload: &[u8]) -> Result<(), Error> {
-        let Shipping { run, log, bytes, .. } = self;
+        let Shipping { run, log, bytes, patience, .. } = self;
         let run = match run {
             Some(run) => run,
             None => run.insert(log.begin().map_err(Error::Log)?),
         };
         *bytes += payload.len() as u64;
-        with_room(log, payload.len(), || run.append(KIND, payload))
+        with_room(log, *patience, payload.len(), || run.append(KIND, payload))
     }
 
     fn finish(self, commit: Commit) -> Result<Shipped, Error> {
-        let Shipping { writer, log, run, hashes, pages, bytes, .. } = self;
+        let Shipping { writer, log, patience, run, hashes, pages, bytes, .. } = self;
         let payload = writer.finish(commit);
         let bytes = bytes + payload.len() as u64;
         let lsn = match run {
-            None => with_room(&log, payload.len(), || {
+            None => with_room(&log, patience, payload.len(), || {
                 log.append(&[RecordDraft { kind: KIND, payload: &payload }], None).map(|appended| appended.end)
             })?,
             Some(mut run) => {
-                with_room(&log, payload.len(), || run.append(KIND, &payload))?;
-                with_room(&log, payload.len(), || run.finish())?
+                with_room(&log, patience, payload.len(), || run.append(KIND, &payload))?;
+                with_room(&log, patience, payload.len(), || run.finish())?
             }
         };
         Ok(Shipped { lsn, hashes, pages, bytes })
@@ -232,11 +233,16 @@ pub(super) fn max_payload(log: &Wal) -> usize {
 }
 
 /// Tries again while the log is full: what waits in the `-wal` meanwhile is safe there.
-fn with_room<T>(log: &Wal, bytes: usize, mut append: impl FnMut() -> longshore_wal::Result<T>) -> Result<T, Error> {
+fn with_room<T>(
+    log: &Wal,
+    patience: Duration,
+    bytes: usize,
+    mut append: impl FnMut() -> longshore_wal::Result<T>,
+) -> Result<T, Error> {
     let begun = Instant::now();
     loop {
         match append() {
-            Err(error) if error.kind() == ErrorKind::Full && begun.elapsed() < PATIENCE => {
+            Err(error) if error.kind() == ErrorKind::Full && begun.elapsed() < patience => {
                 log.wait_room_blocking(bytes as u64, Some(Duration::from_millis(100))).map_err(Error::Log)?;
             }
             outcome => return outcome.map_err(Error::Log),
@@ -244,5 +250,5 @@ fn with_room<T>(log: &Wal, bytes: usize, mut append: impl FnMut() -> longshore_w
     }
 }
 
-/// How long one append waits for room before the caller hears of it.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one append waits for room before the caller hears of it, unless somebody is held up meanwhile.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use longshore_format::{Content, Flags, Lsn, SegmentSize};
+use longshore_format::{Content, ErrorKind, Flags, Lsn, SegmentSize};
 use longshore_storage::{FsDirectory, SystemEnvironment};
 use longshore_wal::{CreateSpec, Settings, Wal};
 use rusqlite::Connection;
@@ -48,7 +48,13 @@ impl Place {
 
     fn open(dir: &Path) -> Place {
         let directory = Arc::new(FsDirectory::create(dir.join("log")).unwrap());
-        let (log, _) = Wal::open(directory, Arc::new(SystemEnvironment), Settings::default()).unwrap();
+        let log = loop {
+            match Wal::open(directory.clone(), Arc::new(SystemEnvironment), Settings::default()) {
+                // Another test was just starting a process, which has the lock until it is another program.
+                Err(error) if error.kind() == ErrorKind::Busy => std::thread::yield_now(),
+                opened => break opened.unwrap().0,
+            }
+        };
         while log.prepare_once().unwrap() {}
         Place { dir: dir.to_owned(), log, app: connect(dir) }
     }

@@ -12,6 +12,8 @@
 
 use std::time::{Duration, Instant};
 
+use longshore_format::ErrorKind;
+
 use super::view::published;
 use super::{Capture, reached};
 use crate::error::Error;
@@ -76,6 +78,17 @@ impl Capture {
             return Ok(());
         }
         self.status.checkpoints += 1;
+        let left = match self.seal(long) {
+            // Where somebody is held up it is not waited for room: the next turn waits, then this is tried again.
+            Err(Error::Log(error)) if error.kind() == ErrorKind::Full => Left::Tail,
+            left => left?,
+        };
+        let finished = left == Left::Nothing && self.view.file_len() <= self.settings.truncate_from;
+        self.seals.note(finished, left);
+        Ok(())
+    }
+
+    fn seal(&mut self, truncate: bool) -> Result<Left, Error> {
         let mut left = Left::Tail;
         for round in 0..ROUNDS {
             if left != Left::Tail {
@@ -89,22 +102,23 @@ impl Capture {
             }
             self.hold_if_outrun()?;
         }
-        if long || left == Left::Tail {
-            left = self.hold_and_finish(long)?;
+        if truncate || left == Left::Tail {
+            left = self.hold_and_finish(truncate)?;
         }
-        let finished = left == Left::Nothing && self.view.file_len() <= self.settings.truncate_from;
-        self.seals.note(finished, left);
-        Ok(())
+        Ok(left)
     }
 
     /// Holds writers up while what they committed is copied, if they commit faster than this copies otherwise: for a moment at a
     /// time, as often as it takes.
     pub(super) fn hold_if_outrun(&mut self) -> Result<(), Error> {
         while self.is_outrun()? {
-            let copied = self.held(|capture| capture.copy_until(Some(Instant::now() + LONGEST_HOLD)))?;
-            if copied.is_none() {
-                break;
-            }
+            let until = Some(Instant::now() + LONGEST_HOLD);
+            match self.held(|capture| capture.copy_until(until, Duration::ZERO)) {
+                // Nobody is held up while the log is full: the next turn waits for room.
+                Err(Error::Log(error)) if error.kind() == ErrorKind::Full => break,
+                Ok(None) => break,
+                copied => copied?,
+            };
             std::thread::sleep(BREATH);
         }
         Ok(())
@@ -125,15 +139,16 @@ impl Capture {
     fn copy_back(&mut self) -> Result<Left, Error> {
         self.reader.connection().execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;")?;
         reached("a read mark is set");
-        let copied = published(&self.guard, self.size)
-            .and_then(|(marked, _)| self.copy().and_then(|_| self.checkpoint("PASSIVE")).map(|()| marked));
+        let copied = published(&self.guard, self.size).and_then(|(marked, _)| {
+            self.copy(Duration::ZERO).and_then(|_| self.checkpoint("PASSIVE")).map(|()| marked)
+        });
         self.reader.connection().execute_batch("ROLLBACK")?;
         self.left(copied?.max_frame, self.settings.checkpoint_from / 2)
     }
 
     /// Holds writers up for the little that came since, so that the next one begins the `-wal` anew.
     fn hold_and_finish(&mut self, truncate: bool) -> Result<Left, Error> {
-        let finished = self.held(|capture| capture.copy().and_then(|_| capture.finish_held(truncate)))?;
+        let finished = self.held(|capture| capture.copy(Duration::ZERO).and_then(|_| capture.finish_held(truncate)))?;
         Ok(finished.unwrap_or(Left::Tail))
     }
 

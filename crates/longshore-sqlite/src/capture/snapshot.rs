@@ -40,7 +40,7 @@ impl Capture {
         let until = Instant::now() + PATIENCE;
         let image = loop {
             let begun = self.held(|capture| {
-                capture.copy()?;
+                capture.copy(Duration::ZERO)?;
                 capture.begin_image(reader.take().ok_or(Error::NotCaptured)?)
             })?;
             match begun {

@@ -73,7 +73,8 @@ impl Capturing {
         let database = database.into();
         let capture = Capture::attach(&database, log.clone(), settings.clone())?;
         report(CaptureReport::Attached(capture.status()));
-        let shared = Arc::new(Shared::default());
+        let state = State { status: capture.status(), ..State::default() };
+        let shared = Arc::new(Shared { state: Mutex::new(state), ..Shared::default() });
         let worker = Worker { shared: Arc::clone(&shared), database, log, settings, report: Box::new(report) };
         let thread = std::thread::Builder::new()
             .name("longshore-capture".to_owned())
