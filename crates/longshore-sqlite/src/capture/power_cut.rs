@@ -252,11 +252,19 @@ fn a_process_that_dies_at_any_point_of_a_seal_loses_nothing_and_ships_nothing_tw
                 }
             }
         }
-        let mut expected =
-            vec!["the -wal is synced", "a run is appended", "a read mark is set", "copied back", "synced"];
-        expected.extend(["writers are held", "finished", "released"]);
-        for point in expected {
+        for point in POINTS {
             assert!(points.iter().any(|reached| reached == point), "{point} in {points:?}");
         }
     }
 }
+
+const POINTS: [&str; 8] = [
+    "the -wal is synced",
+    "a run is appended",
+    "a read mark is set",
+    "copied back",
+    "synced",
+    "writers are held",
+    "finished",
+    "released",
+];
