@@ -7,8 +7,9 @@ use longshore_format::{Lsn, Record};
 use longshore_wal::Watermark;
 
 use crate::error::{Error, Result};
-use crate::runs::{Found, Run, Runs};
-use crate::sink::{Failure, Held, Sink, SinkError};
+use crate::plan::Plan;
+use crate::runs::{Found, OpenRun, Run, Runs, close};
+use crate::sink::{Failure, Held, RunEnd, Sink, SinkError};
 use crate::source::{Records, Source};
 use crate::target::Target;
 
@@ -27,6 +28,10 @@ pub struct Applier<S: Source, K: Sink = Box<dyn Sink>> {
     readers: Option<Readers<S::Records>>,
     /// A run that the sink is being given.
     delivering: Option<Run>,
+    /// A plan found that every run up to the target is complete: they need not be looked at before they are given.
+    planned: bool,
+    /// The run that is given without having been looked at.
+    open: Option<OpenRun>,
     /// Bytes and runs committed since the last sync.
     unsynced: (u64, u64),
     /// The end of the last run that the sink was given, or what it held.
@@ -101,6 +106,8 @@ impl<S: Source, K: Sink> Applier<S, K> {
             held,
             readers: None,
             delivering: None,
+            planned: false,
+            open: None,
             unsynced: (0, 0),
             given: from,
             settled: from,
@@ -113,11 +120,12 @@ impl<S: Source, K: Sink> Applier<S, K> {
         Ok(applier)
     }
 
-    /// Stops somewhere else than first said: at what a plan made of the target, once it is known what
-    /// the sink holds. Before the first step.
-    pub fn retarget(&mut self, target: Target) {
-        debug_assert_eq!(self.progress.runs, 0, "a target is set before the first step");
-        self.target = target;
+    /// Does what was planned for a sink that holds what this one holds: stops where the plan does, and reads the log once if
+    /// no run before was aborted. Before the first step.
+    pub fn follow_plan(&mut self, plan: &Plan) {
+        debug_assert_eq!(self.progress.runs, 0, "a plan is followed from the first step on");
+        self.target = Target::lsn(plan.stop);
+        self.planned = plan.aborted == 0;
     }
 
     /// Does a bounded amount of work.
@@ -187,6 +195,9 @@ impl<S: Source, K: Sink> Applier<S, K> {
             self.find_place()?;
             return Ok(if self.readers.is_some() { Step::Working } else { Step::Idle });
         };
+        if self.planned {
+            return self.pass_on();
+        }
         if self.target.is_reached(readers.runs.position()) {
             return self.stop();
         }
@@ -225,7 +236,8 @@ impl<S: Source, K: Sink> Applier<S, K> {
                     .map_err(|failure| run_error(&self.sink, run, failure))?;
             }
             if end == run.end.lsn {
-                return self.commit();
+                let run = self.delivering.take().expect("it is being delivered");
+                return self.commit(&run);
             }
             if end.since(begin) >= ALLOWANCE {
                 return Ok(Step::Working);
@@ -235,9 +247,38 @@ impl<S: Source, K: Sink> Applier<S, K> {
         Err(Error::Log(longshore_wal::Error::Closed))
     }
 
-    fn commit(&mut self) -> Result<Step> {
-        let run = self.delivering.take().expect("a run was delivered");
-        self.sink.commit(&run.end).map_err(|failure| run_error(&self.sink, &run, failure))?;
+    /// Gives the sink records as they come, each run being known to be complete.
+    fn pass_on(&mut self) -> Result<Step> {
+        let feed = &mut self.readers.as_mut().expect("they are open").feed;
+        let begin = feed.chain().position;
+        if self.target.is_reached(begin) {
+            return self.stop();
+        }
+        while let Some(record) = feed.next()? {
+            let (start, end) = (self.open.as_ref().map_or(record.start, |run| run.start), record.end);
+            if record.kind.is_user() {
+                let begun = if self.open.is_none() { self.sink.begin() } else { Ok(()) };
+                begun.and_then(|()| give(&mut self.sink, &record, &self.interrupted)).map_err(|failure| {
+                    let (crc, time) = (record.header_crc, record.time);
+                    let part = RunEnd { start, lsn: end, crc, time, records: 0 };
+                    run_error(&self.sink, &Run { end: part, bytes: 0, mark: None }, failure)
+                })?;
+            }
+            match close(&mut self.open, &record)? {
+                Some(run) if run.mark.is_none() => return self.commit(&run),
+                Some(mark) => self.settled = mark.end.lsn,
+                None => {}
+            }
+            if end.since(begin) >= ALLOWANCE || self.target.is_reached(end) {
+                return Ok(Step::Working);
+            }
+        }
+        // It was there when it was planned: the log was cut or replaced under the reader.
+        Err(Error::Log(longshore_wal::Error::Closed))
+    }
+
+    fn commit(&mut self, run: &Run) -> Result<Step> {
+        self.sink.commit(&run.end).map_err(|failure| run_error(&self.sink, run, failure))?;
         self.progress.runs += 1;
         self.progress.records += run.end.records;
         self.progress.bytes += run.bytes;
@@ -295,7 +336,7 @@ impl<S: Source, K: Sink> Applier<S, K> {
         self.progress.held = durable;
         self.progress.applied = self.progress.applied.max(applied.min(self.source.end()));
         if let Some(readers) = &self.readers {
-            self.progress.position = readers.runs.position();
+            self.progress.position = readers.runs.position().max(readers.feed.chain().position);
         }
         self.applied.advance(self.progress.applied);
     }

@@ -18,8 +18,8 @@ pub(crate) struct Runs<R> {
     pub(crate) straddled: Option<(Lsn, Lsn)>,
 }
 
-struct OpenRun {
-    start: Lsn,
+pub(crate) struct OpenRun {
+    pub(crate) start: Lsn,
     records: u64,
     bytes: u64,
 }
@@ -121,7 +121,7 @@ impl<R: Records> Runs<R> {
 
 /// Takes one record into the open run and returns the run if that was its last. The reader has
 /// checked the order of runs, so FIRST opens one and everything else continues it.
-fn close(open: &mut Option<OpenRun>, record: &Record<'_>) -> Result<Option<Run>> {
+pub(crate) fn close(open: &mut Option<OpenRun>, record: &Record<'_>) -> Result<Option<Run>> {
     let mark = match record.kind {
         Kind::MARK => {
             Some(payload::Mark::decode(record.payload).map_err(|_| Error::BadMark { position: record.start })?.name)

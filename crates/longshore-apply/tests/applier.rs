@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Memory, MemoryLog, MemorySink};
-use longshore_apply::{Applier, Error, Held, Step, Target};
+use longshore_apply::{Applier, Error, Held, Planner, Step, Target};
 use longshore_format::{ErrorKind, Flags, Kind, Lsn};
 
 fn open(log: &MemoryLog, sink: &MemorySink, target: &str) -> Applier<MemoryLog, MemorySink> {
@@ -250,4 +250,36 @@ fn runs_are_synced_in_groups_while_there_is_more_and_at_once_when_there_is_not()
     drain(&mut applier);
     assert_eq!(sink.0.lock().unwrap().syncs, 3, "after 1000, 2000 and at the end");
     assert_eq!(applier.finish().unwrap().runs, 2_500);
+}
+
+/// What was planned is read once, and comes out as if it had been looked at first.
+#[test]
+fn a_plan_is_followed_to_its_stop_with_or_without_an_aborted_run_before_it() {
+    for aborted in [false, true] {
+        let (log, sink) = (MemoryLog::new(), MemorySink::default());
+        log.run(&["a"]);
+        if aborted {
+            log.record(Kind::USER, Flags::FIRST, b"x");
+            log.record(Kind::ABORT, Flags::NONE, b"");
+        }
+        log.run(&["b", "c"]);
+        log.mark("here");
+        let big: Vec<Vec<u8>> = (0..200u32).map(|n| vec![n as u8; 12_000]).collect();
+        let stop = log.run(&big);
+        log.run(&["after"]);
+        let plan = Planner::new(&log, "memory", None, stop.to_string().parse().unwrap()).unwrap().run().unwrap();
+        assert_eq!((plan.stop, plan.aborted), (stop, u64::from(aborted)));
+
+        let mut applier = open(&log, &sink, "latest");
+        applier.follow_plan(&plan);
+        for _ in 0..3 {
+            applier.step().unwrap();
+        }
+        assert_eq!(drain(&mut applier), Step::Done);
+        let progress = applier.progress();
+        assert_eq!((progress.held, progress.applied, progress.position), (stop, stop, stop));
+        assert_eq!((progress.runs, progress.records), (3, 203));
+        assert_eq!(sink.0.lock().unwrap().runs[1..], [vec![b"b".to_vec(), b"c".to_vec()], big]);
+        applier.finish().unwrap();
+    }
 }

@@ -32,7 +32,7 @@ struct Piece {
 }
 
 /// Pieces that wait.
-const WAITING: usize = 2;
+const WAITING: usize = 4;
 
 impl WriteBehind {
     pub(crate) fn new(file: File) -> io::Result<WriteBehind> {

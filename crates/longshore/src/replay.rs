@@ -210,7 +210,7 @@ impl Replay {
                 (self.make_plan(output, applier.held(), watch)?, applier)
             }
         };
-        applier.retarget(Target::lsn(plan.plan.stop));
+        applier.follow_plan(&plan.plan);
         let stage = Stage::Planned { plan: &plan, interrupt: applier.interrupt() };
         if watch(stage).is_break() {
             return Err(interrupted(applier));
