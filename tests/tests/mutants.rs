@@ -21,7 +21,7 @@ const SEEDS: u64 = 2_000;
 const CRATES: &[&str] = &["crates/longshore-format", "crates/longshore-storage", "crates/longshore-wal"];
 
 /// What it needs of the testkit, whose other parts depend on more.
-const TESTKIT: &[&str] = &["sim_rng", "sim_env", "sim_disk", "crash_sim"];
+const TESTKIT: &[&str] = &["sim_rng", "sim_env", "sim_disk", "crash_sim", "seeds"];
 
 #[test]
 #[ignore = "builds the log nine times: some two minutes"]
