@@ -10,7 +10,7 @@ use super::view::{Place, published};
 use super::{Capture, reached};
 use crate::error::Error;
 use crate::pages::{Commit, Form, KIND, PageHash, RunWriter, WalPlace, page_hash, patch_between};
-use crate::wal_format::FrameHead;
+use crate::wal_format::{FrameHead, IndexHeader};
 
 /// A transaction as it stands in the `-wal`.
 struct Transaction {
@@ -19,19 +19,25 @@ struct Transaction {
     commit: Commit,
 }
 
+/// A transaction of more pages is not copied while writers are held up.
+const LONG: usize = 256;
+
 impl Capture {
     /// Copies everything that is committed; how many transactions that was. Each append waits for room as long as `patience`.
     pub(super) fn copy(&mut self, patience: Duration) -> Result<u64, Error> {
-        self.copy_until(None, patience)
+        let Some((place, index)) = self.committed()? else { return Ok(0) };
+        self.view.sync()?;
+        reached("the -wal is synced");
+        self.copy_synced(place, &index, None, patience)
     }
 
-    /// Copies what is committed, as far as it gets until `deadline`: at least one transaction.
-    pub(super) fn copy_until(&mut self, deadline: Option<Instant>, patience: Duration) -> Result<u64, Error> {
+    /// What is committed and was not copied, if anything: where it begins, and the wal-index that says where it ends.
+    pub(super) fn committed(&mut self) -> Result<Option<(WalPlace, IndexHeader)>, Error> {
         let (index, _) = published(&self.guard, self.size)?;
         let mut place = self.shipped.place;
         if index.salts != place.salts {
             if index.max_frame == 0 {
-                return Ok(0);
+                return Ok(None);
             }
             match self.view.begin(index.salts)? {
                 Some(begun) => place = begun,
@@ -45,17 +51,30 @@ impl Capture {
             });
         }
         if index.max_frame == place.frame {
-            return Ok(0);
+            return Ok(None);
         }
         // An attach that found all of the -wal copied back did not look at it; a reader may have kept it from beginning anew.
         if self.view.header.is_none() && self.view.begin(place.salts)?.is_none() {
             return Err(Error::Unstable);
         }
-        self.view.sync()?;
-        reached("the -wal is synced");
+        Ok(Some((place, index)))
+    }
+
+    /// Copies what was synced, from `place` to the end of `index`. With a deadline, as far as it gets until then, and no
+    /// transaction that is long by itself.
+    pub(super) fn copy_synced(
+        &mut self,
+        mut place: WalPlace,
+        index: &IndexHeader,
+        deadline: Option<Instant>,
+        patience: Duration,
+    ) -> Result<u64, Error> {
         let mut transactions = 0;
-        while place.frame < index.max_frame {
+        while place.frame < index.max_frame && deadline.is_none_or(|deadline| Instant::now() < deadline) {
             let transaction = self.read_transaction(place, index.max_frame)?;
+            if deadline.is_some() && LONG < transaction.frames.len() {
+                break;
+            }
             place = transaction.commit.place;
             if place.frame == index.max_frame && place.checksum != index.checksum {
                 return Err(Error::BrokenWal {
@@ -66,9 +85,6 @@ impl Capture {
             self.ship(&transaction, patience)?;
             reached("a run is appended");
             transactions += 1;
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                break;
-            }
         }
         Ok(transactions)
     }

@@ -4,11 +4,11 @@
 //! `-wal` anew: a file that grows makes each of its syncs cost twice. Most is therefore copied back, and synced, while nobody
 //! waits; then writers are held up for the rest.
 //!
-//! Nothing is copied back that is not *durable* in the log. Once all of a `-wal` is copied back, its frames may be overwritten;
-//! if the log lost its unsynced end in a power cut then, the transactions would still be in the database file, and comparing
-//! would find what they left. But it would find it as one run: no reader of the log could ever see those transactions apart,
-//! nor a moment between them, and all of the database would have to be read. So each checkpoint waits for the log's sync,
-//! which is the one that the runs before it wait for anyhow.
+//! Nothing may be overwritten in the `-wal` that is not *durable* in the log. If the log lost its unsynced end in a power cut
+//! then, the transactions would still be in the database file, and comparing would find what they left. But it would find it
+//! as one run: no reader of the log could ever see those transactions apart, nor a moment between them, and all of the
+//! database would have to be read. So each checkpoint waits for the log's sync, which is the one that the runs before it wait
+//! for anyhow: first, or, where writers are held up and so cannot begin the `-wal` anew, beside its own syncs.
 
 use std::time::{Duration, Instant};
 
@@ -60,16 +60,18 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// The first copies most, and syncs it; the others what came meanwhile.
 const ROUNDS: u32 = 3;
+/// How often writers are held up to finish, where they were too far ahead.
+const ATTEMPTS: u32 = 3;
 
 /// For how long writers are held up at once so that they are caught up with.
-const LONGEST_HOLD: Duration = Duration::from_millis(15);
+const LONGEST_HOLD: Duration = Duration::from_millis(10);
 /// What they get in between.
 const BREATH: Duration = Duration::from_millis(1);
 
 impl Capture {
     /// Checkpoints if the `-wal` has grown enough.
     pub(super) fn seal_if_due(&mut self) -> Result<(), Error> {
-        let long = self.settings.truncate_from < self.view.file_len();
+        let long = self.is_long();
         let due = long || self.settings.checkpoint_from <= self.frames_len(self.shipped.place.frame);
         if !due || self.seals.are_put_off() {
             return Ok(());
@@ -83,7 +85,7 @@ impl Capture {
             Err(Error::Log(error)) if error.kind() == ErrorKind::Full => Left::Tail,
             left => left?,
         };
-        let finished = left == Left::Nothing && self.view.file_len() <= self.settings.truncate_from;
+        let finished = left == Left::Nothing && !self.is_long();
         self.seals.note(finished, left);
         Ok(())
     }
@@ -102,7 +104,10 @@ impl Capture {
             }
             self.hold_if_outrun()?;
         }
-        if truncate || left == Left::Tail {
+        for _ in 0..ATTEMPTS {
+            if left == Left::Pinned || left == Left::Nothing && !(truncate && self.is_long()) {
+                break;
+            }
             left = self.hold_and_finish(truncate)?;
         }
         Ok(left)
@@ -112,11 +117,13 @@ impl Capture {
     /// time, as often as it takes.
     pub(super) fn hold_if_outrun(&mut self) -> Result<(), Error> {
         while self.is_outrun()? {
-            let until = Some(Instant::now() + LONGEST_HOLD);
-            match self.held(|capture| capture.copy_until(until, Duration::ZERO)) {
-                // Nobody is held up while the log is full: the next turn waits for room.
+            let Some((place, index)) = self.committed()? else { break };
+            // Before they are held up: what they have not synced may be long.
+            self.view.sync()?;
+            match self.held(|capture, until| capture.copy_synced(place, &index, Some(until), Duration::ZERO)) {
+                // Nobody is held up while the log is full: the next turn waits for room. Nor for a long transaction.
                 Err(Error::Log(error)) if error.kind() == ErrorKind::Full => break,
-                Ok(None) => break,
+                Ok(None | Some(0)) => break,
                 copied => copied?,
             };
             std::thread::sleep(BREATH);
@@ -131,6 +138,10 @@ impl Capture {
         Ok(index.salts == place.salts && self.settings.checkpoint_from / 2 < self.frames_len(ahead))
     }
 
+    fn is_long(&self) -> bool {
+        self.settings.truncate_from < self.view.file_len()
+    }
+
     fn frames_len(&self, frames: u32) -> u64 {
         u64::from(frames) * self.view.frame_len() as u64
     }
@@ -140,21 +151,39 @@ impl Capture {
         self.reader.connection().execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;")?;
         reached("a read mark is set");
         let copied = published(&self.guard, self.size).and_then(|(marked, _)| {
-            self.copy(Duration::ZERO).and_then(|_| self.checkpoint("PASSIVE")).map(|()| marked)
+            self.copy(Duration::ZERO)?;
+            self.wait_durable()?;
+            self.checkpoint("PASSIVE").map(|()| marked)
         });
         self.reader.connection().execute_batch("ROLLBACK")?;
         self.left(copied?.max_frame, self.settings.checkpoint_from / 2)
     }
 
-    /// Holds writers up for the little that came since, so that the next one begins the `-wal` anew.
+    /// Holds writers up for the little that came since, so that the next one begins the `-wal` anew. What can be done before
+    /// is done before.
     fn hold_and_finish(&mut self, truncate: bool) -> Result<Left, Error> {
-        let finished = self.held(|capture| capture.copy(Duration::ZERO).and_then(|_| capture.finish_held(truncate)))?;
+        self.copy(Duration::ZERO)?;
+        if truncate {
+            self.view.forget_cached();
+        }
+        let finished = self.held(|capture, until| {
+            let Some((place, index)) = capture.committed()? else { return capture.finish_held(truncate) };
+            capture.view.sync()?;
+            capture.copy_synced(place, &index, Some(until), Duration::ZERO)?;
+            match capture.shipped.place.frame == index.max_frame {
+                true => capture.finish_held(truncate),
+                false => Ok(Left::Tail),
+            }
+        })?;
         Ok(finished.unwrap_or(Left::Tail))
     }
 
-    /// Does something while writers are held up. An application that is at it goes first: then `None`, and the next turn tries
+    /// Does something while writers are held up, and is told until when it may. An application that is at it goes first: then `None`, and the next turn tries
     /// again.
-    pub(super) fn held<T>(&mut self, work: impl FnOnce(&mut Capture) -> Result<T, Error>) -> Result<Option<T>, Error> {
+    pub(super) fn held<T>(
+        &mut self,
+        work: impl FnOnce(&mut Capture, Instant) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
         // The lock itself, not a transaction: that would leave a read mark, which a TRUNCATE would have to wait for.
         let until = Instant::now() + self.settings.lock_wait;
         while !self.guard.try_lock(Slot::Write)? {
@@ -165,7 +194,7 @@ impl Capture {
         }
         let held = Instant::now();
         reached("writers are held");
-        let done = work(self);
+        let done = work(self, held + LONGEST_HOLD);
         reached("finished");
         self.guard.unlock(Slot::Write)?;
         reached("released");
@@ -182,6 +211,7 @@ impl Capture {
         } else {
             self.checkpoint("PASSIVE")?;
         }
+        self.wait_durable()?;
         self.left(u32::MAX, 0)
     }
 
@@ -197,10 +227,12 @@ impl Capture {
         })
     }
 
+    fn wait_durable(&self) -> Result<(), Error> {
+        self.log.wait_blocking(self.shipped.lsn, None).map(|_| ()).map_err(Error::Log)
+    }
+
     /// Readers that are in the way are an ordinary outcome.
     fn checkpoint(&self, mode: &str) -> Result<(), Error> {
-        // Here, so that no way to a checkpoint goes past it.
-        self.log.wait_blocking(self.shipped.lsn, None).map_err(Error::Log)?;
         let sql = format!("PRAGMA wal_checkpoint({mode})");
         let outcome = self.checkpointer.connection().query_row(&sql, [], |_| Ok(()));
         match outcome {

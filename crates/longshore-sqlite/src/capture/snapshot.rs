@@ -39,7 +39,7 @@ impl Capture {
         let mut reader = Some(reader);
         let until = Instant::now() + PATIENCE;
         let image = loop {
-            let begun = self.held(|capture| {
+            let begun = self.held(|capture, _| {
                 capture.copy(Duration::ZERO)?;
                 capture.begin_image(reader.take().ok_or(Error::NotCaptured)?)
             })?;
