@@ -45,6 +45,8 @@ pub struct CaptureSettings {
     pub checkpoint_from: u64,
     /// A file longer than this is cut back once nothing needs it. Default 48 MiB, to stay below 64.
     pub truncate_from: u64,
+    /// A long file whose frames are all copied back is emptied when nobody has committed for so long. Default 300 ms.
+    pub truncate_after: Duration,
     /// How long to wait for the write lock at once, which an application may hold. Default 20 ms.
     pub lock_wait: Duration,
     /// How long to try to attach while others hold the locks. Default 30 s.
@@ -58,6 +60,7 @@ impl CaptureSettings {
             hashes: hashes.into(),
             checkpoint_from: 8 << 20,
             truncate_from: 48 << 20,
+            truncate_after: Duration::from_millis(300),
             lock_wait: Duration::from_millis(20),
             attach_within: Duration::from_secs(30),
         }

@@ -20,7 +20,7 @@ struct Transaction {
 }
 
 /// A transaction of more pages is not copied while writers are held up.
-const LONG: usize = 256;
+const LONG: usize = 128;
 
 impl Capture {
     /// Copies everything that is committed; how many transactions that was. Each append waits for room as long as `patience`.

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_format::{Content, ErrorKind, Flags, Lsn, SegmentSize};
 use longshore_storage::{FsDirectory, SystemEnvironment};
@@ -64,6 +65,7 @@ impl Place {
         let settings = CaptureSettings {
             checkpoint_from: 4 * 4096,
             truncate_from,
+            truncate_after: Duration::ZERO,
             ..CaptureSettings::new(self.dir.join("app.pages"))
         };
         Capture::attach(&self.dir.join("app.db"), self.log.clone(), settings).unwrap()

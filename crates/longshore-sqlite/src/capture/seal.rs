@@ -17,7 +17,9 @@ use longshore_format::ErrorKind;
 use super::view::published;
 use super::{Capture, reached};
 use crate::error::Error;
+use crate::pages::WalPlace;
 use crate::shm::{Granted, Slot};
+use crate::wal_format::frame_offset;
 
 /// What is remembered between checkpoints.
 #[derive(Debug, Default)]
@@ -26,6 +28,10 @@ pub(super) struct Seals {
     again: Option<(Instant, Duration)>,
     /// Since when a reader has been in the way.
     pinned: Option<Instant>,
+    /// Since when, and which frame, there is something to finish.
+    due: Option<(Instant, u32)>,
+    /// Up to where the `-wal` was copied when it was looked at last, and since when.
+    still: Option<(WalPlace, Instant)>,
 }
 
 impl Seals {
@@ -33,10 +39,23 @@ impl Seals {
         self.again.is_some_and(|(again, _)| Instant::now() < again)
     }
 
+    /// For how long nobody has committed.
+    fn still_for(&mut self, place: WalPlace) -> Duration {
+        let now = Instant::now();
+        let since = self.still.filter(|(seen, _)| *seen == place).map_or(now, |(_, since)| since);
+        self.still = Some((place, since));
+        now - since
+    }
+
+    fn begin(&mut self, frame: u32) {
+        self.due.get_or_insert_with(|| (Instant::now(), frame));
+    }
+
     fn note(&mut self, finished: bool, left: Left) {
         let longer = self.again.map_or(SHORTEST_PAUSE, |(_, pause)| LONGEST_PAUSE.min(2 * pause));
         self.again = (!finished).then(|| (Instant::now() + longer, longer));
         self.pinned = (left == Left::Pinned).then(|| self.pinned.unwrap_or_else(Instant::now));
+        self.due = self.due.filter(|_| !finished);
     }
 
     pub(super) fn pinned_for(&self) -> Option<Duration> {
@@ -65,28 +84,37 @@ const ATTEMPTS: u32 = 3;
 
 /// For how long writers are held up at once so that they are caught up with.
 const LONGEST_HOLD: Duration = Duration::from_millis(10);
+/// With more frames to copy than this they are not held up to finish.
+const MOST_FRAMES: u32 = 256;
+/// A disk that takes longer for the syncs before writers are held up is waited for, for so long.
+const CALM: Duration = Duration::from_millis(15);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// How much is cut off at once.
+const PIECE: u64 = 8 << 20;
 /// What they get in between.
 const BREATH: Duration = Duration::from_millis(1);
 
 impl Capture {
-    /// Checkpoints if the `-wal` has grown enough.
+    /// Checkpoints if the `-wal` has grown enough, and cuts a long file back.
     pub(super) fn seal_if_due(&mut self) -> Result<(), Error> {
-        let long = self.is_long();
-        let due = long || self.settings.checkpoint_from <= self.frames_len(self.shipped.place.frame);
-        if !due || self.seals.are_put_off() {
+        let still = self.seals.still_for(self.shipped.place);
+        self.cut_back()?;
+        let due = self.settings.checkpoint_from <= self.frames_len(self.shipped.place.frame);
+        let truncate = self.is_long() && self.settings.truncate_after <= still;
+        if !(due || truncate) || self.seals.are_put_off() {
             return Ok(());
         }
-        if !long && self.left(u32::MAX, 0)? == Left::Nothing {
+        if !truncate && self.left(u32::MAX, 0)? == Left::Nothing {
             return Ok(());
         }
+        self.seals.begin(self.shipped.place.frame);
         self.status.checkpoints += 1;
-        let left = match self.seal(long) {
+        let left = match self.seal(truncate) {
             // Where somebody is held up it is not waited for room: the next turn waits, then this is tried again.
             Err(Error::Log(error)) if error.kind() == ErrorKind::Full => Left::Tail,
             left => left?,
         };
-        let finished = left == Left::Nothing && !self.is_long();
-        self.seals.note(finished, left);
+        self.seals.note(left == Left::Nothing && !(truncate && self.is_long()), left);
         Ok(())
     }
 
@@ -111,6 +139,37 @@ impl Capture {
             left = self.hold_and_finish(truncate)?;
         }
         Ok(left)
+    }
+
+    /// Cuts off what lies behind the last committed frame of a long file: frames from before it was begun anew. A piece at a
+    /// time, for a file system takes its time over long ones.
+    fn cut_back(&mut self) -> Result<(), Error> {
+        while self.is_long() && self.to_cut()?.is_some() {
+            // A power cut must not bring the header of those frames back, some of them being gone.
+            self.view.sync()?;
+            let cut = self.held(|capture, _| match capture.to_cut()? {
+                Some(len) => capture.view.cut(len).map(|()| true),
+                None => Ok(false),
+            })?;
+            reached("cut");
+            if cut != Some(true) {
+                break;
+            }
+            std::thread::sleep(BREATH);
+        }
+        Ok(())
+    }
+
+    /// How long the file is to be after the next cut; `None` unless its header is that of a frame that was copied.
+    fn to_cut(&self) -> Result<Option<u64>, Error> {
+        let (index, _) = published(&self.guard, self.size)?;
+        let place = self.shipped.place;
+        if place.frame == 0 || place.salts != index.salts {
+            return Ok(None);
+        }
+        let (len, needed) = (self.view.file_len(), frame_offset(self.size, index.max_frame + 1));
+        let until = needed.max(self.settings.truncate_from / 2);
+        Ok((until < len).then(|| until.max(len.saturating_sub(PIECE))))
     }
 
     /// Holds writers up while what they committed is copied, if they commit faster than this copies otherwise: for a moment at a
@@ -142,6 +201,14 @@ impl Capture {
         self.settings.truncate_from < self.view.file_len()
     }
 
+    /// Whether a better moment cannot be waited for.
+    fn is_overdue(&self) -> bool {
+        self.seals.due.is_none_or(|(since, frame)| {
+            let grown = self.frames_len(self.shipped.place.frame.saturating_sub(frame));
+            LONGEST_WAIT <= since.elapsed() || self.settings.truncate_from / 3 <= grown
+        })
+    }
+
     fn frames_len(&self, frames: u32) -> u64 {
         u64::from(frames) * self.view.frame_len() as u64
     }
@@ -160,14 +227,24 @@ impl Capture {
     }
 
     /// Holds writers up for the little that came since, so that the next one begins the `-wal` anew. What can be done before
-    /// is done before.
+    /// is done before; and where that shows a disk that is slow for the moment, they are not held up now.
     fn hold_and_finish(&mut self, truncate: bool) -> Result<Left, Error> {
+        let begun = Instant::now();
         self.copy(Duration::ZERO)?;
+        self.wait_durable()?;
+        self.checkpointer.sync_database()?;
         if truncate {
             self.view.forget_cached();
         }
+        if CALM < begun.elapsed() && !self.is_overdue() {
+            return Ok(Left::Tail);
+        }
+        self.copy(Duration::ZERO)?;
         let finished = self.held(|capture, until| {
             let Some((place, index)) = capture.committed()? else { return capture.finish_held(truncate) };
+            if MOST_FRAMES < index.max_frame - place.frame {
+                return Ok(Left::Tail);
+            }
             capture.view.sync()?;
             capture.copy_synced(place, &index, Some(until), Duration::ZERO)?;
             match capture.shipped.place.frame == index.max_frame {

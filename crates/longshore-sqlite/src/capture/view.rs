@@ -51,7 +51,7 @@ impl Ahead {
 
 impl View {
     pub(super) fn open(path: PathBuf, size: PageSize) -> Result<View, Error> {
-        let file = File::open(&path).map_err(Error::at(&path))?;
+        let file = File::options().read(true).write(true).open(&path).map_err(Error::at(&path))?;
         Ok(View { file, path, size, header: None, frames: HashMap::new(), ahead: Ahead::default() })
     }
 
@@ -71,6 +71,11 @@ impl View {
     /// Makes what was read durable before anybody acts on it.
     pub(super) fn sync(&self) -> Result<(), Error> {
         self.file.sync_data().map_err(Error::at(&self.path))
+    }
+
+    /// Makes the file shorter. Only with the write lock, and never below the last committed frame.
+    pub(super) fn cut(&self, len: u64) -> Result<(), Error> {
+        self.file.set_len(len).map_err(Error::at(&self.path))
     }
 
     /// Takes the synced part of the file out of the page cache, where cutting off a long file spends its time otherwise. A hint.
