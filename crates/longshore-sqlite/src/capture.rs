@@ -41,7 +41,8 @@ pub struct CaptureSettings {
     /// mode 0600. Without it, or when it is lost, they are gathered from the log.
     pub hashes: PathBuf,
     /// The `-wal` is copied back into the database when more of it than this is in use; a writer that never pauses is then
-    /// held up for a moment, so that it begins the `-wal` anew. Default 8 MiB: twice SQLite's own.
+    /// held up for a moment, so that it begins the `-wal` anew. Default 16 MiB: four
+    /// times SQLite's own, for each time costs the application a moment.
     pub checkpoint_from: u64,
     /// A file longer than this is cut back once nothing needs it. Default 48 MiB, to stay below 64.
     pub truncate_from: u64,
@@ -58,7 +59,7 @@ impl CaptureSettings {
     pub fn new(hashes: impl Into<PathBuf>) -> CaptureSettings {
         CaptureSettings {
             hashes: hashes.into(),
-            checkpoint_from: 8 << 20,
+            checkpoint_from: 16 << 20,
             truncate_from: 48 << 20,
             truncate_after: Duration::from_millis(300),
             lock_wait: Duration::from_millis(20),

@@ -77,8 +77,6 @@ enum Left {
 /// Until another attempt when a reader, or a long transaction, was in the way: the first time, and at most.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-/// The first copies most, and syncs it; the others what came meanwhile.
-const ROUNDS: u32 = 3;
 /// How often writers are held up to finish, where they were too far ahead.
 const ATTEMPTS: u32 = 3;
 
@@ -119,19 +117,9 @@ impl Capture {
     }
 
     fn seal(&mut self, truncate: bool) -> Result<Left, Error> {
-        let mut left = Left::Tail;
-        for round in 0..ROUNDS {
-            if left != Left::Tail {
-                break;
-            }
-            left = self.copy_back()?;
-            reached("copied back");
-            if round == 0 {
-                self.checkpointer.sync_database()?;
-                reached("synced");
-            }
-            self.hold_if_outrun()?;
-        }
+        let mut left = self.copy_back()?;
+        reached("copied back");
+        self.hold_if_outrun()?;
         for _ in 0..ATTEMPTS {
             if left == Left::Pinned || left == Left::Nothing && !(truncate && self.is_long()) {
                 break;
@@ -230,9 +218,8 @@ impl Capture {
     /// is done before; and where that shows a disk that is slow for the moment, they are not held up now.
     fn hold_and_finish(&mut self, truncate: bool) -> Result<Left, Error> {
         let begun = Instant::now();
-        self.copy(Duration::ZERO)?;
-        self.wait_durable()?;
         self.checkpointer.sync_database()?;
+        reached("synced");
         if truncate {
             self.view.forget_cached();
         }

@@ -11,7 +11,7 @@ use longshore_apply::{DatabaseImage, SnapshotError, Snapshotter};
 use longshore_format::{ErrorKind, Lsn};
 use longshore_wal::Wal;
 
-use super::{Capture, CaptureSettings, CaptureStatus};
+use super::{Capture, CaptureSettings, CaptureStatus, CaptureStep};
 use crate::error::Error;
 
 /// What a capture tells of itself.
@@ -55,6 +55,10 @@ struct State {
 /// Between two looks. What was committed meanwhile shares one sync of the `-wal` and one of the log, which the application's
 /// own syncs have to share the disk with: looking every millisecond cost it a fifth of its rate.
 const PAUSE: Duration = Duration::from_millis(10);
+/// The same while an application commits so often that every look delays some of its commits: fewer than one in a hundred.
+const PAUSE_WHEN_BUSY: Duration = Duration::from_millis(50);
+/// So many transactions a second are often.
+const BUSY: u32 = 3000;
 /// Between two attempts to attach.
 const PAUSE_TO_ATTACH: Duration = Duration::from_millis(200);
 
@@ -222,9 +226,17 @@ impl Worker {
 
     /// Steps until it is to stop.
     fn follow(&self, mut capture: Capture) -> Result<(), Error> {
+        let mut pause = PAUSE;
         while !self.stopping() {
             let asked = self.shared.lock().asked;
-            capture.step()?;
+            pause = match capture.step()? {
+                CaptureStep::Captured(transactions)
+                    if u64::from(BUSY) * pause.as_millis() as u64 / 1000 < transactions =>
+                {
+                    PAUSE_WHEN_BUSY
+                }
+                _ => PAUSE,
+            };
             for asked in std::mem::take(&mut self.shared.lock().snapshots) {
                 let begun = capture.snapshot().map(|image| Box::new(image) as Box<dyn DatabaseImage>);
                 // Whoever asked may have gone.
@@ -240,7 +252,7 @@ impl Worker {
             let more = state.told < state.asked;
             drop(state);
             if !more {
-                std::thread::park_timeout(PAUSE);
+                std::thread::park_timeout(pause);
             }
         }
         let status = capture.detach()?;
