@@ -16,6 +16,7 @@ const RANKS: &[(&str, u32)] = &[
     ("longshore-wal", 1),
     ("longshore-protocol", 1),
     ("longshore-apply", 2),
+    ("longshore-archive", 2),
     ("longshore-transport", 2),
     ("longshore-sqlite", 3),
     ("longshore", 3),
@@ -44,7 +45,10 @@ const CONTAINED: &[(&str, &[&str])] = &[
     ("axum", &["longshore-cli"]),
     ("metrics-exporter-prometheus", &["longshore-cli"]),
     ("memmap2", &["longshore-storage", "longshore-cli"]),
-    ("tokio", &["longshore-transport", "longshore", "longshore-cli"]),
+    ("object_store", &["longshore-archive"]),
+    ("zstd", &["longshore-archive"]),
+    ("aws-lc-rs", &["longshore-archive"]),
+    ("tokio", &["longshore-archive", "longshore-transport", "longshore", "longshore-cli"]),
 ];
 
 /// Everything that may stand at the top of the repository, dot-files apart.
