@@ -1,12 +1,14 @@
 //! The commands, a file each. [`Command`] lists them in the order of `longshore help`.
 
 mod append;
+mod archive;
 mod bench;
 mod certs;
 mod check;
 mod completions;
 mod config;
 mod demo;
+mod drill;
 mod dump;
 mod forget;
 mod init;
@@ -44,6 +46,8 @@ pub(crate) enum Command {
     Repair(repair::Repair),
     Forget(forget::Forget),
     Replay(replay::Replay),
+    Archive(archive::Archive),
+    Drill(drill::Drill),
     Demo(demo::Demo),
     Bench(bench::Bench),
     Config(config::Config),
@@ -71,6 +75,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Repair(command) => command.run(&global),
         Command::Forget(command) => command.run(&global),
         Command::Replay(command) => command.run(),
+        Command::Archive(command) => command.run(),
+        Command::Drill(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Config(command) => command.run(global.config.as_deref()),

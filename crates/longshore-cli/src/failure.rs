@@ -94,7 +94,13 @@ macro_rules! from_library {
     )*};
 }
 
-from_library!(longshore_wal::Error, longshore_apply::Error, longshore_sqlite::Error, longshore::Error);
+from_library!(
+    longshore_wal::Error,
+    longshore_apply::Error,
+    longshore_sqlite::Error,
+    longshore::archive::Error,
+    longshore::Error
+);
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {

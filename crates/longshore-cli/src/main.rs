@@ -27,6 +27,7 @@ mod records;
 mod runtime;
 mod settings;
 mod sinks;
+mod stores;
 mod tuning;
 
 use std::process::ExitCode;

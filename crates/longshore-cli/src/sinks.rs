@@ -37,6 +37,14 @@ impl SinkSpec {
         }
     }
 
+    /// Whether a file is there already.
+    pub(crate) fn is_there(&self) -> bool {
+        match self {
+            SinkSpec::Sqlite(path) | SinkSpec::JsonLines(path) => path.exists(),
+            SinkSpec::Stdout | SinkSpec::Exec(..) => false,
+        }
+    }
+
     /// Where a replay goes: a file appears once it is complete.
     pub(crate) fn output(&self) -> Output {
         match self {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use longshore_format::{
-    Chain, Content, Control, Digest, Epoch, EpochEntry, EpochHistory, Incarnation, LogId, SegmentHeader, SegmentSize,
-    WriterId,
+    Chain, Content, Control, Digest, Epoch, EpochEntry, EpochHistory, Incarnation, LogId, Lsn, SegmentHeader,
+    SegmentSize, WriterId,
 };
 use longshore_storage::{Directory, Environment};
 
@@ -58,6 +58,33 @@ impl Wal {
     pub fn create_follower(dir: Arc<dyn Directory>, spec: &FollowerSpec) -> Result<()> {
         let before = Some(spec.before).filter(|digest| *digest != Digest::NONE);
         begin(&dir, &spec.header, Vec::new(), before)
+    }
+
+    /// Makes a follower's log of segment files that were laid into `dir`, from the one of `spec` on without a gap, up to the
+    /// boundary `end`; the last one may have zeros from there on. Durable when it returns.
+    ///
+    /// # Errors
+    /// `Exists` if it is a log already. Whether the files hold is found out when it is opened.
+    pub fn adopt(dir: &Arc<dyn Directory>, spec: &FollowerSpec, history: &EpochHistory, end: Lsn) -> Result<()> {
+        dir.sync().map_err(Error::io("sync the log's directory"))?;
+        let before = Some(spec.before).filter(|digest| *digest != Digest::NONE);
+        ControlFile::create(
+            dir,
+            Control {
+                log: spec.header.log,
+                content: spec.header.content,
+                size: spec.header.size,
+                writers: Vec::new(),
+                history: history.clone(),
+                highest: history.current().epoch,
+                before,
+                durable: end,
+                clean: None,
+                lost: None,
+                slots: Vec::new(),
+                intent: None,
+            },
+        )
     }
 }
 

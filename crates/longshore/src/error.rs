@@ -25,6 +25,9 @@ pub enum Error {
     /// Records could not be applied.
     #[error(transparent)]
     Apply(#[from] longshore_apply::Error),
+    /// The archive, or an object store.
+    #[error(transparent)]
+    Archive(#[from] longshore_archive::Error),
     /// A setting is unknown or impossible.
     #[error("{key} {reason}")]
     Settings {
@@ -193,6 +196,7 @@ impl Error {
             Self::Transport(error) => error.kind(),
             Self::Protocol(error) => error.kind(),
             Self::Apply(error) => error.kind(),
+            Self::Archive(error) => error.kind(),
             Self::Settings { .. } | Self::Argument { .. } | Self::NotPrimary { .. } => ErrorKind::Invalid,
             Self::NoLog { .. } | Self::NoMark { .. } | Self::NoReplica { .. } => ErrorKind::NotFound,
             Self::LogExists { .. } | Self::Connected { .. } => ErrorKind::Busy,

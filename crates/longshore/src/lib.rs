@@ -49,6 +49,7 @@ mod subscribe;
 mod ticket;
 
 mod applying;
+mod archiving;
 mod housekeeper;
 mod log;
 mod metrics;
@@ -79,6 +80,7 @@ pub mod follow;
 mod follow_store;
 
 pub use applying::OpenSink;
+pub use archiving::ArchiveStatus;
 pub use error::{Error, Result};
 pub use event::{Event, Events};
 pub use node::{CheckPayload, Node};
@@ -92,6 +94,7 @@ pub use ticket::Ticket;
 
 pub use longshore_apply as apply;
 pub use longshore_apply::{DatabaseImage, SnapshotError, Snapshotter};
+pub use longshore_archive as archive;
 pub use longshore_format as format;
 pub use longshore_format::{Content, ErrorKind, Flags, Kind, LogId, Lsn, Name};
 pub use longshore_protocol::{Ack, Durability, NodeId, Quorum, Region};

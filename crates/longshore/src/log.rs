@@ -13,6 +13,7 @@ use longshore_transport::{Positions, ReplicaPosition};
 use longshore_wal::{Consumer, Ended, Pressure, RecordDraft, Role, Threads, Wal};
 
 use crate::applying::Applying;
+use crate::archiving::Archiving;
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::lock;
@@ -35,6 +36,8 @@ pub(crate) struct Log {
     pub(crate) upstream: UpstreamState,
     /// Where its records go, on a replica.
     pub(crate) applying: Applying,
+    /// The object stores that it goes into.
+    pub(crate) archiving: Archiving,
     /// What its sinks wait for when the log does not reach back to what they hold.
     pub(crate) seeding: Seeding,
     /// Snapshots for replicas in that state.
@@ -74,6 +77,7 @@ impl Log {
             registry: Mutex::new(registry),
             upstream: UpstreamState::default(),
             applying: Applying::default(),
+            archiving: Archiving::default(),
             seeding: Seeding::default(),
             offered: Offered::default(),
             events,
@@ -294,6 +298,7 @@ impl Log {
         self.stop_appends();
         let threads = lock(&self.threads).take();
         let Some(threads) = threads else { return Ok(()) };
+        self.archiving.stop();
         threads.stop();
         let closed = self.wal.close();
         self.tick();

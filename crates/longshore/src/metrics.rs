@@ -5,10 +5,12 @@
 //!
 //! [`METRICS`] lists them all.
 
+use longshore_format::Lsn;
 use longshore_transport::{Lag, LogStatus, ReplicaStatus};
 use longshore_wal::{Pressure, SyncStats};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
+use crate::archiving::ArchiveStatus;
 use crate::log::Log;
 
 /// Every metric: its name, its labels, and what it says.
@@ -39,6 +41,10 @@ pub(crate) const METRICS: &[(&str, &str, &str)] = &[
     ("longshore_sink_lag_bytes", "log, sink", "bytes that are not applied yet"),
     ("longshore_sink_lag_seconds", "log, sink", "age of the oldest record that is not applied yet"),
     ("longshore_sink_stopped", "log, sink", "1 while a problem stops it"),
+    ("longshore_archive_lag_bytes", "log, store", "durable here and not archived there yet"),
+    ("longshore_archive_failing", "log, store", "1 while a store does not take what it is to take"),
+    ("longshore_archive_objects", "log, store", "objects made since the agent started"),
+    ("longshore_archive_bytes", "log, store", "bytes of them"),
     ("longshore_capture_wal_bytes", "log", "beside a captured database: how long its -wal is"),
     ("longshore_capture_pinned_seconds", "log", "since when something keeps that from beginning anew"),
     ("longshore_capture_longest_hold_seconds", "log", "the longest time that its writers were held up by this agent"),
@@ -77,6 +83,10 @@ pub(crate) fn record(log: &Log) {
     for replica in &status.replicas {
         record_replica(&name, replica);
     }
+    let durable = log.wal.durable().get();
+    for store in log.archiving.status() {
+        record_archive(&name, durable, store);
+    }
     for sink in &status.sinks {
         gauge!("longshore_sink_lag_bytes", "log" => name.clone(), "sink" => sink.sink.clone())
             .set(sink.lag.bytes as f64);
@@ -91,6 +101,15 @@ pub(crate) fn record(log: &Log) {
             gauge!("longshore_upstream_heard_seconds", "log" => name).set(heard.as_secs_f64());
         }
     }
+}
+
+fn record_archive(log: &str, durable: Lsn, status: ArchiveStatus) {
+    let labels = [("log", log.to_owned()), ("store", status.store)];
+    let lag = durable.get().saturating_sub(status.archived.map_or(0, Lsn::get));
+    gauge!("longshore_archive_lag_bytes", &labels).set(lag as f64);
+    gauge!("longshore_archive_failing", &labels).set(f64::from(u8::from(status.trouble.is_some())));
+    gauge!("longshore_archive_objects", &labels).set(status.objects as f64);
+    gauge!("longshore_archive_bytes", &labels).set(status.bytes as f64);
 }
 
 fn record_log(name: &str, status: &LogStatus, pressure: &Pressure) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use longshore_apply::Snapshotter;
+use longshore_archive::{ArchiveSettings, Store};
 use longshore_format::{Content, ErrorKind, Name, SegmentSize};
 use longshore_protocol::{NodeId, Region};
 use longshore_storage::{Directory, Environment, FsDirectory, SystemEnvironment};
@@ -56,6 +57,7 @@ pub(crate) struct Inner {
     events: Events,
     housekeeper: Housekeeper,
     check: OnceLock<CheckPayload>,
+    archive: OnceLock<(Vec<Store>, ArchiveSettings)>,
 }
 
 /// Says why a payload cannot be in a log of some content, and what to append instead; see [`Node::check_payloads`].
@@ -93,6 +95,7 @@ impl Node {
             events: Events::default(),
             housekeeper: Housekeeper::start(Weak::clone(node)),
             check: OnceLock::new(),
+            archive: OnceLock::new(),
         });
         Ok(Self { inner })
     }
@@ -150,6 +153,30 @@ impl Node {
     pub fn offer_snapshots(&self, log: &str, snapshotter: Arc<dyn Snapshotter>) -> Result<()> {
         self.require(&parse_name("log", log)?)?.offered.set(snapshotter);
         Ok(())
+    }
+
+    /// From now on every log, those that are opened later too, is archived into each of `stores`: its sealed segments at once,
+    /// what is written meanwhile as often as the settings say. Nothing is trimmed here that a store does not have. Set once:
+    /// later calls change nothing.
+    pub fn archive_into(&self, stores: Vec<Store>, settings: ArchiveSettings) {
+        let logs = self.inner.logs_mut();
+        if self.inner.archive.set((stores, settings)).is_ok() {
+            logs.values().for_each(|log| self.start_archiving(log));
+        }
+    }
+
+    fn start_archiving(&self, log: &Log) {
+        if let Some((stores, settings)) = self.inner.archive.get() {
+            log.archiving.start(&log.name, &log.wal, stores, settings);
+        }
+    }
+
+    /// How an open log is archived, store by store.
+    ///
+    /// # Errors
+    /// `NotFound` when no such log is open.
+    pub fn archive_status(&self, log: &str) -> Result<Vec<crate::ArchiveStatus>> {
+        Ok(self.require(&parse_name("log", log)?)?.archiving.status())
     }
 
     pub(crate) fn check_payload(&self, content: Content, payload: &[u8]) -> Result<()> {
@@ -245,6 +272,7 @@ impl Node {
             Arc::clone(&inner.environment),
             inner.data_dir.clone(),
         );
+        self.start_archiving(&log);
         logs.insert(name, Arc::clone(&log));
         Ok(log)
     }

@@ -9,6 +9,7 @@ use longshore_format::{Content, Lsn, Name};
 use longshore_storage::{Directory, FsDirectory};
 use longshore_wal::ReadLog;
 
+mod archived;
 mod output;
 
 pub use self::output::Output;

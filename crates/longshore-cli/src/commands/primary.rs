@@ -11,6 +11,7 @@ use crate::agent;
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::records::check_payload;
+use crate::stores::ArchiveFlags;
 use crate::tuning::{PrimaryRole, Tuning};
 use crate::{capturing, runtime};
 
@@ -50,6 +51,9 @@ pub(crate) struct Primary {
     /// Make the data directory and --log if they are not there, instead of taking them for lost
     #[arg(long, requires = "sqlite")]
     init: bool,
+
+    #[command(flatten)]
+    archive: ArchiveFlags,
 
     #[command(flatten)]
     tuning: Tuning<PrimaryRole>,
@@ -97,6 +101,7 @@ impl Primary {
                 }
                 _ => None,
             };
+            self.archive.start(&node)?;
             let server = node.listen().await?;
             let log = self.log.unwrap_or_default();
             let (tell, told) = tokio::sync::oneshot::channel();

@@ -1,5 +1,6 @@
 //! `longshore replay`: a log turned back into a database.
 
+mod archived;
 mod progress;
 mod told;
 
@@ -7,12 +8,14 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::Args;
+use longshore::archive::Archive;
 use longshore::{Replay as Library, Stage};
 
 use crate::failure::Failure;
 use crate::interrupt::Interruptible;
 use crate::sinks::SinkSpec;
-use crate::{logs, output};
+use crate::stores::{self, Keys};
+use crate::{logs, output, runtime};
 use progress::Bar;
 
 /// Rebuild a database from a log, at any point in time
@@ -27,9 +30,10 @@ Example:
   longshore replay --from data --log orders --to time:2026-11-22T09:30:00+01:00 \\
       --into sqlite:restored.db")]
 pub(crate) struct Replay {
-    /// The directory that holds the log: an agent's, or a copy of one
-    #[arg(long, value_name = "DIR")]
-    from: PathBuf,
+    /// The directory that holds the log: an agent's, or a copy of one. Or the address of an object store; of
+    /// several, the best copy of each segment is taken
+    #[arg(long, value_name = "DIR|URL", required = true)]
+    from: Vec<String>,
 
     /// The log to replay
     #[arg(long, value_name = "NAME")]
@@ -55,6 +59,17 @@ pub(crate) struct Replay {
     #[arg(long)]
     follow: bool,
 
+    /// Where a log from an object store lies while it is restored; beside the output unless it is told
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+
+    /// Do nothing, and end with 0, if the output is there
+    #[arg(long)]
+    if_absent: bool,
+
+    #[command(flatten)]
+    keys: Keys,
+
     /// The plan, and what was done, as JSON
     #[arg(long)]
     json: bool,
@@ -64,7 +79,52 @@ impl Replay {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let target = logs::target("to", &self.to)?;
         let target = if self.exclusive { target.before() } else { target };
-        let replay = Library::open(&self.from, &self.log)?.to(target);
+        if self.if_absent && self.into.is_there() {
+            return Ok(());
+        }
+        if self.from.iter().any(|from| stores::is_address(from)) {
+            return self.run_from_archive(target);
+        }
+        let [from] = &self.from[..] else {
+            return Err(Failure::invalid("several --from are for object stores").next("name one directory"));
+        };
+        let replay = Library::open(from, &self.log)?.to(target);
+        self.run_with(&replay)
+    }
+
+    /// Fetches what the target needs, restores from that, and removes it again.
+    fn run_from_archive(self, target: longshore::apply::Target) -> Result<(), Failure> {
+        if self.follow {
+            return Err(
+                Failure::invalid("--follow is for directories").next("a replica follows a log: `longshore replica`")
+            );
+        }
+        let stores = stores::open(&self.from)?;
+        let name = self.log.parse();
+        let name = name.map_err(|_| Failure::invalid("--log must match [a-z0-9][a-z0-9_-]{0,62}"))?;
+        let scratch = archived::scratch(self.scratch.as_ref(), &self.into, &self.log)?;
+        // Before anything is fetched: a file that is there is nobody's to replace.
+        self.into.output().check_free()?;
+        let replay = runtime::for_agents()?.block_on(async {
+            let archive = Archive::open(&stores, &name, self.keys.open()?).await?;
+            let plan = archive.plan(archived::until(&target))?;
+            let told = archived::Fetching::new(&archive, &plan, &scratch);
+            if self.plan {
+                self.tell(&told)?;
+                return Ok::<_, Failure>(None);
+            }
+            eprint!("{told}");
+            let bar = archived::bar(&plan);
+            let fetched = Library::fetch(&archive, &plan, &scratch, |fetched| bar.set_position(fetched.bytes)).await;
+            bar.finish_and_clear();
+            Ok(Some(fetched?.to(target)))
+        })?;
+        let Some(replay) = replay else { return Ok(()) };
+        self.run_with(&replay)?;
+        std::fs::remove_dir_all(&scratch).map_err(|error| Failure::file("cannot remove", &scratch, &error))
+    }
+
+    fn run_with(&self, replay: &Library) -> Result<(), Failure> {
         let output = self.into.output();
         if self.plan {
             return self.tell(&told::Plan::from(&replay.plan(&output)?));
@@ -87,7 +147,7 @@ impl Replay {
             Err(longshore::Error::Apply(error)) if error.is_closed_pipe() => return Ok(()),
             done => told::Done::new(&self.into, &done?),
         };
-        match self.into {
+        match &self.into {
             // Stdout is the output: what was done is talk.
             SinkSpec::Stdout => eprint!("{done}"),
             _ => self.tell(&done)?,

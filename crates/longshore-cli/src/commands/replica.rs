@@ -9,6 +9,7 @@ use crate::agent;
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::sinks::Apply;
+use crate::stores::ArchiveFlags;
 use crate::tuning::{ReplicaRole, Tuning};
 use crate::{runtime, sinks};
 
@@ -52,6 +53,9 @@ pub(crate) struct Replica {
     http: SocketAddr,
 
     #[command(flatten)]
+    archive: ArchiveFlags,
+
+    #[command(flatten)]
     tuning: Tuning<ReplicaRole>,
 }
 
@@ -71,6 +75,7 @@ impl Replica {
                 let label = apply.sink.to_string();
                 replica = replica.apply(apply.log.as_deref(), &label, sinks::opener(apply.sink))?;
             }
+            self.archive.start(replica.node())?;
             let (node, server) = (replica.node().clone(), replica.listen().await?);
             agent::run(node, server, self.http, |server, shutdown| replica.run_on(server, shutdown)).await
         })

@@ -46,7 +46,10 @@ impl Output {
     }
 
     /// Refuses a file that exists: nothing is ever overwritten.
-    pub(super) fn check_free(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// `Busy`, naming the file.
+    pub fn check_free(&self) -> Result<()> {
         match self {
             Output::File { path, .. } if Partial::of(path).is_taken() => Err(exists(path)),
             _ => Ok(()),

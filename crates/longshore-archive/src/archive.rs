@@ -1,0 +1,172 @@
+//! The archive of one log, read back: from one store, or from several that hold the same.
+
+use std::sync::Arc;
+
+use longshore_format::{Lsn, Name};
+
+use crate::error::{Error, Result};
+use crate::keys::KeyProvider;
+use crate::manifest::{Facts, Manifest, Place, SegmentEntry};
+use crate::store::Store;
+
+/// The archive of one log in one or several stores. What one of them lacks, or holds damaged, is taken from another.
+#[derive(Debug)]
+pub struct Archive {
+    name: Name,
+    keys: Option<Arc<dyn KeyProvider>>,
+    facts: Facts,
+    /// The one that reaches furthest first.
+    copies: Vec<Copy>,
+}
+
+/// What one store holds.
+#[derive(Debug)]
+pub(crate) struct Copy {
+    pub(crate) store: Store,
+    pub(crate) manifest: Manifest,
+    pub(crate) segments: Vec<SegmentEntry>,
+}
+
+/// A log that a store holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Which log.
+    pub name: Name,
+    /// Which store.
+    pub store: String,
+    /// What it is, and what its records mean.
+    pub facts: Facts,
+    /// The first position.
+    pub first: Lsn,
+    /// The end: a boundary.
+    pub end: Lsn,
+    /// Sealed segments.
+    pub segments: u64,
+    /// Objects of the segment that is not sealed yet.
+    pub tail: u64,
+    /// The positions of its snapshots.
+    pub snapshots: Vec<Lsn>,
+    /// Pieces beyond a fork, which are kept and part of no restore.
+    pub aside: u64,
+    /// When it was changed last, microseconds UTC.
+    pub updated: u64,
+}
+
+/// The logs that a store holds. Manifests alone are read.
+///
+/// # Errors
+/// What the store says; `Corrupt` for a manifest that does not hold.
+pub async fn list(store: &Store, keys: Option<&dyn KeyProvider>) -> Result<Vec<Listed>> {
+    let mut logs = Vec::new();
+    // Whatever else lies there is none of ours.
+    for name in store.top().await?.into_iter().filter_map(|name| name.parse::<Name>().ok()) {
+        let place = Place { store, log: &name, id: None, keys, level: None };
+        let Some((manifest, _)) = place.manifest().await? else { continue };
+        let facts = manifest.facts().map_err(|what| place.corrupt(crate::manifest::MANIFEST, what))?;
+        logs.push(Listed {
+            store: store.label().to_owned(),
+            facts,
+            first: manifest.first(),
+            end: manifest.end(),
+            segments: manifest.segment_count(),
+            tail: manifest.tail().len() as u64,
+            snapshots: manifest.snapshots.iter().map(|snapshot| Lsn::new(snapshot.position)).collect(),
+            aside: manifest.aside.len() as u64,
+            updated: manifest.updated,
+            name,
+        });
+    }
+    Ok(logs)
+}
+
+impl Archive {
+    /// Reads what the stores hold of a log. A store that does not answer, or does not hold it, is passed over while another
+    /// does.
+    ///
+    /// # Errors
+    /// [`Error::NoLog`]; or the first store's trouble, if none of them can be used; [`Error::OtherLog`] if they hold different
+    /// logs.
+    pub async fn open(stores: &[Store], name: &Name, keys: Option<Arc<dyn KeyProvider>>) -> Result<Archive> {
+        let (mut copies, mut trouble): (Vec<Copy>, Option<Error>) = (Vec::new(), None);
+        for store in stores {
+            match Copy::open(store, name, keys.as_deref()).await {
+                Ok(Some(copy)) => copies.push(copy),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(store = store.label(), %error, "a store is passed over");
+                    trouble = trouble.or(Some(error));
+                }
+            }
+        }
+        copies.sort_by_key(|copy| std::cmp::Reverse(copy.manifest.end()));
+        let Some(best) = copies.first() else {
+            let store = stores.first().map_or("no store", Store::label).to_owned();
+            return Err(trouble.unwrap_or(Error::NoLog { store, log: name.clone() }));
+        };
+        let facts = best.facts(name)?;
+        for copy in &copies {
+            let theirs = copy.facts(name)?.log;
+            if theirs != facts.log {
+                let (theirs, ours) = (theirs.to_string(), facts.log.to_string());
+                return Err(Error::OtherLog { store: copy.store.label().to_owned(), log: name.clone(), theirs, ours });
+            }
+        }
+        Ok(Archive { name: name.clone(), keys, facts, copies })
+    }
+
+    /// Which log it is.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// What it is.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The first position that can be had.
+    pub fn first(&self) -> Lsn {
+        self.best().manifest.first()
+    }
+
+    /// Up to where it is archived: a boundary.
+    pub fn end(&self) -> Lsn {
+        self.best().manifest.end()
+    }
+
+    pub(crate) fn best(&self) -> &Copy {
+        self.copies.first().expect("an archive has a copy")
+    }
+
+    pub(crate) fn copies(&self) -> &[Copy] {
+        &self.copies
+    }
+
+    pub(crate) fn place<'a>(&'a self, copy: &'a Copy) -> Place<'a> {
+        Place { store: &copy.store, log: &self.name, id: Some(self.facts.log), keys: self.keys.as_deref(), level: None }
+    }
+}
+
+impl Copy {
+    async fn open(store: &Store, name: &Name, keys: Option<&dyn KeyProvider>) -> Result<Option<Copy>> {
+        let mut place = Place { store, log: name, id: None, keys, level: None };
+        let Some((manifest, _)) = place.manifest().await? else { return Ok(None) };
+        let facts = manifest.facts().map_err(|what| place.corrupt(crate::manifest::MANIFEST, what))?;
+        place.id = Some(facts.log);
+        let segments = manifest.all_segments(&place).await?;
+        Ok(Some(Copy { store: store.clone(), manifest, segments }))
+    }
+
+    fn facts(&self, name: &Name) -> Result<Facts> {
+        self.manifest.facts().map_err(|what| Error::Corrupt {
+            store: self.store.label().to_owned(),
+            object: format!("{name}/{}", crate::manifest::MANIFEST),
+            what,
+        })
+    }
+
+    /// The segment at a base, if it is here.
+    pub(crate) fn segment(&self, base: u64) -> Option<&SegmentEntry> {
+        self.segments.binary_search_by_key(&base, |entry| entry.base).ok().map(|at| &self.segments[at])
+    }
+}

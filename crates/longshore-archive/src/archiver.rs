@@ -1,0 +1,292 @@
+//! One log into one store: sealed segments at once, of the segment that is being written only its new bytes.
+//!
+//! [`Archiver::round`] does what there is to do and returns; whoever calls it waits in between, and after an error that
+//! passes calls it again. Something is archived when the manifest names it, and the manifest is swapped only for the one that
+//! this archiver has seen: two that archive the same log into the same store share the work, and one of an older epoch is
+//! told that it is fenced.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use longshore_format::{EpochHistory, Fork, Lsn, Name, SegmentDigest};
+use longshore_storage::Access;
+use longshore_wal::Wal;
+
+use crate::error::{Error, Result};
+use crate::keys::KeyProvider;
+use crate::manifest::{Facts, Manifest, Place, SegmentEntry, TailEntry};
+use crate::store::{Store, Version};
+
+/// How a log is archived.
+#[derive(Clone, Debug)]
+pub struct ArchiveSettings {
+    /// While there are writes, how often their bytes are archived before their segment is full. Default 1 s.
+    pub tail_every: Duration,
+    /// The zstd level; stored as it is without. Default 1.
+    pub level: Option<i32>,
+    /// Who wraps the keys; without, what is archived is not encrypted by this program.
+    pub keys: Option<Arc<dyn KeyProvider>>,
+}
+
+impl Default for ArchiveSettings {
+    fn default() -> ArchiveSettings {
+        ArchiveSettings { tail_every: Duration::from_secs(1), level: Some(1), keys: None }
+    }
+}
+
+/// What one round did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Round {
+    /// Up to where the log is archived now: a boundary.
+    pub archived: Lsn,
+    /// Objects that were made.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Whether there is more to do at once.
+    pub more: bool,
+}
+
+/// Archives one log into one store.
+pub struct Archiver {
+    store: Store,
+    name: Name,
+    wal: Wal,
+    settings: ArchiveSettings,
+    manifest: Manifest,
+    version: Option<Version>,
+    /// When bytes of the tail were archived last.
+    tail_at: Instant,
+}
+
+/// Segments between two changes of the manifest.
+const BATCH: u64 = 4;
+
+impl Archiver {
+    /// Finds out how far the log is archived in the store. Changes nothing there.
+    ///
+    /// # Errors
+    /// [`Error::OtherLog`] and [`Error::Fenced`]; what the store says, which may pass.
+    pub async fn open(store: Store, name: Name, wal: Wal, settings: ArchiveSettings) -> Result<Archiver> {
+        let place = Place {
+            store: &store,
+            log: &name,
+            id: Some(wal.id()),
+            keys: settings.keys.as_deref(),
+            level: settings.level,
+        };
+        let (manifest, version) = match place.manifest().await? {
+            Some((manifest, version)) => (reconciled(&store, &name, &wal, manifest)?, Some(version)),
+            None => (beginning(&wal)?, None),
+        };
+        Ok(Archiver { store, name, wal, settings, manifest, version, tail_at: Instant::now() })
+    }
+
+    /// Up to where the log is archived: a boundary.
+    pub fn archived(&self) -> Lsn {
+        self.manifest.end()
+    }
+
+    /// Which store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Archives what there is: up to a few sealed segments, or else the new bytes of the tail if they are due.
+    ///
+    /// Cancel safe: what was uploaded and is named by no manifest is uploaded again.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Error::Corrupt`] if a segment here is not what its seal says, which is then not archived.
+    pub async fn round(&mut self) -> Result<Round> {
+        let mut round = Round::default();
+        let mut next = self.manifest.clone();
+        let mut superseded = Vec::new();
+        while round.objects < BATCH && next.next_base() < self.wal.sealed().get().get() {
+            let entry = self.put_segment(Lsn::new(next.next_base())).await?;
+            round.objects += 1;
+            round.bytes += entry.bytes;
+            superseded.extend(next.add_segment(entry));
+        }
+        if round.objects == 0
+            && let Some(entry) = self.put_tail(&next).await?
+        {
+            round.objects += 1;
+            round.bytes += entry.bytes;
+            next.add_tail(entry);
+        }
+        round.more = next.next_base() < self.wal.sealed().get().get();
+        if 0 < round.objects {
+            self.commit(next).await?;
+            for object in superseded {
+                self.store.remove(&self.place().name(&object)).await?;
+            }
+        }
+        round.archived = self.archived();
+        Ok(round)
+    }
+
+    /// Archives all that is durable now, due or not.
+    ///
+    /// # Errors
+    /// As [`round`](Self::round).
+    pub async fn finish(&mut self) -> Result<Lsn> {
+        self.settings.tail_every = Duration::ZERO;
+        loop {
+            let before = self.archived();
+            let round = self.round().await?;
+            if !round.more && round.archived == before {
+                return Ok(round.archived);
+            }
+        }
+    }
+
+    fn place(&self) -> Place<'_> {
+        let (keys, level) = (self.settings.keys.as_deref(), self.settings.level);
+        Place { store: &self.store, log: &self.name, id: Some(self.wal.id()), keys, level }
+    }
+
+    async fn commit(&mut self, mut next: Manifest) -> Result<()> {
+        next.spill(&self.place()).await?;
+        next.set_history(&self.archived_history(next.end()));
+        next.updated = wall_micros();
+        match self.place().swap(&next, self.version.clone()).await? {
+            Some(version) => (self.manifest, self.version) = (next, Some(version)),
+            // Somebody else archives this log, too: what they did counts, and the next round goes on from there.
+            None => {
+                let Some((theirs, version)) = self.place().manifest().await? else {
+                    self.version = None;
+                    self.manifest = beginning(&self.wal)?;
+                    return Ok(());
+                };
+                self.manifest = reconciled(&self.store, &self.name, &self.wal, theirs)?;
+                self.version = Some(version);
+            }
+        }
+        Ok(())
+    }
+
+    /// The lives of the log up to where it is archived, and the one that is going on.
+    fn archived_history(&self, end: Lsn) -> EpochHistory {
+        let history = self.wal.history();
+        history.before(end).unwrap_or(history)
+    }
+
+    async fn put_segment(&self, base: Lsn) -> Result<SegmentEntry> {
+        let (bytes, digest) = read_segment(&self.wal, base)?;
+        let size = self.wal.segment_size();
+        let object = format!("segments/{}/{:020}", self.owner(size.first_in(base)), base.get());
+        let stored = self.place().put(&object, &bytes).await?;
+        let time = self.time_at(size.first_in(base))?;
+        Ok(SegmentEntry { base: base.get(), object, bytes: stored, digest, time })
+    }
+
+    /// The new bytes of the segment that is being written, if there are any and they are due.
+    async fn put_tail(&mut self, next: &Manifest) -> Result<Option<TailEntry>> {
+        let size = self.wal.segment_size();
+        let (durable, base) = (self.wal.durable().get(), Lsn::new(next.next_base()));
+        let start = next.tail().last().map_or(base, |entry| Lsn::new(entry.end));
+        let first = Lsn::new(start.get().max(size.first_in(base).get()));
+        let is_here = size.base_of(durable) == base && first < durable;
+        if !is_here || self.tail_at.elapsed() < self.settings.tail_every {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; (durable.get() - start.get()) as usize];
+        let file = self.wal.directory().open(&size.file_name(base), Access::Read).map_err(io(&size.file_name(base)))?;
+        file.read_exact_at(&mut bytes, size.offset_in(start)).map_err(io(&size.file_name(base)))?;
+        let object = format!("tail/{}/{:020}-{:020}", self.owner(first), start.get(), durable.get());
+        let stored = self.place().put(&object, &bytes).await?;
+        self.tail_at = Instant::now();
+        let (start, end) = (start.get(), durable.get());
+        Ok(Some(TailEntry { start, end, object, bytes: stored, time: self.time_at(first)? }))
+    }
+
+    /// Whose epoch the record at `lsn` is of, as it stands in an object's name.
+    fn owner(&self, lsn: Lsn) -> String {
+        let history = self.wal.history();
+        let epoch = history.at(lsn).unwrap_or(history.current()).epoch;
+        let writer: String = epoch.writer.to_string().chars().take(16).collect();
+        format!("{:010}-{writer}", epoch.number)
+    }
+
+    /// When the record that starts at a boundary was written.
+    fn time_at(&self, lsn: Lsn) -> Result<u64> {
+        Ok(self.wal.reader(lsn)?.next()?.map_or(0, |record| record.time))
+    }
+}
+
+/// The manifest of a log that is not archived yet.
+fn beginning(wal: &Wal) -> Result<Manifest> {
+    let start = wal.start_point()?;
+    let facts = Facts {
+        log: wal.id(),
+        content: wal.content(),
+        size: wal.segment_size(),
+        history: start.header.history.clone(),
+        before: start.before,
+    };
+    Ok(Manifest::new(&facts, start.header.base()))
+}
+
+/// The manifest that is there, without what a later epoch of this log has made void. Refuses one that this log may not go on.
+fn reconciled(store: &Store, name: &Name, wal: &Wal, mut manifest: Manifest) -> Result<Manifest> {
+    let facts = manifest.facts().map_err(|what| Error::Corrupt {
+        store: store.label().to_owned(),
+        object: format!("{name}/{}", crate::manifest::MANIFEST),
+        what,
+    })?;
+    let (label, log) = (store.label().to_owned(), name.clone());
+    if facts.log != wal.id() {
+        let (theirs, ours) = (facts.log.to_string(), wal.id().to_string());
+        return Err(Error::OtherLog { store: label, log, theirs, ours });
+    }
+    let (ours, theirs) = (wal.history(), facts.history);
+    let (our_epoch, their_epoch) = (ours.current().epoch.number, theirs.current().epoch.number);
+    let fenced = Error::Fenced { store: label.clone(), log: log.clone(), theirs: their_epoch, ours: our_epoch };
+    match ours.fork(&theirs) {
+        Fork::Same => {}
+        Fork::Ahead { at } if manifest.end() <= at => {}
+        Fork::Ahead { at } => manifest.fork_at(at),
+        // It holds lives that this node does not know yet: a copy that is behind waits; a writer is no writer any more.
+        Fork::Behind { .. } => return Err(fenced),
+        Fork::Forked { at } if their_epoch < our_epoch => manifest.fork_at(at),
+        Fork::Forked { .. } | Fork::Unrelated => return Err(fenced),
+    }
+    if manifest.end() < wal.first() {
+        return Err(Error::Gap { store: label, log, expected: manifest.end(), found: wal.first() });
+    }
+    Ok(manifest)
+}
+
+/// A sealed segment, checked against its seal, and its digest.
+fn read_segment(wal: &Wal, base: Lsn) -> Result<(Vec<u8>, String)> {
+    let size = wal.segment_size();
+    let segment = wal.segment(base)?;
+    let mut bytes = vec![0; size.get() as usize];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match segment.read_at(&mut bytes[filled..], filled as u64)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    let digest = SegmentDigest::of(&bytes[..size.body_end_offset() as usize]);
+    match wal.digest(base)? {
+        Some(sealed) if sealed == digest && filled == bytes.len() => Ok((bytes, digest.to_string())),
+        _ => Err(Error::Corrupt {
+            store: "this node".to_owned(),
+            object: size.file_name(base),
+            what: "it is not what its seal says; `longshore verify` and `repair` look after it".to_owned(),
+        }),
+    }
+}
+
+fn io(path: &str) -> impl FnOnce(std::io::Error) -> Error + use<> {
+    let path = path.into();
+    move |source| Error::Io { path, source }
+}
+
+pub(crate) fn wall_micros() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,98 @@
+//! An archive from one store into another: every object as it is, the manifest last.
+
+use longshore_format::Name;
+
+use crate::error::{Error, Result};
+use crate::keys::KeyProvider;
+use crate::manifest::Place;
+use crate::store::Store;
+
+/// What a copy did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Copied {
+    /// Objects in the archive.
+    pub objects: u64,
+    /// Of them, copied now; the others were there.
+    pub copied: u64,
+    /// Bytes copied now.
+    pub bytes: u64,
+}
+
+/// Copies the archive of a log; what is there already is not copied again. Objects are not opened: they stay encrypted, and
+/// the same keys open them. Run again, it goes on where it was, and takes what has been archived since.
+///
+/// # Errors
+/// [`Error::NoLog`]; [`Error::Missing`] names what the source lacks; [`Error::Fenced`] if the target was changed meanwhile.
+pub async fn copy(
+    from: &Store,
+    to: &Store,
+    log: &Name,
+    keys: Option<&dyn KeyProvider>,
+    plan_only: bool,
+    mut watch: impl FnMut(&Copied),
+) -> Result<Copied> {
+    let mut source = Place { store: from, log, id: None, keys, level: None };
+    let Some((manifest, _)) = source.manifest().await? else {
+        return Err(Error::NoLog { store: from.label().to_owned(), log: log.clone() });
+    };
+    let facts = manifest.facts().map_err(|what| source.corrupt(crate::manifest::MANIFEST, what))?;
+    source.id = Some(facts.log);
+    let target = Place { store: to, ..source };
+    let seen = target.manifest().await?;
+    if let Some((there, _)) = &seen
+        && let Ok(theirs) = there.facts()
+        && theirs.log != facts.log
+    {
+        let (theirs, ours) = (theirs.log.to_string(), facts.log.to_string());
+        return Err(Error::OtherLog { store: to.label().to_owned(), log: log.clone(), theirs, ours });
+    }
+    let mut objects: Vec<String> = manifest.chunks().iter().map(|chunk| chunk.object.clone()).collect();
+    objects.extend(manifest.all_segments(&source).await?.into_iter().map(|entry| entry.object));
+    objects.extend(manifest.tail().iter().map(|entry| entry.object.clone()));
+    objects.extend(manifest.snapshots.iter().map(|entry| entry.object.clone()));
+    objects.extend(manifest.aside.iter().map(|entry| entry.object.clone()));
+    let mut copied = Copied { objects: objects.len() as u64, ..Copied::default() };
+    for object in &objects {
+        copy_object(&source, &target, object, plan_only, &mut copied).await?;
+        watch(&copied);
+    }
+    if plan_only || seen.as_ref().is_some_and(|(there, _)| *there == manifest) {
+        return Ok(copied);
+    }
+    let swapped = target.swap(&manifest, seen.map(|(_, version)| version)).await?;
+    swapped.map(|_| copied).ok_or_else(|| {
+        let epoch = facts.history.current().epoch.number;
+        Error::Fenced { store: to.label().to_owned(), log: log.clone(), theirs: epoch, ours: epoch }
+    })
+}
+
+async fn copy_object(
+    source: &Place<'_>,
+    target: &Place<'_>,
+    object: &str,
+    plan_only: bool,
+    copied: &mut Copied,
+) -> Result<()> {
+    let name = source.name(object);
+    let len = source.store.len(&name).await?;
+    if len.is_some() && target.store.len(&name).await? == len {
+        return Ok(());
+    }
+    let Some(len) = len else {
+        let (store, start, end) =
+            (source.store.label().to_owned(), longshore_format::Lsn::ZERO, longshore_format::Lsn::MAX);
+        return Err(Error::Missing { store, object: name, start, end });
+    };
+    copied.copied += 1;
+    copied.bytes += len;
+    if plan_only {
+        return Ok(());
+    }
+    let Some((bytes, _)) = source.store.get(&name).await? else {
+        return Err(source.corrupt(object, "it went while it was copied: run this again".to_owned()));
+    };
+    if !target.store.create(&name, bytes.clone()).await? {
+        target.store.replace(&name, bytes).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! What can go wrong with an archive.
+
+use std::path::PathBuf;
+
+use longshore_format::{ErrorKind, Lsn, Name};
+use thiserror::Error;
+
+use crate::envelope::EnvelopeError;
+use crate::keys::KeyError;
+
+/// Why an archive cannot do what was asked.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Not the address of a store.
+    #[error(
+        "{url}: {reason}; write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIRECTORY"
+    )]
+    Url {
+        /// The address, without what may be secret in it.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A store of a kind that this program was built without.
+    #[error("{url}: this program was built without the feature `{feature}`; build it with --features {feature}")]
+    Feature {
+        /// The address.
+        url: String,
+        /// What it was built without.
+        feature: &'static str,
+    },
+    /// The store did not do it; it may later.
+    #[error("{store}: {object}: {source}; it is tried again, look at network, credentials and the store itself")]
+    Store {
+        /// Which store.
+        store: String,
+        /// Which object.
+        object: String,
+        /// What it said.
+        source: object_store::Error,
+    },
+    /// No archive of that log there.
+    #[error("{store}: there is no archive of log {log}; `longshore archive ls --from URL` lists what is there")]
+    NoLog {
+        /// Which store.
+        store: String,
+        /// Which log.
+        log: Name,
+    },
+    /// An object that the manifest names is gone.
+    #[error("{store}: {object} is missing, and with it {start} to {end}; name another store that has it with --from")]
+    Missing {
+        /// Which store.
+        store: String,
+        /// Which object.
+        object: String,
+        /// Where what it held starts.
+        start: Lsn,
+        /// And ends.
+        end: Lsn,
+    },
+    /// The manifest itself has a hole.
+    #[error("{store}: the archive of log {log} has nothing between {expected} and {found}")]
+    Gap {
+        /// Which store.
+        store: String,
+        /// Which log.
+        log: Name,
+        /// What should come next.
+        expected: Lsn,
+        /// What comes.
+        found: Lsn,
+    },
+    /// An object that does not hold.
+    #[error("{store}: {object} is damaged: {what}; name another store that has it with --from")]
+    Corrupt {
+        /// Which store.
+        store: String,
+        /// Which object.
+        object: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Somebody with a later epoch archives this log, or its history is another one.
+    #[error(
+        "{store}: log {log} is archived by epoch {theirs}, and this node writes epoch {ours}: it is fenced; `longshore status` there tells who writes"
+    )]
+    Fenced {
+        /// Which store.
+        store: String,
+        /// Which log.
+        log: Name,
+        /// Whose it is.
+        theirs: u64,
+        /// Ours.
+        ours: u64,
+    },
+    /// Under this name another log is archived.
+    #[error("{store}: under {log} another log is archived: {theirs}, not {ours}; use another prefix")]
+    OtherLog {
+        /// Which store.
+        store: String,
+        /// The name.
+        log: Name,
+        /// Its id there.
+        theirs: String,
+        /// Its id here.
+        ours: String,
+    },
+    /// The archive does not reach back, or not yet so far.
+    #[error("{store}: log {log} is archived from {first} to {end}, and {wanted} was asked for")]
+    Unreachable {
+        /// Which store.
+        store: String,
+        /// Which log.
+        log: Name,
+        /// What was asked for.
+        wanted: Lsn,
+        /// Where it begins there.
+        first: Lsn,
+        /// Where it ends.
+        end: Lsn,
+    },
+    /// What is stored under a name is not what should be there.
+    #[error("{store}: {object}: {source}")]
+    Envelope {
+        /// Which store.
+        store: String,
+        /// Which object.
+        object: String,
+        /// What is wrong with it.
+        source: EnvelopeError,
+    },
+    /// A key that cannot be had.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The log that is archived, or laid out.
+    #[error(transparent)]
+    Log(#[from] longshore_wal::Error),
+    /// This machine's own disk.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// What this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// What to do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Url { .. } | Error::Feature { .. } => ErrorKind::Invalid,
+            Error::Store { source: object_store::Error::PermissionDenied { .. }, .. }
+            | Error::Store { source: object_store::Error::Unauthenticated { .. }, .. } => ErrorKind::Denied,
+            Error::Store { .. } => ErrorKind::Unavailable,
+            Error::NoLog { .. } => ErrorKind::NotFound,
+            Error::Missing { .. } | Error::Gap { .. } => ErrorKind::Gap,
+            Error::Corrupt { .. } => ErrorKind::Corrupt,
+            Error::Fenced { .. } => ErrorKind::Fenced,
+            Error::OtherLog { .. } => ErrorKind::Diverged,
+            Error::Unreachable { wanted, first, .. } if wanted < first => ErrorKind::TooOld,
+            Error::Unreachable { .. } => ErrorKind::Unreachable,
+            Error::Envelope { source, .. } => source.kind(),
+            Error::Keys(error) => error.kind(),
+            Error::Log(error) => error.kind(),
+            Error::Io { .. } => ErrorKind::Preflight,
+        }
+    }
+
+    /// Whether the same may work later, with nothing changed by anybody.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::Denied)
+            || matches!(self, Error::Keys(_) | Error::Io { .. })
+    }
+}

@@ -1,0 +1,388 @@
+//! What an archive of one log holds: one object that names all others, changed by compare-and-swap alone.
+//!
+//! ```text
+//! LOG/manifest                                   this, whose change is the moment at which something is archived
+//! LOG/chunks/DIGEST                              the oldest entries of the manifest, so that it stays short
+//! LOG/segments/EPOCH-WRITER/BASE                 a sealed segment
+//! LOG/tail/EPOCH-WRITER/START-END                bytes of a segment that is not sealed yet
+//! LOG/snapshots/POSITION                         the database as of a position
+//! ```
+//!
+//! An object that no manifest names does not exist for a reader: what was uploaded before a crash is uploaded again. Whoever
+//! holds a newer epoch changes the manifest first; from then on the swap of an older writer fails, and it learns that it is
+//! fenced.
+
+use longshore_format::{Content, Digest, EpochHistory, LogId, Lsn, Name, SegmentSize};
+use serde::{Deserialize, Serialize};
+
+use crate::envelope::{self, Sealing};
+use crate::error::{Error, Result};
+use crate::keys::{Context, KeyProvider};
+use crate::store::{Store, Version};
+
+/// A sealed segment in the archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentEntry {
+    /// Its base.
+    pub base: u64,
+    /// The object, below the log's name.
+    pub object: String,
+    /// How long the object is.
+    pub bytes: u64,
+    /// The digest in the segment's footer.
+    pub digest: String,
+    /// When its first record was written, microseconds UTC.
+    pub time: u64,
+}
+
+/// Bytes of the segment that is not sealed yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TailEntry {
+    /// Where they start: the segment's base, or the end of the entry before.
+    pub start: u64,
+    /// Where they end: a boundary.
+    pub end: u64,
+    /// The object, below the log's name.
+    pub object: String,
+    /// How long the object is.
+    pub bytes: u64,
+    /// When their first record was written, microseconds UTC.
+    pub time: u64,
+}
+
+/// The database as of a position.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotEntry {
+    /// Everything up to here is in it.
+    pub position: u64,
+    /// The object, below the log's name.
+    pub object: String,
+    /// How long the object is.
+    pub bytes: u64,
+    /// When it was made, microseconds UTC.
+    pub time: u64,
+}
+
+/// The oldest segments, in an object of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkEntry {
+    /// The object, below the log's name: it is named by the digest of what it holds.
+    pub object: String,
+    /// The base of its first segment.
+    pub first: u64,
+    /// How many segments it names.
+    pub segments: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Chunk {
+    /// The chunk before this one, so that none can be left out.
+    previous: Option<String>,
+    segments: Vec<SegmentEntry>,
+}
+
+/// What an archive of one log holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    version: u32,
+    log: String,
+    content: String,
+    segment_size: u64,
+    /// The lives of the log as far as it is archived, as hexadecimal digits.
+    history: String,
+    /// The digest of the segment before the first.
+    before: String,
+    /// The base of the first segment.
+    first: u64,
+    /// When this was written, microseconds UTC.
+    pub updated: u64,
+    chunks: Vec<ChunkEntry>,
+    /// The newest sealed segments.
+    segments: Vec<SegmentEntry>,
+    tail: Vec<TailEntry>,
+    /// Oldest first.
+    pub snapshots: Vec<SnapshotEntry>,
+    /// What was archived beyond the fork at which a later epoch began: kept, and part of no restore.
+    pub aside: Vec<TailEntry>,
+}
+
+const VERSION: u32 = 1;
+/// What the manifest is called, below the log's name.
+pub(crate) const MANIFEST: &str = "manifest";
+/// The manifest names at most twice as many segments by itself.
+const CHUNK: usize = 1000;
+/// A manifest or a chunk is never longer.
+const LONGEST: u64 = 64 << 20;
+
+/// Which log an archive is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Its id.
+    pub log: LogId,
+    /// What its records mean.
+    pub content: Content,
+    /// The size of its segments.
+    pub size: SegmentSize,
+    /// Its lives.
+    pub history: EpochHistory,
+    /// The digest of the segment before the first that is archived.
+    pub before: Digest,
+}
+
+impl Manifest {
+    pub(crate) fn new(facts: &Facts, first: Lsn) -> Manifest {
+        Manifest {
+            version: VERSION,
+            log: facts.log.to_string(),
+            content: facts.content.to_string(),
+            segment_size: facts.size.get(),
+            history: hex(&facts.history.encode()),
+            before: facts.before.to_string(),
+            first: first.get(),
+            updated: 0,
+            chunks: Vec::new(),
+            segments: Vec::new(),
+            tail: Vec::new(),
+            snapshots: Vec::new(),
+            aside: Vec::new(),
+        }
+    }
+
+    /// Which log it is of; a text says what cannot be.
+    pub(crate) fn facts(&self) -> std::result::Result<Facts, String> {
+        let wrong = |what: &str| format!("its {what} cannot be");
+        if self.version != VERSION {
+            return Err(format!("it is of version {}, and this program reads {VERSION}", self.version));
+        }
+        let history = unhex(&self.history).and_then(|bytes| EpochHistory::decode(&bytes).ok());
+        Ok(Facts {
+            log: self.log.parse().map_err(|_| wrong("log id"))?,
+            content: self.content.parse().map_err(|_| wrong("content"))?,
+            size: SegmentSize::new(self.segment_size).map_err(|_| wrong("segment size"))?,
+            history: history.ok_or_else(|| wrong("history"))?,
+            before: self.before.parse().map_err(|_| wrong("digest"))?,
+        })
+    }
+
+    pub(crate) fn set_history(&mut self, history: &EpochHistory) {
+        self.history = hex(&history.encode());
+    }
+
+    /// The first position.
+    pub fn first(&self) -> Lsn {
+        SegmentSize::new(self.segment_size).map_or(Lsn::ZERO, |size| size.first_in(Lsn::new(self.first)))
+    }
+
+    /// The base of the segment that is to be archived next.
+    pub(crate) fn next_base(&self) -> u64 {
+        let last = self.segments.last().map(|entry| entry.base + self.segment_size);
+        last.unwrap_or_else(|| {
+            let chunked: u64 = self.chunks.iter().map(|chunk| chunk.segments).sum();
+            self.first.saturating_add(chunked.saturating_mul(self.segment_size))
+        })
+    }
+
+    /// Up to where the log is archived: a boundary.
+    pub fn end(&self) -> Lsn {
+        let tail = self.tail.last().map(|entry| Lsn::new(entry.end));
+        tail.unwrap_or_else(|| {
+            SegmentSize::new(self.segment_size).map_or(Lsn::ZERO, |size| size.first_in(Lsn::new(self.next_base())))
+        })
+    }
+
+    /// The pieces of the segment that is not sealed yet.
+    pub fn tail(&self) -> &[TailEntry] {
+        &self.tail
+    }
+
+    /// How many segments are archived.
+    pub fn segment_count(&self) -> u64 {
+        self.chunks.iter().map(|chunk| chunk.segments).sum::<u64>() + self.segments.len() as u64
+    }
+
+    /// The objects that hold the oldest entries.
+    pub(crate) fn chunks(&self) -> &[ChunkEntry] {
+        &self.chunks
+    }
+
+    /// Adds a segment; returns the tail objects that nobody needs any more.
+    pub(crate) fn add_segment(&mut self, entry: SegmentEntry) -> Vec<String> {
+        self.segments.push(entry);
+        std::mem::take(&mut self.tail).into_iter().map(|entry| entry.object).collect()
+    }
+
+    pub(crate) fn add_tail(&mut self, entry: TailEntry) {
+        self.tail.push(entry);
+    }
+
+    /// Sets aside what lies beyond the position at which a later epoch parted; what was of no use to begin with is forgotten.
+    pub(crate) fn fork_at(&mut self, at: Lsn) {
+        let size = self.segment_size;
+        let beyond = |entry: &SegmentEntry| at.get() < entry.base.saturating_add(size);
+        let (kept, cut): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.segments).into_iter().partition(|entry| !beyond(entry));
+        self.segments = kept;
+        self.aside.extend(cut.into_iter().map(|entry| TailEntry {
+            start: entry.base,
+            end: entry.base.saturating_add(size),
+            object: entry.object,
+            bytes: entry.bytes,
+            time: entry.time,
+        }));
+        let (kept, cut): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.tail).into_iter().partition(|entry| entry.end <= at.get());
+        self.aside.extend(cut);
+        let begins = self.next_base();
+        self.tail = if kept.first().is_some_and(|entry| entry.start == begins) { kept } else { Vec::new() };
+        self.snapshots.retain(|snapshot| snapshot.position <= at.get());
+    }
+
+    /// Moves the oldest entries into an object of their own once there are many.
+    pub(crate) async fn spill(&mut self, place: &Place<'_>) -> Result<()> {
+        if self.segments.len() < 2 * CHUNK {
+            return Ok(());
+        }
+        let segments = self.segments[..CHUNK].to_vec();
+        let first = segments[0].base;
+        let chunk = Chunk { previous: self.chunks.last().map(|chunk| chunk.object.clone()), segments };
+        let json = serde_json::to_vec(&chunk).expect("plain data can be written as JSON");
+        let object = format!("chunks/{}", blake3::hash(&json).to_hex());
+        place.put(&object, &json).await?;
+        self.segments.drain(..CHUNK);
+        self.chunks.push(ChunkEntry { object, first, segments: CHUNK as u64 });
+        Ok(())
+    }
+
+    /// All segments, oldest first: those in chunks are fetched, each checked against its name and the one after it.
+    pub(crate) async fn all_segments(&self, place: &Place<'_>) -> Result<Vec<SegmentEntry>> {
+        use futures_util::{StreamExt, TryStreamExt};
+        let chunks = futures_util::stream::iter(self.chunks.iter().map(|entry| place.get(&entry.object, LONGEST)));
+        let chunks: Vec<Vec<u8>> = chunks.buffered(AT_ONCE).try_collect().await?;
+        let mut segments = Vec::new();
+        let mut previous = None;
+        for (entry, json) in self.chunks.iter().zip(chunks) {
+            let corrupt = |what: &str| place.corrupt(&entry.object, what.to_owned());
+            if entry.object != format!("chunks/{}", blake3::hash(&json).to_hex()) {
+                return Err(corrupt("it is not what its name says"));
+            }
+            let chunk: Chunk =
+                serde_json::from_slice(&json).map_err(|error| place.corrupt(&entry.object, error.to_string()))?;
+            if chunk.previous != previous || chunk.segments.len() as u64 != entry.segments {
+                return Err(corrupt("it does not follow the one before it"));
+            }
+            previous = Some(entry.object.clone());
+            segments.extend(chunk.segments);
+        }
+        segments.extend(self.segments.iter().cloned());
+        let mut expected = self.first;
+        for entry in &segments {
+            if entry.base != expected {
+                let (expected, found) = (Lsn::new(expected), Lsn::new(entry.base));
+                return Err(Error::Gap {
+                    store: place.store.label().to_owned(),
+                    log: place.log.clone(),
+                    expected,
+                    found,
+                });
+            }
+            expected = expected.saturating_add(self.segment_size);
+        }
+        Ok(segments)
+    }
+}
+
+const AT_ONCE: usize = 16;
+
+/// The objects of one log in one store.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) log: &'a Name,
+    /// None for the manifest itself, from which it is learned.
+    pub(crate) id: Option<LogId>,
+    pub(crate) keys: Option<&'a dyn KeyProvider>,
+    pub(crate) level: Option<i32>,
+}
+
+impl Place<'_> {
+    /// Where an object lies in the store.
+    pub(crate) fn name(&self, object: &str) -> String {
+        format!("{}/{object}", self.log)
+    }
+
+    fn context(&self, object: &str) -> Context {
+        // The manifest is opened before the log's id is known, and says it; it is bound to its name alone.
+        let id = self.id.filter(|_| object != MANIFEST).unwrap_or(LogId::from_bytes([0; 16]));
+        let object = if object == MANIFEST { self.name(object) } else { object.to_owned() };
+        Context { log: id, object }
+    }
+
+    pub(crate) fn corrupt(&self, object: &str, what: String) -> Error {
+        Error::Corrupt { store: self.store.label().to_owned(), object: self.name(object), what }
+    }
+
+    pub(crate) fn seal(&self, object: &str, plain: &[u8]) -> Result<bytes::Bytes> {
+        let sealed = envelope::seal(plain, &self.context(object), &Sealing { level: self.level, keys: self.keys });
+        sealed.map(bytes::Bytes::from).map_err(|source| self.envelope(object, source))
+    }
+
+    pub(crate) fn unseal(&self, object: &str, bytes: &[u8], longest: u64) -> Result<Vec<u8>> {
+        let opened = envelope::open(bytes, &self.context(object), self.keys, longest);
+        opened.map_err(|source| self.envelope(object, source))
+    }
+
+    fn envelope(&self, object: &str, source: envelope::EnvelopeError) -> Error {
+        Error::Envelope { store: self.store.label().to_owned(), object: self.name(object), source }
+    }
+
+    /// Makes an object. One of that name that holds the same stays; one that a crash left, and no manifest names, is replaced.
+    pub(crate) async fn put(&self, object: &str, plain: &[u8]) -> Result<u64> {
+        let (name, sealed) = (self.name(object), self.seal(object, plain)?);
+        let len = sealed.len() as u64;
+        if self.store.create(&name, sealed.clone()).await? {
+            return Ok(len);
+        }
+        if let Some((there, _)) = self.store.get(&name).await?
+            && self.unseal(object, &there, plain.len() as u64).is_ok_and(|there| there == plain)
+        {
+            return Ok(there.len() as u64);
+        }
+        self.store.replace(&name, sealed).await?;
+        Ok(len)
+    }
+
+    /// An object that must be there.
+    pub(crate) async fn get(&self, object: &str, longest: u64) -> Result<Vec<u8>> {
+        match self.store.get(&self.name(object)).await? {
+            Some((bytes, _)) => self.unseal(object, &bytes, longest),
+            None => Err(self.corrupt(object, "it is missing".to_owned())),
+        }
+    }
+
+    /// The manifest, and what a swap needs of it; `None` if the log is not archived there.
+    pub(crate) async fn manifest(&self) -> Result<Option<(Manifest, Version)>> {
+        let Some((bytes, version)) = self.store.get(&self.name(MANIFEST)).await? else { return Ok(None) };
+        let json = self.unseal(MANIFEST, &bytes, LONGEST)?;
+        let manifest: Manifest =
+            serde_json::from_slice(&json).map_err(|error| self.corrupt(MANIFEST, error.to_string()))?;
+        manifest.facts().map_err(|what| self.corrupt(MANIFEST, what))?;
+        Ok(Some((manifest, version)))
+    }
+
+    /// Puts a manifest in the place of the one that was seen; `None` if somebody else was faster.
+    pub(crate) async fn swap(&self, manifest: &Manifest, seen: Option<Version>) -> Result<Option<Version>> {
+        let json = serde_json::to_vec(manifest).expect("plain data can be written as JSON");
+        self.store.swap(&self.name(MANIFEST), self.seal(MANIFEST, &json)?, seen).await
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let bytes = text.as_bytes();
+    let digit = |byte: u8| (byte as char).to_digit(16);
+    let pairs = bytes.chunks(2).map(|pair| Some((digit(pair[0])? * 16 + digit(*pair.get(1)?)?) as u8));
+    pairs.collect()
+}

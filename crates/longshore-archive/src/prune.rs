@@ -1,0 +1,51 @@
+//! Objects that no manifest names: what a crash left, and tail objects that were superseded.
+
+use std::collections::BTreeSet;
+
+use longshore_format::Name;
+
+use crate::error::{Error, Result};
+use crate::keys::KeyProvider;
+use crate::manifest::{MANIFEST, Place};
+use crate::store::Store;
+
+/// What nobody needs.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Pruned {
+    /// The objects.
+    pub objects: Vec<String>,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Finds what no manifest names, and removes it unless this is `plan_only`. An archiver that is at work may be about to name
+/// what it has just uploaded, so it must not run meanwhile; the next thing it does would be refused, and nothing lost.
+///
+/// # Errors
+/// [`Error::NoLog`]; what the store says.
+pub async fn orphans(store: &Store, log: &Name, keys: Option<&dyn KeyProvider>, plan_only: bool) -> Result<Pruned> {
+    let mut place = Place { store, log, id: None, keys, level: None };
+    let Some((manifest, _)) = place.manifest().await? else {
+        return Err(Error::NoLog { store: store.label().to_owned(), log: log.clone() });
+    };
+    let facts = manifest.facts().map_err(|what| place.corrupt(MANIFEST, what))?;
+    place.id = Some(facts.log);
+    let mut named: BTreeSet<String> = [place.name(MANIFEST)].into();
+    named.extend(manifest.chunks().iter().map(|entry| place.name(&entry.object)));
+    named.extend(manifest.all_segments(&place).await?.iter().map(|entry| place.name(&entry.object)));
+    named.extend(manifest.tail().iter().chain(&manifest.aside).map(|entry| place.name(&entry.object)));
+    named.extend(manifest.snapshots.iter().map(|entry| place.name(&entry.object)));
+    let mut pruned = Pruned::default();
+    for (object, bytes) in store.list(log.as_str()).await? {
+        if !named.contains(&object) {
+            pruned.bytes += bytes;
+            pruned.objects.push(object);
+        }
+    }
+    if !plan_only {
+        for object in &pruned.objects {
+            store.remove(object).await?;
+        }
+    }
+    Ok(pruned)
+}

@@ -1,0 +1,160 @@
+//! An object store, as an archive needs it: objects that are made once, and one that is changed by compare-and-swap.
+//!
+//! Nothing here trusts an answer that did not come. A put whose answer was lost is read back and compared: what is there is
+//! what was put, or somebody else was faster.
+
+mod local;
+mod url;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::path::Path;
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
+
+use crate::error::{Error, Result};
+
+/// A store, and the prefix under which archives lie in it. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    objects: Arc<dyn ObjectStore>,
+    prefix: Path,
+    label: Arc<str>,
+    /// A directory cannot compare and swap by itself.
+    local: Option<PathBuf>,
+}
+
+/// Which version of an object was read.
+#[derive(Clone, Debug)]
+pub(crate) enum Version {
+    Tagged(UpdateVersion),
+    Content(blake3::Hash),
+}
+
+impl Store {
+    /// The store at `url`: `s3://BUCKET/PREFIX?endpoint=&region=`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX` or
+    /// `file:///DIRECTORY`. Credentials are found as each cloud's own tools find them. Nothing is asked of the store yet.
+    ///
+    /// # Errors
+    /// [`Error::Url`]; [`Error::Feature`] for a cloud that this program was built without.
+    pub fn open(url: &str) -> Result<Store> {
+        url::open(url)
+    }
+
+    /// A store that was made elsewhere: for tests, and for kinds of stores that have no address here.
+    pub fn of(objects: Arc<dyn ObjectStore>, label: &str) -> Store {
+        Store { objects, prefix: Path::default(), label: label.into(), local: None }
+    }
+
+    /// Its address, as it is shown: without anything secret.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn path(&self, name: &str) -> Path {
+        let parts = self.prefix.parts().map(|part| part.as_ref().to_owned()).collect::<Vec<_>>();
+        Path::from_iter(parts.iter().map(String::as_str).chain(name.split('/')))
+    }
+
+    pub(crate) fn failed(&self, name: &str, source: StoreError) -> Error {
+        Error::Store { store: self.label.to_string(), object: name.to_owned(), source }
+    }
+
+    /// An object, whole; `None` if there is none.
+    pub(crate) async fn get(&self, name: &str) -> Result<Option<(Bytes, Version)>> {
+        let got = match self.objects.get(&self.path(name)).await {
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            got => got.map_err(|error| self.failed(name, error))?,
+        };
+        let tag = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
+        let bytes = got.bytes().await.map_err(|error| self.failed(name, error))?;
+        let version = match self.local {
+            Some(_) => Version::Content(blake3::hash(&bytes)),
+            None => Version::Tagged(tag),
+        };
+        Ok(Some((bytes, version)))
+    }
+
+    /// How long an object is; `None` if there is none.
+    pub(crate) async fn len(&self, name: &str) -> Result<Option<u64>> {
+        match self.objects.head(&self.path(name)).await {
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            got => Ok(Some(got.map_err(|error| self.failed(name, error))?.size)),
+        }
+    }
+
+    /// Makes an object; `false` if there is one of that name, which stays.
+    pub(crate) async fn create(&self, name: &str, bytes: Bytes) -> Result<bool> {
+        let options = PutOptions::from(PutMode::Create);
+        match self.objects.put_opts(&self.path(name), bytes.clone().into(), options).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
+                self.is_there(name, &bytes).await
+            }
+            // What became of it is not known.
+            Err(error) => match self.is_there(name, &bytes).await {
+                Ok(true) => Ok(true),
+                _ => Err(self.failed(name, error)),
+            },
+        }
+    }
+
+    /// Makes an object, or puts it in the place of one that nobody relies on.
+    pub(crate) async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
+        let put = self.objects.put(&self.path(name), bytes.into()).await;
+        put.map(|_| ()).map_err(|error| self.failed(name, error))
+    }
+
+    /// Changes an object that was `seen` like this, or makes it where none was seen. `None` if somebody else changed it since.
+    pub(crate) async fn swap(&self, name: &str, bytes: Bytes, seen: Option<Version>) -> Result<Option<Version>> {
+        if let Some(root) = &self.local {
+            return local::swap(root, self, name, bytes, seen).await;
+        }
+        let mode = match seen {
+            Some(Version::Tagged(tag)) => PutMode::Update(tag),
+            Some(Version::Content(_)) | None => PutMode::Create,
+        };
+        match self.objects.put_opts(&self.path(name), bytes.clone().into(), PutOptions::from(mode)).await {
+            Ok(put) => Ok(Some(Version::Tagged(put.into()))),
+            Err(error) => match self.get(name).await {
+                Ok(Some((there, version))) if there == bytes => Ok(Some(version)),
+                Ok(_) if matches!(error, StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
+                    Ok(None)
+                }
+                _ => Err(self.failed(name, error)),
+            },
+        }
+    }
+
+    /// Removes an object; one that is gone already is no error.
+    pub(crate) async fn remove(&self, name: &str) -> Result<()> {
+        match self.objects.delete(&self.path(name)).await {
+            Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.failed(name, error)),
+        }
+    }
+
+    /// The names below `under`, with their lengths. Slow where there are many: never in steady state.
+    pub(crate) async fn list(&self, under: &str) -> Result<Vec<(String, u64)>> {
+        let (path, strip) = (self.path(under), self.path("").parts().count());
+        let found: Vec<_> =
+            self.objects.list(Some(&path)).try_collect().await.map_err(|error| self.failed(under, error))?;
+        let name =
+            |path: &Path| path.parts().skip(strip).map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
+        Ok(found.iter().map(|meta| (name(&meta.location), meta.size)).collect())
+    }
+
+    /// The names of the directories at the top.
+    pub(crate) async fn top(&self) -> Result<Vec<String>> {
+        let prefix = (self.prefix.parts().count() > 0).then_some(&self.prefix);
+        let listed = self.objects.list_with_delimiter(prefix).await.map_err(|error| self.failed("", error))?;
+        let last = |path: &Path| path.parts().next_back().map(|part| part.as_ref().to_owned());
+        Ok(listed.common_prefixes.iter().filter_map(last).collect())
+    }
+
+    async fn is_there(&self, name: &str, bytes: &Bytes) -> Result<bool> {
+        Ok(self.get(name).await?.is_some_and(|(there, _)| there == *bytes))
+    }
+}

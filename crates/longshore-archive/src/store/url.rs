@@ -1,0 +1,160 @@
+//! The address of a store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use url::Url;
+
+use super::Store;
+use crate::error::{Error, Result};
+
+pub(super) fn open(text: &str) -> Result<Store> {
+    let refused = |reason: String| Error::Url { url: shown(text), reason };
+    let url = Url::parse(text).map_err(|error| refused(error.to_string()))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refused(
+            "credentials do not belong into the address; they are found as the cloud's own tools find them".into(),
+        ));
+    }
+    if url.scheme() == "file" {
+        return local(&url, text);
+    }
+    let (objects, options) = match url.scheme() {
+        "s3" => s3(&url, text)?,
+        "gs" => gcs(&url, text)?,
+        "az" => azure(&url, text)?,
+        other => return Err(refused(format!("{other}:// is no kind of store that is known"))),
+    };
+    for (key, _) in url.query_pairs() {
+        if !options.contains(&&*key) {
+            let near = options.iter().max_by(|a, b| strsim::jaro(a, &key).total_cmp(&strsim::jaro(b, &key)));
+            let hint = near.map_or_else(|| "this kind takes none".to_owned(), |near| format!("did you mean {near}?"));
+            return Err(refused(format!("unknown option {key}: {hint}")));
+        }
+    }
+    let prefix = Path::from_url_path(url.path()).map_err(|error| refused(error.to_string()))?;
+    Ok(Store { objects, prefix, label: shown(text).into(), local: None })
+}
+
+/// Without the query, in which somebody may have put what should not be shown.
+fn shown(text: &str) -> String {
+    let end = text.find(['?', '#']).unwrap_or(text.len());
+    match text[..end].split_once("://") {
+        Some((scheme, rest)) => match rest.rsplit_once('@') {
+            Some((_, host)) => format!("{scheme}://{host}"),
+            None => text[..end].to_owned(),
+        },
+        None => text[..end].to_owned(),
+    }
+}
+
+fn local(url: &Url, text: &str) -> Result<Store> {
+    let refused = |reason: String| Error::Url { url: shown(text), reason };
+    let root: PathBuf =
+        url.to_file_path().map_err(|()| refused("it needs an absolute path: file:///mnt/archive".into()))?;
+    if !root.is_dir() {
+        return Err(refused(format!("there is no directory {}: is the volume mounted?", root.display())));
+    }
+    let files = LocalFileSystem::new_with_prefix(&root).map_err(|error| refused(error.to_string()))?;
+    // What is said to be archived must survive a power cut here, too.
+    let objects: Arc<dyn ObjectStore> = Arc::new(files.with_fsync(true));
+    Ok(Store { objects, prefix: Path::default(), label: shown(text).into(), local: Some(root) })
+}
+
+type Opened = (Arc<dyn ObjectStore>, &'static [&'static str]);
+
+#[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure")))]
+fn left_out(text: &str, feature: &'static str) -> Result<Opened> {
+    Err(Error::Feature { url: shown(text), feature })
+}
+
+#[cfg(not(feature = "s3"))]
+fn s3(_url: &Url, text: &str) -> Result<Opened> {
+    left_out(text, "s3")
+}
+
+#[cfg(not(feature = "gcs"))]
+fn gcs(_url: &Url, text: &str) -> Result<Opened> {
+    left_out(text, "gcs")
+}
+
+#[cfg(not(feature = "azure"))]
+fn azure(_url: &Url, text: &str) -> Result<Opened> {
+    left_out(text, "azure")
+}
+
+#[cfg(feature = "s3")]
+fn s3(url: &Url, text: &str) -> Result<Opened> {
+    use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+    let refused = |reason: String| Error::Url { url: shown(text), reason };
+    let bucket = url.host_str().ok_or_else(|| refused("it names no bucket".into()))?;
+    let mut builder =
+        AmazonS3Builder::from_env().with_bucket_name(bucket).with_conditional_put(S3ConditionalPut::ETagMatch);
+    for (key, value) in url.query_pairs() {
+        builder = match &*key {
+            "endpoint" => builder.with_allow_http(value.starts_with("http://")).with_endpoint(value),
+            "region" => builder.with_region(value),
+            _ => builder,
+        };
+    }
+    let store = builder.build().map_err(|error| refused(error.to_string()))?;
+    Ok((Arc::new(store), &["endpoint", "region"]))
+}
+
+#[cfg(feature = "gcs")]
+fn gcs(url: &Url, text: &str) -> Result<Opened> {
+    use object_store::gcp::GoogleCloudStorageBuilder;
+    let refused = |reason: String| Error::Url { url: shown(text), reason };
+    let bucket = url.host_str().ok_or_else(|| refused("it names no bucket".into()))?;
+    let store = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).build();
+    Ok((Arc::new(store.map_err(|error| refused(error.to_string()))?), &[]))
+}
+
+#[cfg(feature = "azure")]
+fn azure(url: &Url, text: &str) -> Result<Opened> {
+    use object_store::azure::MicrosoftAzureBuilder;
+    let refused = |reason: String| Error::Url { url: shown(text), reason };
+    let container = url.host_str().ok_or_else(|| refused("it names no container".into()))?;
+    let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(container);
+    for (key, value) in url.query_pairs() {
+        builder = match &*key {
+            "endpoint" => builder.with_allow_http(value.starts_with("http://")).with_endpoint(value.into_owned()),
+            "account" => builder.with_account(value),
+            _ => builder,
+        };
+    }
+    let store = builder.build().map_err(|error| refused(error.to_string()))?;
+    Ok((Arc::new(store), &["endpoint", "account"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_format::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn addresses_that_cannot_be_are_refused_with_what_to_write() {
+        for (url, says) in [
+            ("bucket/prefix", "write s3://BUCKET/PREFIX"),
+            ("ftp://host/x", "ftp:// is no kind of store"),
+            ("file:///there/is/no/such/directory", "is the volume mounted?"),
+            ("s3://key:secret@bucket/x", "credentials do not belong"),
+        ] {
+            let error = open(url).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{url}");
+            assert!(error.to_string().contains(says), "{error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+
+    #[cfg(not(feature = "s3"))]
+    #[test]
+    fn an_address_of_a_feature_that_was_left_out_names_the_feature() {
+        let error = open("s3://bucket/prefix").unwrap_err();
+        assert!(error.to_string().contains("--features s3"), "{error}");
+    }
+}

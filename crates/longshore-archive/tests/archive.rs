@@ -1,0 +1,289 @@
+//! What is archived comes back, from stores that fail, from the best of several, and never wrong.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use longshore_archive::keys::parse_keys;
+use longshore_archive::{Archive, ArchiveSettings, Archiver, Error, Finding, Store, Until, copy, list, orphans, verify};
+use longshore_format::{ErrorKind, Lsn};
+use object_store::memory::InMemory;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt};
+use support::{Faulty, Rig, name, open, records};
+
+fn at_once() -> ArchiveSettings {
+    ArchiveSettings { tail_every: Duration::ZERO, ..ArchiveSettings::default() }
+}
+
+fn memory() -> (Arc<InMemory>, Store) {
+    let objects = Arc::new(InMemory::new());
+    (Arc::clone(&objects), Store::of(objects, "memory"))
+}
+
+async fn objects(store: &dyn ObjectStore) -> Vec<String> {
+    use futures_util::TryStreamExt;
+    let listed: Vec<_> = store.list(None).try_collect().await.unwrap();
+    listed.iter().map(|meta| meta.location.to_string()).collect()
+}
+
+/// Fetches everything, and compares it with the log it came from.
+async fn comes_back(rig: &Rig, stores: &[Store], settings: &ArchiveSettings) {
+    let archive = Archive::open(stores, &name(), settings.keys.clone()).await.unwrap();
+    let plan = archive.plan(Until::End).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    archive.fetch(&plan, &place.path().join("app"), |_| {}).await.unwrap();
+    let log = open(&place.path().join("app"));
+    assert_eq!(log.end(), archive.end());
+    assert_eq!(log.id(), rig.wal.id());
+    let theirs = records(&open(&rig.dir.path().join("log")));
+    let ours = records(&log);
+    assert!(!ours.is_empty() && ours[..] == theirs[..ours.len()], "{} records are those of the log", ours.len());
+}
+
+#[tokio::test]
+async fn what_is_archived_comes_back_from_memory_and_from_a_directory_encrypted_and_not() {
+    let place = tempfile::tempdir().unwrap();
+    let keys = place.path().join("keys");
+    std::fs::write(&keys, format!("first {}\n", "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVoxMjM0NTY=")).unwrap();
+    std::fs::set_permissions(&keys, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let keys = parse_keys(&format!("file:{}", keys.display())).unwrap();
+    for keys in [None, Some(keys)] {
+        for store in [memory().1, Store::open(&format!("file://{}", tempfile::tempdir().unwrap().keep().display())).unwrap()] {
+            let settings = ArchiveSettings { keys: keys.clone(), ..at_once() };
+            let rig = Rig::new();
+            let mut archiver = rig.archiver(&store, &settings).await;
+            for records in [1, 50, 400, 3] {
+                let end = rig.append(records);
+                rig.seal();
+                assert_eq!(archiver.finish().await.unwrap(), end);
+                comes_back(&rig, &[store.clone()], &settings).await;
+            }
+            // Another life of the archiver goes on where the manifest is.
+            let mut archiver = rig.archiver(&store, &settings).await;
+            let end = rig.append(20);
+            rig.seal();
+            assert_eq!(archiver.finish().await.unwrap(), end);
+            comes_back(&rig, &[store.clone()], &settings).await;
+            let listed = list(&store, settings.keys.as_deref()).await.unwrap();
+            assert_eq!((listed.len(), listed[0].end), (1, end));
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_written_while_nothing_is_new_and_tail_objects_go_with_their_segment() {
+    let faulty = Faulty::new(1, 0);
+    let store = Store::of(faulty.clone(), "counted");
+    let rig = Rig::new();
+    let mut archiver = rig.archiver(&store, &at_once()).await;
+    for _ in 0..5 {
+        rig.append(2);
+        archiver.round().await.unwrap();
+    }
+    assert_eq!(objects(&*faulty.inner).await.iter().filter(|object| object.contains("/tail/")).count(), 5);
+    let puts = faulty.puts.lock().unwrap().len();
+    assert_eq!(puts, 10, "an object and the manifest each time");
+    archiver.round().await.unwrap();
+    assert_eq!(faulty.puts.lock().unwrap().len(), puts, "nothing while idle");
+
+    rig.append(400);
+    rig.seal();
+    archiver.finish().await.unwrap();
+    let left = objects(&*faulty.inner).await;
+    let tails = left.iter().filter(|object| object.contains("/tail/")).count();
+    assert!(tails <= 1, "only of the segment that is being written: {left:?}");
+}
+
+#[tokio::test]
+async fn at_full_rate_a_segment_is_one_object_and_manifests_are_batched() {
+    let faulty = Faulty::new(1, 0);
+    let store = Store::of(faulty.clone(), "counted");
+    let rig = Rig::new();
+    rig.append(3000);
+    rig.seal();
+    let mut archiver = rig.archiver(&store, &ArchiveSettings::default()).await;
+    while archiver.round().await.unwrap().more {}
+    let puts = faulty.puts.lock().unwrap().clone();
+    let segments = puts.iter().filter(|put| put.contains("/segments/")).count();
+    let manifests = puts.iter().filter(|put| put.ends_with("/manifest")).count();
+    assert!(10 < segments && segments + manifests == puts.len(), "{puts:?}");
+    assert!(manifests <= segments.div_ceil(4), "{manifests} manifests for {segments} segments");
+}
+
+/// F-119, F-120: requests that fail, and answers that are lost, in any order.
+#[tokio::test]
+async fn f_119_f_120_a_store_that_fails_loses_and_doubles_nothing() {
+    for seed in 0..60 {
+        let faulty = Faulty::new(seed, 4);
+        let store = Store::of(faulty.clone(), "faulty");
+        let rig = Rig::new();
+        let mut archiver: Option<Archiver> = None;
+        for _ in 0..6 {
+            let end = rig.append(60);
+            rig.seal();
+            let mut attempts = 0;
+            loop {
+                attempts += 1;
+                assert!(attempts < 1000, "seed {seed} comes to an end");
+                let outcome = async {
+                    let mut open = match archiver.take() {
+                        Some(open) => open,
+                        None => Archiver::open(store.clone(), name(), rig.wal.clone(), at_once()).await?,
+                    };
+                    let archived = open.finish().await?;
+                    archiver = Some(open);
+                    Ok::<Lsn, Error>(archived)
+                };
+                match outcome.await {
+                    Ok(archived) => {
+                        assert_eq!(archived, end, "seed {seed}");
+                        break;
+                    }
+                    Err(error) => assert!(error.is_passing(), "seed {seed}: {error}"),
+                }
+            }
+        }
+        assert!(0 < faulty.struck.load(Ordering::Relaxed), "seed {seed}: something failed");
+        faulty.one_in.store(0, Ordering::Relaxed);
+        comes_back(&rig, &[store.clone()], &at_once()).await;
+        // What the failures left is found, and is all that goes.
+        orphans(&store, &name(), None, false).await.unwrap();
+        comes_back(&rig, &[store], &at_once()).await;
+    }
+}
+
+#[tokio::test]
+async fn two_that_archive_the_same_log_into_one_store_share_the_work() {
+    let (_, store) = memory();
+    let rig = Rig::new();
+    let (mut one, mut two) = (rig.archiver(&store, &at_once()).await, rig.archiver(&store, &at_once()).await);
+    for _ in 0..10 {
+        let end = rig.append(30);
+        rig.seal();
+        one.round().await.unwrap();
+        two.finish().await.unwrap();
+        assert_eq!(one.finish().await.unwrap(), end);
+    }
+    comes_back(&rig, &[store], &at_once()).await;
+}
+
+#[tokio::test]
+async fn another_log_under_the_same_name_is_refused() {
+    let (_, store) = memory();
+    let (rig, other) = (Rig::new(), Rig::new());
+    rig.append(3);
+    rig.archiver(&store, &at_once()).await.finish().await.unwrap();
+    let refused = Archiver::open(store, name(), other.wal.clone(), at_once()).await.err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Diverged, "{refused}");
+}
+
+/// F-121, F-122: every object flipped, cut short, and deleted, one at a time.
+#[tokio::test]
+async fn f_121_f_122_what_is_damaged_or_gone_is_named_and_taken_from_another_store() {
+    let (bad, store) = memory();
+    let (_, good) = memory();
+    let rig = Rig::new();
+    rig.append(500);
+    rig.seal();
+    for store in [&store, &good] {
+        rig.archiver(store, &at_once()).await.finish().await.unwrap();
+    }
+    for object in objects(&*bad).await.into_iter().filter(|object| !object.ends_with("/manifest")) {
+        let path = ObjectPath::from(object.as_str());
+        let whole = bad.get(&path).await.unwrap().bytes().await.unwrap();
+        let mut flipped = whole.to_vec();
+        let middle = flipped.len() / 2;
+        flipped[middle] ^= 1;
+        for (what, damaged) in
+            [("flipped", Some(flipped)), ("cut", Some(whole[..whole.len() / 2].to_vec())), ("empty", Some(Vec::new())), ("gone", None)]
+        {
+            match damaged {
+                Some(bytes) => bad.put(&path, bytes.into()).await.map(|_| ()).unwrap(),
+                None => bad.delete(&path).await.unwrap(),
+            }
+            let archive = Archive::open(std::slice::from_ref(&store), &name(), None).await.unwrap();
+            let verified = verify(&archive, |_| {}).await.unwrap();
+            assert_eq!(verified.findings.len(), 1, "{object} {what}: {verified:?}");
+            let (Finding::Missing { object: named, .. } | Finding::Corrupt { object: named, .. }) = &verified.findings[0];
+            assert_eq!(*named, object, "{what}");
+
+            let place = tempfile::tempdir().unwrap();
+            let plan = archive.plan(Until::End).unwrap();
+            let refused = archive.fetch(&plan, place.path(), |_| {}).await.unwrap_err();
+            assert!(matches!(refused.kind(), ErrorKind::Gap | ErrorKind::Corrupt), "{object} {what}: {refused}");
+            assert!(refused.to_string().contains(&object), "{refused}");
+            if object.contains("/segments/") {
+                comes_back(&rig, &[store.clone(), good.clone()], &at_once()).await;
+            }
+            bad.put(&path, whole.clone().into()).await.unwrap();
+        }
+    }
+    let manifest = ObjectPath::from("app/manifest");
+    bad.put(&manifest, b"not a manifest".to_vec().into()).await.unwrap();
+    let refused = Archive::open(std::slice::from_ref(&store), &name(), None).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    // Another store that holds the log is enough.
+    comes_back(&rig, &[store, good], &at_once()).await;
+}
+
+#[tokio::test]
+async fn a_fetch_that_is_interrupted_goes_on_where_it_was() {
+    let faulty = Faulty::new(7, 0);
+    let store = Store::of(faulty.clone(), "faulty");
+    let rig = Rig::new();
+    rig.append(1500);
+    rig.seal();
+    rig.archiver(&store, &at_once()).await.finish().await.unwrap();
+    let archive = Archive::open(&[store], &name(), None).await.unwrap();
+    let plan = archive.plan(Until::End).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    faulty.one_in.store(3, Ordering::Relaxed);
+    let mut attempts = 0;
+    while archive.fetch(&plan, place.path(), |_| {}).await.is_err() {
+        attempts += 1;
+        assert!(attempts < 200, "each attempt gets somewhere");
+    }
+    assert!(0 < attempts, "it was interrupted");
+    assert_eq!(records(&open(place.path())), records(&open(&rig.dir.path().join("log"))));
+}
+
+#[tokio::test]
+async fn a_copy_is_an_archive_and_takes_only_what_is_new() {
+    let ((_, from), (objects_there, to)) = (memory(), memory());
+    let rig = Rig::new();
+    let mut archiver = rig.archiver(&from, &at_once()).await;
+    for new in [400, 200] {
+        rig.append(new);
+        rig.seal();
+        archiver.finish().await.unwrap();
+        let before = objects(&*objects_there).await;
+        let plan = copy(&from, &to, &name(), None, true, |_| {}).await.unwrap();
+        assert_eq!(objects(&*objects_there).await, before, "a plan changes nothing");
+        let copied = copy(&from, &to, &name(), None, false, |_| {}).await.unwrap();
+        assert_eq!(plan, copied);
+        assert!(0 < copied.copied && (before.is_empty() || copied.copied < copied.objects), "{copied:?}");
+        comes_back(&rig, &[to.clone()], &at_once()).await;
+    }
+    assert_eq!(copy(&from, &to, &name(), None, false, |_| {}).await.unwrap().copied, 0);
+}
+
+#[tokio::test]
+async fn a_plan_fetches_no_more_than_the_target_needs_and_names_what_can_be_had() {
+    let (_, store) = memory();
+    let rig = Rig::new();
+    let early = rig.append(20);
+    rig.append(2000);
+    rig.seal();
+    let end = rig.archiver(&store, &at_once()).await.finish().await.unwrap();
+    let archive = Archive::open(&[store], &name(), None).await.unwrap();
+    let (all, some) = (archive.plan(Until::End).unwrap(), archive.plan(Until::Position(early)).unwrap());
+    assert!(some.objects() <= 3 && 10 < all.objects(), "{} of {}", some.objects(), all.objects());
+    for wanted in [Lsn::new(8), Lsn::new(end.get() + 8)] {
+        let refused = archive.plan(Until::Position(wanted)).unwrap_err();
+        assert!(matches!(refused.kind(), ErrorKind::TooOld | ErrorKind::Unreachable));
+        assert!(refused.to_string().contains(&end.to_string()), "{refused}");
+    }
+}

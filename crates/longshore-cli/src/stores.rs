@@ -1,0 +1,81 @@
+//! Object stores as they are written on the command line, and the logs in them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use longshore::Node;
+use longshore::archive::keys::{KeyProvider, parse_keys};
+use longshore::archive::{ArchiveSettings, Store};
+
+use crate::failure::Failure;
+use crate::quantity::duration;
+
+/// What agents archive, and where.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Archive")]
+pub(crate) struct ArchiveFlags {
+    /// An object store to archive every log into: s3://BUCKET/PREFIX, gs://…, az://…, file:///DIR; repeatable
+    #[arg(long = "archive", value_name = "URL")]
+    stores: Vec<String>,
+
+    /// While there are writes, how often what is new of them goes there
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    archive_every: Duration,
+
+    /// How hard to compress, 1 to 19; 0 stores it as it is
+    #[arg(long, value_name = "LEVEL", default_value_t = 1, value_parser = clap::value_parser!(i32).range(0..=19))]
+    archive_level: i32,
+
+    #[command(flatten)]
+    keys: Keys,
+}
+
+/// With which keys an archive is encrypted.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Keys {
+    /// Whose keys encrypt the archive: file:PATH, or command:CMD to ask a key service
+    #[arg(long, value_name = "KEYS")]
+    archive_keys: Option<String>,
+}
+
+impl Keys {
+    pub(crate) fn open(&self) -> Result<Option<Arc<dyn KeyProvider>>, Failure> {
+        let opened = self.archive_keys.as_deref().map(parse_keys).transpose();
+        opened.map_err(|error| longshore::archive::Error::from(error).into())
+    }
+}
+
+impl ArchiveFlags {
+    /// Begins to archive what the node has, and tells what that costs in requests.
+    pub(crate) fn start(&self, node: &Node) -> Result<(), Failure> {
+        if self.stores.is_empty() {
+            return Ok(());
+        }
+        let stores = open(&self.stores)?;
+        let level = (0 < self.archive_level).then_some(self.archive_level);
+        let keys = self.keys.open()?;
+        let encrypted =
+            keys.as_ref().map_or("not encrypted here".to_owned(), |keys| format!("encrypted with {}", keys.describe()));
+        for store in &stores {
+            // An object and the manifest each time, and nothing while nothing is written.
+            let requests = 2.0 * 86_400.0 / self.archive_every.as_secs_f64().max(0.001);
+            tracing::info!(
+                "archiving into {}, {encrypted}: at most {requests:.0} put requests a day and log while it is written without a pause",
+                store.label()
+            );
+        }
+        node.archive_into(stores, ArchiveSettings { tail_every: self.archive_every, level, keys });
+        Ok(())
+    }
+}
+
+/// Whether something is the address of a store and not a path.
+pub(crate) fn is_address(text: &str) -> bool {
+    text.contains("://")
+}
+
+/// The stores at these addresses.
+pub(crate) fn open(urls: &[String]) -> Result<Vec<Store>, Failure> {
+    urls.iter().map(|url| Ok(Store::open(url)?)).collect()
+}

@@ -1,0 +1,229 @@
+//! A log's bytes into object stores: a thread for each store, so that none holds up another.
+//!
+//! What is not archived in every store is not trimmed here. A store that fails is tried again for ever, with longer and longer
+//! pauses; one that says that this node is fenced is left alone, and the log stays whole here.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use longshore_archive::{ArchiveSettings, Archiver, Store};
+use longshore_format::{Lsn, Name};
+use longshore_wal::{Consumer, Role, Wal};
+
+use crate::lock;
+
+/// The stores of one log.
+#[derive(Default)]
+pub(crate) struct Archiving {
+    workers: Mutex<Vec<Worker>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    stores: Mutex<Vec<ArchiveStatus>>,
+    moved: Condvar,
+}
+
+struct Worker {
+    thread: JoinHandle<()>,
+}
+
+/// How a log is archived in one store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveStatus {
+    /// Which store.
+    pub store: String,
+    /// Up to where the log is archived; `None` until the store has said so.
+    pub archived: Option<Lsn>,
+    /// Objects made since the agent started.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Why it does not go on, while it does not.
+    pub trouble: Option<String>,
+    /// Whether it has ended: a person must look.
+    pub ended: bool,
+}
+
+/// Between two looks for something to archive.
+const LOOK: Duration = Duration::from_millis(100);
+/// Between two attempts: the first time, and at most.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long a log that is closed waits for its last bytes to be archived.
+const LAST: Duration = Duration::from_secs(5);
+
+impl Archiving {
+    /// Begins to archive into each of `stores`.
+    pub(crate) fn start(&self, name: &Name, wal: &Wal, stores: &[Store], settings: &ArchiveSettings) {
+        let mut workers = lock(&self.workers);
+        for store in stores {
+            let index = {
+                let mut states = lock(&self.shared.stores);
+                states.push(ArchiveStatus::new(store));
+                states.len() - 1
+            };
+            self.shared.hold(wal);
+            let worker = Work {
+                shared: Arc::clone(&self.shared),
+                index,
+                store: store.clone(),
+                name: name.clone(),
+                wal: wal.clone(),
+                settings: settings.clone(),
+            };
+            let spawned = std::thread::Builder::new().name("longshore-store".to_owned()).spawn(move || worker.run());
+            match spawned {
+                Ok(thread) => workers.push(Worker { thread }),
+                Err(error) => self.shared.change(index, |state| state.end(&error.to_string())),
+            }
+        }
+    }
+
+    /// How it goes, store by store.
+    pub(crate) fn status(&self) -> Vec<ArchiveStatus> {
+        lock(&self.shared.stores).clone()
+    }
+
+    /// Archives the last bytes, for some seconds at most, and ends.
+    pub(crate) fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.moved.notify_all();
+        for worker in std::mem::take(&mut *lock(&self.workers)) {
+            if worker.thread.join().is_err() {
+                tracing::error!("a thread that archives ended in a panic; report a bug");
+            }
+        }
+    }
+}
+
+impl ArchiveStatus {
+    fn new(store: &Store) -> ArchiveStatus {
+        let store = store.label().to_owned();
+        ArchiveStatus { store, archived: None, objects: 0, bytes: 0, trouble: None, ended: false }
+    }
+
+    fn end(&mut self, why: &str) {
+        self.trouble = Some(why.to_owned());
+        self.ended = true;
+    }
+}
+
+impl Shared {
+    fn change(&self, index: usize, change: impl FnOnce(&mut ArchiveStatus)) {
+        change(&mut lock(&self.stores)[index]);
+    }
+
+    /// Keeps in the log what some store does not have yet.
+    fn hold(&self, wal: &Wal) {
+        let slowest = lock(&self.stores).iter().map(|state| state.archived.unwrap_or(wal.first())).min();
+        wal.hold(Consumer::Archive, slowest);
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    fn pause(&self, pause: Duration) {
+        let states = lock(&self.stores);
+        if !self.stopping() {
+            let _woken = self.moved.wait_timeout(states, pause).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+struct Work {
+    shared: Arc<Shared>,
+    index: usize,
+    store: Store,
+    name: Name,
+    wal: Wal,
+    settings: ArchiveSettings,
+}
+
+impl Work {
+    fn run(self) {
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => self.archive(&runtime),
+            Err(error) => self.shared.change(self.index, |state| state.end(&error.to_string())),
+        }
+    }
+
+    fn archive(&self, runtime: &tokio::runtime::Runtime) {
+        let (mut archiver, mut failures) = (None, 0u32);
+        while !self.shared.stopping() {
+            match runtime.block_on(self.round(&mut archiver)) {
+                Ok(more) => {
+                    failures = 0;
+                    if !more {
+                        self.shared.pause(LOOK);
+                    }
+                }
+                Err(error) if error.is_passing() || self.is_behind(&error) => {
+                    // Read anew: what became of the last request is not known.
+                    archiver = None;
+                    if failures == 0 {
+                        tracing::warn!(log = %self.name, store = self.store.label(), %error, "archiving is interrupted");
+                    }
+                    self.shared.change(self.index, |state| state.trouble = Some(error.to_string()));
+                    let pause = LONGEST_PAUSE.min(SHORTEST_PAUSE * 2u32.saturating_pow(failures.min(16)));
+                    failures = failures.saturating_add(1);
+                    // Between half and all of it, so that those that failed together do not come back together.
+                    let jitter = std::collections::hash_map::RandomState::new();
+                    let part = std::hash::BuildHasher::hash_one(&jitter, failures) % 512;
+                    self.shared.pause(pause / 2 + pause / 1024 * u32::try_from(part).unwrap_or(0));
+                }
+                Err(error) => {
+                    tracing::error!(log = %self.name, store = self.store.label(), %error, "archiving has ended");
+                    self.shared.change(self.index, |state| state.end(&error.to_string()));
+                    return;
+                }
+            }
+        }
+        if let Some(mut archiver) = archiver {
+            // What was appended last is to be archived, too; what cannot be synced says so elsewhere.
+            let _synced = self.wal.wait_blocking(self.wal.end(), Some(LAST));
+            let last = runtime.block_on(async { tokio::time::timeout(LAST, archiver.finish()).await });
+            match last {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(log = %self.name, %error, "the last bytes are archived when the agent starts again")
+                }
+                Err(_) => tracing::warn!(log = %self.name, "the last bytes are archived when the agent starts again"),
+            }
+        }
+    }
+
+    async fn round(&self, archiver: &mut Option<Archiver>) -> longshore_archive::Result<bool> {
+        let open = match archiver {
+            Some(open) => open,
+            None => {
+                let (store, name, wal) = (self.store.clone(), self.name.clone(), self.wal.clone());
+                archiver.insert(Archiver::open(store, name, wal, self.settings.clone()).await?)
+            }
+        };
+        let begun = Instant::now();
+        let round = open.round().await?;
+        self.shared.change(self.index, |state| {
+            state.archived = Some(round.archived);
+            state.objects += round.objects;
+            state.bytes += round.bytes;
+            state.trouble = None;
+        });
+        self.shared.hold(&self.wal);
+        if 0 < round.objects {
+            let (bytes, took) = (round.bytes, begun.elapsed());
+            tracing::debug!(log = %self.name, store = self.store.label(), position = %round.archived, bytes, ?took, "archived");
+        }
+        Ok(round.more)
+    }
+
+    /// A copy that has not received yet what another node has archived only has to wait.
+    fn is_behind(&self, error: &longshore_archive::Error) -> bool {
+        self.wal.role() == Role::Follower && matches!(error, longshore_archive::Error::Fenced { .. })
+    }
+}
