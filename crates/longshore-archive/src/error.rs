@@ -130,7 +130,7 @@ pub enum Error {
         /// Which object.
         object: String,
         /// What is wrong with it.
-        source: EnvelopeError,
+        source: Box<EnvelopeError>,
     },
     /// A key that cannot be had.
     #[error(transparent)]

@@ -332,7 +332,7 @@ impl Place<'_> {
     }
 
     fn envelope(&self, object: &str, source: envelope::EnvelopeError) -> Error {
-        Error::Envelope { store: self.store.label().to_owned(), object: self.name(object), source }
+        Error::Envelope { store: self.store.label().to_owned(), object: self.name(object), source: Box::new(source) }
     }
 
     /// Makes an object. One of that name that holds the same stays; one that a crash left, and no manifest names, is replaced.

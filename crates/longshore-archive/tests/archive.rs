@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use longshore_archive::keys::parse_keys;
-use longshore_archive::{Archive, ArchiveSettings, Archiver, Error, Finding, Store, Until, copy, list, orphans, verify};
+use longshore_archive::{
+    Archive, ArchiveSettings, Archiver, Error, Finding, Store, Until, copy, list, orphans, verify,
+};
 use longshore_format::{ErrorKind, Lsn};
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
@@ -51,7 +53,9 @@ async fn what_is_archived_comes_back_from_memory_and_from_a_directory_encrypted_
     std::fs::set_permissions(&keys, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let keys = parse_keys(&format!("file:{}", keys.display())).unwrap();
     for keys in [None, Some(keys)] {
-        for store in [memory().1, Store::open(&format!("file://{}", tempfile::tempdir().unwrap().keep().display())).unwrap()] {
+        for store in
+            [memory().1, Store::open(&format!("file://{}", tempfile::tempdir().unwrap().keep().display())).unwrap()]
+        {
             let settings = ArchiveSettings { keys: keys.clone(), ..at_once() };
             let rig = Rig::new();
             let mut archiver = rig.archiver(&store, &settings).await;
@@ -197,9 +201,12 @@ async fn f_121_f_122_what_is_damaged_or_gone_is_named_and_taken_from_another_sto
         let mut flipped = whole.to_vec();
         let middle = flipped.len() / 2;
         flipped[middle] ^= 1;
-        for (what, damaged) in
-            [("flipped", Some(flipped)), ("cut", Some(whole[..whole.len() / 2].to_vec())), ("empty", Some(Vec::new())), ("gone", None)]
-        {
+        for (what, damaged) in [
+            ("flipped", Some(flipped)),
+            ("cut", Some(whole[..whole.len() / 2].to_vec())),
+            ("empty", Some(Vec::new())),
+            ("gone", None),
+        ] {
             match damaged {
                 Some(bytes) => bad.put(&path, bytes.into()).await.map(|_| ()).unwrap(),
                 None => bad.delete(&path).await.unwrap(),
@@ -207,7 +214,8 @@ async fn f_121_f_122_what_is_damaged_or_gone_is_named_and_taken_from_another_sto
             let archive = Archive::open(std::slice::from_ref(&store), &name(), None).await.unwrap();
             let verified = verify(&archive, |_| {}).await.unwrap();
             assert_eq!(verified.findings.len(), 1, "{object} {what}: {verified:?}");
-            let (Finding::Missing { object: named, .. } | Finding::Corrupt { object: named, .. }) = &verified.findings[0];
+            let (Finding::Missing { object: named, .. } | Finding::Corrupt { object: named, .. }) =
+                &verified.findings[0];
             assert_eq!(*named, object, "{what}");
 
             let place = tempfile::tempdir().unwrap();

@@ -74,7 +74,7 @@ pub fn records(log: &ReadLog) -> Vec<(Lsn, Vec<u8>)> {
     let mut reader = log.reader(log.first()).unwrap();
     let mut records = Vec::new();
     while let Some(record) = reader.next().unwrap() {
-        records.push((record.lsn, record.payload.to_vec()));
+        records.push((record.start, record.payload.to_vec()));
     }
     records
 }
