@@ -40,8 +40,8 @@ async fn comes_back(rig: &Rig, stores: &[Store], settings: &ArchiveSettings) {
     let log = open(&place.path().join("app"));
     assert_eq!(log.end(), archive.end());
     assert_eq!(log.id(), rig.wal.id());
-    let theirs = records(&open(&rig.dir.path().join("log")));
-    let ours = records(&log);
+    let theirs = rig.records();
+    let ours = records(log.reader(log.first()).unwrap());
     assert!(!ours.is_empty() && ours[..] == theirs[..ours.len()], "{} records are those of the log", ours.len());
 }
 
@@ -255,7 +255,8 @@ async fn a_fetch_that_is_interrupted_goes_on_where_it_was() {
         assert!(attempts < 200, "each attempt gets somewhere");
     }
     assert!(0 < attempts, "it was interrupted");
-    assert_eq!(records(&open(place.path())), records(&open(&rig.dir.path().join("log"))));
+    let log = open(place.path());
+    assert_eq!(records(log.reader(log.first()).unwrap()), rig.records());
 }
 
 #[tokio::test]
@@ -294,4 +295,27 @@ async fn a_plan_fetches_no_more_than_the_target_needs_and_names_what_can_be_had(
         assert!(matches!(refused.kind(), ErrorKind::TooOld | ErrorKind::Unreachable));
         assert!(refused.to_string().contains(&end.to_string()), "{refused}");
     }
+}
+
+/// F-111, F-122: two writers of one log that parted, as a disk that was copied makes them. Who swaps the manifest first goes on;
+/// the other one is told, and nothing of it is archived.
+#[tokio::test]
+async fn f_111_f_122_of_two_histories_one_is_archived_and_the_other_is_fenced() {
+    let (_, store) = memory();
+    let rig = Rig::new();
+    rig.append(100);
+    rig.seal();
+    rig.archiver(&store, &at_once()).await.finish().await.unwrap();
+    // As a crash leaves it, twice.
+    let (one, two) = (rig.twin(), rig.twin());
+    let (mut first, mut second) = (one.archiver(&store, &at_once()).await, two.archiver(&store, &at_once()).await);
+    let end = one.append(40);
+    two.append(50);
+    assert_eq!(first.finish().await.unwrap(), end);
+    let refused = second.finish().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Fenced, "{refused}");
+    assert!(!refused.is_passing(), "it is not tried again");
+    comes_back(&one, &[store.clone()], &at_once()).await;
+    let late = Archiver::open(store, name(), two.wal.clone(), at_once()).await.err().unwrap();
+    assert_eq!(late.kind(), ErrorKind::Fenced, "{late}");
 }

@@ -8,7 +8,7 @@ use futures_util::stream::BoxStream;
 use longshore_archive::{ArchiveSettings, Archiver, Store};
 use longshore_format::{Lsn, Name, SegmentSize};
 use longshore_storage::{Directory, FsDirectory, SystemEnvironment};
-use longshore_wal::{CreateSpec, ReadLog, RecordDraft, Settings, Wal};
+use longshore_wal::{CreateSpec, ReadLog, Reader, RecordDraft, Settings, Wal};
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{
@@ -32,10 +32,32 @@ impl Rig {
         let dir = tempfile::tempdir().unwrap();
         let log: Arc<dyn Directory> = Arc::new(FsDirectory::create(&dir.path().join("log")).unwrap());
         let spec = CreateSpec { segment_size: SegmentSize::MIN, ..CreateSpec::default() };
-        Wal::create(Arc::clone(&log), &SystemEnvironment, &spec).unwrap();
+        Wal::create(log, &SystemEnvironment, &spec).unwrap();
+        Rig::open(dir)
+    }
+
+    fn open(dir: tempfile::TempDir) -> Rig {
+        let log: Arc<dyn Directory> = Arc::new(FsDirectory::open(&dir.path().join("log")).unwrap());
         let (wal, _) = Wal::open(log, Arc::new(SystemEnvironment), Settings::default()).unwrap();
         let threads = wal.start();
         Rig { dir, wal, _threads: threads }
+    }
+
+    /// Another writer of the log as it is now, who does not know of this one.
+    pub fn twin(&self) -> Rig {
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("log");
+        std::fs::create_dir(&to).unwrap();
+        for entry in std::fs::read_dir(self.dir.path().join("log")).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_file() {
+                match std::fs::copy(entry.path(), to.join(entry.file_name())) {
+                    // A segment that was just being prepared has got its name.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    copied => copied.map(|_| ()).unwrap(),
+                }
+            }
+        }
+        Rig::open(dir)
     }
 
     /// Appends so many records, each other than the last, and makes them durable.
@@ -64,14 +86,18 @@ impl Rig {
         }
     }
 
+    /// Every record that is durable.
+    pub fn records(&self) -> Vec<(Lsn, Vec<u8>)> {
+        records(self.wal.reader(self.wal.first()).unwrap())
+    }
+
     pub async fn archiver(&self, store: &Store, settings: &ArchiveSettings) -> Archiver {
         Archiver::open(store.clone(), name(), self.wal.clone(), settings.clone()).await.unwrap()
     }
 }
 
 /// Every record of a log, as it stands there.
-pub fn records(log: &ReadLog) -> Vec<(Lsn, Vec<u8>)> {
-    let mut reader = log.reader(log.first()).unwrap();
+pub fn records(mut reader: Reader) -> Vec<(Lsn, Vec<u8>)> {
     let mut records = Vec::new();
     while let Some(record) = reader.next().unwrap() {
         records.push((record.start, record.payload.to_vec()));
