@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod demo;
 mod dump;
+mod estimate;
 mod forget;
 mod init;
 mod man;
@@ -45,6 +46,7 @@ pub(crate) enum Command {
     Forget(forget::Forget),
     Replay(replay::Replay),
     Demo(demo::Demo),
+    Estimate(estimate::Estimate),
     Bench(bench::Bench),
     Config(config::Config),
     Completions(completions::Completions),
@@ -72,6 +74,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Forget(command) => command.run(&global),
         Command::Replay(command) => command.run(),
         Command::Demo(command) => command.run(),
+        Command::Estimate(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Config(command) => command.run(global.config.as_deref()),
         Command::Completions(command) => command.run(),
