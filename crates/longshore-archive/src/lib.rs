@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod envelope;
+pub mod estimate;
 pub mod keys;
 pub mod manifest;
 

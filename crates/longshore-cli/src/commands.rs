@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod drill;
 mod dump;
+mod estimate;
 mod forget;
 mod init;
 mod man;
@@ -49,6 +50,7 @@ pub(crate) enum Command {
     Archive(archive::Archive),
     Drill(drill::Drill),
     Demo(demo::Demo),
+    Estimate(estimate::Estimate),
     Bench(bench::Bench),
     Config(config::Config),
     Completions(completions::Completions),
@@ -78,6 +80,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Archive(command) => command.run(),
         Command::Drill(command) => command.run(),
         Command::Demo(command) => command.run(),
+        Command::Estimate(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Config(command) => command.run(global.config.as_deref()),
         Command::Completions(command) => command.run(),
