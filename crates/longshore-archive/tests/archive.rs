@@ -63,14 +63,14 @@ async fn what_is_archived_comes_back_from_memory_and_from_a_directory_encrypted_
                 let end = rig.append(records);
                 rig.seal();
                 assert_eq!(archiver.finish().await.unwrap(), end);
-                comes_back(&rig, &[store.clone()], &settings).await;
+                comes_back(&rig, std::slice::from_ref(&store), &settings).await;
             }
             // Another life of the archiver goes on where the manifest is.
             let mut archiver = rig.archiver(&store, &settings).await;
             let end = rig.append(20);
             rig.seal();
             assert_eq!(archiver.finish().await.unwrap(), end);
-            comes_back(&rig, &[store.clone()], &settings).await;
+            comes_back(&rig, std::slice::from_ref(&store), &settings).await;
             let listed = list(&store, settings.keys.as_deref()).await.unwrap();
             assert_eq!((listed.len(), listed[0].end), (1, end));
         }
@@ -152,7 +152,7 @@ async fn f_119_f_120_a_store_that_fails_loses_and_doubles_nothing() {
         }
         assert!(0 < faulty.struck.load(Ordering::Relaxed), "seed {seed}: something failed");
         faulty.one_in.store(0, Ordering::Relaxed);
-        comes_back(&rig, &[store.clone()], &at_once()).await;
+        comes_back(&rig, std::slice::from_ref(&store), &at_once()).await;
         // What the failures left is found, and is all that goes.
         orphans(&store, &name(), None, false).await.unwrap();
         comes_back(&rig, &[store], &at_once()).await;
@@ -274,7 +274,7 @@ async fn a_copy_is_an_archive_and_takes_only_what_is_new() {
         let copied = copy(&from, &to, &name(), None, false, |_| {}).await.unwrap();
         assert_eq!(plan, copied);
         assert!(0 < copied.copied && (before.is_empty() || copied.copied < copied.objects), "{copied:?}");
-        comes_back(&rig, &[to.clone()], &at_once()).await;
+        comes_back(&rig, std::slice::from_ref(&to), &at_once()).await;
     }
     assert_eq!(copy(&from, &to, &name(), None, false, |_| {}).await.unwrap().copied, 0);
 }
@@ -315,7 +315,7 @@ async fn f_111_f_122_of_two_histories_one_is_archived_and_the_other_is_fenced() 
     let refused = second.finish().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Fenced, "{refused}");
     assert!(!refused.is_passing(), "it is not tried again");
-    comes_back(&one, &[store.clone()], &at_once()).await;
+    comes_back(&one, std::slice::from_ref(&store), &at_once()).await;
     let late = Archiver::open(store, name(), two.wal.clone(), at_once()).await.err().unwrap();
     assert_eq!(late.kind(), ErrorKind::Fenced, "{late}");
 }

@@ -1,4 +1,5 @@
 //! A log to archive, and stores that misbehave.
+#![allow(unreachable_pub, reason = "a module that several tests share")]
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,34 +18,34 @@ use object_store::{
 };
 
 /// A log with small segments.
-pub struct Rig {
+pub(crate) struct Rig {
     pub dir: tempfile::TempDir,
     pub wal: Wal,
     _threads: longshore_wal::Threads,
 }
 
-pub fn name() -> Name {
+pub(crate) fn name() -> Name {
     "app".parse().unwrap()
 }
 
 impl Rig {
-    pub fn new() -> Rig {
+    pub(crate) fn new() -> Rig {
         let dir = tempfile::tempdir().unwrap();
-        let log: Arc<dyn Directory> = Arc::new(FsDirectory::create(&dir.path().join("log")).unwrap());
+        let log: Arc<dyn Directory> = Arc::new(FsDirectory::create(dir.path().join("log")).unwrap());
         let spec = CreateSpec { segment_size: SegmentSize::MIN, ..CreateSpec::default() };
         Wal::create(log, &SystemEnvironment, &spec).unwrap();
         Rig::open(dir)
     }
 
     fn open(dir: tempfile::TempDir) -> Rig {
-        let log: Arc<dyn Directory> = Arc::new(FsDirectory::open(&dir.path().join("log")).unwrap());
+        let log: Arc<dyn Directory> = Arc::new(FsDirectory::open(dir.path().join("log")).unwrap());
         let (wal, _) = Wal::open(log, Arc::new(SystemEnvironment), Settings::default()).unwrap();
         let threads = wal.start();
         Rig { dir, wal, _threads: threads }
     }
 
     /// Another writer of the log as it is now, who does not know of this one.
-    pub fn twin(&self) -> Rig {
+    pub(crate) fn twin(&self) -> Rig {
         let dir = tempfile::tempdir().unwrap();
         let to = dir.path().join("log");
         std::fs::create_dir(&to).unwrap();
@@ -61,7 +62,7 @@ impl Rig {
     }
 
     /// Appends so many records, each other than the last, and makes them durable.
-    pub fn append(&self, records: usize) -> Lsn {
+    pub(crate) fn append(&self, records: usize) -> Lsn {
         let mut end = self.wal.end();
         for _ in 0..records {
             let payload = end.get().to_string().repeat(1 + (end.get() as usize / 8) % 200);
@@ -78,7 +79,7 @@ impl Rig {
     }
 
     /// Waits until all full segments are sealed.
-    pub fn seal(&self) {
+    pub(crate) fn seal(&self) {
         let size = self.wal.segment_size();
         let active = size.base_of(self.wal.end());
         while self.wal.sealed().get() < active {
@@ -87,17 +88,17 @@ impl Rig {
     }
 
     /// Every record that is durable.
-    pub fn records(&self) -> Vec<(Lsn, Vec<u8>)> {
+    pub(crate) fn records(&self) -> Vec<(Lsn, Vec<u8>)> {
         records(self.wal.reader(self.wal.first()).unwrap())
     }
 
-    pub async fn archiver(&self, store: &Store, settings: &ArchiveSettings) -> Archiver {
+    pub(crate) async fn archiver(&self, store: &Store, settings: &ArchiveSettings) -> Archiver {
         Archiver::open(store.clone(), name(), self.wal.clone(), settings.clone()).await.unwrap()
     }
 }
 
 /// Every record of a log, as it stands there.
-pub fn records(mut reader: Reader) -> Vec<(Lsn, Vec<u8>)> {
+pub(crate) fn records(mut reader: Reader) -> Vec<(Lsn, Vec<u8>)> {
     let mut records = Vec::new();
     while let Some(record) = reader.next().unwrap() {
         records.push((record.start, record.payload.to_vec()));
@@ -105,13 +106,13 @@ pub fn records(mut reader: Reader) -> Vec<(Lsn, Vec<u8>)> {
     records
 }
 
-pub fn open(dir: &Path) -> ReadLog {
+pub(crate) fn open(dir: &Path) -> ReadLog {
     ReadLog::open(Arc::new(FsDirectory::open(dir).unwrap())).unwrap()
 }
 
 /// A store in memory that fails as its seed says: before the request, after it, or cut in the middle of an answer.
 #[derive(Debug)]
-pub struct Faulty {
+pub(crate) struct Faulty {
     pub inner: Arc<InMemory>,
     state: AtomicU64,
     /// One request in so many fails; zero for none.
@@ -127,7 +128,7 @@ impl std::fmt::Display for Faulty {
 }
 
 impl Faulty {
-    pub fn new(seed: u64, one_in: u64) -> Arc<Faulty> {
+    pub(crate) fn new(seed: u64, one_in: u64) -> Arc<Faulty> {
         Arc::new(Faulty {
             inner: Arc::new(InMemory::new()),
             state: AtomicU64::new(seed.wrapping_mul(2).wrapping_add(1)),
