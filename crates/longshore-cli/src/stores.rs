@@ -7,6 +7,7 @@ use clap::Args;
 use longshore::Node;
 use longshore::archive::keys::{KeyProvider, parse_keys};
 use longshore::archive::{ArchiveSettings, Store};
+use longshore_format::ErrorKind;
 
 use crate::failure::Failure;
 use crate::quantity::duration;
@@ -47,6 +48,21 @@ impl Keys {
 }
 
 impl ArchiveFlags {
+    /// Begins the logs that a replica does not hold yet with what is archived of them. Without a store that answers it begins
+    /// with its upstream instead.
+    pub(crate) async fn fetch_logs(&self, node: &Node) -> Result<(), Failure> {
+        if self.stores.is_empty() {
+            return Ok(());
+        }
+        match node.fetch_logs(&open(&self.stores)?, self.keys.open()?).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Denied) => {
+                tracing::warn!(%error, "no log is fetched from the archive");
+                Ok(())
+            }
+            fetched => fetched.map(|_| ()).map_err(Failure::from),
+        }
+    }
+
     /// Begins to archive what the node has, and tells what that costs in requests.
     pub(crate) fn start(&self, node: &Node) -> Result<(), Failure> {
         if self.stores.is_empty() {

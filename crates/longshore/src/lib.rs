@@ -50,6 +50,7 @@ mod ticket;
 
 mod applying;
 mod archiving;
+mod bootstrap;
 mod housekeeper;
 mod log;
 mod metrics;

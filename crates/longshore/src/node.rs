@@ -340,6 +340,10 @@ impl Node {
         &self.inner.data_dir
     }
 
+    pub(crate) fn directory(&self) -> &Arc<dyn Directory> {
+        &self.inner.directory
+    }
+
     pub(crate) fn environment(&self) -> &Arc<dyn Environment> {
         &self.inner.environment
     }
