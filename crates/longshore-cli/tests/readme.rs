@@ -94,6 +94,29 @@ fn an_application_on_sqlite_is_in_two_regions_as_written() {
     }
 }
 
+/// The runbook, from its first block to its last, in one directory.
+#[test]
+fn the_recovery_runbook_works_as_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = rusqlite::Connection::open(dir.path().join("app.db")).unwrap();
+    app.execute_batch("PRAGMA journal_mode=wal; CREATE TABLE t (x); INSERT INTO t VALUES (1), (2);").unwrap();
+    let runbook =
+        include_str!("../../../docs/RECOVERY.md").replace("   ```", "```").replace("\n   longshore", "\nlongshore");
+    let mut blocks = blocks(&runbook.replace("\n   mkdir", "\nmkdir"), "sh");
+    let wait = "until longshore archive ls --from $STORE | grep -q ^app; do sleep 0.05; done\n";
+    blocks.insert(1, wait.to_owned());
+    // The disaster.
+    let region_is_gone = blocks.iter().rposition(|block| block.starts_with("longshore archive ls")).unwrap();
+    blocks.insert(region_is_gone, "kill -9 $! && wait $! || true; rm -r data\n".to_owned());
+    let told = run(dir.path(), &blocks);
+    for says in ["RTO", "intact", "1 transactions", "copied"] {
+        assert!(told.contains(says), "{says} is not in {told}");
+    }
+    let restored = rusqlite::Connection::open(dir.path().join("restored.db")).unwrap();
+    let sum: i64 = restored.query_row("SELECT sum(x) FROM t", [], |row| row.get(0)).unwrap();
+    assert_eq!(sum, 3);
+}
+
 /// The example is the library's first one, which runs as its documentation test.
 #[test]
 fn the_embedding_example_is_the_one_that_is_tested() {
