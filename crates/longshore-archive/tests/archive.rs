@@ -1,11 +1,14 @@
 //! What is archived comes back, from stores that fail, from the best of several, and never wrong.
 
+#[path = "support/faulty.rs"]
+mod faulty;
 mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use faulty::Faulty;
 use longshore_archive::keys::parse_keys;
 use longshore_archive::{
     Archive, ArchiveSettings, Archiver, Error, Finding, Store, Until, copy, list, orphans, verify,
@@ -14,7 +17,7 @@ use longshore_format::{ErrorKind, Lsn};
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt};
-use support::{Faulty, Rig, name, open, records};
+use support::{Rig, name, open, records};
 
 fn at_once() -> ArchiveSettings {
     ArchiveSettings { tail_every: Duration::ZERO, ..ArchiveSettings::default() }

@@ -151,10 +151,10 @@ mod tests {
         }
     }
 
-    #[cfg(not(feature = "s3"))]
+    #[cfg(not(feature = "gcs"))]
     #[test]
     fn an_address_of_a_feature_that_was_left_out_names_the_feature() {
-        let error = open("s3://bucket/prefix").unwrap_err();
-        assert!(error.to_string().contains("--features s3"), "{error}");
+        let error = open("gs://bucket/prefix").unwrap_err();
+        assert!(error.to_string().contains("--features gcs"), "{error}");
     }
 }
