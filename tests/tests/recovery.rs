@@ -189,8 +189,9 @@ fn a_database_written_while_its_primary_is_killed_comes_back_whole() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let db = connect(&app);
-            let mut id = 0;
-            while !done.load(Ordering::Relaxed) {
+            let (mut id, end) = (0, Instant::now() + PATIENCE);
+            // Not for ever: a failure below never says that it is done.
+            while !done.load(Ordering::Relaxed) && Instant::now() < end {
                 id += 1;
                 commit(&db, &mut writes, id);
                 // The pace of an application; nothing relies on it.
@@ -223,6 +224,10 @@ fn a_database_comes_back_from_the_store_of_a_replica() {
         stage.agent("eu-west", &[&flags[..], &["--archive", &store, "--archive-every", "20ms"]].concat());
     let mut random = Rng::new(1);
     (1..=300).for_each(|id| commit(&stage.db, &mut random, id));
+    until("the replica to archive the log", Instant::now() + PATIENCE, || {
+        let listed = longshore(["archive", "ls", "--from", &store, "--log", "app"]).output().unwrap();
+        listed.status.success().then_some(())
+    });
     // The primary goes first: before it ends, it ships what is durable.
     assert!(primary.terminate().success());
     assert!(replica.terminate().success());
