@@ -22,6 +22,12 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The directory of a `file://` store is not there.
+    #[error("{url}: there is no such directory: is the volume mounted?")]
+    NoDirectory {
+        /// The address.
+        url: String,
+    },
     /// A store of a kind that this program was built without.
     #[error("{url}: this program was built without the feature `{feature}`; build it with --features {feature}")]
     Feature {
@@ -159,7 +165,7 @@ impl Error {
             Error::Store { source: object_store::Error::PermissionDenied { .. }, .. }
             | Error::Store { source: object_store::Error::Unauthenticated { .. }, .. } => ErrorKind::Denied,
             Error::Store { .. } => ErrorKind::Unavailable,
-            Error::NoLog { .. } => ErrorKind::NotFound,
+            Error::NoLog { .. } | Error::NoDirectory { .. } => ErrorKind::NotFound,
             Error::Missing { .. } | Error::Gap { .. } => ErrorKind::Gap,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::Fenced { .. } => ErrorKind::Fenced,

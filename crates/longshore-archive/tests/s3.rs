@@ -14,7 +14,7 @@ use longshore_archive::{Archive, ArchiveSettings, Archiver, Finding, Store, Unti
 use longshore_format::ErrorKind;
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStoreExt, PutMode};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;

@@ -94,13 +94,22 @@ macro_rules! from_library {
     )*};
 }
 
-from_library!(
-    longshore_wal::Error,
-    longshore_apply::Error,
-    longshore_sqlite::Error,
-    longshore::archive::Error,
-    longshore::Error
-);
+from_library!(longshore_wal::Error, longshore_apply::Error, longshore_sqlite::Error, longshore::Error);
+
+impl From<longshore::archive::Error> for Failure {
+    fn from(error: longshore::archive::Error) -> Self {
+        let failure = Self::library(error.kind(), &error);
+        match error.kind() {
+            ErrorKind::NotFound => failure.next("check the address and the log's name; `longshore archive ls` lists what is there"),
+            ErrorKind::Invalid => failure.next("correct the address"),
+            ErrorKind::TooOld | ErrorKind::Unreachable => failure.next("ask for a position between these two"),
+            ErrorKind::Gap | ErrorKind::Corrupt => {
+                failure.next("name another store that has it with a second --from, or copy it from there with `longshore archive copy`")
+            }
+            _ => failure,
+        }
+    }
+}
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {

@@ -21,8 +21,8 @@ use crate::{output, runtime};
 /// Recover from an archive into a scratch directory, check it, say how long it took, and delete it
 #[derive(Debug, Args)]
 #[command(after_help = "\
-For cron: it ends with 0 only if a whole database came out of the archive and held its check. RPO is how
-old the newest transaction in it is; while nothing is written it grows and means nothing.
+For cron: it ends with 0 only if a whole database came out of the archive and held its check.
+RPO is how old the newest transaction in it is; while nothing is written it grows and means nothing.
 
 Example:
   longshore drill --from s3://bucket/prefix --log app --scratch /var/tmp")]
@@ -35,7 +35,7 @@ pub(crate) struct Drill {
     #[arg(long, value_name = "NAME")]
     log: String,
 
-    /// Where there is room for the log and the database
+    /// A directory that has room for the log and the database
     #[arg(long, value_name = "DIR")]
     scratch: PathBuf,
 
@@ -66,7 +66,7 @@ impl Drill {
         let name: Name = self.log.parse().map_err(|_| Failure::invalid("--log must match [a-z0-9][a-z0-9_-]{0,62}"))?;
         // Its own directory, so that what is deleted is what was made.
         let place = self.scratch.join(format!("drill-{name}-{}", std::process::id()));
-        let made = std::fs::create_dir_all(&place);
+        let made = std::fs::create_dir(&place);
         made.map_err(|error| Failure::file("cannot make", &place, &error))?;
         let reached = self.recover(&stores, &name, &place);
         let removed = std::fs::remove_dir_all(&place).map_err(|error| Failure::file("cannot remove", &place, &error));

@@ -20,8 +20,8 @@ Once it serves it prints `listening HOST:PORT` and `http HOST:PORT`: other repli
 use it as their upstream. SIGTERM ends it cleanly, a second one at once; SIGHUP reads certificates \
 and grants again. --help shows the tuning flags.
 
-A log that is not in the data directory and is in an --archive begins with what is there, and goes on
-with the upstream.
+A log that is not in the data directory and is in an --archive begins with what is there, and \
+goes on with the upstream.
 
 A log that upstream holds a slot for, but that is not in the data directory, is refused: a volume \
 that is not mounted looks the same as one that was lost. --reseed says it was lost.
