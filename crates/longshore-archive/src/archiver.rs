@@ -126,16 +126,21 @@ impl Archiver {
         Ok(round)
     }
 
-    /// Archives all that is durable now, due or not.
+    /// Archives all that is durable now, due or not. A segment that is full and not sealed yet is waited for.
     ///
     /// # Errors
     /// As [`round`](Self::round).
     pub async fn finish(&mut self) -> Result<Lsn> {
         self.settings.tail_every = Duration::ZERO;
+        let (wanted, size) = (self.wal.durable().get(), self.wal.segment_size());
         loop {
-            let before = self.archived();
             let round = self.round().await?;
-            if !round.more && round.archived == before {
+            if wanted <= round.archived {
+                return Ok(round.archived);
+            }
+            let sealed = Lsn::new(self.manifest.next_base().saturating_add(size.get()));
+            // A log that ends unsealed is gone on with when it is opened again.
+            if round.objects == 0 && self.wal.sealed().wait(sealed).await.is_err() {
                 return Ok(round.archived);
             }
         }
@@ -175,7 +180,7 @@ impl Archiver {
     async fn put_segment(&self, base: Lsn) -> Result<SegmentEntry> {
         let (bytes, digest) = read_segment(&self.wal, base)?;
         let size = self.wal.segment_size();
-        let object = format!("segments/{}/{:020}", self.owner(size.first_in(base)), base.get());
+        let object = format!("segments/{}/{:020}-{}", self.owner(size.first_in(base)), base.get(), short(&digest));
         let stored = self.place().put(&object, &bytes).await?;
         let time = self.time_at(size.first_in(base))?;
         Ok(SegmentEntry { base: base.get(), object, bytes: stored, digest, time })
@@ -194,7 +199,8 @@ impl Archiver {
         let mut bytes = vec![0; (durable.get() - start.get()) as usize];
         let file = self.wal.directory().open(&size.file_name(base), Access::Read).map_err(io(&size.file_name(base)))?;
         file.read_exact_at(&mut bytes, size.offset_in(start)).map_err(io(&size.file_name(base)))?;
-        let object = format!("tail/{}/{:020}-{:020}", self.owner(first), start.get(), durable.get());
+        let digest = blake3::hash(&bytes).to_hex();
+        let object = format!("tail/{}/{:020}-{:020}-{}", self.owner(first), start.get(), durable.get(), short(&digest));
         let stored = self.place().put(&object, &bytes).await?;
         self.tail_at = Instant::now();
         let (start, end) = (start.get(), durable.get());
@@ -213,6 +219,12 @@ impl Archiver {
     fn time_at(&self, lsn: Lsn) -> Result<u64> {
         Ok(self.wal.reader(lsn)?.next()?.map_or(0, |record| record.time))
     }
+}
+
+/// As much of a digest as tells two contents apart. It is in every object's name: a writer that parted from the one whose
+/// objects the manifest names must not put its own in their place before it learns that it is fenced.
+fn short(digest: &str) -> &str {
+    &digest[..16]
 }
 
 /// The manifest of a log that is not archived yet.

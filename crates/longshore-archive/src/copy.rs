@@ -1,10 +1,10 @@
 //! An archive from one store into another: every object as it is, the manifest last.
 
-use longshore_format::Name;
+use longshore_format::{Fork, Name};
 
 use crate::error::{Error, Result};
 use crate::keys::KeyProvider;
-use crate::manifest::Place;
+use crate::manifest::{Facts, Manifest, Place};
 use crate::store::Store;
 
 /// What a copy did.
@@ -22,7 +22,8 @@ pub struct Copied {
 /// the same keys open them. Run again, it goes on where it was, and takes what has been archived since.
 ///
 /// # Errors
-/// [`Error::NoLog`]; [`Error::Missing`] names what the source lacks; [`Error::Fenced`] if the target was changed meanwhile.
+/// [`Error::NoLog`]; [`Error::Missing`] names what the source lacks; [`Error::Fenced`] if the target holds another history, or
+/// was changed meanwhile.
 pub async fn copy(
     from: &Store,
     to: &Store,
@@ -40,11 +41,9 @@ pub async fn copy(
     let target = Place { store: to, ..source };
     let seen = target.manifest().await?;
     if let Some((there, _)) = &seen
-        && let Ok(theirs) = there.facts()
-        && theirs.log != facts.log
+        && !goes_on(&target, &manifest, &facts, there)?
     {
-        let (theirs, ours) = (theirs.log.to_string(), facts.log.to_string());
-        return Err(Error::OtherLog { store: to.label().to_owned(), log: log.clone(), theirs, ours });
+        return Ok(Copied { objects: manifest.segment_count() + manifest.tail().len() as u64, ..Copied::default() });
     }
     let mut objects: Vec<String> = manifest.chunks().iter().map(|chunk| chunk.object.clone()).collect();
     objects.extend(manifest.all_segments(&source).await?.into_iter().map(|entry| entry.object));
@@ -56,7 +55,7 @@ pub async fn copy(
         copy_object(&source, &target, object, plan_only, &mut copied).await?;
         watch(&copied);
     }
-    if plan_only || seen.as_ref().is_some_and(|(there, _)| *there == manifest) {
+    if plan_only {
         return Ok(copied);
     }
     let swapped = target.swap(&manifest, seen.map(|(_, version)| version)).await?;
@@ -64,6 +63,27 @@ pub async fn copy(
         let epoch = facts.history.current().epoch.number;
         Error::Fenced { store: to.label().to_owned(), log: log.clone(), theirs: epoch, ours: epoch }
     })
+}
+
+/// Whether an archive goes on from the one that is there; `false` if that holds all of it, and more. What has parted is never
+/// put in the place of the other.
+fn goes_on(target: &Place<'_>, manifest: &Manifest, facts: &Facts, there: &Manifest) -> Result<bool> {
+    let theirs = there.facts().map_err(|what| target.corrupt(crate::manifest::MANIFEST, what))?;
+    let (store, log) = (target.store.label().to_owned(), target.log.clone());
+    if theirs.log != facts.log {
+        let (theirs, ours) = (theirs.log.to_string(), facts.log.to_string());
+        return Err(Error::OtherLog { store, log, theirs, ours });
+    }
+    let (end, end_there) = (manifest.end(), there.end());
+    match facts.history.fork(&theirs.history) {
+        Fork::Same => Ok(end_there < end),
+        Fork::Ahead { at } if end_there <= at => Ok(true),
+        Fork::Behind { at } if end <= at => Ok(false),
+        _ => {
+            let (theirs, ours) = (theirs.history.current().epoch.number, facts.history.current().epoch.number);
+            Err(Error::Fenced { store, log, theirs, ours })
+        }
+    }
 }
 
 async fn copy_object(

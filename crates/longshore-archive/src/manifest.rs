@@ -3,8 +3,8 @@
 //! ```text
 //! LOG/manifest                                   this, whose change is the moment at which something is archived
 //! LOG/chunks/DIGEST                              the oldest entries of the manifest, so that it stays short
-//! LOG/segments/EPOCH-WRITER/BASE                 a sealed segment
-//! LOG/tail/EPOCH-WRITER/START-END                bytes of a segment that is not sealed yet
+//! LOG/segments/EPOCH-WRITER/BASE-DIGEST          a sealed segment
+//! LOG/tail/EPOCH-WRITER/START-END-DIGEST         bytes of a segment that is not sealed yet
 //! LOG/snapshots/POSITION                         the database as of a position
 //! ```
 //!
@@ -335,7 +335,8 @@ impl Place<'_> {
         Error::Envelope { store: self.store.label().to_owned(), object: self.name(object), source: Box::new(source) }
     }
 
-    /// Makes an object. One of that name that holds the same stays; one that a crash left, and no manifest names, is replaced.
+    /// Makes an object, whose name says what it holds. One that is there and opens stays; one that does not is replaced by what
+    /// it should be.
     pub(crate) async fn put(&self, object: &str, plain: &[u8]) -> Result<u64> {
         let (name, sealed) = (self.name(object), self.seal(object, plain)?);
         let len = sealed.len() as u64;

@@ -312,13 +312,41 @@ async fn f_111_f_122_of_two_histories_one_is_archived_and_the_other_is_fenced() 
     // As a crash leaves it, twice.
     let (one, two) = (rig.twin(), rig.twin());
     let (mut first, mut second) = (one.archiver(&store, &at_once()).await, two.archiver(&store, &at_once()).await);
-    let end = one.append(40);
-    two.append(50);
+    // Whole segments of both, with the same bases and other bytes.
+    let end = one.append(400);
+    two.append_other(400);
+    one.seal();
+    two.seal();
     assert_eq!(first.finish().await.unwrap(), end);
     let refused = second.finish().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Fenced, "{refused}");
     assert!(!refused.is_passing(), "it is not tried again");
     comes_back(&one, std::slice::from_ref(&store), &at_once()).await;
+    // Nor did it touch what the first one had archived, though both wrote segments with the same base.
+    let archive = Archive::open(std::slice::from_ref(&store), &name(), None).await.unwrap();
+    assert_eq!(verify(&archive, |_| {}).await.unwrap().findings, Vec::<Finding>::new());
     let late = Archiver::open(store, name(), two.wal.clone(), at_once()).await.err().unwrap();
     assert_eq!(late.kind(), ErrorKind::Fenced, "{late}");
+}
+
+#[tokio::test]
+async fn a_copy_never_takes_back_what_its_target_has_and_the_source_has_not() {
+    let ((_, live), (_, disk), (_, other)) = (memory(), memory(), memory());
+    let rig = Rig::new();
+    let mut archiver = rig.archiver(&live, &at_once()).await;
+    rig.append(100);
+    archiver.finish().await.unwrap();
+    for store in [&disk, &other] {
+        copy(&live, store, &name(), None, false, |_| {}).await.unwrap();
+    }
+    let (one, two) = (rig.twin(), rig.twin());
+    let end = one.append(50);
+    assert_eq!(one.archiver(&live, &at_once()).await.finish().await.unwrap(), end);
+    assert_eq!(copy(&disk, &live, &name(), None, false, |_| {}).await.unwrap().copied, 0);
+    comes_back(&one, std::slice::from_ref(&live), &at_once()).await;
+    assert_eq!(list(&live, None).await.unwrap()[0].end, end);
+    two.append_other(50);
+    two.archiver(&other, &at_once()).await.finish().await.unwrap();
+    let refused = copy(&other, &live, &name(), None, false, |_| {}).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Fenced, "{refused}");
 }

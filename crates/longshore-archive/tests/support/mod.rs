@@ -54,9 +54,19 @@ impl Rig {
 
     /// Appends so many records, each other than the last, and makes them durable.
     pub(crate) fn append(&self, records: usize) -> Lsn {
+        self.append_as("", records)
+    }
+
+    /// The same with other bytes, as a writer that parted has them.
+    #[allow(dead_code, reason = "not every test file has two writers that part")]
+    pub(crate) fn append_other(&self, records: usize) -> Lsn {
+        self.append_as("another", records)
+    }
+
+    fn append_as(&self, who: &str, records: usize) -> Lsn {
         let mut end = self.wal.end();
         for _ in 0..records {
-            let payload = end.get().to_string().repeat(1 + (end.get() as usize / 8) % 200);
+            let payload = who.to_owned() + &end.get().to_string().repeat(1 + (end.get() as usize / 8) % 200);
             let drafts = [RecordDraft::user(payload.as_bytes())];
             end = loop {
                 match self.wal.append(&drafts, None) {
