@@ -1,6 +1,7 @@
 //! Objects that no manifest names: what a crash left, and tail objects that were superseded.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use longshore_format::Name;
 
@@ -18,12 +19,18 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
-/// Finds what no manifest names, and removes it unless this is `plan_only`. An archiver that is at work may be about to name
-/// what it has just uploaded, so it must not run meanwhile; the next thing it does would be refused, and nothing lost.
+/// Finds what no manifest names and is older than `older_than`, and removes it unless this is `plan_only`. An archiver that is at
+/// work may be about to name what it has just made: leave it far more time than it takes for that, as an hour.
 ///
 /// # Errors
 /// [`Error::NoLog`]; what the store says.
-pub async fn orphans(store: &Store, log: &Name, keys: Option<&dyn KeyProvider>, plan_only: bool) -> Result<Pruned> {
+pub async fn orphans(
+    store: &Store,
+    log: &Name,
+    keys: Option<&dyn KeyProvider>,
+    older_than: Duration,
+    plan_only: bool,
+) -> Result<Pruned> {
     let mut place = Place { store, log, id: None, keys, level: None };
     let Some((manifest, _)) = place.manifest().await? else {
         return Err(Error::NoLog { store: store.label().to_owned(), log: log.clone() });
@@ -36,8 +43,8 @@ pub async fn orphans(store: &Store, log: &Name, keys: Option<&dyn KeyProvider>, 
     named.extend(manifest.tail().iter().chain(&manifest.aside).map(|entry| place.name(&entry.object)));
     named.extend(manifest.snapshots.iter().map(|entry| place.name(&entry.object)));
     let mut pruned = Pruned::default();
-    for (object, bytes) in store.list(log.as_str()).await? {
-        if !named.contains(&object) {
+    for (object, bytes, age) in store.list(log.as_str()).await? {
+        if !named.contains(&object) && older_than <= age {
             pruned.bytes += bytes;
             pruned.objects.push(object);
         }

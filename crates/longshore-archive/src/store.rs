@@ -8,11 +8,12 @@ mod url;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::path::Path;
-use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
+use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 
 use crate::error::{Error, Result};
 
@@ -136,14 +137,17 @@ impl Store {
         }
     }
 
-    /// The names below `under`, with their lengths. Slow where there are many: never in steady state.
-    pub(crate) async fn list(&self, under: &str) -> Result<Vec<(String, u64)>> {
+    /// The names below `under`, with their lengths and ages. Slow where there are many: never in steady state.
+    pub(crate) async fn list(&self, under: &str) -> Result<Vec<(String, u64, Duration)>> {
         let (path, strip) = (self.path(under), self.path("").parts().count());
         let found: Vec<_> =
             self.objects.list(Some(&path)).try_collect().await.map_err(|error| self.failed(under, error))?;
         let name =
             |path: &Path| path.parts().skip(strip).map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
-        Ok(found.iter().map(|meta| (name(&meta.location), meta.size)).collect())
+        let now = SystemTime::now();
+        // What a store's clock dates later is new.
+        let age = |meta: &ObjectMeta| now.duration_since(meta.last_modified.into()).unwrap_or_default();
+        Ok(found.iter().map(|meta| (name(&meta.location), meta.size, age(meta))).collect())
     }
 
     /// The names of the directories at the top.

@@ -156,8 +156,10 @@ async fn f_119_f_120_a_store_that_fails_loses_and_doubles_nothing() {
         assert!(0 < faulty.struck.load(Ordering::Relaxed), "seed {seed}: something failed");
         faulty.one_in.store(0, Ordering::Relaxed);
         comes_back(&rig, std::slice::from_ref(&store), &at_once()).await;
-        // What the failures left is found, and is all that goes.
-        orphans(&store, &name(), None, false).await.unwrap();
+        // What is new may be about to be named. What the failures left is found, and is all that goes.
+        let hour = Duration::from_secs(3600);
+        assert_eq!(orphans(&store, &name(), None, hour, true).await.unwrap().objects, Vec::<String>::new());
+        orphans(&store, &name(), None, Duration::ZERO, false).await.unwrap();
         comes_back(&rig, &[store], &at_once()).await;
     }
 }

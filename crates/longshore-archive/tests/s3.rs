@@ -151,7 +151,7 @@ async fn conforms(store: &Store) {
     assert_eq!((listed.len(), listed[0].end), (1, archiver.archived()));
     let archive = Archive::open(std::slice::from_ref(store), &name(), None).await.unwrap();
     assert_eq!(verify(&archive, |_| {}).await.unwrap().findings, Vec::<Finding>::new());
-    assert_eq!(orphans(store, &name(), None, true).await.unwrap().objects, Vec::<String>::new());
+    assert_eq!(orphans(store, &name(), None, Duration::ZERO, true).await.unwrap().objects, Vec::<String>::new());
 
     let place = tempfile::tempdir().unwrap();
     let disk = Store::open(&format!("file://{}", place.path().display())).unwrap();

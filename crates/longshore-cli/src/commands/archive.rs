@@ -2,11 +2,14 @@
 
 mod told;
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 use longshore::archive::{self, Archive as Opened, Store};
 use longshore_format::{ErrorKind, Name};
 
 use crate::failure::Failure;
+use crate::quantity::duration;
 use crate::stores::{self, Keys};
 use crate::{output, runtime};
 use told::{CopiedLog, Listing, Proof, Waste};
@@ -38,6 +41,10 @@ pub(crate) struct Archive {
     /// Where to copy to
     #[arg(long, value_name = "URL", required_if_eq("action", "copy"))]
     to: Option<String>,
+
+    /// What prune leaves alone: an agent may be about to name it
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    older_than: Duration,
 
     /// Say what would be changed, and change nothing
     #[arg(long)]
@@ -112,7 +119,7 @@ impl Archive {
     async fn prune(&self, store: &Store) -> Result<(), Failure> {
         for name in self.names(std::slice::from_ref(store)).await? {
             let keys = self.keys.open()?;
-            let pruned = archive::orphans(store, &name, keys.as_deref(), self.plan).await?;
+            let pruned = archive::orphans(store, &name, keys.as_deref(), self.older_than, self.plan).await?;
             self.tell(&Waste::new(&name, self.plan, pruned))?;
         }
         Ok(())
