@@ -285,13 +285,13 @@ impl Appender {
         }
     }
 
+    /// Whether there is a segment to begin. Whether it is time for one was asked when the batch was admitted, and is not
+    /// asked again: a sync that ends meanwhile would change the answer, and leave half a batch in the log.
     fn may_begin(&self, shared: &Shared) -> Result<()> {
-        let size = self.cursor.size();
-        let next = match &self.active {
-            Some(active) => size.next_base(active.base).ok_or(Error::Full(Full::NotReady))?,
-            None => size.base_of(self.position()),
-        };
-        shared.refuse_begin(next).map_or(Ok(()), |full| Err(Error::Full(full)))
+        if self.active.as_ref().is_some_and(|active| self.cursor.size().next_base(active.base).is_none()) {
+            return Err(Error::Full(Full::NotReady));
+        }
+        shared.refuse_without_spare().map_or(Ok(()), |full| Err(Error::Full(full)))
     }
 
     /// Begins the segment of the position.
@@ -363,13 +363,19 @@ impl Shared {
     /// Why the segment at `next` could not be begun now, if so: none is prepared, or two would be unsealed before it of
     /// which the older could be sealed. What is not durable cannot be sealed, and does not hold up a burst.
     pub(crate) fn refuse_begin(&self, next: Lsn) -> Option<Full> {
-        let spares = self.spares.lock().ok()?;
-        if spares.is_empty() {
-            return Some(spares.trouble().unwrap_or(Full::NotReady));
+        if let Some(full) = self.refuse_without_spare() {
+            return Some(full);
         }
         let (size, sealed) = (self.view.size, self.view.sealed.get());
         let before = next.checked_sub(size.get()).unwrap_or(Lsn::ZERO);
         let can_seal = size.next_base(sealed).is_some_and(|end| size.first_in(end) <= self.view.durable.get());
         (sealed < before && can_seal).then_some(Full::NotReady)
+    }
+
+    /// Why no segment can be begun, if none is prepared. Only an appender takes one, so what is there stays there for as
+    /// long as the append lock is held.
+    fn refuse_without_spare(&self) -> Option<Full> {
+        let spares = self.spares.lock().ok()?;
+        spares.is_empty().then(|| spares.trouble().unwrap_or(Full::NotReady))
     }
 }

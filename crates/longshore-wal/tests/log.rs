@@ -2,11 +2,14 @@
 
 mod common;
 
+use std::io;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use common::*;
 use longshore_format::{ErrorKind, Kind, Lsn, Name, SegmentSize};
-use longshore_wal::{Error, RecordDraft};
+use longshore_storage::{Environment, SystemEnvironment};
+use longshore_wal::{Error, RecordDraft, Wal};
 
 #[test]
 fn what_is_appended_and_synced_is_read_in_order_over_segments() {
@@ -378,4 +381,47 @@ fn f_052_a_second_owner_is_refused_and_a_reader_beside_one_stops_at_its_watermar
     let alone = place.read();
     assert!(!alone.has_owner());
     assert_eq!(payloads(alone.reader(alone.first()).unwrap()).len(), 2);
+}
+
+/// A clock that syncs the log whenever it is looked at, in the middle of an append, too.
+#[derive(Debug, Default)]
+struct SyncingClock(OnceLock<Wal>);
+
+impl Environment for SyncingClock {
+    fn wall_micros(&self) -> u64 {
+        if let Some(wal) = self.0.get() {
+            wal.sync_once().unwrap();
+        }
+        SystemEnvironment.wall_micros()
+    }
+
+    fn monotonic(&self) -> Duration {
+        SystemEnvironment.monotonic()
+    }
+
+    fn boottime(&self) -> Duration {
+        SystemEnvironment.boottime()
+    }
+
+    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
+        SystemEnvironment.random(bytes)
+    }
+}
+
+#[test]
+fn a_sync_that_ends_in_the_middle_of_a_batch_does_not_stop_it() {
+    let place = Place::new();
+    let clock = Arc::new(SyncingClock::default());
+    let (wal, _) = Wal::open(place.dir(), clock.clone(), settings()).unwrap();
+    // Two segments of which nothing is durable, so that the older cannot be sealed; the next append begins a third.
+    let record = [7; 4000];
+    while wal.end() < Lsn::new(65536 + 30_000) {
+        wal.prepare_once().unwrap();
+        wal.append(&[RecordDraft::user(&record)], None).unwrap();
+    }
+    wal.prepare_once().unwrap();
+    clock.0.set(wal.clone()).unwrap();
+    let appended = wal.append(&[RecordDraft::user(&record); 10], None).unwrap();
+    step(&wal);
+    assert_eq!(payloads(wal.reader(appended.start).unwrap()).len(), 10);
 }
