@@ -366,8 +366,8 @@ fn run_error(sink: &impl Sink, run: &Run, failure: SinkError) -> Error {
     }
 }
 
-/// Ends an applier from another thread. Clones end the same one.
-#[derive(Clone)]
+/// Ends an applier from another thread. Clones end the same one; one made by default ends none.
+#[derive(Clone, Default)]
 pub struct Interrupt {
     flag: Arc<AtomicBool>,
     sink: Option<Arc<dyn Fn() + Send + Sync>>,

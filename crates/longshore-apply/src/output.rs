@@ -24,6 +24,11 @@ pub trait FileOutput: Send + Sync {
     /// Refuses a content that its sink cannot take, so that a plan already says so.
     fn check_content(&self, content: Content) -> Result<(), SinkError>;
 
+    /// Whether its sink can begin with a snapshot of a log of this content instead of the log's first record.
+    fn takes_snapshot(&self, _content: Content) -> bool {
+        false
+    }
+
     /// A sink that writes to `path`, and resumes there.
     fn sink(&self, path: &Path) -> Box<dyn Sink>;
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use longshore_format::{Lsn, Name};
 
 use crate::error::{Error, Result};
+use crate::fetch::Until;
 use crate::keys::KeyProvider;
-use crate::manifest::{Facts, Manifest, Place, SegmentEntry};
+use crate::manifest::{Facts, Manifest, Place, SegmentEntry, SnapshotEntry};
 use crate::store::Store;
 
 /// The archive of one log in one or several stores. What one of them lacks, or holds damaged, is taken from another.
@@ -89,7 +90,7 @@ impl Archive {
     pub async fn open(stores: &[Store], name: &Name, keys: Option<Arc<dyn KeyProvider>>) -> Result<Archive> {
         let (mut copies, mut trouble): (Vec<Copy>, Option<Error>) = (Vec::new(), None);
         for store in stores {
-            match Copy::open(store, name, keys.as_deref()).await {
+            match Copy::open(store, name, keys.as_deref(), None).await {
                 Ok(Some(copy)) => copies.push(copy),
                 Ok(None) => {}
                 Err(error) => {
@@ -114,6 +115,53 @@ impl Archive {
         Ok(Archive { name: name.clone(), keys, facts, copies })
     }
 
+    /// Looks again how far the log is archived. What was read before and still holds is not read again.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); this archive stays as it was then.
+    pub async fn refresh(&mut self) -> Result<()> {
+        let mut copies = Vec::new();
+        for copy in &self.copies {
+            let opened = Copy::open(&copy.store, &self.name, self.keys.as_deref(), Some(copy)).await?;
+            copies.extend(opened);
+        }
+        copies.sort_by_key(|copy| std::cmp::Reverse(copy.manifest.end()));
+        let best = copies.first().ok_or_else(|| Error::NoLog { store: String::new(), log: self.name.clone() })?;
+        let facts = best.facts(&self.name)?;
+        (self.facts, self.copies) = (facts, copies);
+        Ok(())
+    }
+
+    /// The archived records that follow a boundary, as they stand in its segment: up to the segment's end, or the archive's.
+    /// Behind the last record of a full segment come zeros. Nothing, if nothing is archived there.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] and [`Error::Corrupt`] name what no store has whole; what the stores say.
+    pub async fn read_from(&self, boundary: Lsn) -> Result<Vec<u8>> {
+        let size = self.facts.size;
+        let (best, base, first) = (self.best(), size.base_of(boundary), self.first());
+        if boundary < first {
+            let (store, log) = (self.store().to_owned(), self.name.clone());
+            return Err(Error::Unreachable { store, log, wanted: boundary, first, end: self.end() });
+        }
+        if let Some(entry) = best.segment(base.get()) {
+            let bytes = self.segment_bytes(entry).await?;
+            return Ok(bytes[size.offset_in(boundary) as usize..size.body_end_offset() as usize].to_vec());
+        }
+        let mut bytes = Vec::new();
+        for entry in best.manifest.tail().iter().filter(|entry| boundary.get() < entry.end) {
+            let skipped = boundary.get().saturating_sub(entry.start) as usize;
+            bytes.extend_from_slice(self.tail_bytes(entry).await?.get(skipped..).unwrap_or_default());
+        }
+        Ok(bytes)
+    }
+
+    /// The newest snapshot at or behind a position.
+    pub fn newest_snapshot(&self, not_before: Lsn) -> Option<&SnapshotEntry> {
+        let newest = self.best().manifest.snapshots.last();
+        newest.filter(|entry| not_before.get() <= entry.position)
+    }
+
     /// Which log it is.
     pub fn name(&self) -> &Name {
         &self.name
@@ -122,6 +170,11 @@ impl Archive {
     /// What it is.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// The store that reaches furthest.
+    pub fn store(&self) -> &str {
+        self.best().store.label()
     }
 
     /// The first position that can be had.
@@ -148,12 +201,21 @@ impl Archive {
 }
 
 impl Copy {
-    async fn open(store: &Store, name: &Name, keys: Option<&dyn KeyProvider>) -> Result<Option<Copy>> {
+    /// What a store holds by now; `before` is what was read of it last.
+    async fn open(
+        store: &Store,
+        name: &Name,
+        keys: Option<&dyn KeyProvider>,
+        before: Option<&Copy>,
+    ) -> Result<Option<Copy>> {
         let mut place = Place { store, log: name, id: None, keys, level: None };
         let Some((manifest, _)) = place.manifest().await? else { return Ok(None) };
         let facts = manifest.facts().map_err(|what| place.corrupt(crate::manifest::MANIFEST, what))?;
         place.id = Some(facts.log);
-        let segments = manifest.all_segments(&place).await?;
+        let segments = match before.and_then(|before| before.manifest.segments_since(&before.segments, &manifest)) {
+            Some(segments) => segments,
+            None => manifest.all_segments(&place).await?,
+        };
         Ok(Some(Copy { store: store.clone(), manifest, segments }))
     }
 
@@ -163,6 +225,22 @@ impl Copy {
             object: format!("{name}/{}", crate::manifest::MANIFEST),
             what,
         })
+    }
+
+    /// The newest snapshot that holds nothing beyond a target. Where the target is may show only when the log is read: then it
+    /// is the oldest, unless the log itself reaches back to its beginning.
+    pub(crate) fn snapshot(&self, until: Until) -> Option<&SnapshotEntry> {
+        let snapshots = &self.manifest.snapshots;
+        let helpful = |entry: &&SnapshotEntry| match until {
+            Until::End => true,
+            Until::Position(wanted) => entry.position <= wanted.get(),
+            Until::Time(wanted) => entry.time <= wanted,
+            Until::Somewhere => false,
+        };
+        match until {
+            Until::Somewhere => snapshots.first().filter(|_| !self.manifest.is_whole()),
+            _ => snapshots.iter().rev().find(helpful),
+        }
     }
 
     /// The segment at a base, if it is here.

@@ -5,6 +5,8 @@
 //! this archiver has seen: two that archive the same log into the same store share the work, and one of an older epoch is
 //! told that it is fenced.
 
+use std::io::Read;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,8 +15,10 @@ use longshore_storage::Access;
 use longshore_wal::Wal;
 
 use crate::error::{Error, Result};
+use crate::keep::Keep;
 use crate::keys::KeyProvider;
 use crate::manifest::{Facts, Manifest, Place, SegmentEntry, TailEntry};
+use crate::snapshot::{self, Schedule, SnapshotFacts, Uploading};
 use crate::store::{Store, Version};
 
 /// How a log is archived.
@@ -26,11 +30,21 @@ pub struct ArchiveSettings {
     pub level: Option<i32>,
     /// Who wraps the keys; without, what is archived is not encrypted by this program.
     pub keys: Option<Arc<dyn KeyProvider>>,
+    /// When a new snapshot is due.
+    pub snapshots: Schedule,
+    /// What of it need not be kept. Default: everything is.
+    pub keep: Keep,
 }
 
 impl Default for ArchiveSettings {
     fn default() -> ArchiveSettings {
-        ArchiveSettings { tail_every: Duration::from_secs(1), level: Some(1), keys: None }
+        ArchiveSettings {
+            tail_every: Duration::from_secs(1),
+            level: Some(1),
+            keys: None,
+            snapshots: Schedule::default(),
+            keep: Keep::default(),
+        }
     }
 }
 
@@ -113,14 +127,12 @@ impl Archiver {
         {
             round.objects += 1;
             round.bytes += entry.bytes;
-            next.add_tail(entry);
+            superseded.extend(next.add_tail(entry));
         }
         round.more = next.next_base() < self.wal.sealed().get().get();
         if 0 < round.objects {
             self.commit(next).await?;
-            for object in superseded {
-                self.store.remove(&self.place().name(&object)).await?;
-            }
+            self.remove(&superseded).await?;
         }
         round.archived = self.archived();
         Ok(round)
@@ -144,6 +156,77 @@ impl Archiver {
                 return Ok(round.archived);
             }
         }
+    }
+
+    /// Archives the database as of a position, which `from` reads, and then forgets what need not be kept any more. The log goes
+    /// on being archived meanwhile: `watch` is told of each round, and breaks to end it. `false` if it was ended, or if the
+    /// archive does not reach that position, or no longer: then there is nothing to go on with.
+    ///
+    /// # Errors
+    /// As [`round`](Self::round); [`Error::Io`] if it cannot be read.
+    pub async fn put_snapshot(
+        &mut self,
+        facts: SnapshotFacts,
+        mut from: impl Read,
+        mut watch: impl FnMut(Round) -> ControlFlow<()>,
+    ) -> Result<bool> {
+        if !self.reaches(facts.position) {
+            return Ok(false);
+        }
+        let under = format!("snapshots/{}/{:020}", self.owner(facts.position), facts.position.get());
+        let (mut uploading, mut piece) = (Uploading::new(facts, under), Vec::new());
+        loop {
+            snapshot::read_piece(&mut from, &mut piece)?;
+            if piece.is_empty() {
+                break;
+            }
+            uploading.add(&self.place(), &piece).await?;
+            if watch(self.round().await?).is_break() {
+                return Ok(false);
+            }
+        }
+        let entry = uploading.finish(&self.place()).await?;
+        while self.reaches(facts.position) && !self.manifest.snapshots.contains(&entry) {
+            let mut next = self.manifest.clone();
+            next.add_snapshot(entry.clone());
+            let cut = self.settings.keep.cut(&mut next, &self.place()).await?;
+            self.commit(next).await?;
+            if self.manifest.snapshots.contains(&entry) {
+                self.remove(&cut.objects).await?;
+            }
+        }
+        Ok(self.manifest.snapshots.contains(&entry))
+    }
+
+    fn reaches(&self, position: Lsn) -> bool {
+        (self.manifest.first()..=self.manifest.end()).contains(&position)
+    }
+
+    /// Whether it is time for a new snapshot, as the settings say.
+    pub fn is_snapshot_due(&self) -> bool {
+        let (position, len, time) = match self.manifest.snapshots.last() {
+            Some(last) => (last.position, last.len, last.time),
+            None => (self.manifest.first().get(), 0, self.manifest.first_time().unwrap_or(u64::MAX)),
+        };
+        let since = Duration::from_micros(wall_micros().saturating_sub(time));
+        self.settings.snapshots.is_due(self.archived().get().saturating_sub(position), len, since)
+    }
+
+    /// The newest snapshot that is archived: its position, and how long it is.
+    pub fn snapshot(&self) -> Option<(Lsn, u64)> {
+        self.manifest.snapshots.last().map(|entry| (Lsn::new(entry.position), entry.len))
+    }
+
+    /// Where the archive begins.
+    pub fn first(&self) -> Lsn {
+        self.manifest.first()
+    }
+
+    async fn remove(&self, objects: &[String]) -> Result<()> {
+        for object in objects {
+            self.store.remove(&self.place().name(object)).await?;
+        }
+        Ok(())
     }
 
     fn place(&self) -> Place<'_> {
@@ -190,9 +273,12 @@ impl Archiver {
     async fn put_tail(&mut self, next: &Manifest) -> Result<Option<TailEntry>> {
         let size = self.wal.segment_size();
         let (durable, base) = (self.wal.durable().get(), Lsn::new(next.next_base()));
-        let start = next.tail().last().map_or(base, |entry| Lsn::new(entry.end));
+        let tail = next.tail();
+        let written = tail.last().map_or(base, |entry| Lsn::new(entry.end));
+        let (joined, level) = next.joins();
+        let start = tail[tail.len() - joined..].first().map_or(written, |entry| Lsn::new(entry.start));
         let first = Lsn::new(start.get().max(size.first_in(base).get()));
-        let is_here = size.base_of(durable) == base && first < durable;
+        let is_here = size.base_of(durable) == base && first < durable && written < durable;
         if !is_here || self.tail_at.elapsed() < self.settings.tail_every {
             return Ok(None);
         }
@@ -204,7 +290,7 @@ impl Archiver {
         let stored = self.place().put(&object, &bytes).await?;
         self.tail_at = Instant::now();
         let (start, end) = (start.get(), durable.get());
-        Ok(Some(TailEntry { start, end, object, bytes: stored, time: self.time_at(first)? }))
+        Ok(Some(TailEntry { start, end, object, bytes: stored, time: self.time_at(first)?, level }))
     }
 
     /// Whose epoch the record at `lsn` is of, as it stands in an object's name.

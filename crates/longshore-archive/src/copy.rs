@@ -5,6 +5,7 @@ use longshore_format::{Fork, Name};
 use crate::error::{Error, Result};
 use crate::keys::KeyProvider;
 use crate::manifest::{Facts, Manifest, Place};
+use crate::snapshot;
 use crate::store::Store;
 
 /// What a copy did.
@@ -48,7 +49,10 @@ pub async fn copy(
     let mut objects: Vec<String> = manifest.chunks().iter().map(|chunk| chunk.object.clone()).collect();
     objects.extend(manifest.all_segments(&source).await?.into_iter().map(|entry| entry.object));
     objects.extend(manifest.tail().iter().map(|entry| entry.object.clone()));
-    objects.extend(manifest.snapshots.iter().map(|entry| entry.object.clone()));
+    for entry in &manifest.snapshots {
+        objects.extend(snapshot::pieces(&source, entry).await?.into_iter().map(|piece| piece.object));
+        objects.push(entry.object.clone());
+    }
     objects.extend(manifest.aside.iter().map(|entry| entry.object.clone()));
     let mut copied = Copied { objects: objects.len() as u64, ..Copied::default() };
     for object in &objects {

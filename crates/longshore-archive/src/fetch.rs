@@ -5,16 +5,17 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use futures_util::StreamExt;
-use longshore_format::{Lsn, SegmentDigest, SegmentHeader, SegmentSize};
+use longshore_format::{Digest, Lsn, SegmentDigest, SegmentHeader, SegmentSize};
 use longshore_storage::{Directory, FsDirectory};
 use longshore_wal::{FollowerSpec, Wal};
 
 use crate::archive::Archive;
 use crate::error::{Error, Result};
-use crate::manifest::{SegmentEntry, TailEntry};
+use crate::files::{io, partial_of, private};
+use crate::manifest::{MANIFEST, SegmentEntry, SnapshotEntry, TailEntry};
 
 /// How much of the log is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,17 @@ pub enum Until {
     Position(Lsn),
     /// Everything that was written until then, microseconds UTC.
     Time(u64),
+    /// All of it, from as early as possible: where something is shows only when it is read.
+    Somewhere,
+}
+
+/// Where it is to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// With the first record that is archived.
+    First,
+    /// With the last snapshot that helps, if there is one.
+    Snapshot,
 }
 
 /// What would be fetched.
@@ -32,6 +44,8 @@ pub enum Until {
 pub struct FetchPlan {
     /// The store that reaches furthest.
     pub store: String,
+    /// What it begins with, if not with the log's own records.
+    pub snapshot: Option<SnapshotEntry>,
     /// Where the log that is laid out begins.
     pub first: Lsn,
     /// And where it ends: a boundary.
@@ -42,6 +56,7 @@ pub struct FetchPlan {
     pub bytes: u64,
     /// Bytes that it takes here while it is restored.
     pub space: u64,
+    before: Digest,
     segments: Vec<SegmentEntry>,
     tail: Vec<TailEntry>,
 }
@@ -73,11 +88,12 @@ impl FetchPlan {
 }
 
 impl Archive {
-    /// Says what is to be fetched so that the log can be read from its first archived position, at least up to `until`.
+    /// Says what is to be fetched so that the log can be read at least up to `until`: from its first archived position, or from
+    /// a snapshot that whoever applies it was asked to begin with.
     ///
     /// # Errors
     /// [`Error::Unreachable`] names what can be had.
-    pub fn plan(&self, until: Until) -> Result<FetchPlan> {
+    pub fn plan(&self, until: Until, begin: Begin) -> Result<FetchPlan> {
         let best = self.best();
         let (first, archived) = (self.first(), self.end());
         if let Until::Position(wanted) = until
@@ -87,15 +103,21 @@ impl Archive {
             return Err(Error::Unreachable { store, log, wanted, first, end: archived });
         }
         let size = self.facts().size;
+        let snapshot = match begin {
+            Begin::First => None,
+            Begin::Snapshot => best.snapshot(until).cloned(),
+        };
+        let from = snapshot.as_ref().map_or(first, |entry| Lsn::new(entry.position));
+        let skipped = best.segments.iter().take_while(|entry| entry.base < size.base_of(from).get()).count();
         // A run that begins before the target may end after it: where it ends is seen in the next segment at the latest.
         let needed = |start: u64, time: u64| match until {
-            Until::End => true,
+            Until::End | Until::Somewhere => true,
             Until::Position(wanted) => start <= wanted.get().saturating_add(size.get()),
             Until::Time(wanted) => time <= wanted,
         };
         let mut segments: Vec<SegmentEntry> = Vec::new();
         let mut over = 0;
-        for entry in &best.segments {
+        for entry in &best.segments[skipped..] {
             if !needed(entry.base, entry.time) {
                 over += 1;
             }
@@ -105,11 +127,26 @@ impl Archive {
             segments.push(entry.clone());
         }
         let tail = if over < 2 { best.manifest.tail().to_vec() } else { Vec::new() };
-        let after = segments.last().map_or(first, |last| size.first_in(Lsn::new(last.base.saturating_add(size.get()))));
+        let begins = size.first_in(size.base_of(from)).max(first);
+        let after =
+            segments.last().map_or(begins, |last| size.first_in(Lsn::new(last.base.saturating_add(size.get()))));
         let end = tail.last().map_or(after, |last| Lsn::new(last.end));
-        let bytes = segments.iter().map(|entry| entry.bytes).chain(tail.iter().map(|entry| entry.bytes)).sum();
-        let space = (segments.len() as u64 + u64::from(!tail.is_empty())) * size.get();
-        Ok(FetchPlan { store: best.store.label().to_owned(), first, end, archived, bytes, space, segments, tail })
+        let objects = segments.iter().map(|entry| entry.bytes).chain(tail.iter().map(|entry| entry.bytes));
+        let bytes = objects.chain(snapshot.iter().map(|entry| entry.bytes)).sum();
+        let space = (segments.len() as u64 + u64::from(!tail.is_empty())) * size.get()
+            + snapshot.as_ref().map_or(0, |entry| entry.len);
+        let before = self.digest_before(skipped)?;
+        let store = best.store.label().to_owned();
+        Ok(FetchPlan { store, snapshot, first: begins, end, archived, bytes, space, before, segments, tail })
+    }
+
+    /// The digest of the segment before the one at this place among those of the best copy.
+    fn digest_before(&self, index: usize) -> Result<Digest> {
+        let Some(entry) = index.checked_sub(1).and_then(|index| self.best().segments.get(index)) else {
+            return Ok(self.facts().before);
+        };
+        let what = || "the digest of a segment cannot be".to_owned();
+        entry.digest.parse().map_err(|_| self.place(self.best()).corrupt(MANIFEST, what()))
     }
 
     /// Fetches what was planned into `dir`, which becomes an ordinary log; `watch` is told of each object.
@@ -122,7 +159,11 @@ impl Archive {
         let size = self.facts().size;
         let parallel = usize::try_from((IN_FLIGHT / (2 * size.get())).clamp(1, 16)).unwrap_or(1);
         let mut fetched = Fetched { objects: 0, of: plan.objects(), bytes: 0 };
-        let wanted = plan.segments.iter().map(|entry| self.lay_segment(entry, dir));
+        // Collected first: a closure that borrows would keep this from being sent between threads.
+        let mut wanted = Vec::new();
+        for entry in &plan.segments {
+            wanted.push(self.lay_segment(entry, dir));
+        }
         let mut running = futures_util::stream::iter(wanted).buffered(parallel);
         while let Some(bytes) = running.next().await {
             fetched.objects += 1;
@@ -133,7 +174,11 @@ impl Archive {
             let path = dir.join(size.file_name(Lsn::new(first.start)));
             let mut bytes = Vec::new();
             for entry in &plan.tail {
-                bytes.extend_from_slice(&self.tail_bytes(entry, Lsn::new(first.start), bytes.len()).await?);
+                if entry.start != first.start + bytes.len() as u64 {
+                    let what = format!("its tail does not join at {}", entry.start);
+                    return Err(self.place(self.best()).corrupt(MANIFEST, what));
+                }
+                bytes.extend_from_slice(&self.tail_bytes(entry).await?);
                 fetched.objects += 1;
                 fetched.bytes += entry.bytes;
                 watch(fetched);
@@ -160,7 +205,7 @@ impl Archive {
     }
 
     /// A segment, from the first store that has it whole.
-    async fn segment_bytes(&self, wanted: &SegmentEntry) -> Result<Vec<u8>> {
+    pub(crate) async fn segment_bytes(&self, wanted: &SegmentEntry) -> Result<Vec<u8>> {
         let size = self.facts().size;
         let mut trouble = None;
         for copy in self.copies() {
@@ -177,11 +222,11 @@ impl Archive {
         Err(trouble.expect("the store whose plan it is was asked"))
     }
 
-    async fn tail_bytes(&self, entry: &TailEntry, base: Lsn, at: usize) -> Result<Vec<u8>> {
+    pub(crate) async fn tail_bytes(&self, entry: &TailEntry) -> Result<Vec<u8>> {
         let place = self.place(self.best());
         let len = entry.end.saturating_sub(entry.start);
-        if entry.start != base.get() + at as u64 || self.facts().size.get() < len {
-            return Err(place.corrupt(crate::manifest::MANIFEST, format!("its tail does not join at {}", entry.start)));
+        if self.facts().size.get() < len {
+            return Err(place.corrupt(MANIFEST, format!("its tail has {len} bytes at {}", entry.start)));
         }
         let bytes = tail_object(&place, entry).await?;
         match bytes.len() as u64 == len {
@@ -214,7 +259,7 @@ impl Archive {
             object: path.display().to_string(),
             what: fault.to_string(),
         })?;
-        let spec = FollowerSpec { header, before: facts.before };
+        let spec = FollowerSpec { header, before: plan.before };
         let directory: std::sync::Arc<dyn Directory> = std::sync::Arc::new(directory);
         match Wal::adopt(&directory, &spec, &facts.history, plan.end) {
             // Laid out before, by a fetch that was interrupted afterwards.
@@ -257,20 +302,11 @@ pub(crate) async fn tail_object(place: &crate::manifest::Place<'_>, entry: &Tail
 
 /// Writes a file of `len` bytes that begins with these, durably, and then gives it its name.
 fn write(path: &Path, bytes: &[u8], len: u64) -> std::io::Result<()> {
-    let temporary = PathBuf::from(format!("{}.partial", path.display()));
+    let temporary = partial_of(path);
     let mut file = private(&temporary)?;
+    file.set_len(0)?;
     file.write_all(bytes)?;
     file.set_len(len)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)
-}
-
-fn private(path: &Path) -> std::io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
-}
-
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error + use<> {
-    let path = path.to_owned();
-    move |source| Error::Io { path, source }
 }

@@ -48,6 +48,9 @@ pub struct TailEntry {
     pub bytes: u64,
     /// When their first record was written, microseconds UTC.
     pub time: u64,
+    /// How often what it holds was put together: see [`Manifest::joins`].
+    #[serde(default)]
+    pub level: u8,
 }
 
 /// The database as of a position.
@@ -55,11 +58,13 @@ pub struct TailEntry {
 pub struct SnapshotEntry {
     /// Everything up to here is in it.
     pub position: u64,
-    /// The object, below the log's name.
+    /// The object that lists its pieces, below the log's name.
     pub object: String,
-    /// How long the object is.
+    /// How long all its objects are together.
     pub bytes: u64,
-    /// When it was made, microseconds UTC.
+    /// How long it is.
+    pub len: u64,
+    /// When the last record that is in it was written, microseconds UTC.
     pub time: u64,
 }
 
@@ -72,6 +77,13 @@ pub struct ChunkEntry {
     pub first: u64,
     /// How many segments it names.
     pub segments: u64,
+}
+
+impl ChunkEntry {
+    /// The base after its last segment.
+    fn end(&self, size: u64) -> u64 {
+        self.first.saturating_add(self.segments.saturating_mul(size))
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,6 +123,8 @@ const VERSION: u32 = 1;
 pub(crate) const MANIFEST: &str = "manifest";
 /// The manifest names at most twice as many segments by itself.
 const CHUNK: usize = 1000;
+/// So many tail objects of a level are put together.
+const FAN: usize = 8;
 /// A manifest or a chunk is never longer.
 const LONGEST: u64 = 64 << 20;
 
@@ -173,13 +187,16 @@ impl Manifest {
         SegmentSize::new(self.segment_size).map_or(Lsn::ZERO, |size| size.first_in(Lsn::new(self.first)))
     }
 
+    /// Whether nothing of the log came before what is archived.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.first == 0
+    }
+
     /// The base of the segment that is to be archived next.
     pub(crate) fn next_base(&self) -> u64 {
-        let last = self.segments.last().map(|entry| entry.base + self.segment_size);
-        last.unwrap_or_else(|| {
-            let chunked: u64 = self.chunks.iter().map(|chunk| chunk.segments).sum();
-            self.first.saturating_add(chunked.saturating_mul(self.segment_size))
-        })
+        let size = self.segment_size;
+        let last = self.segments.last().map(|entry| entry.base.saturating_add(size));
+        last.or_else(|| self.chunks.last().map(|chunk| chunk.end(size))).unwrap_or(self.first)
     }
 
     /// Up to where the log is archived: a boundary.
@@ -197,7 +214,40 @@ impl Manifest {
 
     /// How many segments are archived.
     pub fn segment_count(&self) -> u64 {
-        self.chunks.iter().map(|chunk| chunk.segments).sum::<u64>() + self.segments.len() as u64
+        self.next_base().saturating_sub(self.first) / self.segment_size.max(1)
+    }
+
+    /// When the oldest record was written that the manifest itself tells of, microseconds UTC.
+    pub(crate) fn first_time(&self) -> Option<u64> {
+        let segment = self.segments.first().map(|entry| entry.time);
+        segment.or_else(|| self.tail.first().map(|entry| entry.time))
+    }
+
+    /// Adds a snapshot, in its place among the others.
+    pub(crate) fn add_snapshot(&mut self, entry: SnapshotEntry) {
+        let at = self.snapshots.partition_point(|other| other.position < entry.position);
+        self.snapshots.insert(at, entry);
+    }
+
+    /// Begins with the segment that holds `position`; returns those before it.
+    pub(crate) async fn begin_at(&mut self, position: Lsn, place: &Place<'_>) -> Result<Vec<SegmentEntry>> {
+        let facts = self.facts().map_err(|what| place.corrupt(MANIFEST, what))?;
+        let first = facts.size.base_of(position).get();
+        let mut before = self.all_segments(place).await?;
+        before.retain(|entry| entry.base < first);
+        if let Some(last) = before.last() {
+            self.before.clone_from(&last.digest);
+            self.first = first;
+            self.segments.retain(|entry| first <= entry.base);
+        }
+        Ok(before)
+    }
+
+    /// Forgets the chunks of which nothing is left; returns their objects.
+    pub(crate) fn drop_chunks(&mut self) -> Vec<String> {
+        let (first, size) = (self.first, self.segment_size);
+        let gone = self.chunks.iter().take_while(|chunk| chunk.end(size) <= first).count();
+        self.chunks.drain(..gone).map(|chunk| chunk.object).collect()
     }
 
     /// The objects that hold the oldest entries.
@@ -211,8 +261,27 @@ impl Manifest {
         std::mem::take(&mut self.tail).into_iter().map(|entry| entry.object).collect()
     }
 
-    pub(crate) fn add_tail(&mut self, entry: TailEntry) {
+    /// With how many of the newest tail objects the next one is put together, and what level it has then. So a tail that grows
+    /// by a little for days has a few objects of each level, and each of its bytes is sent once a level.
+    pub(crate) fn joins(&self) -> (usize, u8) {
+        let (mut joined, mut level) = (0, 0);
+        loop {
+            let rest = self.tail.iter().rev().skip(joined);
+            let same = rest.take_while(|entry| entry.level == level).count();
+            if same + 1 < FAN || level == u8::MAX {
+                return (joined, level);
+            }
+            joined += same;
+            level += 1;
+        }
+    }
+
+    /// Adds a tail object in the place of those that it holds; returns them.
+    pub(crate) fn add_tail(&mut self, entry: TailEntry) -> Vec<String> {
+        let kept = self.tail.partition_point(|other| other.start < entry.start);
+        let joined = self.tail.split_off(kept);
         self.tail.push(entry);
+        joined.into_iter().map(|entry| entry.object).collect()
     }
 
     /// Sets aside what lies beyond the position at which a later epoch parted; what was of no use to begin with is forgotten.
@@ -228,6 +297,7 @@ impl Manifest {
             object: entry.object,
             bytes: entry.bytes,
             time: entry.time,
+            level: 0,
         }));
         let (kept, cut): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.tail).into_iter().partition(|entry| entry.end <= at.get());
@@ -253,13 +323,24 @@ impl Manifest {
         Ok(())
     }
 
+    /// All segments of a later manifest that has the chunks of this one, of which these are all.
+    pub(crate) fn segments_since(&self, all: &[SegmentEntry], later: &Manifest) -> Option<Vec<SegmentEntry>> {
+        let chunked = all.len().checked_sub(self.segments.len())?;
+        let same = (self.first, &self.chunks) == (later.first, &later.chunks);
+        same.then(|| [&all[..chunked], &later.segments[..]].concat())
+    }
+
     /// All segments, oldest first: those in chunks are fetched, each checked against its name and the one after it.
     pub(crate) async fn all_segments(&self, place: &Place<'_>) -> Result<Vec<SegmentEntry>> {
         use futures_util::{StreamExt, TryStreamExt};
-        let chunks = futures_util::stream::iter(self.chunks.iter().map(|entry| place.get(&entry.object, LONGEST)));
-        let chunks: Vec<Vec<u8>> = chunks.buffered(AT_ONCE).try_collect().await?;
+        // Collected first: a closure that borrows would keep this from being sent between threads.
+        let mut wanted = Vec::new();
+        for entry in &self.chunks {
+            wanted.push(place.get(&entry.object, LONGEST));
+        }
+        let chunks: Vec<Vec<u8>> = futures_util::stream::iter(wanted).buffered(AT_ONCE).try_collect().await?;
         let mut segments = Vec::new();
-        let mut previous = None;
+        let mut previous: Option<String> = None;
         for (entry, json) in self.chunks.iter().zip(chunks) {
             let corrupt = |what: &str| place.corrupt(&entry.object, what.to_owned());
             if entry.object != format!("chunks/{}", blake3::hash(&json).to_hex()) {
@@ -267,13 +348,15 @@ impl Manifest {
             }
             let chunk: Chunk =
                 serde_json::from_slice(&json).map_err(|error| place.corrupt(&entry.object, error.to_string()))?;
-            if chunk.previous != previous || chunk.segments.len() as u64 != entry.segments {
+            // The one before the first is gone once the archive no longer reaches so far back.
+            if previous.is_some() && chunk.previous != previous || chunk.segments.len() as u64 != entry.segments {
                 return Err(corrupt("it does not follow the one before it"));
             }
             previous = Some(entry.object.clone());
             segments.extend(chunk.segments);
         }
         segments.extend(self.segments.iter().cloned());
+        segments.retain(|entry: &SegmentEntry| self.first <= entry.base);
         let mut expected = self.first;
         for entry in &segments {
             if entry.base != expected {
@@ -380,4 +463,43 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| (byte as char).to_digit(16);
     let pairs = bytes.chunks(2).map(|pair| Some((digit(pair[0])? * 16 + digit(*pair.get(1)?)?) as u8));
     pairs.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_format::{Epoch, EpochEntry, Incarnation, WriterId};
+
+    use super::*;
+
+    fn manifest() -> Manifest {
+        let epoch = Epoch { number: 1, writer: WriterId::from_bytes([1; 16]) };
+        let first = EpochEntry { start: Lsn::ZERO, epoch, incarnation: Incarnation::new(1) };
+        let facts = Facts {
+            log: LogId::from_bytes([7; 16]),
+            content: Content::Bytes,
+            size: SegmentSize::MIN,
+            history: EpochHistory::new(first),
+            before: Digest::default(),
+        };
+        Manifest::new(&facts, Lsn::ZERO)
+    }
+
+    #[test]
+    fn a_tail_that_grows_by_a_little_stays_a_few_objects_and_is_sent_a_few_times() {
+        let (mut manifest, mut sent, writes) = (manifest(), 0, 40_000);
+        for write in 0..writes {
+            let (joined, level) = manifest.joins();
+            let start = manifest.tail.iter().rev().nth(joined.wrapping_sub(1)).map_or(write, |entry| entry.start);
+            let object = format!("{write}");
+            let gone = manifest.add_tail(TailEntry { start, end: write + 1, object, bytes: 0, time: 0, level });
+            assert_eq!(gone.len(), joined);
+            sent += write + 1 - start;
+            let ends: Vec<_> = manifest.tail.iter().map(|entry| entry.end).collect();
+            let starts: Vec<_> = manifest.tail.iter().map(|entry| entry.start).collect();
+            assert_eq!((starts[0], ends.last()), (0, Some(&(write + 1))));
+            assert_eq!(starts[1..], ends[..ends.len() - 1], "they join");
+        }
+        assert!(manifest.tail.len() <= 40, "{}", manifest.tail.len());
+        assert!(sent <= 6 * writes, "{sent}");
+    }
 }

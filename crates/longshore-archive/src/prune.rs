@@ -8,6 +8,7 @@ use longshore_format::Name;
 use crate::error::{Error, Result};
 use crate::keys::KeyProvider;
 use crate::manifest::{MANIFEST, Place};
+use crate::snapshot;
 use crate::store::Store;
 
 /// What nobody needs.
@@ -41,7 +42,10 @@ pub async fn orphans(
     named.extend(manifest.chunks().iter().map(|entry| place.name(&entry.object)));
     named.extend(manifest.all_segments(&place).await?.iter().map(|entry| place.name(&entry.object)));
     named.extend(manifest.tail().iter().chain(&manifest.aside).map(|entry| place.name(&entry.object)));
-    named.extend(manifest.snapshots.iter().map(|entry| place.name(&entry.object)));
+    for entry in &manifest.snapshots {
+        named.insert(place.name(&entry.object));
+        named.extend(snapshot::pieces(&place, entry).await?.iter().map(|piece| place.name(&piece.object)));
+    }
     let mut pruned = Pruned::default();
     for (object, bytes, age) in store.list(log.as_str()).await? {
         if !named.contains(&object) && older_than <= age {

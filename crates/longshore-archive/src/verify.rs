@@ -5,6 +5,8 @@ use longshore_format::Lsn;
 use crate::archive::Archive;
 use crate::error::{Error, Result};
 use crate::fetch::{checked_segment, tail_object};
+use crate::manifest::{Place, SnapshotEntry};
+use crate::snapshot;
 
 /// Something that is wrong with an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +68,31 @@ pub async fn verify(archive: &Archive, mut watch: impl FnMut(&Verified)) -> Resu
             note(&mut verified, checked, entry.bytes)?;
             watch(&verified);
         }
+        for entry in &copy.manifest.snapshots {
+            verify_snapshot(&place, entry, &mut verified, &mut watch).await?;
+        }
     }
     Ok(verified)
+}
+
+async fn verify_snapshot(
+    place: &Place<'_>,
+    entry: &SnapshotEntry,
+    verified: &mut Verified,
+    watch: &mut impl FnMut(&Verified),
+) -> Result<()> {
+    let pieces = match snapshot::pieces(place, entry).await {
+        Ok(pieces) => pieces,
+        Err(error) => return note(verified, Err(error), 0),
+    };
+    let listed = entry.bytes.saturating_sub(pieces.iter().map(|piece| piece.bytes).sum());
+    note(verified, Ok(()), listed)?;
+    for piece in &pieces {
+        let checked = snapshot::piece(place, entry, piece).await.map(|_| ());
+        note(verified, checked, piece.bytes)?;
+        watch(verified);
+    }
+    Ok(())
 }
 
 fn note(verified: &mut Verified, checked: Result<()>, bytes: u64) -> Result<()> {

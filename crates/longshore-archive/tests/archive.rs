@@ -11,7 +11,7 @@ use std::time::Duration;
 use faulty::Faulty;
 use longshore_archive::keys::parse_keys;
 use longshore_archive::{
-    Archive, ArchiveSettings, Archiver, Error, Finding, Store, Until, copy, list, orphans, verify,
+    Archive, ArchiveSettings, Archiver, Begin, Error, Finding, Store, Until, copy, list, orphans, verify,
 };
 use longshore_format::{ErrorKind, Lsn};
 use object_store::memory::InMemory;
@@ -37,7 +37,7 @@ async fn objects(store: &dyn ObjectStore) -> Vec<String> {
 /// Fetches everything, and compares it with the log it came from.
 async fn comes_back(rig: &Rig, stores: &[Store], settings: &ArchiveSettings) {
     let archive = Archive::open(stores, &name(), settings.keys.clone()).await.unwrap();
-    let plan = archive.plan(Until::End).unwrap();
+    let plan = archive.plan(Until::End, Begin::First).unwrap();
     let place = tempfile::tempdir().unwrap();
     archive.fetch(&plan, &place.path().join("app"), |_| {}).await.unwrap();
     let log = open(&place.path().join("app"));
@@ -224,7 +224,7 @@ async fn f_121_f_122_what_is_damaged_or_gone_is_named_and_taken_from_another_sto
             assert_eq!(*named, object, "{what}");
 
             let place = tempfile::tempdir().unwrap();
-            let plan = archive.plan(Until::End).unwrap();
+            let plan = archive.plan(Until::End, Begin::First).unwrap();
             let refused = archive.fetch(&plan, place.path(), |_| {}).await.unwrap_err();
             assert!(matches!(refused.kind(), ErrorKind::Gap | ErrorKind::Corrupt), "{object} {what}: {refused}");
             assert!(refused.to_string().contains(&object), "{refused}");
@@ -251,7 +251,7 @@ async fn a_fetch_that_is_interrupted_goes_on_where_it_was() {
     rig.seal();
     rig.archiver(&store, &at_once()).await.finish().await.unwrap();
     let archive = Archive::open(&[store], &name(), None).await.unwrap();
-    let plan = archive.plan(Until::End).unwrap();
+    let plan = archive.plan(Until::End, Begin::First).unwrap();
     let place = tempfile::tempdir().unwrap();
     faulty.one_in.store(3, Ordering::Relaxed);
     let mut attempts = 0;
@@ -293,10 +293,11 @@ async fn a_plan_fetches_no_more_than_the_target_needs_and_names_what_can_be_had(
     rig.seal();
     let end = rig.archiver(&store, &at_once()).await.finish().await.unwrap();
     let archive = Archive::open(&[store], &name(), None).await.unwrap();
-    let (all, some) = (archive.plan(Until::End).unwrap(), archive.plan(Until::Position(early)).unwrap());
+    let (all, some) =
+        (archive.plan(Until::End, Begin::First).unwrap(), archive.plan(Until::Position(early), Begin::First).unwrap());
     assert!(some.objects() <= 3 && 10 < all.objects(), "{} of {}", some.objects(), all.objects());
     for wanted in [Lsn::new(8), Lsn::new(end.get() + 8)] {
-        let refused = archive.plan(Until::Position(wanted)).unwrap_err();
+        let refused = archive.plan(Until::Position(wanted), Begin::First).unwrap_err();
         assert!(matches!(refused.kind(), ErrorKind::TooOld | ErrorKind::Unreachable));
         assert!(refused.to_string().contains(&end.to_string()), "{refused}");
     }

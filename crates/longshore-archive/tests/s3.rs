@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use longshore_archive::{Archive, ArchiveSettings, Archiver, Finding, Store, Until, copy, list, orphans, verify};
+use longshore_archive::{
+    Archive, ArchiveSettings, Archiver, Begin, Finding, Store, Until, copy, list, orphans, verify,
+};
 use longshore_format::ErrorKind;
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path as ObjectPath;
@@ -95,7 +97,7 @@ fn at_once() -> ArchiveSettings {
 async fn comes_back(rig: &Rig, store: &Store) {
     let archive = Archive::open(std::slice::from_ref(store), &name(), None).await.unwrap();
     let place = tempfile::tempdir().unwrap();
-    archive.fetch(&archive.plan(Until::End).unwrap(), place.path(), |_| {}).await.unwrap();
+    archive.fetch(&archive.plan(Until::End, Begin::First).unwrap(), place.path(), |_| {}).await.unwrap();
     let log = open(place.path());
     let ours = records(log.reader(log.first()).unwrap());
     assert!(!ours.is_empty() && ours[..] == rig.records()[..ours.len()]);

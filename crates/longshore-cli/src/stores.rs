@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use longshore::Node;
 use longshore::archive::keys::{KeyProvider, parse_keys};
-use longshore::archive::{ArchiveSettings, Store};
+use longshore::archive::{ArchiveSettings, Keep, Schedule, Store};
+use longshore::settings::ByteSize;
+use longshore::{Node, Sources};
 use longshore_format::ErrorKind;
 
 use crate::failure::Failure;
@@ -28,6 +29,22 @@ pub(crate) struct ArchiveFlags {
     #[arg(long, value_name = "LEVEL", default_value_t = 1, value_parser = clap::value_parser!(i32).range(0..=19))]
     archive_level: i32,
 
+    /// How long after the last one a snapshot of the database goes there, if anything was written since
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    archive_snapshot_every: Duration,
+
+    /// After how much log a snapshot goes there sooner, if the last one is not larger than that
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    archive_snapshot_after: ByteSize,
+
+    /// Keep so many snapshots, and everything since the oldest of them; all, unless it is told
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    archive_keep_snapshots: Option<u32>,
+
+    /// Keep every moment of so long a time restorable; all, unless it is told
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    archive_keep: Option<Duration>,
+
     #[command(flatten)]
     keys: Keys,
 }
@@ -48,13 +65,15 @@ impl Keys {
 }
 
 impl ArchiveFlags {
-    /// Begins the logs that a replica does not hold yet with what is archived of them. Without a store that answers it begins
-    /// with its upstream instead.
-    pub(crate) async fn fetch_logs(&self, node: &Node) -> Result<(), Failure> {
+    /// Has a replica take from the stores what it lacks, and begin the logs that it does not hold yet. Without a store that
+    /// answers it begins with its upstream instead.
+    pub(crate) async fn take(&self, node: &Node) -> Result<(), Failure> {
         if self.stores.is_empty() {
             return Ok(());
         }
-        match node.fetch_logs(&open(&self.stores)?, self.keys.open()?).await {
+        let (stores, keys) = (open(&self.stores)?, self.keys.open()?);
+        node.take_from(Sources { stores, keys, every: self.archive_every });
+        match node.fetch_logs().await {
             Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Denied) => {
                 tracing::warn!(%error, "no log is fetched from the archive");
                 Ok(())
@@ -81,7 +100,10 @@ impl ArchiveFlags {
                 store.label()
             );
         }
-        node.archive_into(stores, ArchiveSettings { tail_every: self.archive_every, level, keys });
+        let snapshots =
+            Schedule { every: Some(self.archive_snapshot_every), after: Some(self.archive_snapshot_after.0) };
+        let keep = Keep { snapshots: self.archive_keep_snapshots.map(|count| count as usize), age: self.archive_keep };
+        node.archive_into(stores, ArchiveSettings { tail_every: self.archive_every, level, keys, snapshots, keep });
         Ok(())
     }
 }

@@ -32,6 +32,10 @@ impl FileOutput for SqliteOutput {
         check_content("sqlite:PATH", content)
     }
 
+    fn takes_snapshot(&self, content: Content) -> bool {
+        content == Content::SqlitePages
+    }
+
     fn sink(&self, path: &Path) -> Box<dyn Sink> {
         Box::new(SqliteSink::new(path))
     }

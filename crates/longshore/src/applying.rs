@@ -3,16 +3,18 @@
 //! Applying is independent of receiving (F-106): a sink that refuses a record, fails or is slow stops
 //! or delays nothing but itself, and says so in the status.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use longshore_apply::{Applier, Interrupt, Sink, Step, Target};
+use longshore_apply::{Applier, Interrupt, LogFacts, Sink, Step, Target};
 use longshore_format::{ErrorKind, Lsn};
 use longshore_protocol::Backoff;
 use longshore_wal::{Consumer, Role, Wal};
 
+use crate::archived;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::lock;
@@ -162,13 +164,13 @@ impl ApplierTask {
     }
 
     fn be_seeded(&self, why: longshore_apply::Error) -> Result<Turn> {
+        if self.be_seeded_from_archive() {
+            return Ok(Turn::Seeded);
+        }
         self.report(&format!("{why}; waiting for a snapshot of the upstream"));
         let path = seeding::path_of(&self.log.data_dir, &self.log.name);
         self.log.seeding.ask();
-        let outcome = self.wait_for_seed(why).and_then(|()| {
-            let mut sink = (self.open)()?;
-            seeding::apply(&mut *sink, &self.log, &path, || !self.log.applying.stopping())
-        });
+        let outcome = self.wait_for_seed(why).and_then(|()| self.seed(&path));
         self.log.seeding.leave(&path);
         match outcome {
             // A file that does not hold is gone by now, and fetched again.
@@ -179,6 +181,31 @@ impl ApplierTask {
             }
             outcome => outcome.map(|()| Turn::Seeded),
         }
+    }
+
+    /// Whether a snapshot from the archive was given to the sink.
+    fn be_seeded_from_archive(&self) -> bool {
+        let Some(sources) = self.log.sources.get() else { return false };
+        let path = self.log.data_dir.join(format!("{}.seed-{}", self.log.name, self.number));
+        let given = (|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|error| Error::io("start to fetch", &path, error))?;
+            let Some(path) = runtime.block_on(archived::fetch_snapshot(sources, &self.log, &path))? else {
+                return Ok(false);
+            };
+            self.seed(&path).map(|()| true)
+        })();
+        // Fetched again when it is needed again: by then there is a newer one.
+        let _gone = std::fs::remove_file(&path);
+        given.unwrap_or_else(|error: Error| {
+            tracing::warn!(log = %self.log.name, sink = self.label(), %error, "no snapshot is taken from the archive");
+            false
+        })
+    }
+
+    fn seed(&self, path: &Path) -> Result<()> {
+        let facts = LogFacts { id: self.log.wal.id(), content: self.log.wal.content() };
+        seeding::apply(&mut *(self.open)()?, &facts, path, || !self.log.applying.stopping())
     }
 
     fn wait_for_seed(&self, why: longshore_apply::Error) -> Result<()> {

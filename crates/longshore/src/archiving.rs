@@ -3,16 +3,20 @@
 //! What is not archived in every store is not trimmed here. A store that fails is tried again for ever, with longer and longer
 //! pauses; one that says that this node is fenced is left alone, and the log stays whole here.
 
+use std::fs::File;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use longshore_archive::{ArchiveSettings, Archiver, Store};
+use longshore_archive::{ArchiveSettings, Archiver, Round, SnapshotFacts, Store};
 use longshore_format::{Lsn, Name};
 use longshore_wal::{Consumer, Role, Wal};
 
 use crate::lock;
+use crate::log::Log;
+use crate::snapshot;
 
 /// The stores of one log.
 #[derive(Default)]
@@ -39,6 +43,8 @@ pub struct ArchiveStatus {
     pub store: String,
     /// Up to where the log is archived; `None` until the store has said so.
     pub archived: Option<Lsn>,
+    /// The newest snapshot that this node has archived since it started.
+    pub snapshot: Option<Lsn>,
     /// Objects made since the agent started.
     pub objects: u64,
     /// Their bytes.
@@ -54,12 +60,15 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Between two attempts: the first time, and at most.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// After an attempt to make a snapshot that failed.
+const SNAPSHOT_PAUSE: Duration = Duration::from_secs(60);
 /// How long a log that is closed waits for its last bytes to be archived.
 const LAST: Duration = Duration::from_secs(5);
 
 impl Archiving {
-    /// Begins to archive into each of `stores`.
-    pub(crate) fn start(&self, name: &Name, wal: &Wal, stores: &[Store], settings: &ArchiveSettings) {
+    /// Begins to archive a log into each of `stores`.
+    pub(crate) fn start(&self, log: &Arc<Log>, stores: &[Store], settings: &ArchiveSettings) {
+        let wal = &log.wal;
         let mut workers = lock(&self.workers);
         for store in stores {
             let index = {
@@ -72,9 +81,10 @@ impl Archiving {
                 shared: Arc::clone(&self.shared),
                 index,
                 store: store.clone(),
-                name: name.clone(),
+                name: log.name.clone(),
                 wal: wal.clone(),
                 settings: settings.clone(),
+                log: Arc::downgrade(log),
             };
             let spawned = std::thread::Builder::new().name("longshore-store".to_owned()).spawn(move || worker.run());
             match spawned {
@@ -104,7 +114,7 @@ impl Archiving {
 impl ArchiveStatus {
     fn new(store: &Store) -> ArchiveStatus {
         let store = store.label().to_owned();
-        ArchiveStatus { store, archived: None, objects: 0, bytes: 0, trouble: None, ended: false }
+        ArchiveStatus { store, archived: None, snapshot: None, objects: 0, bytes: 0, trouble: None, ended: false }
     }
 
     fn end(&mut self, why: &str) {
@@ -143,6 +153,14 @@ struct Work {
     name: Name,
     wal: Wal,
     settings: ArchiveSettings,
+    /// Who can make snapshots. The log itself waits for this thread when it ends.
+    log: Weak<Log>,
+}
+
+/// When a snapshot is made next, and the one that is made: it is archived once the log is archived up to its position.
+struct Snapshots {
+    made: Option<(SnapshotFacts, File)>,
+    not_before: Instant,
 }
 
 impl Work {
@@ -155,8 +173,9 @@ impl Work {
 
     fn archive(&self, runtime: &tokio::runtime::Runtime) {
         let (mut archiver, mut failures) = (None, 0u32);
+        let mut snapshots = Snapshots { made: None, not_before: Instant::now() };
         while !self.shared.stopping() {
-            match runtime.block_on(self.round(&mut archiver)) {
+            match runtime.block_on(self.turn(&mut archiver, &mut snapshots)) {
                 Ok(more) => {
                     failures = 0;
                     if !more {
@@ -198,7 +217,12 @@ impl Work {
         }
     }
 
-    async fn round(&self, archiver: &mut Option<Archiver>) -> longshore_archive::Result<bool> {
+    /// Archives what there is; whether there is more at once.
+    async fn turn(
+        &self,
+        archiver: &mut Option<Archiver>,
+        snapshots: &mut Snapshots,
+    ) -> longshore_archive::Result<bool> {
         let open = match archiver {
             Some(open) => open,
             None => {
@@ -206,8 +230,51 @@ impl Work {
                 archiver.insert(Archiver::open(store, name, wal, self.settings.clone()).await?)
             }
         };
-        let begun = Instant::now();
         let round = open.round().await?;
+        self.note(&round);
+        if !round.more {
+            self.snapshot(open, snapshots).await?;
+        }
+        Ok(round.more)
+    }
+
+    /// Makes a snapshot when one is due, and archives it.
+    async fn snapshot(&self, archiver: &mut Archiver, snapshots: &mut Snapshots) -> longshore_archive::Result<()> {
+        if snapshots.made.is_none() && archiver.is_snapshot_due() && snapshots.not_before <= Instant::now() {
+            snapshots.made = self.make_snapshot(archiver.snapshot().map_or(Lsn::ZERO, |(position, _)| position));
+            if snapshots.made.is_none() {
+                snapshots.not_before = Instant::now() + SNAPSHOT_PAUSE;
+            }
+        }
+        let is_archived = |made: &mut (SnapshotFacts, File)| made.0.position <= archiver.archived();
+        let Some((facts, file)) = snapshots.made.take_if(is_archived) else { return Ok(()) };
+        let watch = |round| {
+            self.note(&round);
+            if self.shared.stopping() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        if archiver.put_snapshot(facts, file, watch).await? {
+            self.shared.change(self.index, |state| state.snapshot = Some(facts.position));
+            tracing::info!(log = %self.name, store = self.store.label(), position = %facts.position, "archived a snapshot");
+        }
+        Ok(())
+    }
+
+    /// A snapshot of more than everything up to `beyond`, if this node can make one.
+    fn make_snapshot(&self, beyond: Lsn) -> Option<(SnapshotFacts, File)> {
+        let log = self.log.upgrade()?;
+        let path = snapshot::path_of(&log.data_dir, &log.name);
+        let made = log.offered.for_archive(&log, &path, beyond).and_then(|made| {
+            let Some((head, file)) = made else { return Ok(None) };
+            let time = self.wal.reader(head.lsn)?.chain().time;
+            Ok(Some((SnapshotFacts { position: head.lsn, time }, file)))
+        });
+        made.unwrap_or_else(|error| {
+            tracing::warn!(log = %self.name, %error, "no snapshot is archived now");
+            None
+        })
+    }
+
+    fn note(&self, round: &Round) {
         self.shared.change(self.index, |state| {
             state.archived = Some(round.archived);
             state.objects += round.objects;
@@ -216,10 +283,9 @@ impl Work {
         });
         self.shared.hold(&self.wal);
         if 0 < round.objects {
-            let (bytes, took) = (round.bytes, begun.elapsed());
-            tracing::debug!(log = %self.name, store = self.store.label(), position = %round.archived, bytes, ?took, "archived");
+            let (bytes, position) = (round.bytes, round.archived);
+            tracing::debug!(log = %self.name, store = self.store.label(), %position, bytes, "archived");
         }
-        Ok(round.more)
     }
 
     /// A copy that has not received yet what another node has archived only has to wait.

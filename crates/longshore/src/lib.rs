@@ -49,8 +49,8 @@ mod subscribe;
 mod ticket;
 
 mod applying;
+mod archived;
 mod archiving;
-mod bootstrap;
 mod housekeeper;
 mod log;
 mod metrics;
@@ -81,6 +81,7 @@ pub mod follow;
 mod follow_store;
 
 pub use applying::OpenSink;
+pub use archived::Sources;
 pub use archiving::ArchiveStatus;
 pub use error::{Error, Result};
 pub use event::{Event, Events};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use event_listener::Listener;
@@ -13,6 +13,7 @@ use longshore_transport::{Positions, ReplicaPosition};
 use longshore_wal::{Consumer, Ended, Pressure, RecordDraft, Role, Threads, Wal};
 
 use crate::applying::Applying;
+use crate::archived::Sources;
 use crate::archiving::Archiving;
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
@@ -42,6 +43,8 @@ pub(crate) struct Log {
     pub(crate) seeding: Seeding,
     /// Snapshots for replicas in that state.
     pub(crate) offered: Offered,
+    /// Where else what it lacks may be had.
+    pub(crate) sources: Arc<OnceLock<Sources>>,
     pub(crate) events: Events,
     pub(crate) environment: Arc<dyn Environment>,
     /// The directory that its own is in, for files beside it.
@@ -62,6 +65,7 @@ impl Log {
         events: Events,
         environment: Arc<dyn Environment>,
         data_dir: PathBuf,
+        sources: Arc<OnceLock<Sources>>,
     ) -> Arc<Self> {
         // Session ids only have to differ from those of an earlier life, which this makes very likely.
         let registry = Registry::new(crate::random(&*environment));
@@ -80,6 +84,7 @@ impl Log {
             archiving: Archiving::default(),
             seeding: Seeding::default(),
             offered: Offered::default(),
+            sources,
             events,
             environment,
             data_dir,

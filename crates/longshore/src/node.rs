@@ -13,6 +13,7 @@ use longshore_transport::tls::ServerTls;
 use longshore_transport::{Access, Status};
 use longshore_wal::{CreateSpec, FollowerSpec, Role, Wal};
 
+use crate::archived::Sources;
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::housekeeper::Housekeeper;
@@ -58,6 +59,7 @@ pub(crate) struct Inner {
     housekeeper: Housekeeper,
     check: OnceLock<CheckPayload>,
     archive: OnceLock<(Vec<Store>, ArchiveSettings)>,
+    sources: Arc<OnceLock<Sources>>,
 }
 
 /// Says why a payload cannot be in a log of some content, and what to append instead; see [`Node::check_payloads`].
@@ -96,6 +98,7 @@ impl Node {
             housekeeper: Housekeeper::start(Weak::clone(node)),
             check: OnceLock::new(),
             archive: OnceLock::new(),
+            sources: Arc::default(),
         });
         Ok(Self { inner })
     }
@@ -165,9 +168,19 @@ impl Node {
         }
     }
 
-    fn start_archiving(&self, log: &Log) {
+    /// From now on this node takes from these stores what it lacks: logs, what its upstream no longer keeps of them, and snapshots
+    /// for its sinks. Set once: later calls change nothing.
+    pub fn take_from(&self, sources: Sources) {
+        let _once = self.inner.sources.set(sources);
+    }
+
+    pub(crate) fn sources(&self) -> Option<&Sources> {
+        self.inner.sources.get()
+    }
+
+    fn start_archiving(&self, log: &Arc<Log>) {
         if let Some((stores, settings)) = self.inner.archive.get() {
-            log.archiving.start(&log.name, &log.wal, stores, settings);
+            log.archiving.start(log, stores, settings);
         }
     }
 
@@ -271,6 +284,7 @@ impl Node {
             inner.events.clone(),
             Arc::clone(&inner.environment),
             inner.data_dir.clone(),
+            Arc::clone(&inner.sources),
         );
         self.start_archiving(&log);
         logs.insert(name, Arc::clone(&log));

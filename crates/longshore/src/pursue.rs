@@ -8,6 +8,7 @@ use longshore_protocol::{ReseedReason, Verdict};
 use longshore_transport::LogSummary;
 use longshore_wal::Consumer;
 
+use crate::archived;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::follow::{self, FollowEnd, FollowReport};
@@ -65,6 +66,12 @@ async fn attempt(node: &Node, lanes: &Lanes, offered: &LogSummary, sinks: &Sinks
         FollowEnd::Refused(refusal) => {
             let error = Error::Refused { kind: refusal.kind, reason: refusal.text, at: refusal.at };
             if is_final(refusal.kind) { Outcome::Refused(error) } else { Outcome::Later(error) }
+        }
+        // What the upstream no longer keeps the archive may.
+        FollowEnd::Verdict(Verdict::Reseed { reason: ReseedReason::TooOld, .. })
+            if archived::bridge(node, &log).await =>
+        {
+            Outcome::Again
         }
         FollowEnd::Verdict(Verdict::Reseed { reason: ReseedReason::TooOld, .. })
             if seeding::can_be_seeded(log.wal.content()) =>

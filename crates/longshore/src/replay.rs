@@ -4,15 +4,17 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use longshore_apply::{Applier, Held, Interrupt, Plan, Planner, Progress, Sink, Step, Target};
+use longshore_apply::{Applier, Held, Interrupt, LogFacts, Plan, Planner, Progress, Sink, Step, Target};
 use longshore_format::{Content, Lsn, Name};
 use longshore_storage::{Directory, FsDirectory};
 use longshore_wal::ReadLog;
 
 mod archived;
 mod output;
+mod seed;
 
 pub use self::output::Output;
+use self::seed::Seed;
 use crate::error::{Error, Result};
 use crate::node::parse_name;
 
@@ -49,6 +51,7 @@ pub struct Replay {
     name: Name,
     log: ReadLog,
     target: Target,
+    seed: Option<Seed>,
 }
 
 /// What a replay will do.
@@ -64,6 +67,8 @@ pub struct ReplayPlan {
     pub output: String,
     /// What an interrupted replay has left there already.
     pub resumes: Option<Lsn>,
+    /// The position of the snapshot that it begins with.
+    pub snapshot: Option<Lsn>,
     /// What, how much, where it stops and what comes next.
     pub plan: Plan,
     /// About how many bytes of disk it takes, and how many there are, when the output is a file.
@@ -98,6 +103,8 @@ pub enum Stage<'a> {
         /// Ends the replay from another thread, also when another program keeps it waiting.
         interrupt: Interrupt,
     },
+    /// The output is given the snapshot that it begins with.
+    Seeding,
     /// Records are being applied.
     Applying(Progress),
     /// Everything is applied; the output is being checked.
@@ -138,7 +145,7 @@ impl Replay {
             return Err(Error::NoLog { log: name, dir: dir.to_owned() });
         }
         let directory = directory.open_subdir(log).map_err(|error| Error::io("open", &dir.join(log), error))?;
-        Ok(Replay { name, log: ReadLog::open(directory)?, target: Target::LATEST })
+        Ok(Replay { name, log: ReadLog::open(directory)?, target: Target::LATEST, seed: None })
     }
 
     /// Stops at `target` instead of the log's end.
@@ -204,6 +211,9 @@ impl Replay {
         let (plan, mut applier) = match output {
             Output::File { .. } => {
                 let plan = self.make_plan(output, output.held()?, watch)?;
+                if let (Some(seed), Some(_)) = (&self.seed, plan.snapshot) {
+                    return self.restore_from(seed, &plan, output, started, watch);
+                }
                 (plan, self.applier(output)?)
             }
             Output::Stream(_) => {
@@ -216,6 +226,34 @@ impl Replay {
         if watch(stage).is_break() {
             return Err(interrupted(applier));
         }
+        self.apply(applier, output, started, watch)
+    }
+
+    /// Gives the output a snapshot, and then what follows it in the log.
+    fn restore_from(
+        &self,
+        seed: &Seed,
+        plan: &ReplayPlan,
+        output: &Output,
+        started: Instant,
+        watch: &mut Watch<'_>,
+    ) -> Result<Replayed> {
+        // A file keeps nobody waiting: what breaks between two records is enough.
+        let stopped = watch(Stage::Planned { plan, interrupt: Interrupt::default() }).is_break();
+        let facts = LogFacts { id: self.log.id(), content: self.log.content() };
+        seed.apply(&mut *output.sink(), &facts, || !stopped && watch(Stage::Seeding).is_continue())?;
+        let mut applier = self.applier(output)?;
+        applier.follow_plan(&plan.plan);
+        self.apply(applier, output, started, watch)
+    }
+
+    fn apply(
+        &self,
+        mut applier: ReplayApplier,
+        output: &Output,
+        started: Instant,
+        watch: &mut Watch<'_>,
+    ) -> Result<Replayed> {
         loop {
             match applier.step()? {
                 Step::Done | Step::Idle => break,
@@ -260,6 +298,10 @@ impl Replay {
         output.check_content(self.log.content())?;
         let end = self.log.end();
         let label = output.label();
+        let resumes = held.map(|held| held.lsn);
+        let seed = self.seed.as_ref().filter(|_| held.is_none() && output.takes_snapshot(self.log.content()));
+        let held = held.or(seed.map(Seed::held));
+        let snapshot = seed.map(|seed| seed.held().lsn);
         let mut planner = Planner::new(&self.log, &label, held, self.target.clone())?;
         let plan = loop {
             if let Some(plan) = planner.step()? {
@@ -276,8 +318,7 @@ impl Replay {
         let room = output.check_room(&plan)?;
         let expected = output.expected(&plan);
         let (log, content, target) = (self.name.clone(), self.log.content(), self.target.clone());
-        let resumes = held.map(|held| held.lsn);
-        Ok(ReplayPlan { log, content, target, output: label, resumes, plan, room, expected })
+        Ok(ReplayPlan { log, content, target, output: label, resumes, snapshot, plan, room, expected })
     }
 
     /// A target that the log does not reach yet is everything that is there, for now.

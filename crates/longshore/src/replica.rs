@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
 
 use longshore_format::Name;
@@ -11,6 +12,7 @@ use longshore_wal::Consumer;
 use tokio_util::sync::CancellationToken;
 
 use crate::applying::{Applying, OpenSink};
+use crate::archived;
 use crate::dial::Dialler;
 use crate::error::Result;
 use crate::event::{Event, Events};
@@ -85,16 +87,15 @@ impl Replica {
     /// As [`Replica::run`], on a socket that [`Replica::listen`] has opened.
     ///
     /// # Errors
-    /// `Invalid` when no upstream is set or one is no address; `Preflight` or `Denied` when
+    /// `Invalid` when no upstream is set, nor an archive ([`Node::take_from`]), or one is no address; `Preflight` or `Denied` when
     /// certificates cannot be used; `Poisoned` when a log could not be closed in order.
     pub async fn run_on(self, server: Server, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
         for log in self.node.logs() {
             self.sinks.start(&log)?;
         }
-        let dialler = Dialler::new(self.node.clone(), self.sinks.clone())?;
         let stop = CancellationToken::new();
         let outcome = {
-            let (serving, following) = (server.serve(stop.clone()), dialler.run(stop.clone()));
+            let (serving, following) = (server.serve(stop.clone()), self.follow(stop.clone())?);
             tokio::pin!(serving, following);
             let first = tokio::select! {
                 ended = &mut serving => Ended::Serving(ended),
@@ -110,6 +111,15 @@ impl Replica {
         };
         let node = self.node.clone();
         outcome.and(blocking("close the logs", move || node.close()).await)
+    }
+
+    /// Follows the upstreams, or without any what is archived.
+    fn follow(&self, stop: CancellationToken) -> Result<Pin<Box<dyn Future<Output = Result<()>> + Send>>> {
+        let (node, sinks) = (self.node.clone(), self.sinks.clone());
+        if node.settings().replica.upstreams.is_empty() && node.sources().is_some() {
+            return Ok(Box::pin(archived::follow(node, sinks, stop)));
+        }
+        Ok(Box::pin(Dialler::new(node, sinks)?.run(stop)))
     }
 
     /// Listens for replicas of this replica and for other clients, as the settings say.

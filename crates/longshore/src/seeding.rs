@@ -133,15 +133,15 @@ async fn fetch(log: &Log, lanes: &Lanes, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Gives the file to a sink as one run. What it holds from then on is everything up to the file's position.
+/// Gives a snapshot to a sink as one run. What it holds from then on is everything up to the snapshot's position.
 ///
 /// `go_on` is asked between records; a run that is not complete never happened.
-pub(crate) fn apply(sink: &mut dyn Sink, log: &Log, path: &Path, go_on: impl Fn() -> bool) -> Result<()> {
+pub(crate) fn apply(sink: &mut dyn Sink, facts: &LogFacts, path: &Path, mut go_on: impl FnMut() -> bool) -> Result<()> {
     let name = sink.name();
     let failed = |failure| longshore_apply::Error::SinkOpen { sink: name.clone(), failure };
     let mut reader = SnapshotReader::open(path)?;
     let SnapshotHead { lsn, link, time, .. } = reader.head;
-    sink.open(&LogFacts { id: log.wal.id(), content: log.wal.content() }).map_err(failed)?;
+    sink.open(facts).map_err(failed)?;
     sink.begin().map_err(failed)?;
     let (mut payload, mut records) = (Vec::new(), 0);
     while reader.next_payload(&mut payload)?.is_some() {
@@ -164,6 +164,6 @@ pub(crate) fn apply(sink: &mut dyn Sink, log: &Log, path: &Path, go_on: impl Fn(
     }
     sink.commit(&RunEnd { start: lsn, lsn, crc: link, time, records }).map_err(failed)?;
     sink.sync().and_then(|()| sink.finish()).map_err(failed)?;
-    tracing::info!(log = %log.name, sink = name, position = %lsn, "seeded from a snapshot");
+    tracing::info!(sink = name, position = %lsn, "seeded from a snapshot");
     Ok(())
 }

@@ -9,6 +9,7 @@ use longshore_storage::{Directory, FsDirectory, SystemEnvironment};
 use longshore_wal::{CreateSpec, ReadLog, Reader, RecordDraft, Settings, Wal};
 
 /// A log with small segments.
+#[allow(dead_code, reason = "each test file uses its part")]
 pub(crate) struct Rig {
     pub dir: tempfile::TempDir,
     pub wal: Wal,
@@ -19,6 +20,7 @@ pub(crate) fn name() -> Name {
     "app".parse().unwrap()
 }
 
+#[allow(dead_code, reason = "each test file uses its part")]
 impl Rig {
     pub(crate) fn new() -> Rig {
         let dir = tempfile::tempdir().unwrap();
@@ -58,7 +60,6 @@ impl Rig {
     }
 
     /// The same with other bytes, as a writer that parted has them.
-    #[allow(dead_code, reason = "not every test file has two writers that part")]
     pub(crate) fn append_other(&self, records: usize) -> Lsn {
         self.append_as("another", records)
     }

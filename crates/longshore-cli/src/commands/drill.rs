@@ -13,6 +13,7 @@ use longshore_format::Name;
 use longshore_sqlite::SqliteOutput;
 use serde::Serialize;
 
+use super::replay::begin;
 use crate::failure::Failure;
 use crate::quantity::{now, show_bytes, show_duration};
 use crate::stores::{self, Keys};
@@ -87,15 +88,13 @@ impl Drill {
         let begun = Instant::now();
         let (replay, content, bytes) = runtime::for_agents()?.block_on(async {
             let archive = Archive::open(stores, name, self.keys.open()?).await?;
-            let plan = archive.plan(Until::End)?;
+            let content = archive.facts().content;
+            let plan = archive.plan(Until::End, begin(&output_for(content, place), content))?;
             let replay = Replay::fetch(&archive, &plan, place, |_| {}).await?;
-            Ok::<_, Failure>((replay, archive.facts().content, plan.bytes))
+            Ok::<_, Failure>((replay, content, plan.bytes))
         })?;
         let fetched = begun.elapsed();
-        let output = match content {
-            Content::Bytes => Output::file(JsonLinesOutput, place.join("drill.jsonl")),
-            _ => Output::file(SqliteOutput, place.join("drill.db")),
-        };
+        let output = output_for(content, place);
         let restored = replay.run(&output, |_| ControlFlow::Continue(()))?;
         let behind = restored.time.map(|time| Duration::from_micros(now().saturating_sub(time)));
         Ok(Reached {
@@ -108,6 +107,14 @@ impl Drill {
             rto_seconds: begun.elapsed().as_secs_f64(),
             rpo_seconds: behind.map(|behind| behind.as_secs_f64()),
         })
+    }
+}
+
+/// Where a log of this content is recovered into.
+fn output_for(content: Content, place: &std::path::Path) -> Output {
+    match content {
+        Content::Bytes => Output::file(JsonLinesOutput, place.join("drill.jsonl")),
+        _ => Output::file(SqliteOutput, place.join("drill.db")),
     }
 }
 

@@ -18,6 +18,8 @@ use crate::stores::{self, Keys};
 use crate::{logs, output, runtime};
 use progress::Bar;
 
+pub(super) use archived::begin;
+
 /// Rebuild a database from a log, at any point in time
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -107,7 +109,7 @@ impl Replay {
         self.into.output().check_free()?;
         let replay = runtime::for_agents()?.block_on(async {
             let archive = Archive::open(&stores, &name, self.keys.open()?).await?;
-            let plan = archive.plan(archived::until(&target))?;
+            let plan = archive.plan(archived::until(&target), begin(&self.into.output(), archive.facts().content))?;
             let told = archived::Fetching::new(&archive, &plan, &scratch);
             if self.plan {
                 self.tell(&told)?;
@@ -115,7 +117,7 @@ impl Replay {
             }
             eprint!("{told}");
             let bar = archived::bar(&plan);
-            let fetched = Library::fetch(&archive, &plan, &scratch, |fetched| bar.set_position(fetched.bytes)).await;
+            let fetched = Library::fetch(&archive, &plan, &scratch, |bytes| bar.set_position(bytes)).await;
             bar.finish_and_clear();
             Ok(Some(fetched?.to(target)))
         })?;

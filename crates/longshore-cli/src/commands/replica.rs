@@ -20,8 +20,9 @@ Once it serves it prints `listening HOST:PORT` and `http HOST:PORT`: other repli
 use it as their upstream. SIGTERM ends it cleanly, a second one at once; SIGHUP reads certificates \
 and grants again. --help shows the tuning flags.
 
-A log that is not in the data directory and is in an --archive begins with what is there, and \
-goes on with the upstream.
+With an --archive, a log that is not in the data directory begins with what is there, its newest \
+snapshot first, and goes on with the upstream; so does one that fell behind what the upstream keeps. \
+Without any --upstream the archive alone is followed, and nothing is written there.
 
 A log that upstream holds a slot for, but that is not in the data directory, is refused: a volume \
 that is not mounted looks the same as one that was lost. --reseed says it was lost.
@@ -36,7 +37,7 @@ pub(crate) struct Replica {
 
     /// Whom to follow: a primary or another replica, NAME being the identity it must prove. Repeat
     /// it for more to try in turn
-    #[arg(long, value_name = "[NAME@]HOST:PORT", required = true)]
+    #[arg(long, value_name = "[NAME@]HOST:PORT", required_unless_present = "stores")]
     upstream: Vec<String>,
 
     /// Where to apply the records of LOG (of the only log, without LOG): repeat it for several
@@ -69,6 +70,7 @@ impl Replica {
         let mut settings = self.tuning.settings()?;
         settings.network.listen = self.listen;
         settings.network.http = self.http;
+        let follows_archive = self.upstream.is_empty();
         settings.replica.upstreams = self.upstream;
         settings.replica.reseed = self.reseed;
         settings.tls = global.tls.settings();
@@ -78,8 +80,11 @@ impl Replica {
                 let label = apply.sink.to_string();
                 replica = replica.apply(apply.log.as_deref(), &label, sinks::opener(apply.sink))?;
             }
-            self.archive.fetch_logs(replica.node()).await?;
-            self.archive.start(replica.node())?;
+            self.archive.take(replica.node()).await?;
+            // What is followed from the archive alone is there already.
+            if !follows_archive {
+                self.archive.start(replica.node())?;
+            }
             let (node, server) = (replica.node().clone(), replica.listen().await?);
             agent::run(node, server, self.http, |server, shutdown| replica.run_on(server, shutdown)).await
         })

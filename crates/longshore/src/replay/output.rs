@@ -64,6 +64,11 @@ impl Output {
         }
     }
 
+    /// Whether it can begin with a snapshot of a log of this content instead of the log's first record.
+    pub fn takes_snapshot(&self, content: Content) -> bool {
+        matches!(self, Output::File { format, .. } if format.takes_snapshot(content))
+    }
+
     /// What an interrupted replay has left, without changing it.
     pub(super) fn held(&self) -> Result<Option<Held>> {
         match self {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use longshore_apply::{SnapshotError, Snapshotter};
-use longshore_format::ErrorKind;
+use longshore_format::{ErrorKind, Lsn};
 use longshore_transport::{Snapshot, SnapshotPlace};
 
 use super::file::{SnapshotHead, SnapshotWriter};
@@ -63,6 +63,19 @@ impl Offered {
         Ok(Snapshot { place, len, chunks: chunks::stream(read, offset, len) })
     }
 
+    /// The snapshot as it is now, for an archive, if it holds more than everything up to `beyond`; `None` if none can be made.
+    pub(crate) fn for_archive(&self, log: &Log, path: &Path, beyond: Lsn) -> Result<Option<(SnapshotHead, File)>> {
+        let mut state = self.lock();
+        let Some(snapshotter) = state.snapshotter.clone() else { return Ok(None) };
+        state.asked = Some(log.now());
+        let head = match self.usable(log, path, None).filter(|head| beyond < head.lsn) {
+            Some(head) => head,
+            None => make(log, &*snapshotter, path)?,
+        };
+        let file = File::open(path).map_err(|error| Error::io("read a snapshot", path, error))?;
+        Ok((beyond < head.lsn).then_some((head, file)))
+    }
+
     /// Removes a file that nobody has asked for in a while, also one of an earlier life of the agent.
     pub(crate) fn tidy(&self, log: &Log, path: &Path) {
         let mut state = self.lock();
@@ -109,7 +122,7 @@ fn make(log: &Log, snapshotter: &dyn Snapshotter, path: &Path) -> Result<Snapsho
     }
     writer.finish()?;
     std::fs::rename(&unfinished.0, path).map_err(|error| Error::io("name a snapshot", path, error))?;
-    tracing::info!(log = %log.name, position = %lsn, bytes = written, "made a snapshot for a replica");
+    tracing::info!(log = %log.name, position = %lsn, bytes = written, "made a snapshot");
     Ok(head)
 }
 

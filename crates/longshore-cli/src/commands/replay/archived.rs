@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use longshore::apply::{Point, Target};
-use longshore::archive::{Archive, FetchPlan, Until};
+use longshore::apply::{Edge, Point, Target};
+use longshore::archive::{Archive, Begin, FetchPlan, Until};
+use longshore::{Content, Lsn, Output};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -17,6 +18,7 @@ use crate::sinks::SinkSpec;
 pub(super) struct Fetching {
     log: String,
     store: String,
+    snapshot: Option<u64>,
     from: u64,
     to: u64,
     archived_to: u64,
@@ -32,6 +34,7 @@ impl Fetching {
         Self {
             log: archive.name().to_string(),
             store: plan.store.clone(),
+            snapshot: plan.snapshot.as_ref().map(|snapshot| snapshot.position),
             from: plan.first.get(),
             to: plan.end.get(),
             archived_to: plan.archived.get(),
@@ -48,6 +51,9 @@ impl fmt::Display for Fetching {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "fetch    log {} from {}", self.log, self.store)?;
         writeln!(f, "         {} to {}, archived to {}", self.from, self.to, self.archived_to)?;
+        if let Some(position) = self.snapshot {
+            writeln!(f, "         with the snapshot at {position}")?;
+        }
         let (fetched, scratch) = (show_bytes(self.fetched_bytes), show_bytes(self.scratch_bytes));
         writeln!(f, "         {} objects ({} segments), {fetched}", self.objects, self.segments)?;
         writeln!(f, "scratch  {scratch} in {} while it is restored", self.scratch)
@@ -56,11 +62,19 @@ impl fmt::Display for Fetching {
 
 /// How much of the log a target needs; a mark is found by reading.
 pub(super) fn until(target: &Target) -> Until {
+    // One before a point is a point before it.
+    let edge = u64::from(target.edge == Edge::Before);
     match target.point {
-        Point::Lsn(lsn) => Until::Position(lsn),
-        Point::Time(micros) => Until::Time(micros),
-        Point::Latest | Point::Mark(_) => Until::End,
+        Point::Lsn(lsn) => Until::Position(Lsn::new(lsn.get().saturating_sub(edge))),
+        Point::Time(micros) => Until::Time(micros.saturating_sub(edge)),
+        Point::Latest => Until::End,
+        Point::Mark(_) => Until::Somewhere,
     }
+}
+
+/// What an output begins with.
+pub(crate) fn begin(output: &Output, content: Content) -> Begin {
+    if output.takes_snapshot(content) { Begin::Snapshot } else { Begin::First }
 }
 
 /// Where the log lies while it is restored: beside a file, so that an interrupted restore finds it again.

@@ -24,6 +24,7 @@ impl Bar {
                 self.bar.set_length(plan.plan.log_bytes);
                 self.bar.reset_eta();
             }
+            Stage::Seeding => self.bar.set_message("snapshot"),
             Stage::Applying(progress) => {
                 self.bar.set_message("applying");
                 self.bar.set_position(progress.position.get().saturating_sub(self.begin));

@@ -16,6 +16,7 @@ pub(super) struct Plan {
     target: String,
     output: String,
     resumes_from: Option<u64>,
+    snapshot: Option<u64>,
     from: u64,
     stop: u64,
     log_end: u64,
@@ -44,13 +45,14 @@ struct Next {
 
 impl From<&ReplayPlan> for Plan {
     fn from(plan: &ReplayPlan) -> Self {
-        let ReplayPlan { log, content, target, output, resumes, plan, room, expected, .. } = plan;
+        let ReplayPlan { log, content, target, output, resumes, snapshot, plan, room, expected, .. } = plan;
         Self {
             log: log.to_string(),
             content: content.to_string(),
             target: target.to_string(),
             output: output.clone(),
             resumes_from: resumes.map(|lsn| lsn.get()),
+            snapshot: snapshot.map(|lsn| lsn.get()),
             from: plan.from.get(),
             stop: plan.stop.get(),
             log_end: plan.end.get(),
@@ -81,6 +83,9 @@ impl fmt::Display for Plan {
         writeln!(f, "log {log} ({content}) to {target}, into {output}")?;
         if let Some(resumes) = self.resumes_from {
             writeln!(f, "  resumes at {resumes}, where it was interrupted")?;
+        }
+        if let Some(position) = self.snapshot {
+            writeln!(f, "  begins    with the snapshot at {position}")?;
         }
         writeln!(f, "  reads     {from} to {stop}, {} of log", show_bytes(self.log_bytes))?;
         write!(f, "  applies   {} transactions, {} records", self.transactions, self.records)?;

@@ -1,0 +1,238 @@
+//! Snapshots in an archive: what a restore begins with, and what need not be kept before them.
+
+mod support;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use longshore_archive::{
+    Archive, ArchiveSettings, Archiver, Begin, Keep, Schedule, SnapshotFacts, Store, Until, copy, orphans, verify,
+};
+use longshore_format::{ErrorKind, Lsn};
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use support::{Rig, name, open, records};
+
+/// Longer than a piece.
+fn image(seed: u8) -> Vec<u8> {
+    (0..(33 << 20) + 5).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8 ^ seed).collect()
+}
+
+fn settings(keep: Keep) -> ArchiveSettings {
+    ArchiveSettings { tail_every: Duration::ZERO, level: None, keep, ..ArchiveSettings::default() }
+}
+
+fn memory() -> (Arc<InMemory>, Store) {
+    let objects = Arc::new(InMemory::new());
+    (Arc::clone(&objects), Store::of(objects, "memory"))
+}
+
+async fn put(archiver: &mut Archiver, position: Lsn, time: u64, image: &[u8]) -> bool {
+    let facts = SnapshotFacts { position, time };
+    archiver.put_snapshot(facts, image, |_| ControlFlow::Continue(())).await.unwrap()
+}
+
+/// A log of which a snapshot is archived in its middle: where it stands.
+async fn with_snapshot(rig: &Rig, store: &Store, keep: Keep) -> (Archiver, Lsn) {
+    let mut archiver = rig.archiver(store, &settings(keep)).await;
+    let position = rig.append(900);
+    rig.append(900);
+    archiver.finish().await.unwrap();
+    assert!(put(&mut archiver, position, 5_000_000, &image(1)).await);
+    (archiver, position)
+}
+
+#[tokio::test]
+async fn a_snapshot_comes_back_and_the_log_from_its_position_on() {
+    let (rig, (_, store)) = (Rig::new(), memory());
+    let (_archiver, position) = with_snapshot(&rig, &store, Keep::default()).await;
+    let archive = Archive::open(&[store], &name(), None).await.unwrap();
+    let all = archive.plan(Until::End, Begin::First).unwrap();
+    let plan = archive.plan(Until::End, Begin::Snapshot).unwrap();
+    assert!(plan.segments() < all.segments(), "{plan:?}");
+    let entry = plan.snapshot.clone().unwrap();
+    assert_eq!(entry.position, position.get());
+
+    let place = tempfile::tempdir().unwrap();
+    let (file, log) = (place.path().join("snapshot"), place.path().join("log"));
+    archive.fetch_snapshot(&entry, &file, |_| {}).await.unwrap();
+    assert!(std::fs::read(&file).unwrap() == image(1));
+    archive.fetch(&plan, &log, |_| {}).await.unwrap();
+    let wanted: Vec<_> = rig.records().into_iter().filter(|(start, _)| position <= *start).collect();
+    assert_eq!(records(open(&log).reader(position).unwrap()), wanted);
+}
+
+#[tokio::test]
+async fn a_target_gets_the_newest_snapshot_that_holds_nothing_beyond_it() {
+    let (rig, (_, store)) = (Rig::new(), memory());
+    let (mut archiver, first) = with_snapshot(&rig, &store, Keep::default()).await;
+    let end = archiver.archived();
+    assert!(put(&mut archiver, end, 9_000_000, b"small").await);
+    let archive = Archive::open(&[store], &name(), None).await.unwrap();
+    let chosen = |until| archive.plan(until, Begin::Snapshot).unwrap().snapshot.map(|entry| entry.position);
+    for (until, expected) in [
+        (Until::End, Some(end)),
+        (Until::Position(end), Some(end)),
+        (Until::Position(Lsn::new(end.get() - 1)), Some(first)),
+        (Until::Position(first), Some(first)),
+        (Until::Position(Lsn::new(first.get() - 1)), None),
+        (Until::Time(9_000_000), Some(end)),
+        (Until::Time(8_999_999), Some(first)),
+        (Until::Time(4_999_999), None),
+        // The log is there from its beginning: what is looked for may come before any snapshot.
+        (Until::Somewhere, None),
+    ] {
+        assert_eq!(chosen(until), expected.map(Lsn::get), "{until:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_fetch_of_a_snapshot_goes_on_behind_its_last_whole_piece() {
+    let (rig, (_, store)) = (Rig::new(), memory());
+    let _archiver = with_snapshot(&rig, &store, Keep::default()).await;
+    let archive = Archive::open(&[store], &name(), None).await.unwrap();
+    let entry = archive.plan(Until::End, Begin::Snapshot).unwrap().snapshot.unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let (file, partial) = (place.path().join("snapshot"), place.path().join("snapshot.partial"));
+    let whole = image(1);
+    let mut torn = whole[..(32 << 20) + 3].to_vec();
+    torn.extend([0; 9]);
+    // (what is there, how many pieces are fetched)
+    for (left, pieces) in [(&whole[..32 << 20], 1), (&torn, 1), (&whole[..1000], 2), (&[], 2), (&whole, 0)] {
+        std::fs::write(&partial, left).unwrap();
+        let mut fetched = 0;
+        archive.fetch_snapshot(&entry, &file, |_| fetched += 1).await.unwrap();
+        assert_eq!(fetched, pieces);
+        assert!(std::fs::read(&file).unwrap() == whole);
+        std::fs::remove_file(&file).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_need_not_be_kept_goes_and_all_that_is_promised_stays() {
+    let (rig, (objects, store)) = (Rig::new(), memory());
+    let keep = Keep { snapshots: Some(1), age: None };
+    let (mut archiver, position) = with_snapshot(&rig, &store, keep).await;
+    let size = rig.wal.segment_size();
+    assert_eq!(archiver.first(), size.first_in(size.base_of(position)), "what came before the only snapshot is gone");
+
+    // A second one takes the place of the first.
+    let second = rig.append(900);
+    archiver.finish().await.unwrap();
+    assert!(put(&mut archiver, second, 9_000_000, &image(2)).await);
+    assert_eq!(archiver.first(), size.first_in(size.base_of(second)));
+    let nothing = orphans(&store, &name(), None, Duration::ZERO, true).await.unwrap();
+    assert_eq!(nothing.objects, Vec::<String>::new());
+    let left: Vec<_> = objects.list(None).map_ok(|meta| meta.location.to_string()).try_collect().await.unwrap();
+    let of = |what: &str| left.iter().filter(|name| name.contains(what)).count();
+    assert_eq!((of("/snapshots/"), of("/segments/")), (3, 0), "{left:?}");
+
+    // An archiver that finds it so goes on, and what follows the snapshot comes back.
+    rig.append(900);
+    let mut archiver = rig.archiver(&store, &settings(keep)).await;
+    archiver.finish().await.unwrap();
+    let archive = Archive::open(std::slice::from_ref(&store), &name(), None).await.unwrap();
+    assert_eq!(verify(&archive, |_| {}).await.unwrap().findings, []);
+    let early = archive.plan(Until::Position(position), Begin::Snapshot).unwrap_err();
+    assert_eq!(early.kind(), ErrorKind::TooOld);
+    let plan = archive.plan(Until::End, Begin::Snapshot).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    archive.fetch(&plan, place.path(), |_| {}).await.unwrap();
+    let wanted: Vec<_> = rig.records().into_iter().filter(|(start, _)| second <= *start).collect();
+    assert_eq!(records(open(place.path()).reader(second).unwrap()), wanted);
+    // A mark may be anywhere in what is left: it is looked for from the oldest snapshot on.
+    assert!(archive.plan(Until::Somewhere, Begin::Snapshot).unwrap().snapshot.is_some());
+
+    // A copy of it is as good.
+    let (_, other) = memory();
+    copy(&store, &other, &name(), None, false, |_| {}).await.unwrap();
+    let archive = Archive::open(&[other], &name(), None).await.unwrap();
+    assert_eq!(verify(&archive, |_| {}).await.unwrap().findings, []);
+}
+
+#[tokio::test]
+async fn a_snapshot_of_what_is_not_archived_is_none_and_one_that_was_ended_leaves_nothing_named() {
+    let (rig, (_, store)) = (Rig::new(), memory());
+    let mut archiver = rig.archiver(&store, &settings(Keep::default())).await;
+    rig.append(10);
+    archiver.finish().await.unwrap();
+    let beyond = rig.append(10);
+    assert!(!put(&mut archiver, beyond, 1, b"x").await);
+    archiver.finish().await.unwrap();
+    let facts = SnapshotFacts { position: beyond, time: 1 };
+    assert!(!archiver.put_snapshot(facts, &b"x"[..], |_| ControlFlow::Break(())).await.unwrap());
+    assert_eq!(archiver.snapshot(), None);
+    let left = orphans(&store, &name(), None, Duration::ZERO, false).await.unwrap();
+    assert_eq!(left.objects.len(), 1);
+    assert!(put(&mut archiver, beyond, 1, b"x").await);
+    assert_eq!(archiver.snapshot(), Some((beyond, 1)));
+}
+
+#[tokio::test]
+async fn the_log_goes_on_being_archived_while_a_snapshot_is_sent() {
+    let (rig, (_, store)) = (Rig::new(), memory());
+    let mut archiver = rig.archiver(&store, &settings(Keep::default())).await;
+    let position = rig.append(10);
+    archiver.finish().await.unwrap();
+    let mut ends = Vec::new();
+    let watch = |round: longshore_archive::Round| {
+        ends.push(round.archived);
+        rig.append(10);
+        ControlFlow::Continue(())
+    };
+    archiver.put_snapshot(SnapshotFacts { position, time: 1 }, &image(1)[..], watch).await.unwrap();
+    assert_eq!(ends.len(), 2);
+    assert!(position <= ends[0] && ends[0] < ends[1], "{ends:?}");
+}
+
+#[tokio::test]
+async fn f_121_f_122_every_object_of_a_snapshot_that_is_damaged_or_gone_is_named_and_taken_from_another_store() {
+    let rig = Rig::new();
+    let ((broken, first), (_, second)) = (memory(), memory());
+    let _archiver = with_snapshot(&rig, &first, Keep::default()).await;
+    copy(&first, &second, &name(), None, false, |_| {}).await.unwrap();
+    let all: Vec<_> = broken.list(None).map_ok(|meta| meta.location).try_collect().await.unwrap();
+    let of_snapshot: Vec<_> = all.into_iter().filter(|path| path.as_ref().contains("/snapshots/")).collect();
+    assert_eq!(of_snapshot.len(), 3);
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("snapshot");
+    for object in &of_snapshot {
+        let whole = broken.get(object).await.unwrap().bytes().await.unwrap();
+        let mut flipped = whole.to_vec();
+        *flipped.last_mut().unwrap() ^= 1;
+        for damage in [Some(flipped), Some(whole[..whole.len() / 2].to_vec()), None] {
+            match &damage {
+                Some(bytes) => broken.put(object, bytes.clone().into()).await.map(|_| ()).unwrap(),
+                None => broken.delete(object).await.unwrap(),
+            }
+            let alone = Archive::open(std::slice::from_ref(&first), &name(), None).await.unwrap();
+            let entry = alone.plan(Until::End, Begin::Snapshot).unwrap().snapshot.unwrap();
+            let refused = alone.fetch_snapshot(&entry, &file, |_| {}).await.unwrap_err();
+            let expected = if damage.is_some() { ErrorKind::Corrupt } else { ErrorKind::Gap };
+            assert_eq!(refused.kind(), expected, "{refused}");
+            assert!(refused.to_string().contains(object.as_ref()), "{refused}");
+            assert_eq!(verify(&alone, |_| {}).await.unwrap().findings.len(), 1);
+            let both = Archive::open(&[first.clone(), second.clone()], &name(), None).await.unwrap();
+            both.fetch_snapshot(&entry, &file, |_| {}).await.unwrap();
+            assert!(std::fs::read(&file).unwrap() == image(1));
+            std::fs::remove_file(&file).unwrap();
+        }
+        broken.put(object, whole.into()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_is_due_as_scheduled() {
+    let (rig, (_, store)) = (Rig::new(), memory());
+    let snapshots = Schedule { every: None, after: Some(10_000) };
+    let mut archiver = rig.archiver(&store, &ArchiveSettings { snapshots, ..settings(Keep::default()) }).await;
+    assert!(!archiver.is_snapshot_due());
+    rig.append(200);
+    let end = archiver.finish().await.unwrap();
+    assert!(archiver.is_snapshot_due());
+    assert!(put(&mut archiver, end, 1, b"x").await);
+    assert!(!archiver.is_snapshot_due());
+}

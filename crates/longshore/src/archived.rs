@@ -1,0 +1,242 @@
+//! Logs taken from an archive: by a node that has none yet, by one that fell behind what its upstream keeps, and by one that has
+//! no upstream at all.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_archive::keys::KeyProvider;
+use longshore_archive::{Archive, Begin, Store, Until};
+use longshore_format::{ErrorKind, Frames, Lsn, Name};
+use longshore_protocol::Backoff;
+use longshore_wal::Wal;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::log::Log;
+use crate::node::Node;
+use crate::replica::Sinks;
+use crate::seeding;
+use crate::server::blocking;
+use crate::upstream_state::Doing;
+
+/// The stores that a node takes logs from, and who opens what they hold.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The nearest first.
+    pub stores: Vec<Store>,
+    /// Whose keys encrypt it, if anybody's.
+    pub keys: Option<Arc<dyn KeyProvider>>,
+    /// How often a node without an upstream looks for more.
+    pub every: Duration,
+}
+
+impl Sources {
+    async fn archive(&self, log: &Name) -> Result<Archive> {
+        Ok(Archive::open(&self.stores, log, self.keys.clone()).await?)
+    }
+
+    async fn names(&self) -> Result<Vec<Name>> {
+        let mut names = Vec::new();
+        for store in &self.stores {
+            names.extend(longshore_archive::list(store, self.keys.as_deref()).await?.into_iter().map(|log| log.name));
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+}
+
+impl Node {
+    /// Fetches every log that the node's sources hold and it does not, and opens it. Interrupted, it goes on where it was when it
+    /// is called again. A log whose sinks can begin with a snapshot begins with the newest one.
+    ///
+    /// # Errors
+    /// `Invalid` on a primary, whose logs are its own, and without [`take_from`](Node::take_from); as [`Archive::fetch`].
+    pub async fn fetch_logs(&self) -> Result<Vec<Name>> {
+        let sources = self.sources().ok_or(Error::NotOffered { what: "a log from an archive that was not named" })?;
+        let mut wanted = sources.names().await?;
+        let present = self.present()?;
+        wanted.retain(|name| !present.contains(name));
+        for name in &wanted {
+            self.fetch_log(sources, name).await?;
+        }
+        Ok(wanted)
+    }
+
+    async fn fetch_log(&self, sources: &Sources, name: &Name) -> Result<()> {
+        if self.must_write(name).is_ok() {
+            return Err(Error::Refused {
+                kind: ErrorKind::Invalid,
+                reason: format!("log {name} would be begun from an archive by a primary, whose logs are its own"),
+                at: None,
+            });
+        }
+        let archive = sources.archive(name).await?;
+        let begin = if seeding::can_be_seeded(archive.facts().content) { Begin::Snapshot } else { Begin::First };
+        let plan = archive.plan(Until::End, begin)?;
+        // A name that no log can have, until all of it is here.
+        let (place, partial) = (self.data_dir().join(name.as_str()), self.data_dir().join(format!("{name}.fetching")));
+        tracing::info!(log = %name, store = plan.store, from = %plan.first, end = %plan.end, bytes = plan.bytes, "fetching a log from the archive");
+        archive.fetch(&plan, &partial, |_| {}).await?;
+        let failed = |error| Error::io("put a fetched log in its place", &place, error);
+        std::fs::rename(&partial, &place).map_err(failed)?;
+        self.directory().sync().map_err(failed)?;
+        let (node, name) = (self.clone(), name.clone());
+        blocking("open a log", move || node.open(name.as_str()).map(drop)).await
+    }
+}
+
+/// Appends to a follower's log what is archived of it and not here yet; whether that was anything. All of it is durable when this
+/// returns. Cancel safe: what was appended stays.
+pub(crate) async fn catch_up(archive: &Archive, log: &Log) -> Result<bool> {
+    let (wal, begun) = (&log.wal, log.wal.end());
+    loop {
+        let from = wal.end();
+        let mut bytes = archive.read_from(from).await?;
+        let mut start = from;
+        while let Some((end, len)) = next_piece(start, wal, &bytes) {
+            append(wal, start, &bytes[..len]).await?;
+            bytes.drain(..len);
+            start = end;
+        }
+        if wal.end() == from {
+            wal.wait(from).await?;
+            return Ok(begun < from);
+        }
+    }
+}
+
+/// As much as is appended at once.
+const PIECE: usize = 1 << 20;
+
+/// How far the first whole records reach, and how many bytes they are: a piece of them, or all.
+fn next_piece(start: Lsn, wal: &Wal, bytes: &[u8]) -> Option<(Lsn, usize)> {
+    let mut frames = Frames::new(start, wal.segment_size(), bytes);
+    let mut piece = None;
+    while frames.next().is_some() {
+        let len = bytes.len() - frames.rest().len();
+        piece = Some((frames.position(), len));
+        if PIECE <= len {
+            break;
+        }
+    }
+    piece
+}
+
+async fn append(wal: &Wal, start: Lsn, frames: &[u8]) -> Result<()> {
+    loop {
+        match wal.append_frames(start, frames) {
+            Err(longshore_wal::Error::Full(_)) => wal.wait_room(frames.len() as u64).await?,
+            appended => return appended.map(drop).map_err(Error::from),
+        }
+    }
+}
+
+/// As [`catch_up`], for a log that its upstream no longer reaches; `false` if there is nothing to take it from.
+pub(crate) async fn bridge(node: &Node, log: &Log) -> bool {
+    let Some(sources) = node.sources() else { return false };
+    let caught_up = match sources.archive(&log.name).await {
+        Ok(archive) => catch_up(&archive, log).await,
+        Err(error) => Err(error),
+    };
+    match caught_up {
+        Ok(moved) => {
+            tracing::info!(log = %log.name, end = %log.wal.end(), moved, "caught up from the archive");
+            moved
+        }
+        Err(error) => {
+            tracing::warn!(log = %log.name, %error, "the archive does not help");
+            false
+        }
+    }
+}
+
+/// Follows what is archived, for a node that has no upstream, until it is told to stop.
+///
+/// # Errors
+/// What does not pass: a log that is another one, or damaged in every store.
+pub(crate) async fn follow(node: Node, sinks: Sinks, stop: CancellationToken) -> Result<()> {
+    let sources = node.sources().cloned().ok_or(Error::NotOffered { what: "an archive to follow" })?;
+    let mut archives = BTreeMap::new();
+    let mut backoff = Backoff::new(sources.every, Duration::from_secs(60));
+    let mut look_for_logs = tokio::time::Instant::now();
+    loop {
+        let round = async {
+            if look_for_logs <= tokio::time::Instant::now() {
+                node.fetch_logs().await?;
+                look_for_logs = tokio::time::Instant::now() + node.settings().replica.discover_every;
+            }
+            follow_once(&node, &sinks, &sources, &mut archives).await
+        };
+        let outcome = tokio::select! {
+            outcome = round => outcome,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let pause = match outcome {
+            Ok(()) => {
+                backoff.reset();
+                sources.every
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Denied | ErrorKind::NotFound) => {
+                tracing::warn!(%error, "the archive is not followed for a while");
+                archives.clear();
+                backoff.pause(crate::random(&**node.environment()))
+            }
+            Err(error) => return Err(error),
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+async fn follow_once(
+    node: &Node,
+    sinks: &Sinks,
+    sources: &Sources,
+    archives: &mut BTreeMap<Name, Archive>,
+) -> Result<()> {
+    for log in node.logs() {
+        sinks.start(&log)?;
+        let archive = match archives.remove(&log.name) {
+            Some(mut archive) => archive.refresh().await.map(|()| archive)?,
+            None => sources.archive(&log.name).await?,
+        };
+        log.upstream.set(archive.store(), Doing::Following, None);
+        log.upstream.heard(archive.end(), log.now());
+        match log.wal.end() < archive.first() {
+            true => begin_anew(node, sources, &log).await?,
+            false => catch_up(&archive, &log).await.map(drop)?,
+        }
+        archives.insert(log.name.clone(), archive);
+    }
+    Ok(())
+}
+
+/// Begins a copy anew that the archive no longer reaches back to; its sinks are given a snapshot.
+async fn begin_anew(node: &Node, sources: &Sources, log: &Arc<Log>) -> Result<()> {
+    let (owned, name, end) = (node.clone(), log.name.clone(), log.wal.end());
+    blocking("remove a log", move || {
+        owned.close_log(&name)?;
+        owned.discard_log(&name)
+    })
+    .await?;
+    node.fetch_log(sources, &log.name).await?;
+    let to = node.require(&log.name)?.wal.first();
+    node.events().raise(Event::Reseeded { log: log.name.clone(), from: end, to });
+    Ok(())
+}
+
+/// Fetches a snapshot that a sink can begin with in the place of what the log no longer holds; `None` if none is archived.
+pub(crate) async fn fetch_snapshot(sources: &Sources, log: &Log, path: &Path) -> Result<Option<PathBuf>> {
+    let archive = sources.archive(&log.name).await?;
+    let snapshot = archive.newest_snapshot(log.wal.first()).filter(|entry| entry.position <= log.wal.end().get());
+    let Some(entry) = snapshot else { return Ok(None) };
+    tracing::info!(log = %log.name, store = archive.store(), position = entry.position, bytes = entry.len, "fetching a snapshot");
+    archive.fetch_snapshot(entry, path, |_| {}).await?;
+    Ok(Some(path.to_owned()))
+}

@@ -1,0 +1,208 @@
+//! Databases that come back from snapshots in an archive, and replicas that live from it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use longshore_testkit::process::{PATIENCE, Running, longshore, must, run_with, until};
+use longshore_testkit::site::{Site, ZERO};
+use rusqlite::{Connection, OpenFlags, params};
+use serde_json::Value;
+
+/// An application's database that is captured and archived, with a snapshot for about each megabyte of log.
+struct Stage {
+    site: Site,
+    primary: Option<Running>,
+    server: String,
+    db: Connection,
+    rows: i64,
+    _place: tempfile::TempDir,
+}
+
+impl Stage {
+    fn start(flags: &[&str]) -> Stage {
+        let place = tempfile::tempdir().unwrap();
+        let site = Site::new(place.path());
+        std::fs::create_dir(site.at("store")).unwrap();
+        let db = Connection::open(site.at("app.db")).unwrap();
+        db.pragma_update(None, "journal_mode", "wal").unwrap();
+        db.busy_timeout(Duration::from_secs(10)).unwrap();
+        // Few pages that change often: a log much longer than the database.
+        db.execute_batch("CREATE TABLE rows (id INTEGER PRIMARY KEY, number INTEGER, body BLOB)").unwrap();
+        let (data, app, store) = (site.at("captured"), site.at("app.db"), format!("file://{}", site.at("store")));
+        let common = ["primary", "--data-dir", &data, "--sqlite", &app, "--log", "app", "--init"];
+        let small = ["--log-segment-size", "1MiB", "--archive", &store, "--archive-every", "20ms"];
+        let mut primary = Running::start(agent(&site, "primary", &[&common[..], &small, flags].concat()));
+        let server = format!("primary@{}", primary.listening());
+        Stage { site, primary: Some(primary), server, db, rows: 0, _place: place }
+    }
+
+    fn end_primary(&mut self) {
+        assert!(self.primary.take().unwrap().terminate().success());
+    }
+
+    /// What the primary answers.
+    fn ask(&self, command: &[&str]) -> String {
+        let common = ["--server", &self.server, "--tls-dir", self.site.tls(), "--identity", "primary"];
+        must(longshore([command, &common].concat()), b"")
+    }
+
+    fn store(&self) -> String {
+        format!("file://{}", self.site.at("store"))
+    }
+
+    /// So many transactions, each of which changes one of fifty rows.
+    fn write(&mut self, transactions: i64) {
+        for _ in 0..transactions {
+            self.rows += 1;
+            let sql = "INSERT OR REPLACE INTO rows VALUES (?1, ?2, randomblob(4000))";
+            self.db.execute(sql, params![self.rows % 50, self.rows]).unwrap();
+        }
+    }
+
+    /// What an archive holds of the log.
+    fn listed(&self) -> Option<Value> {
+        let listed = longshore(["archive", "ls", "--from", &self.store(), "--json"]).output().unwrap();
+        let listed: Value = serde_json::from_slice(&listed.stdout).ok()?;
+        Some(listed["logs"][0].clone())
+    }
+
+    /// Writes until the archive no longer holds the beginning of the log.
+    fn write_until_forgotten(&mut self) {
+        until("the archive to begin with a snapshot", Instant::now() + PATIENCE, || {
+            self.write(50);
+            let listed = self.listed()?;
+            (listed["first"].as_u64()? > 1 << 20 && !listed["snapshots"].as_array()?.is_empty()).then_some(())
+        });
+    }
+
+    fn replica(&self, name: &str, flags: &[&str]) -> Running {
+        let (data, apply) = (self.site.at(name), format!("app=sqlite:{}", self.copy(name)));
+        let store = self.store();
+        let common = ["replica", "--data-dir", &data, "--apply", &apply, "--listen", ZERO];
+        let rest = ["--archive", &store, "--archive-every", "50ms"];
+        Running::start(agent(&self.site, name, &[&common[..], &rest, flags].concat()))
+    }
+
+    fn copy(&self, name: &str) -> String {
+        self.site.at(&format!("{name}.db"))
+    }
+
+    fn assert_follows(&self, name: &str) {
+        let path = self.copy(name);
+        until("the replica's database to be as far", Instant::now() + PATIENCE, || {
+            (newest(&path) == Some(self.rows)).then_some(())
+        });
+        self.assert_equal(&path);
+    }
+
+    fn assert_equal(&self, path: &str) {
+        let there = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        assert_eq!(all(&there), all(&self.db));
+        let sound: String = there.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(sound, "ok");
+    }
+}
+
+fn agent(site: &Site, identity: &str, command: &[&str]) -> std::process::Command {
+    let common = ["--http", ZERO, "--tls-dir", site.tls(), "--identity", identity];
+    let listen: &[&str] = if command.contains(&"--listen") { &[] } else { &["--listen", ZERO] };
+    longshore([command, listen, &common].concat())
+}
+
+fn newest(path: &str) -> Option<i64> {
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+    db.query_row("SELECT max(number) FROM rows", [], |row| row.get(0)).ok()
+}
+
+fn all(db: &Connection) -> Vec<(i64, i64, String)> {
+    let mut rows = db.prepare("SELECT id, number, hex(body) FROM rows ORDER BY id").unwrap();
+    let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+const SNAPSHOTS: [&str; 4] = ["--archive-snapshot-after", "1MiB", "--archive-keep-snapshots", "1"];
+
+#[test]
+fn a_database_comes_back_from_a_snapshot_when_what_came_before_it_is_forgotten() {
+    let mut stage = Stage::start(&SNAPSHOTS);
+    stage.write_until_forgotten();
+    stage.ask(&["mark", "here", "--log", "app"]);
+    stage.write(30);
+    stage.end_primary();
+    std::fs::remove_dir_all(stage.site.at("captured")).unwrap();
+    let (store, into) = (stage.store(), stage.site.at("restored.db"));
+    let replay = |to: &str, into: &str, more: &[&str]| {
+        let into = format!("sqlite:{into}");
+        let args = ["replay", "--from", &store, "--log", "app", "--to", to, "--into", &into];
+        run_with(longshore([&args[..], more].concat()), b"")
+    };
+    let planned = replay("latest", &into, &["--plan"]);
+    assert!(String::from_utf8_lossy(&planned.stdout).contains("with the snapshot at"), "{planned:?}");
+    assert!(!Path::new(&into).exists());
+    let done = replay("latest", &into, &[]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    stage.assert_equal(&into);
+    // What was written before the mark, and nothing after it.
+    let marked = stage.site.at("marked.db");
+    let done = replay("mark:here", &marked, &[]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(newest(&marked), Some(stage.rows - 30));
+    // Before the oldest snapshot nothing can be had, and what can be is said.
+    let early = replay("lsn:8192", &stage.site.at("early.db"), &[]);
+    assert_eq!(early.status.code(), Some(4), "{}", String::from_utf8_lossy(&early.stderr));
+    let drilled = longshore(["drill", "--from", &store, "--log", "app", "--scratch", &stage.site.at(".")]);
+    must(drilled, b"");
+}
+
+#[test]
+fn a_new_replica_begins_with_an_archived_snapshot_and_one_that_fell_behind_goes_on_from_the_archive() {
+    let little = ["--retention-slot-cap", "2MiB", "--retention-keep-size", "1MiB", "--retention-interval", "100ms"];
+    let mut stage = Stage::start(&[&SNAPSHOTS[..2], &["--archive-keep-snapshots", "3"], &little].concat());
+    stage.write_until_forgotten();
+    let upstream = ["--upstream", &stage.server.clone()];
+    let mut replica = stage.replica("eu-west", &upstream);
+    replica.line_with("fetching a snapshot");
+    replica.listening();
+    stage.assert_follows("eu-west");
+    assert!(replica.terminate().success());
+
+    // While it is away the primary forgets what it needs; the archive does not.
+    let end = stage.listed().unwrap()["end"].as_u64().unwrap();
+    until("the primary to forget", Instant::now() + PATIENCE, || {
+        stage.write(50);
+        let status: Value = serde_json::from_str(&stage.ask(&["status", "--json"])).unwrap();
+        let log = status["logs"].as_array()?.iter().find(|log| log["name"] == "app")?.clone();
+        (end < log["first"].as_u64()?).then_some(())
+    });
+    let mut replica = stage.replica("eu-west", &upstream);
+    replica.line_with("caught up from the archive");
+    stage.assert_follows("eu-west");
+    stage.write(20);
+    stage.assert_follows("eu-west");
+    assert!(!replica.said().contains("fetching a snapshot"), "nothing began anew: {}", replica.said());
+    assert!(replica.terminate().success());
+    stage.end_primary();
+    must(longshore(["verify", "--data-dir", &stage.site.at("eu-west")]), b"");
+}
+
+#[test]
+fn a_replica_without_an_upstream_follows_the_archive_and_writes_nothing_there() {
+    let mut stage = Stage::start(&SNAPSHOTS);
+    stage.write_until_forgotten();
+    let mut replica = stage.replica("us-east", &[]);
+    replica.listening();
+    for _ in 0..3 {
+        stage.write(300);
+        stage.assert_follows("us-east");
+    }
+    // Killed, it goes on where it was.
+    replica.kill();
+    stage.write(300);
+    let mut replica = stage.replica("us-east", &[]);
+    replica.listening();
+    stage.assert_follows("us-east");
+    stage.end_primary();
+    let updated = stage.listed().unwrap()["updated"].clone();
+    assert!(replica.terminate().success());
+    assert_eq!(stage.listed().unwrap()["updated"], updated);
+}
