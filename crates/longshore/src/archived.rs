@@ -180,12 +180,16 @@ pub(crate) async fn follow(node: Node, sinks: Sinks, stop: CancellationToken) ->
                 backoff.reset();
                 sources.every
             }
-            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Denied | ErrorKind::NotFound) => {
+            Err(error) if matches!(error.kind(), ErrorKind::Diverged | ErrorKind::Poisoned | ErrorKind::Invalid) => {
+                return Err(error);
+            }
+            // What is missing or damaged may have been forgotten while it was read, or be mended.
+            Err(error) => {
                 tracing::warn!(%error, "the archive is not followed for a while");
                 archives.clear();
+                look_for_logs = tokio::time::Instant::now();
                 backoff.pause(crate::random(&**node.environment()))
             }
-            Err(error) => return Err(error),
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -212,7 +216,21 @@ async fn follow_once(
             true => begin_anew(node, sources, &log).await?,
             false => catch_up(&archive, &log).await.map(drop)?,
         }
+        if log.seeding.is_wanted() {
+            serve_seed(sources, &log).await?;
+        }
         archives.insert(log.name.clone(), archive);
+    }
+    Ok(())
+}
+
+/// Gives the sinks of a log what they wait for, once there is a snapshot that the log goes on from.
+async fn serve_seed(sources: &Sources, log: &Log) -> Result<()> {
+    let path = seeding::path_of(&log.data_dir, &log.name);
+    // What an upstream has left of another one.
+    let _none = std::fs::remove_file(&path);
+    if fetch_snapshot(sources, log, &path).await?.is_some() {
+        log.seeding.settle(seeding::Outcome::Fetched);
     }
     Ok(())
 }

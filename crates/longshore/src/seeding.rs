@@ -75,11 +75,11 @@ impl Seeding {
         }
     }
 
-    fn settle(&self, outcome: Outcome) {
+    pub(crate) fn settle(&self, outcome: Outcome) {
         self.lock().outcome = Some(outcome);
     }
 
-    fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         let state = self.lock();
         0 < state.waiting && state.outcome.is_none()
     }
