@@ -134,6 +134,10 @@ impl Archive {
         self.best().manifest.end()
     }
 
+    pub(crate) fn keys(&self) -> Option<Arc<dyn KeyProvider>> {
+        self.keys.clone()
+    }
+
     pub(crate) fn best(&self) -> &Copy {
         self.copies.first().expect("an archive has a copy")
     }

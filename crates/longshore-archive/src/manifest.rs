@@ -310,7 +310,7 @@ impl Place<'_> {
         format!("{}/{object}", self.log)
     }
 
-    fn context(&self, object: &str) -> Context {
+    pub(crate) fn context(&self, object: &str) -> Context {
         // The manifest is opened before the log's id is known, and says it; it is bound to its name alone.
         let id = self.id.filter(|_| object != MANIFEST).unwrap_or(LogId::from_bytes([0; 16]));
         let object = if object == MANIFEST { self.name(object) } else { object.to_owned() };
