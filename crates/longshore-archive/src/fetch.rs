@@ -15,10 +15,11 @@ use longshore_storage::{Directory, FsDirectory};
 use longshore_wal::{FollowerSpec, Wal};
 
 use crate::archive::Archive;
+use crate::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::manifest::{Place, SegmentEntry, TailEntry};
 use partial::Partial;
-use segment::{Stored, at_once, blocking};
+use segment::{Stored, at_once};
 
 /// How much of the log is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,9 @@ use futures_util::{Stream, StreamExt, TryFutureExt};
 use longshore_format::Lsn;
 
 use crate::archive::Archive;
+use crate::blocking::blocking;
 use crate::error::{Error, Result};
-use crate::fetch::segment::{Stored, at_once, blocking};
+use crate::fetch::segment::{Stored, at_once};
 use crate::fetch::{TAIL_AT_ONCE, tail_object};
 
 /// Something that is wrong with an archive.

@@ -108,14 +108,6 @@ impl Stored {
     }
 }
 
-/// Does on another thread what computes or waits for a disk.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
 /// What a store said, out of what a reader of its bytes says.
 fn said(error: std::io::Error) -> StoreError {
     error.downcast().unwrap_or_else(|source| StoreError::Generic { store: "body", source: Box::new(source) })
