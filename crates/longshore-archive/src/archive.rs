@@ -5,7 +5,7 @@ use std::sync::Arc;
 use longshore_format::{Lsn, Name};
 
 use crate::error::{Error, Result};
-use crate::fetch::Until;
+use crate::fetch::{Until, tail_object};
 use crate::keys::KeyProvider;
 use crate::manifest::{Facts, Manifest, Place, SegmentEntry, SnapshotEntry};
 use crate::store::Store;
@@ -145,13 +145,13 @@ impl Archive {
             return Err(Error::Unreachable { store, log, wanted: boundary, first, end: self.end() });
         }
         if let Some(entry) = best.segment(base.get()) {
-            let bytes = self.segment_bytes(entry).await?;
+            let bytes = self.segment(entry).await?;
             return Ok(bytes[size.offset_in(boundary) as usize..size.body_end_offset() as usize].to_vec());
         }
         let mut bytes = Vec::new();
         for entry in best.manifest.tail().iter().filter(|entry| boundary.get() < entry.end) {
             let skipped = boundary.get().saturating_sub(entry.start) as usize;
-            bytes.extend_from_slice(self.tail_bytes(entry).await?.get(skipped..).unwrap_or_default());
+            bytes.extend_from_slice(tail_object(&self.place(best), entry).await?.get(skipped..).unwrap_or_default());
         }
         Ok(bytes)
     }
@@ -185,6 +185,10 @@ impl Archive {
     /// Up to where it is archived: a boundary.
     pub fn end(&self) -> Lsn {
         self.best().manifest.end()
+    }
+
+    pub(crate) fn keys(&self) -> Option<Arc<dyn KeyProvider>> {
+        self.keys.clone()
     }
 
     pub(crate) fn best(&self) -> &Copy {

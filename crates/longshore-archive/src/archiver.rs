@@ -10,10 +10,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
 use longshore_format::{EpochHistory, Fork, Lsn, Name, SegmentDigest};
 use longshore_storage::Access;
 use longshore_wal::Wal;
 
+use crate::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::keep::Keep;
 use crate::keys::KeyProvider;
@@ -74,7 +77,10 @@ pub struct Archiver {
 }
 
 /// Segments between two changes of the manifest.
-const BATCH: u64 = 4;
+const BATCH: usize = 4;
+/// Of them on their way together. Each is in memory: so that a store that is slow to answer does not wait for this processor,
+/// two are enough.
+const ON_THEIR_WAY: usize = 2;
 
 impl Archiver {
     /// Finds out how far the log is archived in the store. Changes nothing there.
@@ -82,14 +88,7 @@ impl Archiver {
     /// # Errors
     /// [`Error::OtherLog`] and [`Error::Fenced`]; what the store says, which may pass.
     pub async fn open(store: Store, name: Name, wal: Wal, settings: ArchiveSettings) -> Result<Archiver> {
-        let place = Place {
-            store: &store,
-            log: &name,
-            id: Some(wal.id()),
-            keys: settings.keys.as_deref(),
-            level: settings.level,
-        };
-        let (manifest, version) = match place.manifest().await? {
+        let (manifest, version) = match place(&store, &name, &wal, &settings).manifest().await? {
             Some((manifest, version)) => (reconciled(&store, &name, &wal, manifest)?, Some(version)),
             None => (beginning(&wal)?, None),
         };
@@ -116,8 +115,7 @@ impl Archiver {
         let mut round = Round::default();
         let mut next = self.manifest.clone();
         let mut superseded = Vec::new();
-        while round.objects < BATCH && next.next_base() < self.wal.sealed().get().get() {
-            let entry = self.put_segment(Lsn::new(next.next_base())).await?;
+        for entry in self.put_segments(next.next_base()).await? {
             round.objects += 1;
             round.bytes += entry.bytes;
             superseded.extend(next.add_segment(entry));
@@ -230,8 +228,7 @@ impl Archiver {
     }
 
     fn place(&self) -> Place<'_> {
-        let (keys, level) = (self.settings.keys.as_deref(), self.settings.level);
-        Place { store: &self.store, log: &self.name, id: Some(self.wal.id()), keys, level }
+        place(&self.store, &self.name, &self.wal, &self.settings)
     }
 
     async fn commit(&mut self, mut next: Manifest) -> Result<()> {
@@ -260,13 +257,32 @@ impl Archiver {
         history.before(end).unwrap_or(history)
     }
 
-    async fn put_segment(&self, base: Lsn) -> Result<SegmentEntry> {
-        let (bytes, digest) = read_segment(&self.wal, base)?;
+    /// Puts sealed segments from `base` on, in order, as many as one change of the manifest is for. While one is made ready
+    /// the one before it is on its way.
+    async fn put_segments(&self, base: u64) -> Result<Vec<SegmentEntry>> {
+        let step = usize::try_from(self.wal.segment_size().get()).unwrap_or(usize::MAX);
+        let bases = (base..self.wal.sealed().get().get()).step_by(step).take(BATCH);
+        let ready = futures_util::stream::iter(bases).then(|base| self.ready(Lsn::new(base)));
+        let put = |(entry, object): (SegmentEntry, Bytes)| async move {
+            self.place().put_sealed(&entry.object, object).await?;
+            Ok(entry)
+        };
+        ready.map_ok(put).try_buffered(ON_THEIR_WAY).try_collect().await
+    }
+
+    /// A sealed segment as it is stored, and what the manifest is to say of it.
+    async fn ready(&self, base: Lsn) -> Result<(SegmentEntry, Bytes)> {
         let size = self.wal.segment_size();
-        let object = format!("segments/{}/{:020}-{}", self.owner(size.first_in(base)), base.get(), short(&digest));
-        let stored = self.place().put(&object, &bytes).await?;
-        let time = self.time_at(size.first_in(base))?;
-        Ok(SegmentEntry { base: base.get(), object, bytes: stored, digest, time })
+        let (owner, time) = (self.owner(size.first_in(base)), self.time_at(size.first_in(base))?);
+        let (store, name, wal, settings) =
+            (self.store.clone(), self.name.clone(), self.wal.clone(), self.settings.clone());
+        blocking(move || {
+            let (bytes, digest) = read_segment(&wal, base)?;
+            let object = format!("segments/{owner}/{:020}-{}", base.get(), short(&digest));
+            let sealed = place(&store, &name, &wal, &settings).seal(&object, &bytes)?;
+            Ok((SegmentEntry { base: base.get(), object, bytes: sealed.len() as u64, digest, time }, sealed))
+        })
+        .await
     }
 
     /// The new bytes of the segment that is being written, if there are any and they are due.
@@ -305,6 +321,10 @@ impl Archiver {
     fn time_at(&self, lsn: Lsn) -> Result<u64> {
         Ok(self.wal.reader(lsn)?.next()?.map_or(0, |record| record.time))
     }
+}
+
+fn place<'a>(store: &'a Store, log: &'a Name, wal: &Wal, settings: &'a ArchiveSettings) -> Place<'a> {
+    Place { store, log, id: Some(wal.id()), keys: settings.keys.as_deref(), level: settings.level }
 }
 
 /// As much of a digest as tells two contents apart. It is in every object's name: a writer that parted from the one whose

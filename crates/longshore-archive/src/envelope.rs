@@ -50,9 +50,11 @@ use crate::keys::{Context, DataKey, KeyProvider};
 mod chunks;
 mod error;
 mod header;
+mod opening;
 
 pub use error::EnvelopeError;
 use header::Header;
+pub(crate) use opening::Opening;
 
 /// How to seal.
 #[derive(Clone, Copy, Debug, Default)]
@@ -107,46 +109,19 @@ pub fn seal(plain: &[u8], context: &Context, how: &Sealing<'_>) -> Result<Vec<u8
 /// With `keys` the object must be encrypted: one that is not is refused, or whoever can write to the
 /// store could put their own in its place. Without keys, an encrypted one is refused.
 ///
-/// No more than the object's plain length is allocated for what it holds, twice that if it is both
-/// compressed and encrypted; the plain length is at most `longest`. Nothing is returned before all of
-/// it has been checked.
+/// No more than the object's plain length is allocated for what it holds, and as much again for the
+/// window of one that is compressed; the plain length is at most `longest`. Nothing is returned before
+/// all of it has been checked.
 pub fn open(
     object: &[u8],
     context: &Context,
     keys: Option<&dyn KeyProvider>,
     longest: u64,
 ) -> Result<Vec<u8>, EnvelopeError> {
-    let (header, body) = Header::decode(object)?;
-    let plain_len = match usize::try_from(header.plain_len) {
-        Ok(plain_len) if header.plain_len <= longest => plain_len,
-        _ => return Err(EnvelopeError::TooLong { plain_len: header.plain_len, longest }),
-    };
-    let data_key = match (&header.wrapped_key, keys) {
-        (Some(wrapped), Some(keys)) => Some(keys.unwrap(wrapped, context)?),
-        (Some(wrapped), None) => {
-            let (provider, key) = (wrapped.provider.clone(), wrapped.key.clone());
-            return Err(EnvelopeError::NoKeys { provider, key });
-        }
-        (None, Some(keys)) => return Err(EnvelopeError::NotEncrypted { keys: keys.describe() }),
-        (None, None) => None,
-    };
-    let body_len = if data_key.is_some() { chunks::plain_len(body.len() as u64) } else { Some(body.len() as u64) };
-    let possible = |len| if header.compressed { len < header.plain_len } else { len == header.plain_len };
-    if !body_len.is_some_and(possible) {
-        return Err(EnvelopeError::Length { plain_len: header.plain_len, body_len: body.len() as u64 });
-    }
-    let plain = match (&data_key, header.compressed) {
-        (None, false) => body.to_vec(),
-        (None, true) => decompress(body, plain_len)?,
-        (Some(data_key), compressed) => {
-            let head = &object[..object.len() - body.len()];
-            let opened = chunks::open(body, data_key, &aad(head, context))?;
-            if compressed { decompress(&opened, plain_len)? } else { opened }
-        }
-    };
-    if digest(&plain, data_key.as_ref()) != header.digest {
-        return Err(EnvelopeError::Digest);
-    }
+    let mut opening = Opening::new(object, object.len() as u64, context, keys, longest)?;
+    let mut plain = vec![0; opening.plain_len() as usize];
+    opening.read(&mut plain)?;
+    opening.finish()?;
     Ok(plain)
 }
 
@@ -162,21 +137,16 @@ fn aad(header: &[u8], context: &Context) -> Vec<u8> {
     [header, &context.to_bytes()].concat()
 }
 
-fn digest(plain: &[u8], data_key: Option<&DataKey>) -> blake3::Hash {
+/// What the digest in the header is made with.
+fn hasher(data_key: Option<&DataKey>) -> blake3::Hasher {
     match data_key {
-        Some(key) => blake3::keyed_hash(&blake3::derive_key(DIGEST_KEY, key.as_bytes()), plain),
-        None => blake3::hash(plain),
+        Some(key) => blake3::Hasher::new_keyed(&blake3::derive_key(DIGEST_KEY, key.as_bytes())),
+        None => blake3::Hasher::new(),
     }
 }
 
-/// Decompresses to exactly `plain_len` bytes. At once and not as a stream: that writes straight to
-/// where the bytes go, never beyond, and needs no window, whose size the frame would choose.
-fn decompress(body: &[u8], plain_len: usize) -> Result<Vec<u8>, EnvelopeError> {
-    let plain = zstd::bulk::decompress(body, plain_len).map_err(EnvelopeError::Decompress)?;
-    if plain.len() != plain_len {
-        return Err(EnvelopeError::Length { plain_len: plain_len as u64, body_len: body.len() as u64 });
-    }
-    Ok(plain)
+fn digest(plain: &[u8], data_key: Option<&DataKey>) -> blake3::Hash {
+    hasher(data_key).update(plain).finalize()
 }
 
 const DIGEST_KEY: &str = "longshore archive 2026 digest of an encrypted object";

@@ -3,19 +3,24 @@
 //! What was fetched is checked before it gets its name, so that a file with a segment's name is that segment: an interrupted
 //! fetch goes on where it was.
 
+mod partial;
+pub(crate) mod segment;
+
 use std::fs::File;
-use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
-use longshore_format::{Digest, Lsn, SegmentDigest, SegmentHeader, SegmentSize};
+use longshore_format::{Digest, Lsn, SegmentHeader};
 use longshore_storage::{Directory, FsDirectory};
 use longshore_wal::{FollowerSpec, Wal};
 
 use crate::archive::Archive;
+use crate::blocking::blocking;
 use crate::error::{Error, Result};
-use crate::files::{io, partial_of, private};
-use crate::manifest::{MANIFEST, SegmentEntry, SnapshotEntry, TailEntry};
+use crate::files::io;
+use crate::manifest::{MANIFEST, Place, SegmentEntry, SnapshotEntry, TailEntry};
+use partial::Partial;
+use segment::{Stored, at_once};
 
 /// How much of the log is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +77,8 @@ pub struct Fetched {
     pub bytes: u64,
 }
 
-/// What may be in memory at once for segments on their way.
-const IN_FLIGHT: u64 = 160 << 20;
+/// Tail objects that are fetched together: most are small, and a request takes longer than they do.
+pub(crate) const TAIL_AT_ONCE: usize = 16;
 
 impl FetchPlan {
     /// How many objects are fetched.
@@ -149,70 +154,63 @@ impl Archive {
         entry.digest.parse().map_err(|_| self.place(self.best()).corrupt(MANIFEST, what()))
     }
 
-    /// Fetches what was planned into `dir`, which becomes an ordinary log; `watch` is told of each object.
+    /// Fetches what was planned into `dir`, which becomes an ordinary log; `watch` is told of each object. Nobody else fetches
+    /// into the same directory meanwhile.
+    ///
+    /// Cancel safe: what was fetched stays, and the next fetch goes on from there.
     ///
     /// # Errors
     /// [`Error::Missing`] and [`Error::Corrupt`] name what no store has whole; [`Error::Io`]; what the stores say. What was
-    /// fetched stays, and the next fetch goes on from there.
+    /// fetched stays.
     pub async fn fetch(&self, plan: &FetchPlan, dir: &Path, mut watch: impl FnMut(Fetched)) -> Result<()> {
         let directory = FsDirectory::create(dir).map_err(io(dir))?;
-        let size = self.facts().size;
-        let parallel = usize::try_from((IN_FLIGHT / (2 * size.get())).clamp(1, 16)).unwrap_or(1);
+        partial::clear(dir)?;
         let mut fetched = Fetched { objects: 0, of: plan.objects(), bytes: 0 };
-        // Collected first: a closure that borrows would keep this from being sent between threads.
-        let mut wanted = Vec::new();
-        for entry in &plan.segments {
-            wanted.push(self.lay_segment(entry, dir));
-        }
-        let mut running = futures_util::stream::iter(wanted).buffered(parallel);
-        while let Some(bytes) = running.next().await {
+        let mut note = |bytes| {
             fetched.objects += 1;
-            fetched.bytes += bytes?;
+            fetched.bytes += bytes;
             watch(fetched);
+        };
+        // Collected first: a closure that borrows would keep this from being sent between threads.
+        let mut segments = Vec::new();
+        for entry in &plan.segments {
+            segments.push(self.lay_segment(entry, dir));
         }
-        if let Some(first) = plan.tail.first() {
-            let path = dir.join(size.file_name(Lsn::new(first.start)));
-            let mut bytes = Vec::new();
-            for entry in &plan.tail {
-                if entry.start != first.start + bytes.len() as u64 {
-                    let what = format!("its tail does not join at {}", entry.start);
-                    return Err(self.place(self.best()).corrupt(MANIFEST, what));
-                }
-                bytes.extend_from_slice(&self.tail_bytes(entry).await?);
-                fetched.objects += 1;
-                fetched.bytes += entry.bytes;
-                watch(fetched);
-            }
-            write(&path, &bytes, size.get()).map_err(io(&path))?;
+        let mut laid = futures_util::stream::iter(segments).buffer_unordered(at_once(self.facts().size));
+        while let Some(bytes) = laid.next().await {
+            note(bytes?);
         }
+        self.lay_tail(plan, dir, note).await?;
         self.adopt(plan, directory, dir)
     }
 
-    /// Fetches one segment unless it is here; how many bytes that were.
-    async fn lay_segment(&self, entry: &SegmentEntry, dir: &Path) -> Result<u64> {
+    /// Fetches one segment unless it is here, from the first store that has it whole; how many bytes that were.
+    async fn lay_segment(&self, wanted: &SegmentEntry, dir: &Path) -> Result<u64> {
         let size = self.facts().size;
-        let path = dir.join(size.file_name(Lsn::new(entry.base)));
+        let path = dir.join(size.file_name(Lsn::new(wanted.base)));
         if path.metadata().is_ok_and(|there| there.len() == size.get()) {
-            return Ok(entry.bytes);
+            return Ok(wanted.bytes);
         }
-        let bytes = self.segment_bytes(entry).await?;
-        let written = tokio::task::spawn_blocking({
-            let path = path.clone();
-            move || write(&path, &bytes, size.get())
-        });
-        written.await.map_err(std::io::Error::other).and_then(|written| written).map_err(io(&path))?;
-        Ok(entry.bytes)
+        self.from_any(wanted, |segment| lay(segment, path.clone())).await?;
+        Ok(wanted.bytes)
     }
 
     /// A segment, from the first store that has it whole.
-    pub(crate) async fn segment_bytes(&self, wanted: &SegmentEntry) -> Result<Vec<u8>> {
-        let size = self.facts().size;
+    pub(crate) async fn segment(&self, wanted: &SegmentEntry) -> Result<Vec<u8>> {
+        self.from_any(wanted, read).await
+    }
+
+    /// What `take` makes of a segment, from the first store that has it whole.
+    async fn from_any<T, F>(&self, wanted: &SegmentEntry, take: impl Fn(Stored) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
         let mut trouble = None;
         for copy in self.copies() {
             let Some(entry) = copy.segment(wanted.base).filter(|entry| entry.digest == wanted.digest) else { continue };
-            let place = self.place(copy);
-            match checked_segment(&place, entry, size).await {
-                Ok(bytes) => return Ok(bytes),
+            match take(Stored::new(self, copy, entry)).await {
+                // Another store does not help if the disk here is full.
+                taken @ (Ok(_) | Err(Error::Io { .. })) => return taken,
                 Err(error) => {
                     tracing::warn!(store = copy.store.label(), %error, "another store is asked");
                     trouble = trouble.or(Some(error));
@@ -222,17 +220,32 @@ impl Archive {
         Err(trouble.expect("the store whose plan it is was asked"))
     }
 
-    pub(crate) async fn tail_bytes(&self, entry: &TailEntry) -> Result<Vec<u8>> {
-        let place = self.place(self.best());
-        let len = entry.end.saturating_sub(entry.start);
-        if self.facts().size.get() < len {
-            return Err(place.corrupt(MANIFEST, format!("its tail has {len} bytes at {}", entry.start)));
+    /// Joins the objects of the segment that is not sealed yet.
+    async fn lay_tail(&self, plan: &FetchPlan, dir: &Path, mut note: impl FnMut(u64)) -> Result<()> {
+        let (place, size) = (self.place(self.best()), self.facts().size);
+        let Some(first) = plan.tail.first() else { return Ok(()) };
+        let mut objects = Vec::new();
+        for entry in &plan.tail {
+            objects.push(tail_object(&place, entry));
         }
-        let bytes = tail_object(&place, entry).await?;
-        match bytes.len() as u64 == len {
-            true => Ok(bytes),
-            false => Err(place.corrupt(&entry.object, format!("it holds {} bytes instead of {len}", bytes.len()))),
+        let mut objects = futures_util::stream::iter(objects).buffered(TAIL_AT_ONCE);
+        let mut bytes = Vec::new();
+        for entry in &plan.tail {
+            let more = objects.next().await.expect("each object is fetched")?;
+            if entry.start != first.start + bytes.len() as u64 || size.get() < entry.end.saturating_sub(first.start) {
+                let what = format!("its tail does not join at {}", entry.start);
+                return Err(place.corrupt(MANIFEST, what));
+            }
+            bytes.extend_from_slice(&more);
+            note(entry.bytes);
         }
+        let path = dir.join(size.file_name(Lsn::new(first.start)));
+        blocking(move || {
+            let mut file = Partial::create(path)?;
+            file.write(&bytes)?;
+            file.complete(size.get())
+        })
+        .await
     }
 
     /// Makes a log of the files.
@@ -269,44 +282,41 @@ impl Archive {
     }
 }
 
-/// A segment as it was sealed, or what is wrong with it.
-pub(crate) async fn checked_segment(
-    place: &crate::manifest::Place<'_>,
-    entry: &SegmentEntry,
-    size: SegmentSize,
-) -> Result<Vec<u8>> {
-    let Some((object, _)) = place.store.get(&place.name(&entry.object)).await? else {
-        let (start, end) = (Lsn::new(entry.base), Lsn::new(entry.base.saturating_add(size.get())));
-        let store = place.store.label().to_owned();
-        return Err(Error::Missing { store, object: place.name(&entry.object), start, end });
-    };
-    let bytes = place.unseal(&entry.object, &object, size.get())?;
-    if bytes.len() as u64 != size.get() {
-        return Err(place.corrupt(&entry.object, format!("it holds {} bytes and not a whole segment", bytes.len())));
-    }
-    let digest = SegmentDigest::of(&bytes[..size.body_end_offset() as usize]);
-    match digest.to_string() == entry.digest {
-        true => Ok(bytes),
-        false => Err(place.corrupt(&entry.object, format!("its digest is {digest} instead of {}", entry.digest))),
-    }
+/// Writes a segment to where it belongs, if it is what was sealed.
+async fn lay(segment: Stored, path: PathBuf) -> Result<()> {
+    let body = segment.body().await?;
+    blocking(move || {
+        let mut file = Partial::create(path)?;
+        segment.check(body, |piece| file.write(piece))?;
+        file.complete(segment.size().get())
+    })
+    .await
+}
+
+/// A whole segment, if it is what was sealed.
+async fn read(segment: Stored) -> Result<Vec<u8>> {
+    let body = segment.body().await?;
+    blocking(move || {
+        let mut bytes = Vec::with_capacity(segment.size().get() as usize);
+        segment.check(body, |piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(bytes)
+    })
+    .await
 }
 
 /// The bytes of a tail object.
-pub(crate) async fn tail_object(place: &crate::manifest::Place<'_>, entry: &TailEntry) -> Result<Vec<u8>> {
+pub(crate) async fn tail_object(place: &Place<'_>, entry: &TailEntry) -> Result<Vec<u8>> {
     let Some((object, _)) = place.store.get(&place.name(&entry.object)).await? else {
         let (store, object) = (place.store.label().to_owned(), place.name(&entry.object));
         return Err(Error::Missing { store, object, start: Lsn::new(entry.start), end: Lsn::new(entry.end) });
     };
-    place.unseal(&entry.object, &object, entry.end.saturating_sub(entry.start))
-}
-
-/// Writes a file of `len` bytes that begins with these, durably, and then gives it its name.
-fn write(path: &Path, bytes: &[u8], len: u64) -> std::io::Result<()> {
-    let temporary = partial_of(path);
-    let mut file = private(&temporary)?;
-    file.set_len(0)?;
-    file.write_all(bytes)?;
-    file.set_len(len)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)
+    let len = entry.end.saturating_sub(entry.start);
+    let bytes = place.unseal(&entry.object, &object, len)?;
+    match bytes.len() as u64 == len {
+        true => Ok(bytes),
+        false => Err(place.corrupt(&entry.object, format!("it holds {} bytes instead of {len}", bytes.len()))),
+    }
 }

@@ -12,6 +12,7 @@ pub mod manifest;
 
 mod archive;
 mod archiver;
+mod blocking;
 mod copy;
 mod error;
 mod fetch;

@@ -393,7 +393,7 @@ impl Place<'_> {
         format!("{}/{object}", self.log)
     }
 
-    fn context(&self, object: &str) -> Context {
+    pub(crate) fn context(&self, object: &str) -> Context {
         // The manifest is opened before the log's id is known, and says it; it is bound to its name alone.
         let id = self.id.filter(|_| object != MANIFEST).unwrap_or(LogId::from_bytes([0; 16]));
         let object = if object == MANIFEST { self.name(object) } else { object.to_owned() };
@@ -418,15 +418,22 @@ impl Place<'_> {
         Error::Envelope { store: self.store.label().to_owned(), object: self.name(object), source: Box::new(source) }
     }
 
+    /// Makes an object of what it holds; how long it is.
+    pub(crate) async fn put(&self, object: &str, plain: &[u8]) -> Result<u64> {
+        let sealed = self.seal(object, plain)?;
+        let len = sealed.len() as u64;
+        self.put_sealed(object, sealed).await?;
+        Ok(len)
+    }
+
     /// Makes an object, whose name says what it holds. One that is there is made anew, so that no clean-up takes it for old
     /// before the manifest names it.
-    pub(crate) async fn put(&self, object: &str, plain: &[u8]) -> Result<u64> {
-        let (name, sealed) = (self.name(object), self.seal(object, plain)?);
-        let len = sealed.len() as u64;
+    pub(crate) async fn put_sealed(&self, object: &str, sealed: bytes::Bytes) -> Result<()> {
+        let name = self.name(object);
         if !self.store.create(&name, sealed.clone()).await? {
             self.store.replace(&name, sealed).await?;
         }
-        Ok(len)
+        Ok(())
     }
 
     /// An object that must be there.

@@ -3,6 +3,7 @@
 //! Nothing here trusts an answer that did not come. A put whose answer was lost is read back and compared: what is there is
 //! what was put, or somebody else was faster.
 
+mod body;
 mod local;
 mod url;
 
@@ -16,6 +17,7 @@ use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 
 use crate::error::{Error, Result};
+pub(crate) use body::Body;
 
 /// A store, and the prefix under which archives lie in it. Clones share it.
 #[derive(Clone, Debug)]

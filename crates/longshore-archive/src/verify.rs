@@ -1,10 +1,13 @@
 //! Whether everything that a manifest names is there and holds.
 
+use futures_util::{Stream, StreamExt, TryFutureExt};
 use longshore_format::Lsn;
 
 use crate::archive::Archive;
+use crate::blocking::blocking;
 use crate::error::{Error, Result};
-use crate::fetch::{checked_segment, tail_object};
+use crate::fetch::segment::{Stored, at_once};
+use crate::fetch::{TAIL_AT_ONCE, tail_object};
 use crate::manifest::{Place, SnapshotEntry};
 use crate::snapshot;
 
@@ -50,22 +53,18 @@ pub struct Verified {
 /// What a store says that does not answer: nothing is known of its objects then.
 pub async fn verify(archive: &Archive, mut watch: impl FnMut(&Verified)) -> Result<Verified> {
     let mut verified = Verified::default();
-    let size = archive.facts().size;
     for copy in archive.copies() {
-        let place = archive.place(copy);
+        let segments = copy.segments.iter().map(|entry| holds(Stored::new(archive, copy, entry)));
+        let mut checked = futures_util::stream::iter(segments).buffered(at_once(archive.facts().size));
         for entry in &copy.segments {
-            let checked = checked_segment(&place, entry, size).await.map(|_| ());
-            note(&mut verified, checked, entry.bytes)?;
+            note(&mut verified, next(&mut checked).await, entry.bytes)?;
             watch(&verified);
         }
+        let place = archive.place(copy);
+        let tail = copy.manifest.tail().iter().map(|entry| tail_object(&place, entry).map_ok(drop));
+        let mut checked = futures_util::stream::iter(tail).buffered(TAIL_AT_ONCE);
         for entry in copy.manifest.tail() {
-            let checked = tail_object(&place, entry).await.and_then(|bytes| {
-                match bytes.len() as u64 == entry.end.saturating_sub(entry.start) {
-                    true => Ok(()),
-                    false => Err(place.corrupt(&entry.object, "it is not as long as the manifest says".to_owned())),
-                }
-            });
-            note(&mut verified, checked, entry.bytes)?;
+            note(&mut verified, next(&mut checked).await, entry.bytes)?;
             watch(&verified);
         }
         for entry in &copy.manifest.snapshots {
@@ -93,6 +92,15 @@ async fn verify_snapshot(
         watch(verified);
     }
     Ok(())
+}
+
+async fn holds(segment: Stored) -> Result<()> {
+    let body = segment.body().await?;
+    blocking(move || segment.check(body, |_| Ok(()))).await
+}
+
+async fn next(checked: &mut (impl Stream<Item = Result<()>> + Unpin)) -> Result<()> {
+    checked.next().await.expect("each object is checked")
 }
 
 fn note(verified: &mut Verified, checked: Result<()>, bytes: u64) -> Result<()> {

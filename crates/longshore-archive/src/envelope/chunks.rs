@@ -1,5 +1,8 @@
 //! The chunks of an encrypted body: the STREAM construction, as the page above describes it.
 
+use std::io::{self, Read};
+use std::ops::Range;
+
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
 use super::EnvelopeError;
@@ -21,20 +24,51 @@ pub(super) fn seal(plain: &[u8], key: &DataKey, aad: &[u8], to: &mut Vec<u8>) {
     }
 }
 
-/// The plaintext of these chunks, once all of them have authenticated.
-pub(super) fn open(sealed: &[u8], key: &DataKey, aad: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
-    let key = cipher(key);
-    let count = sealed.len().div_ceil(SEALED_LEN);
-    let mut plain = Vec::with_capacity(sealed.len().saturating_sub(count * TAG_LEN));
-    for (index, chunk) in sealed.chunks(SEALED_LEN).enumerate() {
-        let refuse = || EnvelopeError::Chunk(index as u64);
-        let (chunk, tag) = chunk.split_last_chunk::<TAG_LEN>().ok_or_else(refuse)?;
-        let at = plain.len();
-        plain.extend_from_slice(chunk);
-        let nonce = nonce(index as u64, index + 1 == count);
-        key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, &mut plain[at..]).map_err(|_| refuse())?;
+/// Reads the plaintext of chunks, each once it has authenticated. That all of them were there is known
+/// when the last one has: only that one has its nonce.
+pub(super) struct Chunks<R> {
+    sealed: R,
+    key: LessSafeKey,
+    aad: Vec<u8>,
+    index: u64,
+    count: u64,
+    chunk: Vec<u8>,
+    /// Which part of the chunk has not been read yet.
+    unread: Range<usize>,
+}
+
+impl<R: Read> Chunks<R> {
+    /// The chunks of a body of `sealed_len` bytes.
+    pub(super) fn new(sealed: R, sealed_len: u64, key: &DataKey, aad: Vec<u8>) -> Chunks<R> {
+        let count = sealed_len.div_ceil(SEALED_LEN as u64);
+        Chunks { sealed, key: cipher(key), aad, index: 0, count, chunk: Vec::new(), unread: 0..0 }
     }
-    Ok(plain)
+
+    fn next(&mut self) -> io::Result<()> {
+        let refuse = |_| io::Error::other(EnvelopeError::Chunk(self.index));
+        self.chunk.clear();
+        (&mut self.sealed).take(SEALED_LEN as u64).read_to_end(&mut self.chunk)?;
+        let plain_len = self.chunk.len().checked_sub(TAG_LEN).ok_or(()).map_err(refuse)?;
+        let (plain, tag) = self.chunk.split_at_mut(plain_len);
+        let tag: [u8; TAG_LEN] = (&*tag).try_into().expect("it was split off with this length");
+        let nonce = nonce(self.index, self.index + 1 == self.count);
+        let opened = self.key.open_in_place_separate_tag(nonce, Aad::from(&self.aad), &tag, plain);
+        opened.map_err(|_| ()).map_err(refuse)?;
+        self.index += 1;
+        self.unread = 0..plain_len;
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Chunks<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.unread.is_empty() && self.index < self.count {
+            self.next()?;
+        }
+        let read = (&self.chunk[self.unread.clone()]).read(to)?;
+        self.unread.start += read;
+        Ok(read)
+    }
 }
 
 /// The length of the plaintext in so many bytes of chunks, or `None` if no chunks are so long.
@@ -64,7 +98,9 @@ const SEALED_LEN: usize = CHUNK_LEN + TAG_LEN;
 
 #[cfg(test)]
 mod tests {
-    use super::{CHUNK_LEN, DataKey, EnvelopeError, SEALED_LEN, TAG_LEN, open, plain_len, seal};
+    use std::io::Read;
+
+    use super::{CHUNK_LEN, Chunks, DataKey, EnvelopeError, SEALED_LEN, TAG_LEN, plain_len, seal};
 
     fn key() -> DataKey {
         DataKey::from_bytes(&[5; 32]).unwrap()
@@ -75,6 +111,15 @@ mod tests {
         let plain: Vec<u8> = (0..len).map(|index| (index / 100) as u8).collect();
         seal(&plain, &key(), b"aad", &mut sealed);
         sealed
+    }
+
+    fn open(sealed: &[u8], key: &DataKey, aad: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
+        let mut plain = Vec::new();
+        let mut chunks = Chunks::new(sealed, sealed.len() as u64, key, aad.to_vec());
+        match chunks.read_to_end(&mut plain) {
+            Ok(_) => Ok(plain),
+            Err(error) => Err(error.downcast().unwrap()),
+        }
     }
 
     #[test]

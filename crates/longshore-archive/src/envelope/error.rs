@@ -82,6 +82,9 @@ pub enum EnvelopeError {
     /// There is no key.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// It cannot be read to its end.
+    #[error("the object cannot be read to its end; try again")]
+    Read(#[source] io::Error),
     /// It does not compress.
     #[error("the object cannot be compressed; store it as it is, and report this")]
     Compress(#[source] io::Error),
@@ -105,6 +108,7 @@ impl EnvelopeError {
             }
             EnvelopeError::WrappedKeyTooLong { .. } => ErrorKind::Invalid,
             EnvelopeError::Key(error) => error.kind(),
+            EnvelopeError::Read(_) => ErrorKind::Unavailable,
             EnvelopeError::Compress(_) => ErrorKind::Internal,
         }
     }

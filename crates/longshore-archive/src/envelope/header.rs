@@ -1,5 +1,7 @@
 //! The header of an object, as the page above draws it.
 
+use std::io::Read;
+
 use crate::keys::WrappedKey;
 
 use super::EnvelopeError;
@@ -37,8 +39,23 @@ impl Header {
         Ok(bytes)
     }
 
-    /// The header of an object, and the body behind it.
-    pub(super) fn decode(object: &[u8]) -> Result<(Header, &[u8]), EnvelopeError> {
+    /// Reads the header of an object, also as the bytes that it is; the body comes next.
+    pub(super) fn read(object: &mut impl Read) -> Result<(Header, Vec<u8>), EnvelopeError> {
+        let mut bytes = Vec::new();
+        let mut read_to = |len: usize, bytes: &mut Vec<u8>| {
+            let rest = len.saturating_sub(bytes.len()) as u64;
+            object.take(rest).read_to_end(bytes).map_err(EnvelopeError::Read)
+        };
+        read_to(LENGTH_END, &mut bytes)?;
+        if let Some(len) = bytes.last_chunk() {
+            let len = u32::from_le_bytes(*len) as usize;
+            read_to(len.min(FIXED_LEN + LONGEST_WRAPPED_KEY), &mut bytes)?;
+        }
+        Ok((Header::decode(&bytes)?, bytes))
+    }
+
+    /// The header from its bytes; what follows them is not looked at.
+    fn decode(object: &[u8]) -> Result<Header, EnvelopeError> {
         let mut fields = Fields(object);
         if fields.take(MAGIC.len())? != MAGIC {
             return Err(EnvelopeError::Magic);
@@ -48,7 +65,7 @@ impl Header {
         if !(FIXED_LEN..=FIXED_LEN + LONGEST_WRAPPED_KEY).contains(&header_len) {
             return Err(EnvelopeError::HeaderField("length"));
         }
-        let (header, body) = object.split_at_checked(header_len).ok_or(EnvelopeError::HeaderCutOff)?;
+        let header = object.get(..header_len).ok_or(EnvelopeError::HeaderCutOff)?;
         let (covered, crc) = header.split_at(header_len - CRC_LEN);
         if crc32fast::hash(covered).to_le_bytes() != crc {
             return Err(EnvelopeError::HeaderChecksum);
@@ -67,7 +84,7 @@ impl Header {
             }
             (_, false) => return Err(EnvelopeError::HeaderField("wrapped key")),
         };
-        Ok((Header { compressed: flags & COMPRESSED != 0, plain_len, digest, wrapped_key }, body))
+        Ok(Header { compressed: flags & COMPRESSED != 0, plain_len, digest, wrapped_key })
     }
 }
 
@@ -111,6 +128,8 @@ const VERSION: u16 = 1;
 const COMPRESSED: u16 = 1;
 const ENCRYPTED: u16 = 2;
 const CRC_LEN: usize = 4;
+/// Where the field that tells the header's length ends.
+const LENGTH_END: usize = 16;
 /// A header without a wrapped key.
 const FIXED_LEN: usize = 60;
 /// A key service wraps 32 bytes to some hundred, with certificates or post-quantum keys to a few thousand.
