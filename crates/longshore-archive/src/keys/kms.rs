@@ -64,6 +64,10 @@ impl KeyProvider for KmsKeys {
         else {
             return Err(self.no_answer("GenerateDataKey", &self.key.name));
         };
+        // What could not be unwrapped again is not used.
+        if self.key.that_wrapped(&answer.key_id).is_none() {
+            return Err(self.no_answer("GenerateDataKey", &answer.key_id));
+        }
         Ok((data_key, WrappedKey { provider: PROVIDER.into(), key: answer.key_id, bytes }))
     }
 
