@@ -41,8 +41,10 @@ pub(crate) async fn serve() -> SocketAddr {
 async fn answer(State(bucket): State<Shared>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let query: HashMap<String, String> =
         url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
-    let path = uri.path().trim_start_matches('/');
-    let (name, object) = path.split_once('/').unwrap_or((path, ""));
+    // Slashes come encoded. What an archive calls its objects has nothing in it that a form would read otherwise.
+    let path = uri.path().trim_start_matches('/').as_bytes();
+    let path = url::form_urlencoded::parse(path).next().map(|(name, _)| name.into_owned()).unwrap_or_default();
+    let (name, object) = path.split_once('/').unwrap_or((&path, ""));
     if name != "bucket" {
         return refused(StatusCode::NOT_FOUND, "NoSuchBucket");
     }

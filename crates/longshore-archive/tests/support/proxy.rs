@@ -1,4 +1,4 @@
-//! A wire between client and server on which an answer is lost when a test says so.
+//! A wire between client and server on which answers are lost, or requests, when a test says so.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,12 +17,15 @@ struct State {
     server: String,
     armed: AtomicBool,
     lost: AtomicUsize,
+    /// So many puts pass.
+    passing: AtomicUsize,
 }
 
 impl Proxy {
     pub(crate) async fn new(server: &str) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let state = State { server: server.to_owned(), armed: AtomicBool::new(false), lost: AtomicUsize::new(0) };
+        let (armed, lost, passing) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
+        let state = State { server: server.to_owned(), armed, lost, passing };
         let proxy = Proxy { address: listener.local_addr().unwrap(), state: Arc::new(state) };
         let state = Arc::clone(&proxy.state);
         tokio::spawn(async move {
@@ -38,8 +41,20 @@ impl Proxy {
         self.state.armed.store(true, Ordering::SeqCst);
     }
 
+    /// So many puts pass from now on, and after them no more.
+    pub(crate) fn cut_puts_from(&self, count: usize) {
+        self.state.passing.store(count, Ordering::SeqCst);
+    }
+
     pub(crate) fn lost(&self) -> usize {
         self.state.lost.load(Ordering::SeqCst)
+    }
+}
+
+impl State {
+    fn takes_no_put(&self) -> bool {
+        let fewer = |left: usize| left.checked_sub(1);
+        self.passing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_err()
     }
 }
 
@@ -52,8 +67,9 @@ async fn carry(mut client: TcpStream, state: Arc<State>) {
             read = client.read(&mut asked) => match read {
                 Ok(len) if 0 < len => {
                     // A client that does not pipeline begins a request at the beginning of what is read.
-                    losing |= asked[..len].starts_with(b"PUT ") && state.armed.swap(false, Ordering::SeqCst);
-                    server.write_all(&asked[..len]).await.is_err()
+                    let put = asked[..len].starts_with(b"PUT ");
+                    losing |= put && state.armed.swap(false, Ordering::SeqCst);
+                    put && state.takes_no_put() || server.write_all(&asked[..len]).await.is_err()
                 }
                 _ => true,
             },
