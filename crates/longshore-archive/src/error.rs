@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::envelope::EnvelopeError;
 use crate::keys::KeyError;
+use crate::store::Answer;
 
 /// Why an archive cannot do what was asked.
 #[derive(Debug, Error)]
@@ -37,7 +38,7 @@ pub enum Error {
         feature: &'static str,
     },
     /// The store did not do it; it may later.
-    #[error("{store}: {object}: {source}; it is tried again, look at network, credentials and the store itself")]
+    #[error("{store}: {object}: {source}; {}", Answer::of(source).advice())]
     Store {
         /// Which store.
         store: String,
@@ -45,6 +46,14 @@ pub enum Error {
         object: String,
         /// What it said.
         source: object_store::Error,
+    },
+    /// The store answers, and has no such bucket.
+    #[error("{store}: {reason}")]
+    NoBucket {
+        /// Which store.
+        store: String,
+        /// What is wrong, and what to do.
+        reason: &'static str,
     },
     /// No archive of that log there.
     #[error("{store}: there is no archive of log {log}; `longshore archive ls --from URL` lists what is there")]
@@ -162,10 +171,9 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Url { .. } | Error::Feature { .. } => ErrorKind::Invalid,
-            Error::Store { source: object_store::Error::PermissionDenied { .. }, .. }
-            | Error::Store { source: object_store::Error::Unauthenticated { .. }, .. } => ErrorKind::Denied,
+            Error::Store { source, .. } if Answer::of(source) == Answer::Denied => ErrorKind::Denied,
             Error::Store { .. } => ErrorKind::Unavailable,
-            Error::NoLog { .. } | Error::NoDirectory { .. } => ErrorKind::NotFound,
+            Error::NoLog { .. } | Error::NoDirectory { .. } | Error::NoBucket { .. } => ErrorKind::NotFound,
             Error::Missing { .. } | Error::Gap { .. } => ErrorKind::Gap,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::Fenced { .. } => ErrorKind::Fenced,
@@ -182,6 +190,6 @@ impl Error {
     /// Whether the same may work later, with nothing changed by anybody.
     pub fn is_passing(&self) -> bool {
         matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::Denied)
-            || matches!(self, Error::Keys(_) | Error::Io { .. })
+            || matches!(self, Error::Keys(_) | Error::Io { .. } | Error::NoBucket { .. })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Every object has a data key of its own, drawn when the object is made. A [`KeyProvider`] wraps the
 //! data key, and the wrapped key is kept with the object. The key that wraps stays with the provider:
-//! a file, or a program in front of a key management service. So a key can be rotated without
+//! a file, AWS KMS, or a program in front of another key service. So a key can be rotated without
 //! writing the data again.
 
 use std::fmt;
@@ -16,11 +16,15 @@ mod child;
 pub mod command;
 mod error;
 pub mod file;
+#[cfg(feature = "kms")]
+mod kms;
 mod words;
 
 pub use command::CommandKeys;
 pub use error::KeyError;
 pub use file::FileKeys;
+#[cfg(feature = "kms")]
+pub use kms::KmsKeys;
 
 /// What a data key belongs to. Bound into its wrapping and into every chunk it encrypts, so that no
 /// object can stand in for another.
@@ -82,7 +86,7 @@ impl fmt::Debug for DataKey {
 /// A data key as it is kept with its object. It says nothing to those who lack the provider's key.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct WrappedKey {
-    /// Which sort of provider wrapped it: `file` or `command`.
+    /// Which sort of provider wrapped it: `file`, `command` or `kms`.
     pub provider: String,
     /// The id of the provider's key.
     pub key: String,
@@ -113,8 +117,8 @@ pub trait KeyProvider: Send + Sync + fmt::Debug {
     fn unwrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<DataKey, KeyError>;
 }
 
-/// The provider that a setting names: `file:PATH` ([`FileKeys`]) or `command:PROGRAM ARGS`
-/// ([`CommandKeys`]).
+/// The provider that a setting names: `file:PATH` ([`FileKeys`]), `command:PROGRAM ARGS`
+/// ([`CommandKeys`]), or `kms:KEY?region=REGION` where the feature `kms` is built in.
 ///
 /// ```
 /// use longshore_archive::keys::parse_keys;
@@ -127,8 +131,22 @@ pub fn parse_keys(spec: &str) -> Result<Arc<dyn KeyProvider>, KeyError> {
     match spec.split_once(':') {
         Some((file::PROVIDER, path)) if !path.is_empty() => Ok(Arc::new(FileKeys::open(path)?)),
         Some((command::PROVIDER, line)) => Ok(Arc::new(line.parse::<CommandKeys>()?)),
-        _ => Err(KeyError::Setting { setting: spec.into(), reason: "neither a file nor a command".into() }),
+        Some(("kms", key)) => kms_keys(key),
+        _ => Err(KeyError::Setting {
+            setting: spec.into(),
+            reason: "neither a file, a command, nor a key of KMS".into(),
+        }),
     }
+}
+
+#[cfg(feature = "kms")]
+fn kms_keys(key: &str) -> Result<Arc<dyn KeyProvider>, KeyError> {
+    Ok(Arc::new(key.parse::<KmsKeys>()?))
+}
+
+#[cfg(not(feature = "kms"))]
+fn kms_keys(_key: &str) -> Result<Arc<dyn KeyProvider>, KeyError> {
+    Err(KeyError::Feature { feature: "kms" })
 }
 
 /// Overwrites a secret, in a way that is not optimised away.
@@ -175,5 +193,13 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Invalid, "{setting}");
             assert!(error.to_string().contains("file:PATH"), "{error}");
         }
+    }
+
+    #[cfg(not(feature = "kms"))]
+    #[test]
+    fn keys_of_a_feature_that_was_left_out_name_the_feature() {
+        let error = parse_keys("kms:alias/archive").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("--features kms"), "{error}");
     }
 }

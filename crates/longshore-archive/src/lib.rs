@@ -31,5 +31,5 @@ pub use fetch::{Begin, FetchPlan, Fetched, Until};
 pub use keep::Keep;
 pub use prune::{Pruned, orphans};
 pub use snapshot::{Schedule, SnapshotFacts, SnapshotFetched};
-pub use store::Store;
+pub use store::{Store, Version};
 pub use verify::{Finding, Verified, verify};

@@ -3,7 +3,9 @@
 //! Nothing here trusts an answer that did not come. A put whose answer was lost is read back and compared: what is there is
 //! what was put, or somebody else was faster.
 
+mod answer;
 mod body;
+mod large;
 mod local;
 mod url;
 
@@ -19,6 +21,8 @@ use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt,
 use crate::error::{Error, Result};
 pub(crate) use body::Body;
 
+pub(crate) use answer::Answer;
+
 /// A store, and the prefix under which archives lie in it. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -29,9 +33,12 @@ pub struct Store {
     local: Option<PathBuf>,
 }
 
-/// Which version of an object was read.
+/// Which version of an object was read, for [`Store::swap`].
 #[derive(Clone, Debug)]
-pub(crate) enum Version {
+pub struct Version(Seen);
+
+#[derive(Clone, Debug)]
+enum Seen {
     Tagged(UpdateVersion),
     Content(blake3::Hash),
 }
@@ -62,34 +69,61 @@ impl Store {
     }
 
     pub(crate) fn failed(&self, name: &str, source: StoreError) -> Error {
-        Error::Store { store: self.label.to_string(), object: name.to_owned(), source }
+        let store = self.label.to_string();
+        match Answer::of(&source) {
+            Answer::NoBucket(reason) => Error::NoBucket { store, reason },
+            _ => Error::Store { store, object: name.to_owned(), source },
+        }
+    }
+
+    /// Whether an error says no more than that an object is not there: its bucket is.
+    fn is_absent(error: &StoreError) -> bool {
+        matches!(error, StoreError::NotFound { .. }) && !matches!(Answer::of(error), Answer::NoBucket(_))
     }
 
     /// An object, whole; `None` if there is none.
-    pub(crate) async fn get(&self, name: &str) -> Result<Option<(Bytes, Version)>> {
+    ///
+    /// # Errors
+    /// [`Error::NoBucket`]; [`Error::Store`] is what the store said.
+    pub async fn get(&self, name: &str) -> Result<Option<(Bytes, Version)>> {
         let got = match self.objects.get(&self.path(name)).await {
-            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(error) if Store::is_absent(&error) => return Ok(None),
             got => got.map_err(|error| self.failed(name, error))?,
         };
         let tag = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
         let bytes = got.bytes().await.map_err(|error| self.failed(name, error))?;
-        let version = match self.local {
-            Some(_) => Version::Content(blake3::hash(&bytes)),
-            None => Version::Tagged(tag),
+        let seen = match self.local {
+            Some(_) => Seen::Content(blake3::hash(&bytes)),
+            None => Seen::Tagged(tag),
         };
-        Ok(Some((bytes, version)))
+        Ok(Some((bytes, Version(seen))))
     }
 
     /// How long an object is; `None` if there is none.
-    pub(crate) async fn len(&self, name: &str) -> Result<Option<u64>> {
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); but a bucket that is missing looks like an object that is.
+    pub async fn len(&self, name: &str) -> Result<Option<u64>> {
         match self.objects.head(&self.path(name)).await {
-            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) if Store::is_absent(&error) => Ok(None),
             got => Ok(Some(got.map_err(|error| self.failed(name, error))?.size)),
         }
     }
 
-    /// Makes an object; `false` if there is one of that name, which stays.
-    pub(crate) async fn create(&self, name: &str, bytes: Bytes) -> Result<bool> {
+    /// Makes an object; `false` if there is another of that name, which stays.
+    ///
+    /// One that goes in parts is made whether or not another is made at the same time: the names of what is so long tell what
+    /// they hold.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get). After one the object may be there.
+    pub async fn create(&self, name: &str, bytes: Bytes) -> Result<bool> {
+        if self.goes_in_parts(&bytes) {
+            return match self.len(name).await? {
+                Some(_) => Ok(false),
+                None => self.replace(name, bytes).await.map(|()| true),
+            };
+        }
         let options = PutOptions::from(PutMode::Create);
         match self.objects.put_opts(&self.path(name), bytes.clone().into(), options).await {
             Ok(_) => Ok(true),
@@ -105,25 +139,43 @@ impl Store {
     }
 
     /// Makes an object, or puts it in the place of one that nobody relies on.
-    pub(crate) async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
-        let put = self.objects.put(&self.path(name), bytes.into()).await;
-        put.map(|_| ()).map_err(|error| self.failed(name, error))
+    ///
+    /// # Errors
+    /// As [`get`](Self::get). After one the object may be there.
+    pub async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
+        let path = self.path(name);
+        let put = match self.goes_in_parts(&bytes) {
+            true => large::put(&*self.objects, &path, &bytes).await,
+            false => self.objects.put(&path, bytes.into()).await.map(|_| ()),
+        };
+        put.map_err(|error| self.failed(name, error))
+    }
+
+    /// A file is written once however long it is.
+    fn goes_in_parts(&self, bytes: &Bytes) -> bool {
+        self.local.is_none() && large::LARGE < bytes.len()
     }
 
     /// Changes an object that was `seen` like this, or makes it where none was seen. `None` if somebody else changed it since.
-    pub(crate) async fn swap(&self, name: &str, bytes: Bytes, seen: Option<Version>) -> Result<Option<Version>> {
+    ///
+    /// # Errors
+    /// As [`get`](Self::get). After one it may have been changed.
+    pub async fn swap(&self, name: &str, bytes: Bytes, seen: Option<Version>) -> Result<Option<Version>> {
         if let Some(root) = &self.local {
             return local::swap(root, self, name, bytes, seen).await;
         }
         let mode = match seen {
-            Some(Version::Tagged(tag)) => PutMode::Update(tag),
-            Some(Version::Content(_)) | None => PutMode::Create,
+            Some(Version(Seen::Tagged(tag))) => PutMode::Update(tag),
+            Some(Version(Seen::Content(_))) | None => PutMode::Create,
         };
         match self.objects.put_opts(&self.path(name), bytes.clone().into(), PutOptions::from(mode)).await {
-            Ok(put) => Ok(Some(Version::Tagged(put.into()))),
+            Ok(put) => Ok(Some(Version(Seen::Tagged(put.into())))),
             Err(error) => match self.get(name).await {
                 Ok(Some((there, version))) if there == bytes => Ok(Some(version)),
-                Ok(_) if matches!(error, StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
+                Ok(_)
+                    if Store::is_absent(&error)
+                        || matches!(error, StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) =>
+                {
                     Ok(None)
                 }
                 _ => Err(self.failed(name, error)),
@@ -132,15 +184,22 @@ impl Store {
     }
 
     /// Removes an object; one that is gone already is no error.
-    pub(crate) async fn remove(&self, name: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn remove(&self, name: &str) -> Result<()> {
         match self.objects.delete(&self.path(name)).await {
-            Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(error) if Store::is_absent(&error) => Ok(()),
             Err(error) => Err(self.failed(name, error)),
         }
     }
 
     /// The names below `under`, with their lengths and ages. Slow where there are many: never in steady state.
-    pub(crate) async fn list(&self, under: &str) -> Result<Vec<(String, u64, Duration)>> {
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn list(&self, under: &str) -> Result<Vec<(String, u64, Duration)>> {
         let (path, strip) = (self.path(under), self.path("").parts().count());
         let found: Vec<_> =
             self.objects.list(Some(&path)).try_collect().await.map_err(|error| self.failed(under, error))?;

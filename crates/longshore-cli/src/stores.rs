@@ -52,7 +52,7 @@ pub(crate) struct ArchiveFlags {
 /// With which keys an archive is encrypted.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Keys {
-    /// Whose keys encrypt the archive: file:PATH, or command:CMD to ask a key service
+    /// Whose keys encrypt the archive: file:PATH, kms:KEY?region=REGION for AWS KMS, or command:CMD to ask another service
     #[arg(long, value_name = "KEYS")]
     archive_keys: Option<String>,
 }

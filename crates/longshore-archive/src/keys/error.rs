@@ -11,12 +11,20 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum KeyError {
     /// The setting names no provider.
-    #[error("keys {setting:?}: {reason}; try file:PATH or command:PROGRAM ARGS")]
+    #[error("keys {setting:?}: {reason}; try file:PATH, command:PROGRAM ARGS or kms:KEY?region=REGION")]
     Setting {
         /// The setting as it was given.
         setting: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A provider that this program was built without.
+    #[error(
+        "keys {feature}:…: this program was built without the feature `{feature}`; build it with --features {feature}"
+    )]
+    Feature {
+        /// What it was built without.
+        feature: &'static str,
     },
     /// An id that a key file cannot hold.
     #[error("{id:?} is no key id: use 1 to 64 letters, digits, or any of . _ : / -")]
@@ -105,6 +113,22 @@ pub enum KeyError {
         /// What happened, with the beginning of its standard error.
         reason: String,
     },
+    /// A key service did not do what it was asked.
+    #[error("{place} did not do {operation} with key {key:?}: {reason}; {advice}")]
+    Service {
+        /// Which service.
+        place: String,
+        /// What it was asked to do, in the service's own words.
+        operation: &'static str,
+        /// With which key.
+        key: String,
+        /// What it said.
+        reason: String,
+        /// What sort of answer that is.
+        kind: ErrorKind,
+        /// What to look at.
+        advice: &'static str,
+    },
     /// The operating system has no random bytes.
     #[error("no random bytes can be had from the operating system; try again")]
     Random,
@@ -114,14 +138,17 @@ impl KeyError {
     /// What to do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            KeyError::Setting { .. } | KeyError::Id { .. } | KeyError::Line { .. } | KeyError::NoKeys { .. } => {
-                ErrorKind::Invalid
-            }
+            KeyError::Setting { .. }
+            | KeyError::Feature { .. }
+            | KeyError::Id { .. }
+            | KeyError::Line { .. }
+            | KeyError::NoKeys { .. } => ErrorKind::Invalid,
             KeyError::File { .. }
             | KeyError::Exposed { .. }
             | KeyError::UnknownKey { .. }
             | KeyError::OtherProvider { .. }
             | KeyError::Program { .. } => ErrorKind::Preflight,
+            KeyError::Service { kind, .. } => *kind,
             KeyError::Mismatch { .. } => ErrorKind::Corrupt,
             KeyError::Command { .. } | KeyError::Random => ErrorKind::Unavailable,
         }

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use object_store::{Error as StoreError, GetResultPayload, ObjectStoreExt};
+use object_store::{GetResultPayload, ObjectStoreExt};
 use tokio::runtime::Handle;
 
 use super::Store;
@@ -33,7 +33,7 @@ impl Store {
     /// An object, as it arrives; `None` if there is none.
     pub(crate) async fn body(&self, name: &str) -> Result<Option<Body>> {
         let got = match self.objects.get(&self.path(name)).await {
-            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(error) if Store::is_absent(&error) => return Ok(None),
             got => got.map_err(|error| self.failed(name, error))?,
         };
         let len = got.range.end.saturating_sub(got.range.start);

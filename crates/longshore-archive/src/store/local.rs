@@ -6,7 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use rustix::fs::{FlockOperation, flock};
 
-use super::{Store, Version};
+use super::{Seen, Store, Version};
 use crate::error::{Error, Result};
 
 const LOCK: &str = ".longshore-archive.lock";
@@ -22,14 +22,14 @@ pub(super) async fn swap(
     // Released when it is closed, by a kill, too.
     let _lock = lock(root).await?;
     let there = store.get(name).await?.map(|(there, _)| blake3::hash(&there));
-    let expected = seen.map(|seen| match seen {
-        Version::Content(hash) => hash,
-        Version::Tagged(_) => blake3::hash(b""),
+    let expected = seen.map(|Version(seen)| match seen {
+        Seen::Content(hash) => hash,
+        Seen::Tagged(_) => blake3::hash(b""),
     });
     if there != expected {
         return Ok(None);
     }
-    let version = Version::Content(blake3::hash(&bytes));
+    let version = Version(Seen::Content(blake3::hash(&bytes)));
     store.replace(name, bytes).await?;
     Ok(Some(version))
 }

@@ -1,0 +1,98 @@
+//! What a store's refusal means, where `object_store` does not tell.
+//!
+//! A bucket that is not there answers a read as an object that is not there does: only the code in the answer's body tells
+//! them apart, and no other request has to be made for it.
+
+use std::error::Error;
+
+use object_store::Error as StoreError;
+
+/// What a refusal means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// There is no such bucket, or what answered is no object store.
+    NoBucket(&'static str),
+    /// Not with these credentials, or not with this clock.
+    Denied,
+    /// The bucket is in another region.
+    Elsewhere,
+    /// Anything else, which may pass.
+    Other,
+}
+
+impl Answer {
+    /// What an error of a store means.
+    pub(crate) fn of(error: &StoreError) -> Answer {
+        let text = chain(error);
+        let has = |codes: &[&str]| codes.iter().any(|code| text.contains(&format!("<Code>{code}</Code>")));
+        let page = text.to_ascii_lowercase();
+        if has(&["NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"]) {
+            return Answer::NoBucket("there is no such bucket; make it, or correct the address");
+        }
+        if page.contains("<!doctype html") || page.contains("<html") {
+            return Answer::NoBucket("a web page answered and not an object store; correct the endpoint");
+        }
+        let denied =
+            ["ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed", "InvalidAccessKeyId"];
+        match error {
+            StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => Answer::Denied,
+            _ if has(&denied) => Answer::Denied,
+            _ if has(&["PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"]) => {
+                Answer::Elsewhere
+            }
+            _ => Answer::Other,
+        }
+    }
+
+    /// What to try.
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Answer::NoBucket(advice) => advice,
+            Answer::Denied => "look at the credentials of this process, what they allow, and this machine's clock",
+            Answer::Elsewhere => "name the bucket's region with ?region=",
+            Answer::Other => "it is tried again, look at network, endpoint and the store itself",
+        }
+    }
+}
+
+/// An error and what caused it: the answer's body is in one of them.
+fn chain(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push('\n');
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::Error as StoreError;
+
+    use super::Answer;
+
+    #[test]
+    fn the_body_of_an_answer_tells_what_a_status_does_not() {
+        let generic = |text: &str| StoreError::Generic { store: "S3", source: text.into() };
+        let absent = |text: &str| StoreError::NotFound { path: "a/b".into(), source: text.into() };
+        let code = |code: &str| format!("404: <Error><Code>{code}</Code></Error>");
+        for (error, means) in [
+            (absent(&code("NoSuchKey")), None),
+            (absent(&code("BlobNotFound")), None),
+            (absent("NoSuchBucket"), None),
+            (absent(&code("NoSuchBucket")), Some("no such bucket")),
+            (absent(&code("ContainerNotFound")), Some("no such bucket")),
+            (absent("404: <!DOCTYPE HTML><title>not here</title>"), Some("web page")),
+        ] {
+            match (Answer::of(&error), means) {
+                (Answer::NoBucket(advice), Some(means)) => assert!(advice.contains(means), "{error}"),
+                (answer, means) => assert_eq!((answer, means), (Answer::Other, None), "{error}"),
+            }
+        }
+        assert_eq!(Answer::of(&generic(&code("ExpiredToken"))), Answer::Denied);
+        assert_eq!(Answer::of(&generic(&code("AuthorizationHeaderMalformed"))), Answer::Elsewhere);
+        assert_eq!(Answer::of(&generic("connection refused")), Answer::Other);
+    }
+}

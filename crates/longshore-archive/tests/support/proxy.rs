@@ -1,0 +1,89 @@
+//! A wire between client and server on which answers are lost, or requests, when a test says so.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+#[derive(Clone)]
+pub(crate) struct Proxy {
+    pub address: SocketAddr,
+    state: Arc<State>,
+}
+
+struct State {
+    server: String,
+    armed: AtomicBool,
+    lost: AtomicUsize,
+    /// So many puts pass.
+    passing: AtomicUsize,
+}
+
+impl Proxy {
+    pub(crate) async fn new(server: &str) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (armed, lost, passing) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
+        let state = State { server: server.to_owned(), armed, lost, passing };
+        let proxy = Proxy { address: listener.local_addr().unwrap(), state: Arc::new(state) };
+        let state = Arc::clone(&proxy.state);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(carry(client, Arc::clone(&state)));
+            }
+        });
+        proxy
+    }
+
+    /// The next put is done, and nobody hears of it.
+    pub(crate) fn lose_the_next_answer(&self) {
+        self.state.armed.store(true, Ordering::SeqCst);
+    }
+
+    /// So many puts pass from now on, and after them no more.
+    pub(crate) fn cut_puts_from(&self, count: usize) {
+        self.state.passing.store(count, Ordering::SeqCst);
+    }
+
+    pub(crate) fn lost(&self) -> usize {
+        self.state.lost.load(Ordering::SeqCst)
+    }
+}
+
+impl State {
+    fn takes_no_put(&self) -> bool {
+        let fewer = |left: usize| left.checked_sub(1);
+        self.passing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_err()
+    }
+}
+
+async fn carry(mut client: TcpStream, state: Arc<State>) {
+    let Ok(mut server) = TcpStream::connect(&state.server).await else { return };
+    let (mut asked, mut answered) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let mut losing = false;
+    loop {
+        let ended = tokio::select! {
+            read = client.read(&mut asked) => match read {
+                Ok(len) if 0 < len => {
+                    // A client that does not pipeline begins a request at the beginning of what is read.
+                    let put = asked[..len].starts_with(b"PUT ");
+                    losing |= put && state.armed.swap(false, Ordering::SeqCst);
+                    put && state.takes_no_put() || server.write_all(&asked[..len]).await.is_err()
+                }
+                _ => true,
+            },
+            read = server.read(&mut answered) => match read {
+                Ok(len) if 0 < len && losing => {
+                    state.lost.fetch_add(1, Ordering::SeqCst);
+                    true
+                }
+                Ok(len) if 0 < len => client.write_all(&answered[..len]).await.is_err(),
+                _ => true,
+            },
+        };
+        if ended {
+            return;
+        }
+    }
+}
