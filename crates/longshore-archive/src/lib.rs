@@ -25,5 +25,5 @@ pub use copy::{Copied, copy};
 pub use error::{Error, Result};
 pub use fetch::{FetchPlan, Fetched, Until};
 pub use prune::{Pruned, orphans};
-pub use store::Store;
+pub use store::{Ledger, Meter, Store};
 pub use verify::{Finding, Verified, verify};

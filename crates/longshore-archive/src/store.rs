@@ -3,8 +3,12 @@
 //! Nothing here trusts an answer that did not come. A put whose answer was lost is read back and compared: what is there is
 //! what was put, or somebody else was faster.
 
+mod ledger;
 mod local;
+mod region;
 mod url;
+
+pub use ledger::{Ledger, Meter};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +20,7 @@ use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 
 use crate::error::{Error, Result};
+use crate::estimate::RegionId;
 
 /// A store, and the prefix under which archives lie in it. Clones share it.
 #[derive(Clone, Debug)]
@@ -25,6 +30,7 @@ pub struct Store {
     label: Arc<str>,
     /// A directory cannot compare and swap by itself.
     local: Option<PathBuf>,
+    region: Option<RegionId>,
 }
 
 /// Which version of an object was read.
@@ -41,17 +47,23 @@ impl Store {
     /// # Errors
     /// [`Error::Url`]; [`Error::Feature`] for a cloud that this program was built without.
     pub fn open(url: &str) -> Result<Store> {
-        url::open(url)
+        let region = region::region_of(url, |name| std::env::var(name).ok());
+        Ok(Store { region, ..url::open(url)? })
     }
 
     /// A store that was made elsewhere: for tests, and for kinds of stores that have no address here.
     pub fn of(objects: Arc<dyn ObjectStore>, label: &str) -> Store {
-        Store { objects, prefix: Path::default(), label: label.into(), local: None }
+        Store { objects, prefix: Path::default(), label: label.into(), local: None, region: None }
     }
 
     /// Its address, as it is shown: without anything secret.
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// The provider and region that it is in, where its address or the environment says so.
+    pub fn region(&self) -> Option<&RegionId> {
+        self.region.as_ref()
     }
 
     fn path(&self, name: &str) -> Path {
