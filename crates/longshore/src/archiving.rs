@@ -8,24 +8,27 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use longshore_archive::{ArchiveSettings, Archiver, Store};
+use longshore_archive::estimate::RegionId;
+use longshore_archive::{ArchiveSettings, Archiver, Ledger, Meter, Store};
 use longshore_format::{Lsn, Name};
+use longshore_protocol::{Rate, StoreState};
 use longshore_wal::{Consumer, Role, Wal};
 
 use crate::lock;
+use crate::standing::{SMOOTHING, Standing};
 
 /// The stores of one log.
-#[derive(Default)]
 pub(crate) struct Archiving {
     workers: Mutex<Vec<Worker>>,
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     stop: AtomicBool,
     stores: Mutex<Vec<ArchiveStatus>>,
     moved: Condvar,
+    /// Who waits for what is archived.
+    standing: Arc<Standing>,
 }
 
 struct Worker {
@@ -33,20 +36,28 @@ struct Worker {
 }
 
 /// How a log is archived in one store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ArchiveStatus {
     /// Which store.
     pub store: String,
+    /// Its provider and region, where they are known.
+    pub region: Option<RegionId>,
     /// Up to where the log is archived; `None` until the store has said so.
     pub archived: Option<Lsn>,
     /// Objects made since the agent started.
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// While there are writes, how often what is new of them is archived.
+    pub tail_every: Duration,
     /// Why it does not go on, while it does not.
     pub trouble: Option<String>,
     /// Whether it has ended: a person must look.
     pub ended: bool,
+    /// The longest time that a record was durable here and not archived there, since the agent started.
+    pub longest_lag: Duration,
+    meter: Meter,
+    sent: Rate,
 }
 
 /// Between two looks for something to archive.
@@ -58,20 +69,28 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const LAST: Duration = Duration::from_secs(5);
 
 impl Archiving {
+    /// Nothing is archived yet; what is moves `standing`.
+    pub(crate) fn new(standing: Arc<Standing>) -> Archiving {
+        let (stop, stores, moved) = (AtomicBool::new(false), Mutex::default(), Condvar::new());
+        Archiving { workers: Mutex::default(), shared: Arc::new(Shared { stop, stores, moved, standing }) }
+    }
+
     /// Begins to archive into each of `stores`.
     pub(crate) fn start(&self, name: &Name, wal: &Wal, stores: &[Store], settings: &ArchiveSettings) {
         let mut workers = lock(&self.workers);
         for store in stores {
+            let (store, meter) = store.metered();
             let index = {
                 let mut states = lock(&self.shared.stores);
-                states.push(ArchiveStatus::new(store));
+                states.push(ArchiveStatus::new(&store, meter, settings.tail_every));
                 states.len() - 1
             };
+            self.shared.change(index, |_| ());
             self.shared.hold(wal);
             let worker = Work {
                 shared: Arc::clone(&self.shared),
                 index,
-                store: store.clone(),
+                store,
                 name: name.clone(),
                 wal: wal.clone(),
                 settings: settings.clone(),
@@ -89,6 +108,15 @@ impl Archiving {
         lock(&self.shared.stores).clone()
     }
 
+    /// Takes how time passed for the stores. Called a few times a second.
+    pub(crate) fn tick(&self, now: Duration) {
+        for state in lock(&self.shared.stores).iter_mut() {
+            state.sent.observe(Lsn::new(state.meter.ledger().sent), now);
+            let lag = state.archived.and_then(|at| self.shared.standing.lag(at, now));
+            state.longest_lag = state.longest_lag.max(lag.unwrap_or_default());
+        }
+    }
+
     /// Archives the last bytes, for some seconds at most, and ends.
     pub(crate) fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
@@ -102,9 +130,36 @@ impl Archiving {
 }
 
 impl ArchiveStatus {
-    fn new(store: &Store) -> ArchiveStatus {
-        let store = store.label().to_owned();
-        ArchiveStatus { store, archived: None, objects: 0, bytes: 0, trouble: None, ended: false }
+    fn new(store: &Store, meter: Meter, tail_every: Duration) -> ArchiveStatus {
+        ArchiveStatus {
+            store: store.label().to_owned(),
+            region: store.region().cloned(),
+            archived: None,
+            objects: 0,
+            bytes: 0,
+            tail_every,
+            trouble: None,
+            ended: false,
+            longest_lag: Duration::ZERO,
+            meter,
+            sent: Rate::new(SMOOTHING),
+        }
+    }
+
+    /// What this log asked the store for since the agent started.
+    pub fn ledger(&self) -> Ledger {
+        self.meter.ledger()
+    }
+
+    /// Bytes per second sent to the store, over the last while.
+    pub fn rate(&self) -> f64 {
+        self.sent.per_second()
+    }
+
+    /// What a wait goes by. A store that has not answered yet takes nothing yet.
+    fn standing(&self) -> StoreState {
+        let taking = self.archived.is_some() && self.trouble.is_none() && !self.ended;
+        StoreState { archived: self.archived.unwrap_or(Lsn::ZERO), taking }
     }
 
     fn end(&mut self, why: &str) {
@@ -115,7 +170,9 @@ impl ArchiveStatus {
 
 impl Shared {
     fn change(&self, index: usize, change: impl FnOnce(&mut ArchiveStatus)) {
-        change(&mut lock(&self.stores)[index]);
+        let mut stores = lock(&self.stores);
+        change(&mut stores[index]);
+        self.standing.archived(stores.iter().map(ArchiveStatus::standing).collect());
     }
 
     /// Keeps in the log what some store does not have yet.
@@ -189,7 +246,7 @@ impl Work {
             let _synced = self.wal.wait_blocking(self.wal.end(), Some(LAST));
             let last = runtime.block_on(async { tokio::time::timeout(LAST, archiver.finish()).await });
             match last {
-                Ok(Ok(_)) => {}
+                Ok(Ok(archived)) => self.shared.change(self.index, |state| state.archived = Some(archived)),
                 Ok(Err(error)) => {
                     tracing::warn!(log = %self.name, %error, "the last bytes are archived when the agent starts again")
                 }

@@ -58,7 +58,7 @@ pub(crate) struct Replica {
 }
 
 /// Rates are smoothed over this long: what an operator sees as "now".
-const SMOOTHING: Duration = Duration::from_secs(10);
+pub(crate) const SMOOTHING: Duration = Duration::from_secs(10);
 
 impl Standing {
     pub(crate) fn new() -> Self {

@@ -10,7 +10,8 @@ pub(super) fn region_of(url: &str, environment: impl Fn(&str) -> Option<String>)
     let url = Url::parse(url).ok()?;
     let option = |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
     let variable = |names: &[&str]| names.iter().find_map(|name| environment(name).filter(|value| !value.is_empty()));
-    let elsewhere = option("endpoint").or_else(|| variable(&["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]));
+    let elsewhere =
+        option("endpoint").or_else(|| variable(&["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]));
     match url.scheme() {
         "s3" if elsewhere.is_none() => {
             let region = option("region").or_else(|| variable(&["AWS_REGION", "AWS_DEFAULT_REGION"]))?;
@@ -42,7 +43,8 @@ mod tests {
             ("no address", none, None),
         ];
         for (url, environment, expected) in rows {
-            let look = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            let look =
+                |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
             assert_eq!(region_of(url, look).map(|region| region.to_string()).as_deref(), expected, "{url}");
         }
     }
