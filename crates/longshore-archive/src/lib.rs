@@ -5,6 +5,7 @@
 //! several stores, and lays it out as a directory that is an ordinary log.
 #![forbid(unsafe_code)]
 
+pub mod credentials;
 pub mod envelope;
 pub mod estimate;
 pub mod keys;
@@ -17,6 +18,7 @@ mod error;
 mod fetch;
 mod prune;
 mod store;
+mod trace;
 mod verify;
 
 pub use archive::{Archive, Listed, list};
@@ -26,4 +28,5 @@ pub use error::{Error, Result};
 pub use fetch::{FetchPlan, Fetched, Until};
 pub use prune::{Pruned, orphans};
 pub use store::{Ledger, Meter, Store};
+pub use trace::{archived_to, read_mark};
 pub use verify::{Finding, Verified, verify};
