@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use longshore_archive::estimate::RegionId;
-use longshore_archive::{ArchiveSettings, Archiver, Ledger, Meter, Store};
+use longshore_archive::{ArchiveSettings, Archiver, Ledger, Meter, Round, Store};
 use longshore_format::{Lsn, Name};
 use longshore_protocol::{Rate, StoreState};
 use longshore_wal::{Consumer, Role, Wal};
@@ -58,6 +58,15 @@ pub struct ArchiveStatus {
     pub longest_lag: Duration,
     meter: Meter,
     sent: Rate,
+    behind: Option<Behind>,
+}
+
+/// How far behind a store was seen.
+#[derive(Debug, Clone, Copy)]
+struct Behind {
+    archived: Lsn,
+    lag: Duration,
+    seen: Duration,
 }
 
 /// Between two looks for something to archive.
@@ -112,8 +121,9 @@ impl Archiving {
     pub(crate) fn tick(&self, now: Duration) {
         for state in lock(&self.shared.stores).iter_mut() {
             state.sent.observe(Lsn::new(state.meter.ledger().sent), now);
-            let lag = state.archived.and_then(|at| self.shared.standing.lag(at, now));
-            state.longest_lag = state.longest_lag.max(lag.unwrap_or_default());
+            if let Some(at) = state.archived {
+                state.observe(at, self.shared.standing.lag(at, now), now);
+            }
         }
     }
 
@@ -143,7 +153,18 @@ impl ArchiveStatus {
             longest_lag: Duration::ZERO,
             meter,
             sent: Rate::new(SMOOTHING),
+            behind: None,
         }
+    }
+
+    /// Notes how far behind it is. Nobody remembers when what a failing store lacks became durable: from what was seen of it
+    /// before, its lag grows as time passes.
+    fn observe(&mut self, archived: Lsn, lag: Option<Duration>, now: Duration) {
+        let grown = |behind: Behind| behind.lag.saturating_add(now.saturating_sub(behind.seen));
+        let stuck = self.behind.filter(|behind| behind.archived == archived);
+        let Some(lag) = lag.or_else(|| stuck.map(grown)) else { return };
+        self.longest_lag = self.longest_lag.max(lag);
+        self.behind = Some(Behind { archived, lag, seen: now });
     }
 
     /// What this log asked the store for since the agent started.
@@ -214,9 +235,13 @@ impl Work {
         let (mut archiver, mut failures) = (None, 0u32);
         while !self.shared.stopping() {
             match runtime.block_on(self.round(&mut archiver)) {
-                Ok(more) => {
-                    failures = 0;
-                    if !more {
+                Ok(round) => {
+                    // An archiver that was opened anew may have nothing due yet: that is no sign that the store takes it.
+                    if 0 < round.objects || self.wal.durable().get() <= round.archived {
+                        failures = 0;
+                        self.shared.change(self.index, |state| state.trouble = None);
+                    }
+                    if !round.more {
                         self.shared.pause(LOOK);
                     }
                 }
@@ -255,7 +280,7 @@ impl Work {
         }
     }
 
-    async fn round(&self, archiver: &mut Option<Archiver>) -> longshore_archive::Result<bool> {
+    async fn round(&self, archiver: &mut Option<Archiver>) -> longshore_archive::Result<Round> {
         let open = match archiver {
             Some(open) => open,
             None => {
@@ -269,18 +294,42 @@ impl Work {
             state.archived = Some(round.archived);
             state.objects += round.objects;
             state.bytes += round.bytes;
-            state.trouble = None;
         });
         self.shared.hold(&self.wal);
         if 0 < round.objects {
             let (bytes, took) = (round.bytes, begun.elapsed());
             tracing::debug!(log = %self.name, store = self.store.label(), position = %round.archived, bytes, ?took, "archived");
         }
-        Ok(round.more)
+        Ok(round)
     }
 
     /// A copy that has not received yet what another node has archived only has to wait.
     fn is_behind(&self, error: &longshore_archive::Error) -> bool {
         self.wal.role() == Role::Follower && matches!(error, longshore_archive::Error::Fenced { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lag_of_a_store_that_is_stuck_grows_as_time_passes() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("file://{}", place.path().display())).unwrap();
+        let mut status = ArchiveStatus::new(&store, Meter::default(), Duration::from_secs(1));
+        let second = Duration::from_secs;
+        let mut check = |archived: u64, lag: Option<u64>, now: u64, longest: u64| {
+            status.observe(Lsn::new(archived), lag.map(second), second(now));
+            assert_eq!(status.longest_lag, second(longest), "at {now}");
+        };
+        check(100, None, 1, 0);
+        check(100, Some(0), 2, 0);
+        check(100, Some(2), 4, 2);
+        check(100, None, 14, 12);
+        check(100, None, 15, 13);
+        check(200, None, 16, 13);
+        check(300, Some(1), 17, 13);
+        check(300, None, 18, 13);
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn facts(tls: &Tls, ask: &Ask, route: &Route, data_dir: Option<&Path>
         let label = Store::open(url).map_or("an archive".to_owned(), |store| store.label().to_owned());
         facts.push(fact(format!("credentials of {label}"), source(url), None));
     }
-    let keys = ask.keys.as_ref().map_or("none: what is archived is not encrypted".to_owned(), |keys| keys.describe());
+    let keys = ask.keys.as_ref().map_or("none given".to_owned(), |keys| keys.describe());
     if !ask.stores.is_empty() {
         facts.push(fact("keys of the archive".to_owned(), keys, None));
     }
@@ -55,9 +55,15 @@ pub(super) fn facts(tls: &Tls, ask: &Ask, route: &Route, data_dir: Option<&Path>
 }
 
 fn told(clock: Clock, node: &str) -> String {
-    let by = show_duration(Duration::from_micros(clock.ahead.unsigned_abs()));
-    let side = if clock.ahead < 0 { "behind" } else { "ahead of" };
-    format!("{node} is {by} {side} this machine, within {}", show_duration(clock.within.max(Duration::from_millis(1))))
+    let millis =
+        |time: Duration| show_duration(Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)));
+    let within = millis(clock.within.max(Duration::from_millis(1)));
+    let by = Duration::from_micros(clock.ahead.unsigned_abs());
+    match clock.ahead {
+        _ if by < Duration::from_millis(1) => format!("{node} and this machine agree, within {within}"),
+        0.. => format!("{node} is {} ahead of this machine, within {within}", millis(by)),
+        _ => format!("{node} is {} behind this machine, within {within}", millis(by)),
+    }
 }
 
 fn apart(clock: Clock) -> Option<String> {
@@ -109,6 +115,7 @@ mod tests {
         let clock = |ahead, within| Clock { ahead, within: Duration::from_millis(within) };
         assert_eq!(told(clock(250_000, 3), "primary"), "primary is 250ms ahead of this machine, within 3ms");
         assert_eq!(told(clock(-2_000_000, 0), "primary"), "primary is 2s behind this machine, within 1ms");
+        assert_eq!(told(clock(-999, 2), "primary"), "primary and this machine agree, within 2ms");
         for (ahead, within, warned) in
             [(900_000, 0, false), (1_100_000, 0, true), (-1_100_000, 0, true), (1_100_000, 200, false)]
         {
