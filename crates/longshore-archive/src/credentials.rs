@@ -122,7 +122,8 @@ mod tests {
         let keys = &[("AWS_ACCESS_KEY_ID", "AKIA"), ("AWS_SECRET_ACCESS_KEY", "topsecret")];
         let session = &[keys[0], keys[1], ("AWS_SESSION_TOKEN", "topsecret"), ("AWS_PROFILE", "p")];
         let web = &[("AWS_WEB_IDENTITY_TOKEN_FILE", "/t"), ("AWS_ROLE_ARN", "r")];
-        let rows: &[(&str, &[(&str, &str)], &str, &str)] = &[
+        type Variables<'a> = &'a [(&'a str, &'a str)];
+        let rows: &[(&str, Variables<'_>, &str, &str)] = &[
             ("file:///mnt", &[], "", "permissions of the directory"),
             ("s3://b/p", keys, "", "environment keys (AWS_ACCESS_KEY_ID)"),
             ("s3://b/p", session, "", "environment keys of a session (AWS_ACCESS_KEY_ID, AWS_SESSION_TOKEN)"),

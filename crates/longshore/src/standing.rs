@@ -35,7 +35,7 @@ pub(crate) struct Known {
     pub(crate) provider: Option<String>,
     /// The end of what was sent to it, on a stream of this process.
     pub(crate) sent: Lsn,
-    /// Bytes that the streams of this process sent to it.
+    /// Bytes of log that this process sent to it, on streams and as whole segments.
     pub(crate) sent_bytes: u64,
     /// When it was last heard, on the monotonic clock.
     pub(crate) seen: Option<Duration>,
@@ -121,6 +121,13 @@ impl Standing {
         if let Some(known) = self.lock().replicas.get_mut(node) {
             known.sent_bytes = known.sent_bytes.saturating_add(to.since(known.sent));
             known.sent = known.sent.max(to);
+        }
+    }
+
+    /// A whole segment is on its way to a replica.
+    pub(crate) fn fetched(&self, node: &NodeId, bytes: u64) {
+        if let Some(known) = self.lock().replicas.get_mut(node) {
+            known.sent_bytes = known.sent_bytes.saturating_add(bytes);
         }
     }
 

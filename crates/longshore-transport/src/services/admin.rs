@@ -131,7 +131,7 @@ pub struct ReplicaStatus {
     pub headroom: Option<Duration>,
     /// Since it was last heard.
     pub seen_ago: Option<Duration>,
-    /// Bytes of log sent to it on its streams since the agent started.
+    /// Bytes of log sent to it since the agent started, on streams and as whole segments.
     pub sent_bytes: u64,
 }
 

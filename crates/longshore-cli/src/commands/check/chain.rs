@@ -117,7 +117,7 @@ pub(super) async fn follow(tls: &Tls, ask: &Ask) -> Route {
     route.position = Some(position);
     let pursuit = Pursuit { ask: ask.clone(), position, marked };
     let stores: Vec<_> = ask.stores.iter().cloned().map(|url| spawn_local(pursuit.clone().into_store(url))).collect();
-    let through = spawn_local(pursuit.clone().to_replicas(client.clone(), replicas));
+    let through = spawn_local(pursuit.clone().into_replicas(client.clone(), replicas));
     let local = client.wait(&ask.log, position, &Durability::LOCAL, ask.timeout).await;
     route.hop(format!("durable at {primary}"), marked, local.map_err(Failure::from));
     for task in std::iter::once(through).chain(stores) {
@@ -150,7 +150,7 @@ impl Pursuit {
     }
 
     /// Asks the primary how far each of its replicas is, until all have come as far as they must.
-    async fn to_replicas(self, client: Client, replicas: Vec<ReplicaStatus>) -> Vec<Hop> {
+    async fn into_replicas(self, client: Client, replicas: Vec<ReplicaStatus>) -> Vec<Hop> {
         let mut waiting: BTreeMap<NodeId, Vec<Hop>> =
             replicas.iter().map(|replica| (replica.name.clone(), Vec::new())).collect();
         let wanted: Vec<Stage> = STAGES.into_iter().filter(|stage| *stage <= self.ask.stage).collect();
