@@ -31,7 +31,7 @@ mod regions;
 mod transfer;
 mod workload;
 
-pub use cost::{Item, Monthly, Restore};
+pub use cost::{Item, Monthly, Restore, Spent, link};
 pub use fate::{Nearness, SharedFate};
 pub use objectives::{Recovery, Rpo, archive_rpo, replica_rpo};
 pub use prices::{Price, PriceFault, Prices};

@@ -5,6 +5,7 @@
 //! several stores, and lays it out as a directory that is an ordinary log.
 #![forbid(unsafe_code)]
 
+pub mod credentials;
 pub mod envelope;
 pub mod estimate;
 pub mod keys;
@@ -21,6 +22,7 @@ mod keep;
 mod prune;
 mod snapshot;
 mod store;
+mod trace;
 mod verify;
 
 pub use archive::{Archive, Listed, list};
@@ -31,5 +33,6 @@ pub use fetch::{Begin, FetchPlan, Fetched, Until};
 pub use keep::Keep;
 pub use prune::{Pruned, orphans};
 pub use snapshot::{Schedule, SnapshotFacts, SnapshotFetched};
-pub use store::{Store, Version};
+pub use store::{Ledger, Meter, Store, Version};
+pub use trace::{archived_to, read_mark};
 pub use verify::{Finding, Verified, verify};

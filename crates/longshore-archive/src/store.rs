@@ -6,8 +6,12 @@
 mod answer;
 mod body;
 mod large;
+mod ledger;
 mod local;
+mod region;
 mod url;
+
+pub use ledger::{Ledger, Meter};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +25,7 @@ use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt,
 use crate::error::{Error, Result};
 pub(crate) use body::Body;
 
+use crate::estimate::RegionId;
 pub(crate) use answer::Answer;
 
 /// A store, and the prefix under which archives lie in it. Clones share it.
@@ -31,6 +36,7 @@ pub struct Store {
     label: Arc<str>,
     /// A directory cannot compare and swap by itself.
     local: Option<PathBuf>,
+    region: Option<RegionId>,
 }
 
 /// Which version of an object was read, for [`Store::swap`].
@@ -50,17 +56,23 @@ impl Store {
     /// # Errors
     /// [`Error::Url`]; [`Error::Feature`] for a cloud that this program was built without.
     pub fn open(url: &str) -> Result<Store> {
-        url::open(url)
+        let region = region::region_of(url, |name| std::env::var(name).ok());
+        Ok(Store { region, ..url::open(url)? })
     }
 
     /// A store that was made elsewhere: for tests, and for kinds of stores that have no address here.
     pub fn of(objects: Arc<dyn ObjectStore>, label: &str) -> Store {
-        Store { objects, prefix: Path::default(), label: label.into(), local: None }
+        Store { objects, prefix: Path::default(), label: label.into(), local: None, region: None }
     }
 
     /// Its address, as it is shown: without anything secret.
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// The provider and region that it is in, where its address or the environment says so.
+    pub fn region(&self) -> Option<&RegionId> {
+        self.region.as_ref()
     }
 
     fn path(&self, name: &str) -> Path {

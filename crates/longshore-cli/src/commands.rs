@@ -67,7 +67,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Init(command) => command.run(&global),
         Command::Primary(command) => command.run(&global),
         Command::Replica(command) => command.run(&global),
-        Command::Check(command) => command.run(),
+        Command::Check(command) => command.run(&global),
         Command::Append(command) => command.run(&global),
         Command::Read(command) => command.run(&global),
         Command::Mark(command) => command.run(&global),

@@ -13,6 +13,14 @@ pub(crate) async fn connect(tls: &Tls, server: &str) -> Result<Client, Failure> 
     Ok(connector(tls)?.connect(&address).await?)
 }
 
+/// Days until the certificate that the flags name expires; `None` in plaintext.
+pub(crate) fn own_certificate_days(tls: &Tls) -> Result<Option<i64>, Failure> {
+    match tls.insecure_plaintext {
+        true => Ok(None),
+        false => Ok(Some(ClientTls::load(files(tls)?)?.certificate_days_left())),
+    }
+}
+
 fn connector(tls: &Tls) -> Result<Connector, Failure> {
     let settings = ClientSettings::default();
     if tls.insecure_plaintext {

@@ -43,6 +43,12 @@ impl Failure {
         self
     }
 
+    /// Says at which of several steps it failed.
+    pub(crate) fn at(mut self, step: &str) -> Self {
+        self.message = format!("{step}: {}", self.message);
+        self
+    }
+
     /// What to try next, where the command knows better than the kind does.
     pub(crate) fn next(mut self, hint: impl Into<String>) -> Self {
         self.next = Some(hint.into());

@@ -46,7 +46,7 @@ const PRIMARY: &[Row] = &[
     (
         "ack.durability",
         "DURABILITY",
-        "What a confirmed append means: local, replicas:K, regions:K[@a,b], each with /received, /durable, /applied",
+        "What a confirmed append means: local, replicas:K, regions:K[@a,b], each with /received, /durable, /applied; archived:K",
     ),
     ("ack.timeout", "DURATION", "How long a confirmed append waits for it"),
     ("ack.shortfall", "refuse|accept", "What is answered then"),

@@ -114,13 +114,23 @@ pub struct NodeState {
     pub connected: bool,
 }
 
-/// The acks of every node that may count for one log, the local node's own kept apart.
+/// What is known of one object store that the local node archives the log into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreState {
+    /// Up to where the log is archived there.
+    pub archived: Lsn,
+    /// Whether it has answered, and takes what it is given.
+    pub taking: bool,
+}
+
+/// The acks of every node that may count for one log, the local node's own kept apart, and the stores it is archived in.
 ///
 /// Only admitted nodes are kept: an upstream admits those its grants know, so that no replica can invent others.
 #[derive(Debug, Clone, Default)]
 pub struct AckTable {
     local: Ack,
     nodes: BTreeMap<NodeId, NodeState>,
+    stores: Vec<StoreState>,
 }
 
 impl AckTable {
@@ -147,6 +157,18 @@ impl AckTable {
     /// Sets the local node's own positions.
     pub fn set_local(&mut self, ack: Ack) {
         self.local = ack;
+    }
+
+    /// Sets what the stores hold, each of them once. True when something moved.
+    pub fn set_stores(&mut self, stores: Vec<StoreState>) -> bool {
+        let moved = self.stores != stores;
+        self.stores = stores;
+        moved
+    }
+
+    /// What the stores hold.
+    pub fn stores(&self) -> &[StoreState] {
+        &self.stores
     }
 
     /// The local node's own positions.
@@ -209,16 +231,18 @@ impl AckTable {
             Quorum::Local => return self.local.at(stage),
             Quorum::Replicas(count) => (count, self.nodes.values().map(|state| state.ack.at(stage)).collect()),
             Quorum::Regions { count, .. } => (count, self.per_region(durability, |state| state.ack.at(stage))),
+            Quorum::Archived(count) => (count, self.stores.iter().map(|store| store.archived).collect()),
         };
         nth_greatest(positions, count.get()).unwrap_or(Lsn::ZERO)
     }
 
-    /// Whether enough nodes are connected that a new record could become this durable.
+    /// Whether enough nodes are connected, or stores take what they are given, that a new record could become this durable.
     pub fn within_reach(&self, durability: &Durability) -> bool {
         let up = match &durability.quorum {
             Quorum::Local => return true,
             Quorum::Replicas(count) => (count, self.nodes.values().map(|state| state.connected).collect()),
             Quorum::Regions { count, .. } => (count, self.per_region(durability, |state| state.connected)),
+            Quorum::Archived(count) => (count, self.stores.iter().map(|store| store.taking).collect()),
         };
         nth_greatest(up.1, up.0.get()).unwrap_or(false)
     }
@@ -346,6 +370,22 @@ mod tests {
         }
         assert!(table.admit(NodeId::new("one-more").unwrap(), None).is_err());
         assert!(table.admit(NodeId::new("n0").unwrap(), None).is_ok());
+    }
+
+    #[test]
+    fn what_is_archived_holds_up_to_what_enough_stores_hold() {
+        let mut table = table(&[("a", "eu-west", ack(900, 900, 900))]);
+        let archived = |count: u32| Durability::archived(count.try_into().unwrap());
+        assert_eq!(table.reached(&archived(1)), Lsn::ZERO, "replicas are no stores");
+        let store = |at, taking| StoreState { archived: lsn(at), taking };
+        let stores = vec![store(300, true), store(500, false), store(400, true)];
+        assert!(table.set_stores(stores.clone()));
+        assert!(!table.set_stores(stores), "nothing moved");
+        for (count, reached, within) in [(1, 500, true), (2, 400, true), (3, 300, false), (4, 0, false)] {
+            assert_eq!(table.reached(&archived(count)), lsn(reached), "archived:{count}");
+            assert_eq!(table.within_reach(&archived(count)), within, "archived:{count}");
+        }
+        assert_eq!(table.reached(&"replicas:1".parse().unwrap()), lsn(900), "and stores are no replicas");
     }
 
     #[test]

@@ -33,10 +33,13 @@ pub enum Quorum {
         /// Only these regions count; empty means that any does.
         among: BTreeSet<Region>,
     },
+    /// That many of the object stores that this node archives the log into. A store has one stage only: it is archived there
+    /// or it is not.
+    Archived(NonZeroU32),
 }
 
 /// What a wait asks for: `local`, `replicas:2`, `regions:2`, `regions:2@eu-west,us-east`, each with an optional
-/// `/received`, `/durable` (the default) or `/applied`.
+/// `/received`, `/durable` (the default) or `/applied`; or `archived:1`, which takes none of them.
 ///
 /// ```
 /// use longshore_protocol::Durability;
@@ -66,9 +69,17 @@ impl Durability {
         Self { quorum: Quorum::Regions { count, among: BTreeSet::new() }, stage: Stage::Durable }
     }
 
-    /// The same quorum at another stage.
+    /// Archived in `count` stores.
+    pub fn archived(count: NonZeroU32) -> Self {
+        Self { quorum: Quorum::Archived(count), stage: Stage::Durable }
+    }
+
+    /// The same quorum at another stage. What is archived knows one stage only and stays as it is.
     pub fn at(self, stage: Stage) -> Self {
-        Self { stage, ..self }
+        match self.quorum {
+            Quorum::Archived(_) => self,
+            _ => Self { stage, ..self },
+        }
     }
 }
 
@@ -93,6 +104,7 @@ impl fmt::Display for Durability {
                     write!(f, "{}{region}", if i == 0 { "@" } else { "," })?;
                 }
             }
+            Quorum::Archived(count) => return write!(f, "archived:{count}"),
         }
         if self.stage == Stage::Durable { Ok(()) } else { write!(f, "/{}", self.stage) }
     }
@@ -132,7 +144,11 @@ impl FromStr for Durability {
                 }
                 Quorum::Regions { count, among }
             }
-            _ => return Err(bad("write local, replicas:K, or regions:K[@NAME,NAME]")),
+            Some(("archived", _)) if stage != Stage::Durable => {
+                return Err(bad("a store neither receives nor applies: write archived:K without a stage"));
+            }
+            Some(("archived", k)) => Quorum::Archived(count(k)?),
+            _ => return Err(bad("write local, replicas:K, regions:K[@NAME,NAME], or archived:K")),
         };
         Ok(Self { quorum, stage })
     }
@@ -155,6 +171,9 @@ mod tests {
             ("regions:2@us-east,eu-west", "regions:2@eu-west,us-east"),
             ("regions:1@eu-west,us-east/applied", "regions:1@eu-west,us-east/applied"),
             ("replicas:4294967295", "replicas:4294967295"),
+            ("archived:1", "archived:1"),
+            ("archived:02", "archived:2"),
+            ("archived:3/durable", "archived:3"),
         ] {
             let parsed: Durability = given.parse().unwrap();
             assert_eq!(parsed.to_string(), printed);
@@ -185,9 +204,27 @@ mod tests {
             "regions:2@eu-west,eu-west",
             "regions:1@EU",
             "quorum:2",
+            "archived",
+            "archived:",
+            "archived:0",
+            "archived:-1",
+            "archived:1@eu-west",
+            "archived:1/received",
+            "archived:1/applied",
+            "archived:1/archived",
         ] {
             let error = bad.parse::<Durability>().unwrap_err();
             assert!(error.to_string().starts_with("no durability"), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn a_stage_of_what_is_archived_is_refused_with_what_to_write() {
+        for stage in ["received", "applied"] {
+            let error = format!("archived:1/{stage}").parse::<Durability>().unwrap_err().to_string();
+            assert!(error.contains("write archived:K without a stage"), "{error}");
+        }
+        let one = Durability::archived(NonZeroU32::MIN);
+        assert_eq!(one.clone().at(Stage::Applied), one);
     }
 }

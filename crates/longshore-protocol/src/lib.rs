@@ -39,7 +39,7 @@ mod session;
 mod verdict;
 mod version;
 
-pub use ack::{Ack, AckPolicy, AckTable, NodeAck, NodeState, Shortfall};
+pub use ack::{Ack, AckPolicy, AckTable, NodeAck, NodeState, Shortfall, StoreState};
 pub use backoff::Backoff;
 pub use durability::{Durability, Quorum, Stage};
 pub use error::{Error, Result};

@@ -9,7 +9,7 @@ mod replication;
 
 pub use admin::{
     AdminService, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReplicaStatus, SinkStatus, Status,
-    UpstreamStatus,
+    StoreStatus, UpstreamStatus,
 };
 pub use log::{
     Append, Appended, Create, Draft, LogService, OwnedRecord, Positions, Read, RecordBatches, ReplicaPosition,

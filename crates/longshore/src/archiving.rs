@@ -3,33 +3,36 @@
 //! What is not archived in every store is not trimmed here. A store that fails is tried again for ever, with longer and longer
 //! pauses; one that says that this node is fenced is left alone, and the log stays whole here.
 
-use std::fs::File;
-use std::ops::ControlFlow;
+mod snapshots;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use longshore_archive::{ArchiveSettings, Archiver, Round, SnapshotFacts, Store};
+use longshore_archive::estimate::RegionId;
+use longshore_archive::{ArchiveSettings, Archiver, Ledger, Meter, Round, Store};
 use longshore_format::{Lsn, Name};
+use longshore_protocol::{Rate, StoreState};
 use longshore_wal::{Consumer, Role, Wal};
 
 use crate::lock;
 use crate::log::Log;
-use crate::snapshot;
+use crate::standing::{SMOOTHING, Standing};
+use snapshots::Snapshots;
 
 /// The stores of one log.
-#[derive(Default)]
 pub(crate) struct Archiving {
     workers: Mutex<Vec<Worker>>,
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     stop: AtomicBool,
     stores: Mutex<Vec<ArchiveStatus>>,
     moved: Condvar,
+    /// Who waits for what is archived.
+    standing: Arc<Standing>,
 }
 
 struct Worker {
@@ -37,10 +40,12 @@ struct Worker {
 }
 
 /// How a log is archived in one store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ArchiveStatus {
     /// Which store.
     pub store: String,
+    /// Its provider and region, where they are known.
+    pub region: Option<RegionId>,
     /// Up to where the log is archived; `None` until the store has said so.
     pub archived: Option<Lsn>,
     /// The newest snapshot that this node has archived since it started.
@@ -49,10 +54,25 @@ pub struct ArchiveStatus {
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// While there are writes, how often what is new of them is archived.
+    pub tail_every: Duration,
     /// Why it does not go on, while it does not.
     pub trouble: Option<String>,
     /// Whether it has ended: a person must look.
     pub ended: bool,
+    /// The longest time that a record was durable here and not archived there, since the agent started.
+    pub longest_lag: Duration,
+    meter: Meter,
+    sent: Rate,
+    behind: Option<Behind>,
+}
+
+/// How far behind a store was seen.
+#[derive(Debug, Clone, Copy)]
+struct Behind {
+    archived: Lsn,
+    lag: Duration,
+    seen: Duration,
 }
 
 /// Between two looks for something to archive.
@@ -60,27 +80,33 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Between two attempts: the first time, and at most.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// After an attempt to make a snapshot that failed.
-const SNAPSHOT_PAUSE: Duration = Duration::from_secs(60);
 /// How long a log that is closed waits for its last bytes to be archived.
 const LAST: Duration = Duration::from_secs(5);
 
 impl Archiving {
+    /// Nothing is archived yet; what is moves `standing`.
+    pub(crate) fn new(standing: Arc<Standing>) -> Archiving {
+        let (stop, stores, moved) = (AtomicBool::new(false), Mutex::default(), Condvar::new());
+        Archiving { workers: Mutex::default(), shared: Arc::new(Shared { stop, stores, moved, standing }) }
+    }
+
     /// Begins to archive a log into each of `stores`.
     pub(crate) fn start(&self, log: &Arc<Log>, stores: &[Store], settings: &ArchiveSettings) {
         let wal = &log.wal;
         let mut workers = lock(&self.workers);
         for store in stores {
+            let (store, meter) = store.metered();
             let index = {
                 let mut states = lock(&self.shared.stores);
-                states.push(ArchiveStatus::new(store));
+                states.push(ArchiveStatus::new(&store, meter, settings.tail_every));
                 states.len() - 1
             };
+            self.shared.change(index, |_| ());
             self.shared.hold(wal);
             let worker = Work {
                 shared: Arc::clone(&self.shared),
                 index,
-                store: store.clone(),
+                store,
                 name: log.name.clone(),
                 wal: wal.clone(),
                 settings: settings.clone(),
@@ -99,6 +125,16 @@ impl Archiving {
         lock(&self.shared.stores).clone()
     }
 
+    /// Takes how time passed for the stores. Called a few times a second.
+    pub(crate) fn tick(&self, now: Duration) {
+        for state in lock(&self.shared.stores).iter_mut() {
+            state.sent.observe(Lsn::new(state.meter.ledger().sent), now);
+            if let Some(at) = state.archived {
+                state.observe(at, self.shared.standing.lag(at, now), now);
+            }
+        }
+    }
+
     /// Archives the last bytes, for some seconds at most, and ends.
     pub(crate) fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
@@ -112,9 +148,48 @@ impl Archiving {
 }
 
 impl ArchiveStatus {
-    fn new(store: &Store) -> ArchiveStatus {
-        let store = store.label().to_owned();
-        ArchiveStatus { store, archived: None, snapshot: None, objects: 0, bytes: 0, trouble: None, ended: false }
+    fn new(store: &Store, meter: Meter, tail_every: Duration) -> ArchiveStatus {
+        ArchiveStatus {
+            store: store.label().to_owned(),
+            region: store.region().cloned(),
+            archived: None,
+            snapshot: None,
+            objects: 0,
+            bytes: 0,
+            tail_every,
+            trouble: None,
+            ended: false,
+            longest_lag: Duration::ZERO,
+            meter,
+            sent: Rate::new(SMOOTHING),
+            behind: None,
+        }
+    }
+
+    /// Notes how far behind it is. Nobody remembers when what a failing store lacks became durable: from what was seen of it
+    /// before, its lag grows as time passes.
+    fn observe(&mut self, archived: Lsn, lag: Option<Duration>, now: Duration) {
+        let grown = |behind: Behind| behind.lag.saturating_add(now.saturating_sub(behind.seen));
+        let stuck = self.behind.filter(|behind| behind.archived == archived);
+        let Some(lag) = lag.or_else(|| stuck.map(grown)) else { return };
+        self.longest_lag = self.longest_lag.max(lag);
+        self.behind = Some(Behind { archived, lag, seen: now });
+    }
+
+    /// What this log asked the store for since the agent started.
+    pub fn ledger(&self) -> Ledger {
+        self.meter.ledger()
+    }
+
+    /// Bytes per second sent to the store, over the last while.
+    pub fn rate(&self) -> f64 {
+        self.sent.per_second()
+    }
+
+    /// What a wait goes by. A store that has not answered yet takes nothing yet.
+    fn standing(&self) -> StoreState {
+        let taking = self.archived.is_some() && self.trouble.is_none() && !self.ended;
+        StoreState { archived: self.archived.unwrap_or(Lsn::ZERO), taking }
     }
 
     fn end(&mut self, why: &str) {
@@ -125,7 +200,9 @@ impl ArchiveStatus {
 
 impl Shared {
     fn change(&self, index: usize, change: impl FnOnce(&mut ArchiveStatus)) {
-        change(&mut lock(&self.stores)[index]);
+        let mut stores = lock(&self.stores);
+        change(&mut stores[index]);
+        self.standing.archived(stores.iter().map(ArchiveStatus::standing).collect());
     }
 
     /// Keeps in the log what some store does not have yet.
@@ -157,12 +234,6 @@ struct Work {
     log: Weak<Log>,
 }
 
-/// When a snapshot is made next, and the one that is made: it is archived once the log is archived up to its position.
-struct Snapshots {
-    made: Option<(SnapshotFacts, File)>,
-    not_before: Instant,
-}
-
 impl Work {
     fn run(self) {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -173,12 +244,16 @@ impl Work {
 
     fn archive(&self, runtime: &tokio::runtime::Runtime) {
         let (mut archiver, mut failures) = (None, 0u32);
-        let mut snapshots = Snapshots { made: None, not_before: Instant::now() };
+        let mut snapshots = Snapshots::new();
         while !self.shared.stopping() {
             match runtime.block_on(self.turn(&mut archiver, &mut snapshots)) {
-                Ok(more) => {
-                    failures = 0;
-                    if !more {
+                Ok(round) => {
+                    // An archiver that was opened anew may have nothing due yet: that is no sign that the store takes it.
+                    if 0 < round.objects || self.wal.durable().get() <= round.archived {
+                        failures = 0;
+                        self.shared.change(self.index, |state| state.trouble = None);
+                    }
+                    if !round.more {
                         self.shared.pause(LOOK);
                     }
                 }
@@ -208,7 +283,7 @@ impl Work {
             let _synced = self.wal.wait_blocking(self.wal.end(), Some(LAST));
             let last = runtime.block_on(async { tokio::time::timeout(LAST, archiver.finish()).await });
             match last {
-                Ok(Ok(_)) => {}
+                Ok(Ok(archived)) => self.shared.change(self.index, |state| state.archived = Some(archived)),
                 Ok(Err(error)) => {
                     tracing::warn!(log = %self.name, %error, "the last bytes are archived when the agent starts again")
                 }
@@ -217,12 +292,12 @@ impl Work {
         }
     }
 
-    /// Archives what there is; whether there is more at once.
+    /// Archives what there is, and a snapshot if one is due.
     async fn turn(
         &self,
         archiver: &mut Option<Archiver>,
         snapshots: &mut Snapshots,
-    ) -> longshore_archive::Result<bool> {
+    ) -> longshore_archive::Result<Round> {
         let open = match archiver {
             Some(open) => open,
             None => {
@@ -235,43 +310,7 @@ impl Work {
         if !round.more {
             self.snapshot(open, snapshots).await?;
         }
-        Ok(round.more)
-    }
-
-    /// Makes a snapshot when one is due, and archives it.
-    async fn snapshot(&self, archiver: &mut Archiver, snapshots: &mut Snapshots) -> longshore_archive::Result<()> {
-        if snapshots.made.is_none() && archiver.is_snapshot_due() && snapshots.not_before <= Instant::now() {
-            snapshots.made = self.make_snapshot(archiver.snapshot().map_or(Lsn::ZERO, |(position, _)| position));
-            if snapshots.made.is_none() {
-                snapshots.not_before = Instant::now() + SNAPSHOT_PAUSE;
-            }
-        }
-        let is_archived = |made: &mut (SnapshotFacts, File)| made.0.position <= archiver.archived();
-        let Some((facts, file)) = snapshots.made.take_if(is_archived) else { return Ok(()) };
-        let watch = |round| {
-            self.note(&round);
-            if self.shared.stopping() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
-        if archiver.put_snapshot(facts, file, watch).await? {
-            self.shared.change(self.index, |state| state.snapshot = Some(facts.position));
-            tracing::info!(log = %self.name, store = self.store.label(), position = %facts.position, "archived a snapshot");
-        }
-        Ok(())
-    }
-
-    /// A snapshot of more than everything up to `beyond`, if this node can make one.
-    fn make_snapshot(&self, beyond: Lsn) -> Option<(SnapshotFacts, File)> {
-        let log = self.log.upgrade()?;
-        let path = snapshot::path_of(&log.data_dir, &log.name);
-        let made = log.offered.for_archive(&log, &path, beyond).and_then(|made| {
-            let Some((head, file)) = made else { return Ok(None) };
-            let time = self.wal.reader(head.lsn)?.chain().time;
-            Ok(Some((SnapshotFacts { position: head.lsn, time }, file)))
-        });
-        made.unwrap_or_else(|error| {
-            tracing::warn!(log = %self.name, %error, "no snapshot is archived now");
-            None
-        })
+        Ok(round)
     }
 
     fn note(&self, round: &Round) {
@@ -279,7 +318,6 @@ impl Work {
             state.archived = Some(round.archived);
             state.objects += round.objects;
             state.bytes += round.bytes;
-            state.trouble = None;
         });
         self.shared.hold(&self.wal);
         if 0 < round.objects {
@@ -291,5 +329,30 @@ impl Work {
     /// A copy that has not received yet what another node has archived only has to wait.
     fn is_behind(&self, error: &longshore_archive::Error) -> bool {
         self.wal.role() == Role::Follower && matches!(error, longshore_archive::Error::Fenced { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lag_of_a_store_that_is_stuck_grows_as_time_passes() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("file://{}", place.path().display())).unwrap();
+        let mut status = ArchiveStatus::new(&store, Meter::default(), Duration::from_secs(1));
+        let second = Duration::from_secs;
+        let mut check = |archived: u64, lag: Option<u64>, now: u64, longest: u64| {
+            status.observe(Lsn::new(archived), lag.map(second), second(now));
+            assert_eq!(status.longest_lag, second(longest), "at {now}");
+        };
+        check(100, None, 1, 0);
+        check(100, Some(0), 2, 0);
+        check(100, Some(2), 4, 2);
+        check(100, None, 14, 12);
+        check(100, None, 15, 13);
+        check(200, None, 16, 13);
+        check(300, Some(1), 17, 13);
+        check(300, None, 18, 13);
     }
 }

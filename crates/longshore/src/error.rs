@@ -137,9 +137,20 @@ pub enum Error {
         /// The log.
         log: Name,
     },
-    /// Too few replicas are connected for the log's `AckPolicy`, which says to refuse then.
+    /// This agent archives into fewer stores than a durability asks for: no waiting would bring it.
     #[error(
-        "log {log} refuses appends: too few replicas are connected for {durability}; \
+        "{durability} cannot be had: this agent archives into {stores} stores; \
+         name as many as it asks for with --archive, or ask for less"
+    )]
+    TooFewStores {
+        /// What was asked.
+        durability: Box<Durability>,
+        /// How many stores there are.
+        stores: usize,
+    },
+    /// Too few replicas are connected, or stores take what they are given, for the log's `AckPolicy`, which says to refuse then.
+    #[error(
+        "log {log} refuses appends: too few replicas or stores are within reach for {durability}; \
          bring them back, or set ack.shortfall to accept"
     )]
     OutOfReach {
@@ -197,7 +208,9 @@ impl Error {
             Self::Protocol(error) => error.kind(),
             Self::Apply(error) => error.kind(),
             Self::Archive(error) => error.kind(),
-            Self::Settings { .. } | Self::Argument { .. } | Self::NotPrimary { .. } => ErrorKind::Invalid,
+            Self::Settings { .. } | Self::Argument { .. } | Self::NotPrimary { .. } | Self::TooFewStores { .. } => {
+                ErrorKind::Invalid
+            }
             Self::NoLog { .. } | Self::NoMark { .. } | Self::NoReplica { .. } => ErrorKind::NotFound,
             Self::LogExists { .. } | Self::Connected { .. } => ErrorKind::Busy,
             Self::VolumeMissing { .. } | Self::NotOffered { .. } => ErrorKind::Preflight,

@@ -101,7 +101,7 @@ pub use longshore_format as format;
 pub use longshore_format::{Content, ErrorKind, Flags, Kind, LogId, Lsn, Name};
 pub use longshore_protocol::{Ack, Durability, NodeId, Quorum, Region};
 pub use longshore_transport as transport;
-pub use longshore_transport::{LogStatus, OwnedRecord, Positions, ReplicaPosition, ReplicaStatus, Status};
+pub use longshore_transport::{LogStatus, OwnedRecord, Positions, ReplicaPosition, ReplicaStatus, Status, StoreStatus};
 pub use longshore_wal as wal;
 pub use longshore_wal::{Pressure, RecordDraft};
 

@@ -30,7 +30,7 @@ use crate::wal_settings::capped;
 pub(crate) struct Log {
     pub(crate) name: Name,
     pub(crate) wal: Wal,
-    pub(crate) standing: Standing,
+    pub(crate) standing: Arc<Standing>,
     /// The newest stream of each replica.
     pub(crate) registry: Mutex<Registry>,
     /// Where this log comes from, on a replica.
@@ -74,14 +74,15 @@ impl Log {
             wal.hold(Consumer::Applier, Some(wal.first()));
         }
         let threads = wal.start();
+        let standing = Arc::new(Standing::new());
         let log = Self {
             name,
             wal,
-            standing: Standing::new(),
+            archiving: Archiving::new(Arc::clone(&standing)),
+            standing,
             registry: Mutex::new(registry),
             upstream: UpstreamState::default(),
             applying: Applying::default(),
-            archiving: Archiving::default(),
             seeding: Seeding::default(),
             offered: Offered::default(),
             sources,
@@ -168,6 +169,7 @@ impl Log {
     /// Waits until `position` is as safe as asked; answers what is.
     pub(crate) async fn wait(&self, position: Lsn, durability: &Durability) -> Result<Lsn> {
         self.may_be_reached(position)?;
+        self.may_be_had(durability)?;
         if *durability == Durability::LOCAL {
             return self.wal.durable().wait(position).await.map_err(|ended| self.ended(ended, position));
         }
@@ -183,6 +185,7 @@ impl Log {
     /// The same, blocking the thread, for at most `timeout`.
     pub(crate) fn wait_blocking(&self, position: Lsn, durability: &Durability, timeout: Duration) -> Result<Lsn> {
         self.may_be_reached(position)?;
+        self.may_be_had(durability)?;
         let deadline = Instant::now().checked_add(timeout);
         if *durability == Durability::LOCAL {
             return match self.wal.wait_blocking(position, Some(timeout)) {
@@ -226,6 +229,11 @@ impl Log {
         }
     }
 
+    /// Refuses what no waiting brings: replicas may come, stores are those that the agent was started with.
+    pub(crate) fn may_be_had(&self, durability: &Durability) -> Result<()> {
+        must_have_stores(durability, self.standing.stores())
+    }
+
     /// A position beyond the end will not come by waiting: it was lost, or belongs to another log.
     fn may_be_reached(&self, position: Lsn) -> Result<()> {
         let end = self.wal.end();
@@ -253,7 +261,9 @@ impl Log {
 
     /// What happens a few times a second, on whichever thread keeps house.
     pub(crate) fn tick(&self) {
-        self.standing.tick(self.ack(), self.now());
+        let now = self.now();
+        self.standing.tick(self.ack(), now);
+        self.archiving.tick(now);
         for event in self.wal.events().take() {
             self.events.raise(Event::of_log(&self.name, event));
         }
@@ -309,5 +319,15 @@ impl Log {
         self.tick();
         self.standing.wake();
         Ok(closed?)
+    }
+}
+
+/// Refuses a durability that asks for more stores than there are.
+pub(crate) fn must_have_stores(durability: &Durability, stores: usize) -> Result<()> {
+    match durability.quorum {
+        Quorum::Archived(count) if stores < count.get() as usize => {
+            Err(Error::TooFewStores { durability: Box::new(durability.clone()), stores })
+        }
+        _ => Ok(()),
     }
 }

@@ -5,12 +5,10 @@
 //!
 //! [`METRICS`] lists them all.
 
-use longshore_format::Lsn;
-use longshore_transport::{Lag, LogStatus, ReplicaStatus};
+use longshore_transport::{Lag, LogStatus, ReplicaStatus, StoreStatus};
 use longshore_wal::{Pressure, SyncStats};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
-use crate::archiving::ArchiveStatus;
 use crate::log::Log;
 
 /// Every metric: its name, its labels, and what it says.
@@ -41,10 +39,22 @@ pub(crate) const METRICS: &[(&str, &str, &str)] = &[
     ("longshore_sink_lag_bytes", "log, sink", "bytes that are not applied yet"),
     ("longshore_sink_lag_seconds", "log, sink", "age of the oldest record that is not applied yet"),
     ("longshore_sink_stopped", "log, sink", "1 while a problem stops it"),
+    ("longshore_replica_sent_bytes_total", "log, replica, region", "bytes of log sent to it since the agent started"),
     ("longshore_archive_lag_bytes", "log, store", "durable here and not archived there yet"),
+    ("longshore_archive_lag_seconds", "log, store", "age of the oldest record that is not archived there yet"),
+    ("longshore_archive_longest_lag_seconds", "log, store", "the longest such age since the agent started"),
     ("longshore_archive_failing", "log, store", "1 while a store does not take what it is to take"),
     ("longshore_archive_objects", "log, store", "objects made since the agent started"),
     ("longshore_archive_bytes", "log, store", "bytes of them"),
+    ("longshore_archive_bytes_per_second", "log, store", "how fast bytes go there"),
+    ("longshore_archive_put_requests_total", "log, store", "requests at the price of a put since the agent started"),
+    ("longshore_archive_get_requests_total", "log, store", "requests at the price of a get since the agent started"),
+    ("longshore_archive_sent_bytes_total", "log, store", "bytes of objects sent there since the agent started"),
+    (
+        "longshore_archive_received_bytes_total",
+        "log, store",
+        "bytes of objects it was asked for since the agent started",
+    ),
     ("longshore_capture_wal_bytes", "log", "beside a captured database: how long its -wal is"),
     ("longshore_capture_pinned_seconds", "log", "since when something keeps that from beginning anew"),
     ("longshore_capture_longest_hold_seconds", "log", "the longest time that its writers were held up by this agent"),
@@ -83,9 +93,8 @@ pub(crate) fn record(log: &Log) {
     for replica in &status.replicas {
         record_replica(&name, replica);
     }
-    let durable = log.wal.durable().get();
-    for store in log.archiving.status() {
-        record_archive(&name, durable, store);
+    for store in &status.stores {
+        record_archive(&name, store);
     }
     for sink in &status.sinks {
         gauge!("longshore_sink_lag_bytes", "log" => name.clone(), "sink" => sink.sink.clone())
@@ -103,13 +112,21 @@ pub(crate) fn record(log: &Log) {
     }
 }
 
-fn record_archive(log: &str, durable: Lsn, status: ArchiveStatus) {
-    let labels = [("log", log.to_owned()), ("store", status.store)];
-    let lag = durable.get().saturating_sub(status.archived.map_or(0, Lsn::get));
-    gauge!("longshore_archive_lag_bytes", &labels).set(lag as f64);
-    gauge!("longshore_archive_failing", &labels).set(f64::from(u8::from(status.trouble.is_some())));
-    gauge!("longshore_archive_objects", &labels).set(status.objects as f64);
-    gauge!("longshore_archive_bytes", &labels).set(status.bytes as f64);
+fn record_archive(log: &str, store: &StoreStatus) {
+    let labels = [("log", log.to_owned()), ("store", store.store.clone())];
+    let set = |metric: &'static str, value: f64| gauge!(metric, &labels).set(value);
+    let count = |metric: &'static str, value: u64| counter!(metric, &labels).absolute(value);
+    set("longshore_archive_lag_bytes", store.lag.bytes as f64);
+    set("longshore_archive_lag_seconds", store.lag.seconds);
+    set("longshore_archive_longest_lag_seconds", store.longest_lag.as_secs_f64());
+    set("longshore_archive_failing", flag(store.trouble.is_some()));
+    set("longshore_archive_objects", store.objects as f64);
+    set("longshore_archive_bytes", store.bytes as f64);
+    set("longshore_archive_bytes_per_second", store.rate);
+    count("longshore_archive_put_requests_total", store.put_requests);
+    count("longshore_archive_get_requests_total", store.get_requests);
+    count("longshore_archive_sent_bytes_total", store.sent_bytes);
+    count("longshore_archive_received_bytes_total", store.received_bytes);
 }
 
 fn record_log(name: &str, status: &LogStatus, pressure: &Pressure) {
@@ -150,6 +167,7 @@ fn record_replica(log: &str, replica: &ReplicaStatus) {
     let set = |metric: &'static str, value: f64| gauge!(metric, &labels()).set(value);
     set("longshore_replica_connected", flag(replica.connected));
     set("longshore_replica_lost", flag(replica.lost));
+    counter!("longshore_replica_sent_bytes_total", &labels()).absolute(replica.sent_bytes);
     set("longshore_replica_proved_equal_bytes", replica.proved_equal_to.get() as f64);
     set("longshore_replica_headroom_bytes", replica.headroom_bytes.map_or(f64::INFINITY, |bytes| bytes as f64));
     set("longshore_replica_headroom_seconds", replica.headroom.map_or(f64::INFINITY, |time| time.as_secs_f64()));

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::housekeeper::Housekeeper;
 use crate::lock;
-use crate::log::Log;
+use crate::log::{Log, must_have_stores};
 use crate::metrics;
 use crate::primary::Primary;
 use crate::server::{Server, tls_files};
@@ -223,11 +223,16 @@ impl Node {
         }
     }
 
-    /// Listens as the settings say, without serving yet. Needs a tokio runtime.
+    /// Listens as the settings say, without serving yet. Needs a tokio runtime. Where the settings ask for `archived:N` by
+    /// default, the stores must have been named before ([`archive_into`](Self::archive_into)).
     ///
     /// # Errors
-    /// `Busy` when the address is taken, `Preflight` or `Denied` when certificates cannot be used.
+    /// `Invalid` when the settings ask for more stores than there are; `Busy` when the address is taken, `Preflight` or `Denied` when certificates cannot be used.
     pub async fn listen(&self) -> Result<Server> {
+        if self.inner.role == Role::Writer {
+            let stores = self.inner.archive.get().map_or(0, |(stores, _)| stores.len());
+            must_have_stores(&self.inner.settings.ack.durability, stores)?;
+        }
         Server::listen(self.clone()).await
     }
 

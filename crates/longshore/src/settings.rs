@@ -117,7 +117,7 @@ pub enum AtCap {
 pub struct AckSettings {
     /// The durability that `Ticket::confirm` waits for. Default `local`: one disk, no network; all
     /// other levels cost a round trip. Failover never protects writes that waited for less than the
-    /// log's policy.
+    /// log's policy. `archived:N` needs N stores, named before the node listens.
     #[serde(with = "text")]
     pub durability: Durability,
     /// How long to wait for it. Default 30 s: longer than a reconnect with backoff.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use event_listener::{Event as Moved, EventListener};
 use longshore_format::Lsn;
-use longshore_protocol::{Ack, AckTable, Durability, NodeAck, NodeId, Rate, Region, Timeline};
+use longshore_protocol::{Ack, AckTable, Durability, NodeAck, NodeId, Rate, Region, StoreState, Timeline};
 
 use crate::lock;
 
@@ -35,6 +35,8 @@ pub(crate) struct Known {
     pub(crate) provider: Option<String>,
     /// The end of what was sent to it, on a stream of this process.
     pub(crate) sent: Lsn,
+    /// Bytes of log that this process sent to it, on streams and as whole segments.
+    pub(crate) sent_bytes: u64,
     /// When it was last heard, on the monotonic clock.
     pub(crate) seen: Option<Duration>,
     /// Everything before this is proved equal by digests, and when that was last proved.
@@ -56,7 +58,7 @@ pub(crate) struct Replica {
 }
 
 /// Rates are smoothed over this long: what an operator sees as "now".
-const SMOOTHING: Duration = Duration::from_secs(10);
+pub(crate) const SMOOTHING: Duration = Duration::from_secs(10);
 
 impl Standing {
     pub(crate) fn new() -> Self {
@@ -75,8 +77,15 @@ impl Standing {
         if state.table.admit(node.clone(), region).is_err() {
             return false;
         }
-        let known = Known { provider: None, sent: Lsn::ZERO, seen: None, proved: None, shipped: Rate::new(SMOOTHING) };
-        state.replicas.entry(node.clone()).or_insert(known).provider = provider;
+        let known = state.replicas.entry(node.clone()).or_insert_with(|| Known {
+            provider: None,
+            sent: Lsn::ZERO,
+            sent_bytes: 0,
+            seen: None,
+            proved: None,
+            shipped: Rate::new(SMOOTHING),
+        });
+        known.provider = provider;
         true
     }
 
@@ -110,8 +119,28 @@ impl Standing {
     /// Something was sent to a replica.
     pub(crate) fn sent(&self, node: &NodeId, to: Lsn) {
         if let Some(known) = self.lock().replicas.get_mut(node) {
+            known.sent_bytes = known.sent_bytes.saturating_add(to.since(known.sent));
             known.sent = known.sent.max(to);
         }
+    }
+
+    /// A whole segment is on its way to a replica.
+    pub(crate) fn fetched(&self, node: &NodeId, bytes: u64) {
+        if let Some(known) = self.lock().replicas.get_mut(node) {
+            known.sent_bytes = known.sent_bytes.saturating_add(bytes);
+        }
+    }
+
+    /// What the object stores of this log hold now.
+    pub(crate) fn archived(&self, stores: Vec<StoreState>) {
+        if self.lock().table.set_stores(stores) {
+            self.wake();
+        }
+    }
+
+    /// How many object stores this log is archived into.
+    pub(crate) fn stores(&self) -> usize {
+        self.lock().table.stores().len()
     }
 
     /// A replica was heard, with acks of its own and of nodes below it.
@@ -154,10 +183,12 @@ impl Standing {
                 known.shipped.observe(*durable, now);
             }
         }
-        // Time is kept as fine as connected replicas need it. For those that are away, the times in the
+        // Time is kept as fine as connected replicas, and stores that take what they are given, need it. For those that are away, the times in the
         // records serve: their lag is counted in minutes soon enough.
         let connected = state.table.nodes().filter(|(_, node)| node.connected);
         let stages = connected.flat_map(|(_, node)| [node.ack.durable(), node.ack.applied()]);
+        let taking = state.table.stores().iter().filter(|store| store.taking);
+        let stages = stages.chain(taking.map(|store| store.archived));
         let slowest = stages.filter(|position| *position != Lsn::ZERO).min();
         state.timeline.trim(slowest.unwrap_or(local.durable()));
         drop(state);

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use longshore_format::Lsn;
 use longshore_protocol::{CatchUp, catch_up};
-use longshore_transport::{Lag, LogStatus, ReplicaStatus, SinkStatus};
+use longshore_transport::{Lag, LogStatus, ReplicaStatus, SinkStatus, StoreStatus};
 use longshore_wal::{Role, SlotState};
 
+use crate::archiving::ArchiveStatus;
 use crate::log::Log;
 use crate::standing::Replica;
 
@@ -38,6 +39,7 @@ impl Log {
             replicas: replicas.collect(),
             upstream: self.upstream.status(now),
             sinks: self.sink_statuses(end, now),
+            stores: self.store_statuses(durable, now),
         }
     }
 
@@ -72,6 +74,7 @@ impl Log {
             headroom_bytes,
             headroom: headroom_bytes.and_then(|bytes| time_to_use(bytes, append_rate - ship_rate)),
             seen_ago: seen_ago.or_else(|| slot.and_then(|slot| self.since(slot.last_seen))),
+            sent_bytes: replica.known.sent_bytes,
         }
     }
 
@@ -84,6 +87,31 @@ impl Log {
             problem: sink.problem,
         });
         sinks.collect()
+    }
+
+    /// What is not durable here cannot be archived: lag is counted from there.
+    fn store_statuses(&self, durable: Lsn, now: Duration) -> Vec<StoreStatus> {
+        let status = |store: ArchiveStatus| {
+            let (ledger, at) = (store.ledger(), store.archived.unwrap_or(self.wal.first()));
+            StoreStatus {
+                region: store.region.as_ref().map(ToString::to_string),
+                archived: store.archived,
+                lag: self.lag(at, self.standing.lag(at, now), durable),
+                longest_lag: store.longest_lag,
+                objects: store.objects,
+                bytes: store.bytes,
+                ended: store.ended,
+                rate: store.rate(),
+                tail_every: store.tail_every,
+                put_requests: ledger.puts,
+                get_requests: ledger.gets,
+                sent_bytes: ledger.sent,
+                received_bytes: ledger.received,
+                trouble: store.trouble,
+                store: store.store,
+            }
+        };
+        self.archiving.status().into_iter().map(status).collect()
     }
 
     /// A distance from the end. How long it took is known from this node's own clock where it was

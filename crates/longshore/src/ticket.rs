@@ -41,7 +41,8 @@ impl Ticket {
     /// Works on every executor and keeps none busy.
     ///
     /// # Errors
-    /// `Poisoned` when a sync failed, `Unavailable` when the log was closed meanwhile.
+    /// `Poisoned` when a sync failed, `Unavailable` when the log was closed meanwhile, `Invalid` at once when this node archives
+    /// into fewer stores than `archived:N` asks for.
     pub async fn wait(&self, durability: Durability) -> Result<Lsn> {
         self.log.wait(self.position, &durability).await
     }

@@ -1,8 +1,9 @@
-//! What an archive costs a month, and what one restore from it costs.
+//! What an archive costs a month, what one restore from it costs, and what a copy has cost up to now.
 
 use std::time::Duration;
 
 use super::{Price, Prices, RegionId, Workload};
+use crate::store::Ledger;
 
 /// So much of something at a price.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +78,42 @@ impl Restore {
     }
 }
 
+/// What a store was asked for, at its prices. What it keeps is not in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spent {
+    /// Thousands of requests at the price of a put.
+    pub puts: Item,
+    /// Thousands of requests at the price of a get.
+    pub gets: Item,
+    /// GB that left this region for the store's.
+    pub sent: Item,
+    /// GB that left the store's region for this one.
+    pub received: Item,
+}
+
+impl Spent {
+    /// Of a store at `store`, asked from `from`; what is where nobody knows has no price.
+    pub fn new(ledger: &Ledger, prices: &Prices, from: Option<&RegionId>, store: Option<&RegionId>) -> Spent {
+        let thousands = |requests: u64| requests as f64 / 1000.0;
+        Spent {
+            puts: Item::new(thousands(ledger.puts), store.and_then(|store| prices.put(store))),
+            gets: Item::new(thousands(ledger.gets), store.and_then(|store| prices.get(store))),
+            sent: link(ledger.sent, prices, from, store),
+            received: link(ledger.received, prices, store, from),
+        }
+    }
+
+    /// US dollars; `None` when one part is not known.
+    pub fn usd(&self) -> Option<f64> {
+        Some(self.puts.usd()? + self.gets.usd()? + self.sent.usd()? + self.received.usd()?)
+    }
+}
+
+/// GB that left one region for another; what is where nobody knows has no price.
+pub fn link(bytes: u64, prices: &Prices, from: Option<&RegionId>, to: Option<&RegionId>) -> Item {
+    Item::new(bytes as f64 / GB, from.zip(to).and_then(|(from, to)| prices.egress(from, to)))
+}
+
 /// What providers bill as a GB.
 const GB: f64 = (1_u64 << 30) as f64;
 /// What providers bill as a month: 730 hours.
@@ -119,5 +156,23 @@ mod tests {
         assert_eq!(monthly.storage.usd(), None);
         close(monthly.egress.usd(), 489.328_125);
         assert_eq!(monthly.usd(), None);
+    }
+
+    #[test]
+    fn what_was_spent_is_what_was_asked_for_at_the_prices_of_both_ends() {
+        let gib = 1_u64 << 30;
+        let ledger = Ledger { puts: 2_000, gets: 10_000, sent: 5 * gib, received: gib };
+        let (from, to) = (id("aws:eu-central-1"), id("aws:us-east-1"));
+        // 2 × 0.005 + 10 × 0.0004, and 5 × 0.02 + 1 × 0.02 between the regions.
+        let prices = Prices::built_in();
+        close(Spent::new(&ledger, &prices, Some(&from), Some(&to)).usd(), 0.134);
+        close(link(5 * gib, &prices, Some(&from), Some(&to)).usd(), 0.1);
+        for (from, to) in [(None, Some(&to)), (Some(&from), None)] {
+            let spent = Spent::new(&ledger, &prices, from, to);
+            assert_eq!((spent.usd(), spent.sent.usd()), (None, None));
+            assert!((spent.sent.quantity - 5.0).abs() < 1e-9, "how much it was is known all the same");
+        }
+        let unknown = Spent::new(&ledger, &prices, Some(&from), Some(&id("hetzner:fsn1")));
+        assert_eq!(unknown.usd(), None);
     }
 }

@@ -37,7 +37,8 @@ pub(crate) struct Append {
     #[arg(long, value_enum, default_value_t = Format::Raw)]
     format: Format,
 
-    /// What to wait for: local, replicas:K, regions:K[@a,b], each with /received, /durable, /applied.
+    /// What to wait for: local, replicas:K, regions:K[@a,b], each with /received, /durable, /applied;
+    /// or archived:K, so many of the agent's object stores.
     /// Waits weaker than the log's policy are not protected by failover
     #[arg(long, value_name = "DURABILITY", default_value = "local")]
     wait: Durability,
@@ -56,6 +57,10 @@ impl Append {
         let place = self.place.place()?;
         self.check_wait(&place)?;
         let mut log = Destination::open(place, &self.log, global)?;
+        if let Quorum::Archived(_) = self.wait.quorum {
+            // The agent says at once if it has too few stores: better before anything is appended.
+            log.wait(Lsn::ZERO, &self.wait, self.wait_timeout)?;
+        }
         let mut count = 0;
         let appended = self.append_all(&mut log, &mut count);
         if let Some(position) = log.last {
@@ -70,11 +75,11 @@ impl Append {
         output::print(&position.map(|position| format!("{position}\n")).unwrap_or_default())
     }
 
-    /// Beside a log that nobody serves no other node will ever confirm anything.
+    /// Beside a log that nobody serves no other node and no store will ever confirm anything.
     fn check_wait(&self, place: &Place) -> Result<(), Failure> {
         match place {
             Place::Directory(_) if self.wait.quorum != Quorum::Local => Err(Failure::invalid(format!(
-                "--wait {} needs an agent: no replica can follow a log while this command holds it",
+                "--wait {} needs an agent: nobody else can take a log while this command holds it",
                 self.wait
             ))
             .next("append with --server to the agent that serves the log, or wait for local")),

@@ -1,76 +1,123 @@
-//! `longshore check`: what would not work about a database, and how to mend it.
+//! `longshore check`: whether everything between a log and its copies works, or what would not work about a database.
+
+mod around;
+mod chain;
+mod sqlite;
+mod told;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::Args;
-use longshore_format::ErrorKind;
-use longshore_sqlite::{Finding, Severity, check};
-use serde::Serialize;
+use clap::{Args, ValueEnum};
+use longshore_protocol::Stage;
+use tokio::task::LocalSet;
 
+use crate::cli::{Global, Tls};
+use crate::connect::name;
 use crate::failure::Failure;
-use crate::output;
+use crate::quantity::{duration, now};
+use crate::stores::Keys;
+use crate::{output, runtime};
 
-/// Say what would keep a database from being captured, and how to mend it
+/// Follow a mark through an agent to every replica and back out of every archive, or say what is wrong with a database
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It changes nothing. Exit 8 if the database cannot be captured as it is.
+With --server it appends a mark to --log and follows it: durable at the primary; received, durable and \
+applied at every replica that the primary knows; archived in every --archive, and read back from there \
+through the keys. Each hop is told with the time since the mark was appended. So are the clock, the \
+certificates, where credentials come from, and the file system of --data-dir. The first hop that fails \
+gives the exit code; the mark stays in the log and does no harm.
 
-Example:
-  longshore check --sqlite app.db")]
+With --sqlite it changes nothing. Exit 8 if the database cannot be captured as it is.
+
+Examples:
+  longshore check --sqlite app.db
+  longshore check --server primary@db1:7420 --log orders --archive s3://bucket/prefix --archive-keys file:keys")]
 pub(crate) struct Check {
     /// The application's database
     #[arg(long, value_name = "PATH")]
-    sqlite: PathBuf,
+    sqlite: Option<PathBuf>,
 
-    /// The findings as one JSON document
+    /// The primary: [NAME@]HOST:PORT, NAME being the identity it must prove
+    #[arg(long, value_name = "ADDR")]
+    server: Option<String>,
+
+    /// The log to append a mark to
+    #[arg(long, value_name = "NAME")]
+    log: Option<String>,
+
+    /// An object store in which the mark must be archived, and from which it is read back; repeatable
+    #[arg(long = "archive", value_name = "URL")]
+    stores: Vec<String>,
+
+    #[command(flatten)]
+    keys: Keys,
+
+    /// How far every replica must come; one that has no sink never applies anything
+    #[arg(long, value_name = "STAGE", value_enum, default_value = "applied")]
+    stage: StageFlag,
+
+    /// How long the mark may take to wherever it goes
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    timeout: Duration,
+
+    /// A data directory of this machine, whose file system is looked at
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// One JSON document
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Findings {
-    database: String,
-    ready: bool,
-    findings: Vec<Row>,
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum StageFlag {
+    Received,
+    Durable,
+    Applied,
 }
 
-#[derive(Serialize)]
-struct Row {
-    severity: &'static str,
-    what: String,
-    mend: String,
-}
-
-impl Check {
-    pub(crate) fn run(self) -> Result<(), Failure> {
-        let findings = check(&self.sqlite);
-        let refused = findings.iter().any(|finding| finding.severity == Severity::Refuse);
-        let database = self.sqlite.display().to_string();
-        if self.json {
-            let findings = findings.into_iter().map(Row::from).collect();
-            output::print_json(Findings { database: database.clone(), ready: !refused, findings })?;
-        } else {
-            let verdict = if refused { "cannot be captured as it is" } else { "can be captured" };
-            let rows = findings.into_iter().map(Row::from);
-            let text: String =
-                rows.map(|row| format!("  {}: {}\n      {}\n", row.severity, row.what, row.mend)).collect();
-            output::print(&format!("{database} {verdict}\n{text}"))?;
-        }
-        match refused {
-            true => Err(Failure::new(ErrorKind::Preflight, format!("{database} cannot be captured as it is"))
-                .next("mend what is refused above, then check again")),
-            false => Ok(()),
+impl From<StageFlag> for Stage {
+    fn from(flag: StageFlag) -> Stage {
+        match flag {
+            StageFlag::Received => Stage::Received,
+            StageFlag::Durable => Stage::Durable,
+            StageFlag::Applied => Stage::Applied,
         }
     }
 }
 
-impl From<Finding> for Row {
-    fn from(finding: Finding) -> Row {
-        let severity = match finding.severity {
-            Severity::Refuse => "refused",
-            Severity::Warn => "warning",
-            _ => "note",
+impl Check {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
+        match (&self.sqlite, &self.server) {
+            (Some(path), None) => sqlite::run(path, self.json),
+            (None, Some(server)) => self.follow(server, &global.tls),
+            (Some(_), Some(_)) => Err(Failure::invalid("both --sqlite and --server are set")
+                .next("check one of them at a time; `longshore config --show check` tells where each comes from")),
+            (None, None) => Err(Failure::invalid("neither --sqlite nor --server is set")
+                .next("name the database to check, or the primary through which a mark is followed")),
+        }
+    }
+
+    fn follow(&self, server: &str, tls: &Tls) -> Result<(), Failure> {
+        let log = self.log.as_deref().ok_or_else(|| {
+            Failure::invalid("--log is not set").next("name the log that the mark is appended to; `status` lists them")
+        })?;
+        let ask = chain::Ask {
+            server: server.to_owned(),
+            log: name("log", log)?,
+            mark: name("mark", &format!("check-{}", now()))?,
+            stores: self.stores.clone(),
+            keys: self.keys.open()?,
+            stage: self.stage.into(),
+            timeout: self.timeout,
         };
-        Row { severity, what: finding.what, mend: finding.mend }
+        let route = LocalSet::new().block_on(&runtime::for_commands()?, chain::follow(tls, &ask));
+        let facts = around::facts(tls, &ask, &route, self.data_dir.as_deref())?;
+        match self.json {
+            true => output::print_json(told::Document::new(&ask, &route, &facts))?,
+            false => output::print(&told::render(&ask, &route, &facts))?,
+        }
+        route.verdict()
     }
 }

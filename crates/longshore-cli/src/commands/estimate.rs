@@ -5,7 +5,7 @@ mod text;
 
 use std::fs;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -126,7 +126,7 @@ struct Estimated {
 
 impl Estimate {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let prices = self.prices()?;
+        let prices = prices(self.prices.as_deref())?;
         let plan = self.plan()?;
         for region in self.from.iter().chain(self.candidates.iter().map(|candidate| &candidate.region)) {
             if let Some(meant) = region.meant() {
@@ -166,17 +166,6 @@ impl Estimate {
         })
     }
 
-    fn prices(&self) -> Result<Prices, Failure> {
-        let Some(path) = &self.prices else {
-            return Ok(Prices::built_in());
-        };
-        let text = fs::read_to_string(path).map_err(|error| Failure::file("--prices", path, &error))?;
-        Prices::built_in().overridden_by(&text).map_err(|fault| {
-            Failure::invalid(format!("--prices {}: {fault}", path.display()))
-                .next("`longshore estimate --help` shows what such a file looks like")
-        })
-    }
-
     fn estimated(&self, plan: Plan, prices: &Prices) -> Estimated {
         let (workload, link) = (&plan.workload, plan.link(self.rtt));
         let objects = self.objects.map_or_else(|| workload.snapshot_objects(), NonZero::get);
@@ -197,7 +186,19 @@ impl Estimate {
     }
 }
 
-fn above_zero(flag: &str, size: ByteSize, example: &str) -> Result<NonZero<u64>, Failure> {
+/// The built-in prices, and those of a file before them.
+pub(super) fn prices(path: Option<&Path>) -> Result<Prices, Failure> {
+    let Some(path) = path else {
+        return Ok(Prices::built_in());
+    };
+    let text = fs::read_to_string(path).map_err(|error| Failure::file("--prices", path, &error))?;
+    Prices::built_in().overridden_by(&text).map_err(|fault| {
+        Failure::invalid(format!("--prices {}: {fault}", path.display()))
+            .next("`longshore estimate --help` shows what such a file looks like")
+    })
+}
+
+pub(super) fn above_zero(flag: &str, size: ByteSize, example: &str) -> Result<NonZero<u64>, Failure> {
     NonZero::new(size.0).ok_or_else(|| {
         Failure::invalid(format!("--{flag} must be above zero")).next(format!("write it as --{flag} {example}"))
     })

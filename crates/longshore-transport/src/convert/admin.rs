@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Error, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReplicaStatus, Result, SinkStatus, Status,
-    UpstreamStatus, proto,
+    StoreStatus, UpstreamStatus, proto,
 };
 
 /// The shape of `StatusResponse`.
@@ -63,6 +63,7 @@ fn log(log: LogStatus) -> proto::LogStatus {
         replicas: log.replicas.into_iter().map(replica).collect(),
         upstream: log.upstream.map(upstream),
         sinks: log.sinks.into_iter().map(sink).collect(),
+        stores: log.stores.into_iter().map(store).collect(),
     }
 }
 
@@ -89,6 +90,7 @@ fn parse_log(log: proto::LogStatus) -> Result<LogStatus> {
         replicas: log.replicas.into_iter().map(parse_replica).collect::<Result<_>>()?,
         upstream: log.upstream.map(parse_upstream),
         sinks: log.sinks.into_iter().map(parse_sink).collect(),
+        stores: log.stores.into_iter().map(parse_store).collect(),
     })
 }
 
@@ -113,6 +115,7 @@ fn replica(replica: ReplicaStatus) -> proto::ReplicaStatus {
         headroom_bytes: replica.headroom_bytes,
         headroom_seconds: replica.headroom.as_ref().map(Duration::as_secs_f64),
         seen_seconds_ago: replica.seen_ago.as_ref().map(Duration::as_secs_f64),
+        sent_bytes: replica.sent_bytes,
     }
 }
 
@@ -137,6 +140,7 @@ fn parse_replica(replica: proto::ReplicaStatus) -> Result<ReplicaStatus> {
         headroom_bytes: replica.headroom_bytes,
         headroom: seconds(replica.headroom_seconds),
         seen_ago: seconds(replica.seen_seconds_ago),
+        sent_bytes: replica.sent_bytes,
     })
 }
 
@@ -183,6 +187,46 @@ fn parse_sink(sink: proto::SinkStatus) -> SinkStatus {
         applied: Lsn::new(sink.applied),
         lag: parse_lag(sink.lag),
         problem: optional(&sink.problem).map(str::to_owned),
+    }
+}
+
+fn store(store: StoreStatus) -> proto::StoreStatus {
+    proto::StoreStatus {
+        store: store.store,
+        region: store.region.unwrap_or_default(),
+        archived: store.archived.map(Lsn::get),
+        lag: Some(lag(store.lag)),
+        longest_lag_seconds: store.longest_lag.as_secs_f64(),
+        objects: store.objects,
+        bytes: store.bytes,
+        trouble: store.trouble.unwrap_or_default(),
+        ended: store.ended,
+        rate: store.rate,
+        tail_every_seconds: store.tail_every.as_secs_f64(),
+        put_requests: store.put_requests,
+        get_requests: store.get_requests,
+        sent_bytes: store.sent_bytes,
+        received_bytes: store.received_bytes,
+    }
+}
+
+fn parse_store(store: proto::StoreStatus) -> StoreStatus {
+    StoreStatus {
+        region: optional(&store.region).map(str::to_owned),
+        archived: store.archived.map(Lsn::new),
+        lag: parse_lag(store.lag),
+        longest_lag: seconds(Some(store.longest_lag_seconds)).unwrap_or_default(),
+        objects: store.objects,
+        bytes: store.bytes,
+        trouble: optional(&store.trouble).map(str::to_owned),
+        ended: store.ended,
+        rate: store.rate,
+        tail_every: seconds(Some(store.tail_every_seconds)).unwrap_or_default(),
+        put_requests: store.put_requests,
+        get_requests: store.get_requests,
+        sent_bytes: store.sent_bytes,
+        received_bytes: store.received_bytes,
+        store: store.store,
     }
 }
 

@@ -86,6 +86,8 @@ pub struct LogStatus {
     pub upstream: Option<UpstreamStatus>,
     /// Where its records are applied to.
     pub sinks: Vec<SinkStatus>,
+    /// The object stores that this agent archives it into.
+    pub stores: Vec<StoreStatus>,
 }
 
 /// A replica with a slot.
@@ -129,6 +131,8 @@ pub struct ReplicaStatus {
     pub headroom: Option<Duration>,
     /// Since it was last heard.
     pub seen_ago: Option<Duration>,
+    /// Bytes of log sent to it since the agent started, on streams and as whole segments.
+    pub sent_bytes: u64,
 }
 
 /// A distance from the end of a log.
@@ -153,6 +157,41 @@ pub struct UpstreamStatus {
     pub durable: Lsn,
     /// Since the upstream was last heard.
     pub heard_ago: Option<Duration>,
+}
+
+/// An object store that a log is archived into.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoreStatus {
+    /// Its address, without anything secret.
+    pub store: String,
+    /// PROVIDER:REGION, where something says it.
+    pub region: Option<String>,
+    /// Up to where the log is archived there; `None` until the store has said so.
+    pub archived: Option<Lsn>,
+    /// What is durable here and not archived there yet.
+    pub lag: Lag,
+    /// The longest time of such a lag since the agent started.
+    pub longest_lag: Duration,
+    /// Objects made since the agent started.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Why it does not go on, while it does not.
+    pub trouble: Option<String>,
+    /// Whether it has ended: a person must look.
+    pub ended: bool,
+    /// Bytes per second sent to it, over the last while.
+    pub rate: f64,
+    /// While there are writes, how often what is new of them goes there.
+    pub tail_every: Duration,
+    /// Requests at the price of a put since the agent started: lists, too.
+    pub put_requests: u64,
+    /// Requests at the price of a get since the agent started.
+    pub get_requests: u64,
+    /// Bytes of objects sent to it since the agent started.
+    pub sent_bytes: u64,
+    /// Bytes of objects it was asked for since the agent started.
+    pub received_bytes: u64,
 }
 
 /// Where a log's records are applied to.

@@ -18,7 +18,7 @@ use longshore_transport::{
     AdminService, Append, Appended, Caller, Create, Error, Forget, Forgotten, Lag, Limits, LimitsChange,
     LogDescription, LogService, LogStatus, LogSummary, OwnedRecord, Positions, Read, RecordBatches, ReplicaPosition,
     ReplicaStatus, ReplicationService, Seal, Segment, SegmentFile, Services, SinkStatus, Snapshot, SnapshotPlace,
-    Status, UpstreamEnd, UpstreamStatus, async_trait, grants::Role,
+    Status, StoreStatus, UpstreamEnd, UpstreamStatus, async_trait, grants::Role,
 };
 
 use super::name;
@@ -269,6 +269,7 @@ pub fn full_status() -> Status {
         headroom_bytes: Some(7),
         headroom: Some(Duration::from_secs(9)),
         seen_ago: Some(Duration::from_millis(250)),
+        sent_bytes: 11,
     };
     let log = LogStatus {
         name: name("orders"),
@@ -299,6 +300,42 @@ pub fn full_status() -> Status {
             lag,
             problem: Some("full".to_owned()),
         }],
+        stores: vec![
+            StoreStatus {
+                store: "s3://bucket/prefix".to_owned(),
+                region: Some("aws:eu-west-1".to_owned()),
+                archived: Some(Lsn::new(2)),
+                lag,
+                longest_lag: Duration::from_millis(1750),
+                objects: 21,
+                bytes: 22,
+                trouble: Some("slow down".to_owned()),
+                ended: true,
+                rate: 2.5,
+                tail_every: Duration::from_millis(500),
+                put_requests: 23,
+                get_requests: 24,
+                sent_bytes: 25,
+                received_bytes: 26,
+            },
+            StoreStatus {
+                store: "file:///mnt/archive".to_owned(),
+                region: None,
+                archived: None,
+                lag: Lag::default(),
+                longest_lag: Duration::ZERO,
+                objects: 0,
+                bytes: 0,
+                trouble: None,
+                ended: false,
+                rate: 0.0,
+                tail_every: Duration::from_secs(1),
+                put_requests: 0,
+                get_requests: 0,
+                sent_bytes: 0,
+                received_bytes: 0,
+            },
+        ],
     };
     Status {
         node: "primary".to_owned(),

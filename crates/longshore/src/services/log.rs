@@ -24,6 +24,8 @@ impl LogService for NodeServices {
     async fn append(&self, _caller: &Caller, request: Append) -> Result<Appended, Error> {
         self.node.must_write(&request.log)?;
         let log = self.log(&request.log)?;
+        // Before anything is appended: no waiting would bring it.
+        request.wait.iter().try_for_each(|durability| log.may_be_had(durability))?;
         for draft in &request.records {
             self.node.check_payload(log.wal.content(), &draft.payload)?;
         }

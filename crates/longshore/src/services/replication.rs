@@ -1,5 +1,7 @@
 //! The service that replicas follow this node's logs through.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use longshore_format::{Lsn, Name};
 use longshore_protocol::{NodeId, Peer};
@@ -50,8 +52,9 @@ impl ReplicationService for NodeServices {
         Ok(blocking("list segments", move || segments(&log)).await?)
     }
 
-    async fn fetch_segment(&self, _caller: &Caller, log: &Name, base: Lsn) -> Result<SegmentFile, Error> {
+    async fn fetch_segment(&self, caller: &Caller, log: &Name, base: Lsn) -> Result<SegmentFile, Error> {
         let log = self.log(log)?;
+        let standing = Arc::clone(&log.standing);
         let opened = blocking("open a segment", move || {
             let digest = log.wal.digest(base)?;
             let reader = log.wal.segment(base)?;
@@ -63,6 +66,7 @@ impl ReplicationService for NodeServices {
             return Err(Error::new(longshore_format::ErrorKind::NotFound, message, "ask for a sealed one"));
         };
         let len = reader.size().get();
+        standing.fetched(&caller.node(), len);
         let read = move |piece: &mut [u8], at| Ok(reader.read_at(piece, at)?);
         Ok(SegmentFile { len, digest, chunks: crate::chunks::stream(read, 0, len) })
     }

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use longshore_archive::estimate::Rpo;
 use longshore_transport as agent;
 use serde::Serialize;
 
+use super::figures::{Figure, Figures};
 use crate::quantity::rfc3339;
 
 #[derive(Serialize)]
@@ -36,6 +38,7 @@ struct Log {
     replicas: Vec<Replica>,
     upstream: Option<Upstream>,
     sinks: Vec<Sink>,
+    stores: Vec<Store>,
 }
 
 #[derive(Serialize)]
@@ -60,6 +63,40 @@ struct Replica {
     headroom_bytes: Option<u64>,
     headroom_seconds: Option<f64>,
     seen_seconds_ago: Option<f64>,
+    predicted: Predicted,
+    sent_bytes: u64,
+    /// Since the agent started; null is unknown.
+    usd: Option<f64>,
+}
+
+/// What `longshore estimate` says at the measured rate of appends.
+#[derive(Serialize)]
+struct Predicted {
+    rate_bytes_per_second: f64,
+    /// Null is "falls further behind all the time".
+    rpo_seconds: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Store {
+    store: String,
+    region: Option<String>,
+    archived: Option<u64>,
+    lag: Lag,
+    longest_lag_seconds: f64,
+    objects: u64,
+    bytes: u64,
+    trouble: Option<String>,
+    ended: bool,
+    rate_bytes_per_second: f64,
+    tail_every_seconds: f64,
+    predicted: Predicted,
+    put_requests: u64,
+    get_requests: u64,
+    sent_bytes: u64,
+    received_bytes: u64,
+    /// Since the agent started, without storage; null is unknown.
+    usd: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -86,20 +123,22 @@ struct Sink {
     problem: Option<String>,
 }
 
-impl From<&agent::Status> for Status {
-    fn from(status: &agent::Status) -> Self {
+impl Status {
+    pub(super) fn of(status: &agent::Status, figures: &Figures) -> Self {
         Self {
             node: status.node.clone(),
             version: status.version.clone(),
             time: rfc3339(status.time_micros),
             certificate_days_left: status.certificate_days_left,
-            logs: status.logs.iter().map(Log::from).collect(),
+            logs: status.logs.iter().map(|log| Log::of(log, figures)).collect(),
         }
     }
 }
 
-impl From<&agent::LogStatus> for Log {
-    fn from(log: &agent::LogStatus) -> Self {
+impl Log {
+    fn of(log: &agent::LogStatus, figures: &Figures) -> Self {
+        let replica = |replica| Replica::of(replica, figures.of_replica(log, replica));
+        let store = |store| Store::of(store, figures.of_store(log, store));
         Self {
             name: log.name.to_string(),
             id: log.id.to_string(),
@@ -115,15 +154,16 @@ impl From<&agent::LogStatus> for Log {
             disk_used_bytes: log.disk_used,
             disk_free_bytes: log.disk_free,
             poisoned: log.poisoned.clone(),
-            replicas: log.replicas.iter().map(Replica::from).collect(),
+            replicas: log.replicas.iter().map(replica).collect(),
             upstream: log.upstream.as_ref().map(|upstream| Upstream::of(log, upstream)),
             sinks: log.sinks.iter().map(Sink::from).collect(),
+            stores: log.stores.iter().map(store).collect(),
         }
     }
 }
 
-impl From<&agent::ReplicaStatus> for Replica {
-    fn from(replica: &agent::ReplicaStatus) -> Self {
+impl Replica {
+    fn of(replica: &agent::ReplicaStatus, figure: Figure) -> Self {
         Self {
             name: replica.name.to_string(),
             region: replica.region.as_ref().map(ToString::to_string),
@@ -144,7 +184,44 @@ impl From<&agent::ReplicaStatus> for Replica {
             headroom_bytes: replica.headroom_bytes,
             headroom_seconds: seconds(replica.headroom),
             seen_seconds_ago: seconds(replica.seen_ago),
+            predicted: (&figure).into(),
+            sent_bytes: replica.sent_bytes,
+            usd: figure.usd,
         }
+    }
+}
+
+impl Store {
+    fn of(store: &agent::StoreStatus, figure: Figure) -> Self {
+        Self {
+            store: store.store.clone(),
+            region: store.region.clone(),
+            archived: store.archived.map(|at| at.get()),
+            lag: (&store.lag).into(),
+            longest_lag_seconds: store.longest_lag.as_secs_f64(),
+            objects: store.objects,
+            bytes: store.bytes,
+            trouble: store.trouble.clone(),
+            ended: store.ended,
+            rate_bytes_per_second: store.rate,
+            tail_every_seconds: store.tail_every.as_secs_f64(),
+            predicted: (&figure).into(),
+            put_requests: store.put_requests,
+            get_requests: store.get_requests,
+            sent_bytes: store.sent_bytes,
+            received_bytes: store.received_bytes,
+            usd: figure.usd,
+        }
+    }
+}
+
+impl From<&Figure> for Predicted {
+    fn from(figure: &Figure) -> Self {
+        let rpo_seconds = match figure.rpo {
+            Rpo::Within(time) => Some(time.as_secs_f64()),
+            Rpo::Growing => None,
+        };
+        Self { rate_bytes_per_second: figure.rate, rpo_seconds }
     }
 }
 

@@ -48,6 +48,7 @@ fn log_status(name: Name, dir: &Arc<dyn Directory>) -> Result<LogStatus, Failure
         replicas: control.slots.iter().map(|slot| replica(slot, &report)).collect(),
         upstream: None,
         sinks: Vec::new(),
+        stores: Vec::new(),
     })
 }
 
@@ -75,5 +76,6 @@ fn replica(slot: &Slot, report: &Report) -> ReplicaStatus {
         headroom_bytes: None,
         headroom: None,
         seen_ago,
+        sent_bytes: 0,
     }
 }

@@ -1,13 +1,15 @@
-//! The status as aligned tables: the log, its replicas, where it comes from and goes to.
+//! The status as aligned tables: the log, its replicas and archives, where it comes from and goes to.
 
 use std::time::Duration;
 
-use longshore_transport::{Lag, LogStatus, ReplicaStatus, SinkStatus, Status, UpstreamStatus};
+use longshore_archive::estimate::Rpo;
+use longshore_transport::{Lag, LogStatus, ReplicaStatus, SinkStatus, Status, StoreStatus, UpstreamStatus};
 
+use super::figures::{Figure, Figures};
 use crate::output::{render as render_table, table};
 use crate::quantity::{rfc3339, show_bytes, show_duration};
 
-pub(super) fn render(status: &Status) -> String {
+pub(super) fn render(status: &Status, figures: &Figures) -> String {
     let mut text = format!("{}, longshore {}, {}", status.node, status.version, rfc3339(status.time_micros));
     if let Some(days) = status.certificate_days_left {
         text += &format!(", certificate good for {days} days");
@@ -18,12 +20,12 @@ pub(super) fn render(status: &Status) -> String {
     }
     for log in &status.logs {
         text.push('\n');
-        text += &render_log(log);
+        text += &render_log(log, figures);
     }
     text
 }
 
-fn render_log(log: &LogStatus) -> String {
+fn render_log(log: &LogStatus, figures: &Figures) -> String {
     let role = if log.writer { "primary" } else { "replica" };
     let mut text = format!(
         "{} ({role}, {}, epoch {}): {} to {}, durable to {}",
@@ -46,6 +48,12 @@ fn render_log(log: &LogStatus) -> String {
     }
     if !log.replicas.is_empty() {
         text += &indented(&render_replicas(&log.replicas));
+    }
+    if !log.stores.is_empty() {
+        text += &indented(&render_stores(&log.stores));
+    }
+    if !log.replicas.is_empty() || !log.stores.is_empty() {
+        text += &indented(&render_figures(log, figures));
     }
     text
 }
@@ -93,6 +101,76 @@ fn render_replicas(replicas: &[ReplicaStatus]) -> String {
         ]);
     }
     format!("{}\n{}", render_table(&mut places), render_table(&mut outlook))
+}
+
+/// Where they are; why one does not go on stands below.
+fn render_stores(stores: &[StoreStatus]) -> String {
+    let mut places = table(&["ARCHIVE", "STATE", "ARCHIVED TO", "LAG", "OBJECTS", "BYTES"]);
+    let mut troubles = String::new();
+    for store in stores {
+        let state = match (store.ended, &store.trouble, store.archived) {
+            (true, ..) => "ENDED",
+            (false, Some(_), _) => "FAILING",
+            (false, None, None) => "opening",
+            (false, None, Some(_)) => "archiving",
+        };
+        places.add_row([
+            store.store.clone(),
+            state.to_owned(),
+            store.archived.map_or("unknown".to_owned(), |at| at.to_string()),
+            lag(&store.lag),
+            store.objects.to_string(),
+            show_bytes(store.bytes),
+        ]);
+        if let Some(trouble) = &store.trouble {
+            troubles += &format!("{}: {trouble}\n", store.store);
+        }
+    }
+    format!("{}{troubles}", render_table(&mut places))
+}
+
+/// What is measured beside what is predicted, and what was asked for since the agent started: a row for each copy.
+fn render_figures(log: &LogStatus, figures: &Figures) -> String {
+    let mut measured = table(&["COPY", "RATE", "PREDICTED", "BEHIND", "LONGEST", "PREDICTED"]);
+    let mut ledger = table(&["SINCE THE START", "PUTS", "GETS", "SENT", "RECEIVED", "COST"]);
+    for replica in &log.replicas {
+        let (name, figure) = (replica.name.to_string(), figures.of_replica(log, replica));
+        let behind = seconds(replica.durable_lag.seconds);
+        measured.add_row(measures(&name, replica.ship_rate, behind, String::new(), figure));
+        let sent = show_bytes(replica.sent_bytes);
+        ledger.add_row([name, String::new(), String::new(), sent, String::new(), cost(figure.usd)]);
+    }
+    for store in &log.stores {
+        let figure = figures.of_store(log, store);
+        let longest = seconds(store.longest_lag.as_secs_f64());
+        measured.add_row(measures(&store.store, store.rate, seconds(store.lag.seconds), longest, figure));
+        ledger.add_row([
+            store.store.clone(),
+            store.put_requests.to_string(),
+            store.get_requests.to_string(),
+            show_bytes(store.sent_bytes),
+            show_bytes(store.received_bytes),
+            cost(figure.usd),
+        ]);
+    }
+    format!("{}\n{}", render_table(&mut measured), render_table(&mut ledger))
+}
+
+fn measures(name: &str, rate: f64, behind: String, longest: String, predicted: Figure) -> [String; 6] {
+    let rpo = match predicted.rpo {
+        Rpo::Within(time) => seconds(time.as_secs_f64()),
+        Rpo::Growing => "more and more".to_owned(),
+    };
+    let per_second = |rate: f64| format!("{}/s", show_bytes(rate as u64));
+    [name.to_owned(), per_second(rate), per_second(predicted.rate), behind, longest, rpo]
+}
+
+fn seconds(seconds: f64) -> String {
+    format!("{seconds:.1}s")
+}
+
+fn cost(usd: Option<f64>) -> String {
+    usd.map_or("unknown".to_owned(), |usd| format!("${usd:.4}"))
 }
 
 fn state(replica: &ReplicaStatus) -> String {
@@ -143,34 +221,9 @@ fn indented(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use longshore_format::Lsn;
-    use longshore_protocol::NodeId;
-
+    use super::super::figures::tests::{figures, store};
+    use super::super::tests::{log, replica as away};
     use super::*;
-
-    fn away() -> ReplicaStatus {
-        ReplicaStatus {
-            name: NodeId::new("eu-west").unwrap(),
-            region: None,
-            provider: None,
-            connected: false,
-            lost: false,
-            sent: Lsn::new(8192),
-            received: Lsn::new(8192),
-            durable: Lsn::new(8192),
-            applied: Lsn::new(8192),
-            received_lag: Lag::default(),
-            durable_lag: Lag { bytes: 1 << 20, seconds: 61.25 },
-            applied_lag: Lag { bytes: 1 << 20, seconds: 61.25 },
-            proved_equal_to: Lsn::ZERO,
-            proof_age: None,
-            ship_rate: 0.0,
-            catch_up: None,
-            headroom_bytes: Some(1 << 30),
-            headroom: Some(Duration::from_secs(41 * 60)),
-            seen_ago: Some(Duration::from_secs(90)),
-        }
-    }
 
     #[test]
     fn a_replica_that_is_away_is_told_of_by_what_matters() {
@@ -187,5 +240,31 @@ mod tests {
         assert_eq!(headroom(&far), "after 1.0 GiB");
         assert_eq!(headroom(&ReplicaStatus { headroom_bytes: None, ..far }), "never");
         assert!(state(&ReplicaStatus { lost: true, ..away() }).starts_with("LOST"));
+    }
+
+    #[test]
+    fn an_archive_is_told_of_with_its_trouble() {
+        let good = store("file:///mnt/archive", None);
+        let failing = StoreStatus { trouble: Some("access denied".to_owned()), ..store("s3://bucket/p", None) };
+        let ended = StoreStatus { ended: true, ..failing.clone() };
+        let opening = StoreStatus { archived: None, ..good.clone() };
+        let text = render_stores(&[good, failing, ended, opening]);
+        let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        let row = ["file:///mnt/archive", "archiving", "8192", "1.0", "MiB", "1.2s", "12", "3.0", "MiB"];
+        assert_eq!(words[1], row, "{text}");
+        assert_eq!([words[2][1], words[3][1], words[4][1]], ["FAILING", "ENDED", "opening"], "{text}");
+        assert_eq!(text.matches("s3://bucket/p: access denied").count(), 2, "{text}");
+    }
+
+    #[test]
+    fn figures_stand_beside_what_was_predicted_and_paid() {
+        let log = LogStatus { stores: vec![store("s3://bucket/p", Some("aws:us-east-1"))], ..log() };
+        let text = render_figures(&log, &figures(Some("aws:eu-central-1")));
+        let line = |n: usize| text.lines().nth(n).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(line(1), "eu-west 0 B/s 976.6 KiB/s 61.2s 0.1s");
+        assert_eq!(line(2), "s3://bucket/p 1.4 MiB/s 1.9 MiB/s 1.2s 2.5s 1.1s");
+        assert_eq!(line(5), "eu-west 5.0 MiB unknown");
+        assert_eq!(line(6), "s3://bucket/p 2000 1000 1.0 GiB 0 B $0.0304");
+        assert!(text.lines().all(|line| line.len() <= 110), "{text}");
     }
 }

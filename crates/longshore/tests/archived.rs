@@ -1,0 +1,110 @@
+//! Waits for object stores, embedded: they end when a store has it, and never before.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use longshore::archive::{ArchiveSettings, Store, archived_to};
+use longshore::{Content, Durability, ErrorKind, Lsn, Primary, Settings};
+use tempfile::TempDir;
+
+const LONG: Duration = Duration::from_secs(60);
+
+struct Site {
+    dir: TempDir,
+    primary: Primary,
+}
+
+impl Site {
+    /// A log, and two directories `a` and `b` that are stores.
+    fn new(settings: &Settings) -> Site {
+        let dir = tempfile::tempdir().unwrap();
+        for store in ["a", "b"] {
+            std::fs::create_dir(dir.path().join(store)).unwrap();
+        }
+        let primary = Primary::create(dir.path().join("data"), "orders", Content::Bytes, settings).unwrap();
+        Site { dir, primary }
+    }
+
+    fn store(&self, name: &str) -> Store {
+        Store::open(&format!("file://{}", self.dir.path().join(name).display())).unwrap()
+    }
+
+    fn archive_into(&self, names: &[&str]) {
+        let settings = ArchiveSettings { tail_every: Duration::from_millis(10), ..ArchiveSettings::default() };
+        self.primary.node().archive_into(names.iter().map(|name| self.store(name)).collect(), settings);
+    }
+
+    /// What a store really has, by its manifest.
+    fn archived(&self, name: &str) -> Option<Lsn> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(archived_to(&self.store(name), self.primary.name(), None)).unwrap()
+    }
+
+    fn tail(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name).join("orders/tail")
+    }
+}
+
+fn archived(count: u32) -> Durability {
+    Durability::archived(count.try_into().unwrap())
+}
+
+/// From here on no tail object can be made there.
+fn block(tail: &Path) {
+    std::fs::rename(tail, tail.with_extension("aside")).unwrap();
+    std::fs::write(tail, "in the way").unwrap();
+}
+
+fn unblock(tail: &Path) {
+    std::fs::remove_file(tail).unwrap();
+    std::fs::rename(tail.with_extension("aside"), tail).unwrap();
+}
+
+#[test]
+fn a_ticket_is_woken_when_as_many_stores_have_it_as_it_asks_for() {
+    let site = Site::new(&Settings::default());
+    site.archive_into(&["a", "b"]);
+    for _ in 0..10 {
+        let ticket = site.primary.append(&["a record"]).unwrap();
+        let reached = ticket.wait_blocking(archived(2), LONG).unwrap();
+        assert!(ticket.position() <= reached);
+        for store in ["a", "b"] {
+            assert!(Some(ticket.position()) <= site.archived(store), "it was confirmed, so {store} has it");
+        }
+    }
+    // One store fails: one of two still has it, and the wait for both ends by time, then by its mending.
+    block(&site.tail("b"));
+    let ticket = site.primary.append(&["another"]).unwrap();
+    ticket.wait_blocking(archived(1), LONG).unwrap();
+    let error = ticket.wait_blocking(archived(2), Duration::from_millis(200)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unconfirmed);
+    assert!(error.to_string().contains("archived:2"), "{error}");
+    assert!(site.archived("b") < Some(ticket.position()));
+    unblock(&site.tail("b"));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert!(ticket.position() <= runtime.block_on(ticket.wait(archived(2))).unwrap());
+    site.primary.close().unwrap();
+}
+
+#[test]
+fn what_no_waiting_brings_is_refused_at_once() {
+    let mut settings = Settings::default();
+    settings.ack.durability = archived(2);
+    settings.tls.plaintext = true;
+    settings.network.listen = "127.0.0.1:0".parse().unwrap();
+    let site = Site::new(&settings);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let listen =
+        || runtime.block_on(site.primary.listen()).map(|_| ()).map_err(|error| (error.kind(), error.to_string()));
+    let (kind, told) = listen().unwrap_err();
+    assert_eq!(kind, ErrorKind::Invalid);
+    assert!(told.contains("archives into 0 stores") && told.contains("--archive"), "{told}");
+    site.archive_into(&["a", "b"]);
+    assert_eq!(listen(), Ok(()));
+
+    let ticket = site.primary.append(&["a record"]).unwrap();
+    ticket.confirm_blocking().unwrap();
+    let error = ticket.wait_blocking(archived(3), LONG).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    site.primary.close().unwrap();
+}
