@@ -160,7 +160,7 @@ impl Archive {
     }
 
     /// A segment, from the first store that has it whole.
-    async fn segment_bytes(&self, wanted: &SegmentEntry) -> Result<Vec<u8>> {
+    pub(crate) async fn segment_bytes(&self, wanted: &SegmentEntry) -> Result<Vec<u8>> {
         let size = self.facts().size;
         let mut trouble = None;
         for copy in self.copies() {
@@ -177,7 +177,7 @@ impl Archive {
         Err(trouble.expect("the store whose plan it is was asked"))
     }
 
-    async fn tail_bytes(&self, entry: &TailEntry, base: Lsn, at: usize) -> Result<Vec<u8>> {
+    pub(crate) async fn tail_bytes(&self, entry: &TailEntry, base: Lsn, at: usize) -> Result<Vec<u8>> {
         let place = self.place(self.best());
         let len = entry.end.saturating_sub(entry.start);
         if entry.start != base.get() + at as u64 || self.facts().size.get() < len {

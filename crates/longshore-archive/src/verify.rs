@@ -1,13 +1,17 @@
 //! Whether everything that a manifest names is there and holds.
 
-use longshore_format::Lsn;
+use longshore_format::{ErrorKind, Lsn};
+use serde::{Deserialize, Serialize};
 
-use crate::archive::Archive;
+use crate::archive::{Archive, Copy};
 use crate::error::{Error, Result};
 use crate::fetch::{checked_segment, tail_object};
+use crate::listing::{self, Listing};
+use crate::manifest::{Place, SegmentEntry, TailEntry};
 
-/// Something that is wrong with an archive.
+/// Something about an archive that is not as its manifest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Finding {
     /// An object is gone.
     Missing {
@@ -28,49 +32,215 @@ pub enum Finding {
         object: String,
         /// What is wrong with it.
         what: String,
+        /// Where what it should hold starts.
+        start: Lsn,
+        /// And ends.
+        end: Lsn,
     },
+    /// An object that no manifest names yet: an archiver is about to, or was killed. Nothing is wrong.
+    InFlight {
+        /// Which store.
+        store: String,
+        /// Which object.
+        object: String,
+        /// Where it starts and ends, as far as its name says.
+        range: Option<(Lsn, Lsn)>,
+        /// How long it is.
+        bytes: u64,
+    },
+    /// An object that no manifest names and that is too old to be on its way. It does no harm.
+    Unnamed {
+        /// Which store.
+        store: String,
+        /// Which object.
+        object: String,
+        /// Where it starts and ends, as far as its name says.
+        range: Option<(Lsn, Lsn)>,
+        /// How long it is.
+        bytes: u64,
+    },
+}
+
+impl Finding {
+    /// The error that it is to a restore; `None` for what does no harm.
+    pub fn into_error(self) -> Option<Error> {
+        match self {
+            Finding::Missing { store, object, start, end } => Some(Error::Missing { store, object, start, end }),
+            Finding::Corrupt { store, object, what, .. } => Some(Error::Corrupt { store, object, what }),
+            Finding::InFlight { .. } | Finding::Unnamed { .. } => None,
+        }
+    }
 }
 
 /// What was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Verified {
-    /// Objects that hold.
+    /// Objects that were fetched and hold.
     pub objects: u64,
     /// Their bytes, as they are stored.
     pub bytes: u64,
-    /// What is wrong.
+    /// Objects that were found to hold before: they are there, as long as they were, and were not fetched again.
+    pub known: u64,
+    /// Of so many objects in all.
+    pub of: u64,
+    /// What is not as it should be.
     pub findings: Vec<Finding>,
+    /// What the next look need not fetch again.
+    pub proven: Proven,
+}
+
+/// Up to where the stores of some logs were found whole. What is before need not be fetched again: a sealed segment never
+/// changes, and its name says what it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Proven(Vec<ProvenUpTo>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct ProvenUpTo {
+    store: String,
+    log: String,
+    id: String,
+    /// The last segment of those that hold. A manifest that still names it still names all before it, for it is in the
+    /// digest of the one that follows.
+    object: String,
+}
+
+impl Proven {
+    /// Takes what another look has proven in the place of what was known of the same stores and logs.
+    pub fn update(&mut self, newer: Proven) {
+        for entry in newer.0 {
+            self.0.retain(|old| (&old.store, &old.log) != (&entry.store, &entry.log));
+            self.0.push(entry);
+        }
+    }
+
+    /// How many of a store's segments, from the oldest on, were proven before.
+    fn segments(&self, place: &Place<'_>, copy: &Copy) -> usize {
+        let id = place.id.map(|id| id.to_string()).unwrap_or_default();
+        let ours = |entry: &&ProvenUpTo| {
+            entry.store == place.store.label() && entry.log == place.log.as_str() && entry.id == id
+        };
+        let Some(entry) = self.0.iter().find(ours) else { return 0 };
+        copy.segments.iter().position(|segment| segment.object == entry.object).map_or(0, |at| at + 1)
+    }
+
+    fn note(&mut self, place: &Place<'_>, last: &SegmentEntry) {
+        let id = place.id.map(|id| id.to_string()).unwrap_or_default();
+        let (store, log) = (place.store.label().to_owned(), place.log.to_string());
+        self.0.push(ProvenUpTo { store, log, id, object: last.object.clone() });
+    }
 }
 
 /// Fetches every object that the log's manifests name, in every store, and checks it; `watch` is told of each.
 ///
 /// # Errors
 /// What a store says that does not answer: nothing is known of its objects then.
-pub async fn verify(archive: &Archive, mut watch: impl FnMut(&Verified)) -> Result<Verified> {
+pub async fn verify(archive: &Archive, watch: impl FnMut(&Verified)) -> Result<Verified> {
+    verify_since(archive, &Proven::default(), watch).await
+}
+
+/// As [`verify`], but what was proven before is only looked for, and not fetched again.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn verify_since(archive: &Archive, proven: &Proven, mut watch: impl FnMut(&Verified)) -> Result<Verified> {
     let mut verified = Verified::default();
-    let size = archive.facts().size;
+    verified.of = archive.copies().iter().map(|copy| (copy.segments.len() + copy.manifest.tail().len()) as u64).sum();
     for copy in archive.copies() {
+        let before = verified.findings.len();
         let place = archive.place(copy);
-        for entry in &copy.segments {
-            let checked = checked_segment(&place, entry, size).await.map(|_| ());
-            note(&mut verified, checked, entry.bytes)?;
-            watch(&verified);
-        }
-        for entry in copy.manifest.tail() {
-            let checked = tail_object(&place, entry).await.and_then(|bytes| {
-                match bytes.len() as u64 == entry.end.saturating_sub(entry.start) {
-                    true => Ok(()),
-                    false => Err(place.corrupt(&entry.object, "it is not as long as the manifest says".to_owned())),
-                }
-            });
-            note(&mut verified, checked, entry.bytes)?;
-            watch(&verified);
-        }
+        let listing = Listing::of(&place).await?;
+        let known = proven.segments(&place, copy);
+        look_for_known(&mut verified, &place, copy, &listing, known).await?;
+        watch(&verified);
+        fetch_rest(&mut verified, archive, copy, known, &mut watch).await?;
+        forget_superseded(&mut verified, &place, before).await?;
+        note_proven(&mut verified, &place, copy, before);
+        verified.findings.extend(listing.unnamed(&place, copy));
     }
     Ok(verified)
 }
 
-fn note(verified: &mut Verified, checked: Result<()>, bytes: u64) -> Result<()> {
+/// What was proven before: it must be there still, and as long as it was.
+async fn look_for_known(
+    verified: &mut Verified,
+    place: &Place<'_>,
+    copy: &Copy,
+    listing: &Listing,
+    known: usize,
+) -> Result<()> {
+    for entry in &copy.segments[..known] {
+        let (start, end) = range(copy, entry);
+        let (store, object) = (place.store.label().to_owned(), place.name(&entry.object));
+        match listing.len(place, &entry.object).await? {
+            Some(bytes) if bytes == entry.bytes => verified.known += 1,
+            Some(bytes) => {
+                let what = format!("it is {bytes} bytes long instead of {}", entry.bytes);
+                verified.findings.push(Finding::Corrupt { store, object, what, start, end });
+            }
+            None => verified.findings.push(Finding::Missing { store, object, start, end }),
+        }
+    }
+    Ok(())
+}
+
+async fn fetch_rest(
+    verified: &mut Verified,
+    archive: &Archive,
+    copy: &Copy,
+    known: usize,
+    watch: &mut impl FnMut(&Verified),
+) -> Result<()> {
+    let (place, size) = (archive.place(copy), archive.facts().size);
+    for entry in &copy.segments[known..] {
+        let checked = checked_segment(&place, entry, size).await.map(|_| ());
+        note(verified, checked, entry.bytes, range(copy, entry))?;
+        watch(verified);
+    }
+    for entry in copy.manifest.tail() {
+        let checked = tail_object(&place, entry).await.and_then(|bytes| as_long(&place, entry, bytes.len() as u64));
+        note(verified, checked, entry.bytes, (Lsn::new(entry.start), Lsn::new(entry.end)))?;
+        watch(verified);
+    }
+    Ok(())
+}
+
+fn as_long(place: &Place<'_>, entry: &TailEntry, len: u64) -> Result<()> {
+    match len == entry.end.saturating_sub(entry.start) {
+        true => Ok(()),
+        false => Err(place.corrupt(&entry.object, "it is not as long as the manifest says".to_owned())),
+    }
+}
+
+/// What is gone because the archive went on meanwhile is not missing: the manifest does not name it any more.
+async fn forget_superseded(verified: &mut Verified, place: &Place<'_>, before: usize) -> Result<()> {
+    if verified.findings.len() == before {
+        return Ok(());
+    }
+    let Some((now, _)) = place.manifest().await? else { return Ok(()) };
+    let named = listing::named(place, &now, &now.all_segments(place).await?);
+    let found = verified.findings.split_off(before);
+    let stays = |finding: &Finding| !matches!(finding, Finding::Missing { object, .. } if !named.contains(object));
+    verified.findings.extend(found.into_iter().filter(stays));
+    Ok(())
+}
+
+/// Everything up to the first fault need not be fetched again.
+fn note_proven(verified: &mut Verified, place: &Place<'_>, copy: &Copy, before: usize) {
+    let faults = verified.findings[before..].iter().filter_map(|finding| match finding {
+        Finding::Missing { start, .. } | Finding::Corrupt { start, .. } => Some(start.get()),
+        Finding::InFlight { .. } | Finding::Unnamed { .. } => None,
+    });
+    let first = faults.min().unwrap_or(u64::MAX);
+    if let Some(last) = copy.segments.iter().take_while(|entry| entry.base < first).last() {
+        verified.proven.note(place, last);
+    }
+}
+
+fn range(copy: &Copy, entry: &SegmentEntry) -> (Lsn, Lsn) {
+    (Lsn::new(entry.base), Lsn::new(entry.base.saturating_add(copy.manifest.segment_size())))
+}
+
+fn note(verified: &mut Verified, checked: Result<()>, bytes: u64, (start, end): (Lsn, Lsn)) -> Result<()> {
     match checked {
         Ok(()) => {
             verified.objects += 1;
@@ -79,9 +249,11 @@ fn note(verified: &mut Verified, checked: Result<()>, bytes: u64) -> Result<()> 
         Err(Error::Missing { store, object, start, end }) => {
             verified.findings.push(Finding::Missing { store, object, start, end });
         }
-        Err(Error::Corrupt { store, object, what }) => verified.findings.push(Finding::Corrupt { store, object, what }),
-        Err(Error::Envelope { store, object, source }) if source.kind() == longshore_format::ErrorKind::Corrupt => {
-            verified.findings.push(Finding::Corrupt { store, object, what: source.to_string() });
+        Err(Error::Corrupt { store, object, what }) => {
+            verified.findings.push(Finding::Corrupt { store, object, what, start, end });
+        }
+        Err(Error::Envelope { store, object, source }) if source.kind() == ErrorKind::Corrupt => {
+            verified.findings.push(Finding::Corrupt { store, object, what: source.to_string(), start, end });
         }
         Err(error) => return Err(error),
     }
