@@ -133,8 +133,9 @@ pub enum Error {
     },
     /// Nothing was committed yet at that moment, or more may have been than is archived.
     #[error(
-        "{store}: in log {log} nothing is archived as of {}; the nearest is lsn:{nearest}, committed at {}",
+        "{store}: {} was asked for, and the {} transaction of log {log} there is lsn:{nearest}, committed at {}; that is the nearest",
         rfc3339(*wanted),
+        if wanted < time { "first" } else { "last" },
         rfc3339(*time)
     )]
     Moment {

@@ -110,6 +110,11 @@ impl Archive {
         if let (Until::Position(wanted), Some((below, above))) = (until, look.straddled) {
             return Err(Error::NotABoundary { store, log, wanted, below, above });
         }
+        if let (Until::Position(wanted), Some((first, _)), None, true) =
+            (until, look.first, look.kept, from_the_beginning)
+        {
+            return Err(Error::Unreachable { store, log, wanted, first, end: self.end() });
+        }
         if let Until::Time(wanted) = until {
             let nearest = match (look.first, look.kept) {
                 (Some(first), None) if from_the_beginning => Some(first),

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use longshore_apply::{Applier, Held, Interrupt, Plan, Planner, Progress, Sink, Step, Target};
+use longshore_apply::{Applier, Check, Held, Interrupt, Plan, Planner, Progress, Sink, Step, Target};
 use longshore_format::{Content, Lsn, Name};
 use longshore_storage::{Directory, FsDirectory};
 use longshore_wal::ReadLog;
@@ -12,6 +12,7 @@ use longshore_wal::ReadLog;
 mod archived;
 mod output;
 
+pub use self::archived::Foreseen;
 pub use self::output::Output;
 use crate::error::{Error, Result};
 use crate::node::parse_name;
@@ -49,6 +50,7 @@ pub struct Replay {
     name: Name,
     log: ReadLog,
     target: Target,
+    check: Check,
 }
 
 /// What a replay will do.
@@ -138,12 +140,17 @@ impl Replay {
             return Err(Error::NoLog { log: name, dir: dir.to_owned() });
         }
         let directory = directory.open_subdir(log).map_err(|error| Error::io("open", &dir.join(log), error))?;
-        Ok(Replay { name, log: ReadLog::open(directory)?, target: Target::LATEST })
+        Ok(Replay { name, log: ReadLog::open(directory)?, target: Target::LATEST, check: Check::default() })
     }
 
     /// Stops at `target` instead of the log's end.
     pub fn to(self, target: Target) -> Replay {
         Replay { target, ..self }
+    }
+
+    /// Looks so much at a restored file before it gets its name, instead of quickly.
+    pub fn checking(self, check: Check) -> Replay {
+        Replay { check, ..self }
     }
 
     /// Reads the log up to the target and says what [`run`](Self::run) would do. Writes nothing.
@@ -228,7 +235,7 @@ impl Replay {
         let progress = applier.finish()?;
         // From here on it takes a moment and cannot be stopped: run again, it would come here at once.
         let _too_late = watch(Stage::Checking);
-        output.complete()?;
+        output.complete(self.check)?;
         Ok(Replayed::of(&progress, started))
     }
 
