@@ -99,9 +99,9 @@ struct ProvenUpTo {
     store: String,
     log: String,
     id: String,
-    /// The last segment of those that hold. A manifest that still names it still names all before it, for it is in the
-    /// digest of the one that follows.
-    object: String,
+    /// The last segment of those that hold, if the first one does. A manifest that still names it still names all before
+    /// it: each segment holds the digest of the one before.
+    object: Option<String>,
 }
 
 impl Proven {
@@ -120,13 +120,13 @@ impl Proven {
             entry.store == place.store.label() && entry.log == place.log.as_str() && entry.id == id
         };
         let Some(entry) = self.0.iter().find(ours) else { return 0 };
-        copy.segments.iter().position(|segment| segment.object == entry.object).map_or(0, |at| at + 1)
+        copy.segments.iter().position(|segment| Some(&segment.object) == entry.object.as_ref()).map_or(0, |at| at + 1)
     }
 
-    fn note(&mut self, place: &Place<'_>, last: &SegmentEntry) {
+    fn note(&mut self, place: &Place<'_>, last: Option<&SegmentEntry>) {
         let id = place.id.map(|id| id.to_string()).unwrap_or_default();
         let (store, log) = (place.store.label().to_owned(), place.log.to_string());
-        self.0.push(ProvenUpTo { store, log, id, object: last.object.clone() });
+        self.0.push(ProvenUpTo { store, log, id, object: last.map(|last| last.object.clone()) });
     }
 }
 
@@ -231,9 +231,7 @@ fn note_proven(verified: &mut Verified, place: &Place<'_>, copy: &Copy, before: 
         Finding::InFlight { .. } | Finding::Unnamed { .. } => None,
     });
     let first = faults.min().unwrap_or(u64::MAX);
-    if let Some(last) = copy.segments.iter().take_while(|entry| entry.base < first).last() {
-        verified.proven.note(place, last);
-    }
+    verified.proven.note(place, copy.segments.iter().take_while(|entry| entry.base < first).last());
 }
 
 fn range(copy: &Copy, entry: &SegmentEntry) -> (Lsn, Lsn) {

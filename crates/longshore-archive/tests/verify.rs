@@ -91,9 +91,13 @@ async fn what_was_proven_is_looked_for_and_not_fetched_again() {
     assert_eq!((object, gone), (&segments[2].to_string(), &segments[4].to_string()));
     let size = archive.facts().size.get();
     assert_eq!((start.get(), end.get()), (2 * size, 3 * size), "with what it should hold");
-    // What is not whole is told each time.
+    // What is not whole is told each time, also of the first one.
     let again = verify_since(&archive, &cut.proven, |_| {}).await.unwrap();
     assert_eq!((again.findings.len(), again.known), (2, 2));
+    stage.change(&segments[0], |bytes| *bytes.last_mut().unwrap() ^= 1).await;
+    let mut proven = again.proven.clone();
+    proven.update(verify(&archive, |_| {}).await.unwrap().proven);
+    assert_eq!(verify_since(&archive, &proven, |_| {}).await.unwrap().findings.len(), 3);
 }
 
 #[tokio::test]

@@ -179,9 +179,9 @@ impl From<Refusal> for Failure {
 pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     let told = text.trim_end().trim_end_matches("For more information, try '--help'.").trim_end();
-    let command = told.split("Usage: longshore ").nth(1).and_then(|usage| usage.split_whitespace().next());
-    match command.filter(|word| word.starts_with(|first: char| first.is_ascii_lowercase())) {
-        Some(command) => eprintln!("{told}\nnext: `longshore help {command}` shows its flags, with examples"),
+    let command = std::env::args().nth(1).filter(|word| word.starts_with(|first: char| first.is_ascii_lowercase()));
+    match command.filter(|_| error.kind() != clap::error::ErrorKind::InvalidSubcommand) {
+        Some(command) => eprintln!("{told}\nnext: `longshore help {command}` shows its flags"),
         None => eprintln!("{told}\nnext: `longshore help` lists the commands"),
     }
     ExitCode::from(ErrorKind::Invalid.exit_code())

@@ -101,7 +101,10 @@ impl Drill {
         let stores = stores::open(&self.from)?;
         let place = self.scratch.join(format!("drill-{name}-{}", std::process::id()));
         let made = std::fs::create_dir(&place);
-        made.map_err(|error| Failure::file("cannot make", &place, &error))?;
+        made.map_err(|error| {
+            Failure::file("cannot make", &place, &error)
+                .next("make the directory that --scratch names, or name another")
+        })?;
         let reached = self.recover(&stores, name, &place, &interrupted);
         let removed = std::fs::remove_dir_all(&place).map_err(|error| Failure::file("cannot remove", &place, &error));
         let reached = reached?;
