@@ -29,9 +29,11 @@ made under a temporary name, synced, checked and renamed; interrupted, it resume
 
 Targets: latest, lsn:N or N, time:RFC3339 with offset, mark:NAME.
 
-Example:
+Examples:
   longshore replay --from data --log orders --to time:2026-11-22T09:30:00+01:00 \\
-      --into sqlite:restored.db")]
+      --into sqlite:restored.db
+  longshore replay --from s3://bucket/prefix --log orders --to mark:before-upgrade \\
+      --into sqlite:restored.db --plan")]
 pub(crate) struct Replay {
     /// The directory that holds the log: an agent's, or a copy of one. Or the address of an object store; of
     /// several, the best copy of each segment is taken
