@@ -177,7 +177,7 @@ impl Archive {
         Err(trouble.expect("the store whose plan it is was asked"))
     }
 
-    pub(crate) async fn tail_bytes(&self, entry: &TailEntry, base: Lsn, at: usize) -> Result<Vec<u8>> {
+    async fn tail_bytes(&self, entry: &TailEntry, base: Lsn, at: usize) -> Result<Vec<u8>> {
         let place = self.place(self.best());
         let len = entry.end.saturating_sub(entry.start);
         if entry.start != base.get() + at as u64 || self.facts().size.get() < len {

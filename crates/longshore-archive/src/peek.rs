@@ -6,7 +6,7 @@ use longshore_format::{Chain, Cursor, Kind, Lsn, Record, SegmentHeader, Step};
 
 use crate::archive::{Archive, Copy};
 use crate::error::{Error, Result};
-use crate::fetch::Until;
+use crate::fetch::{Until, tail_object};
 use crate::manifest::SegmentEntry;
 
 /// What was seen where a restore stops.
@@ -159,9 +159,14 @@ impl Archive {
             Piece::Sealed(entry) => return Ok((self.segment_bytes(entry).await?, entry.bytes)),
             Piece::Tail { base, .. } => Lsn::new(*base),
         };
+        let (place, size) = (self.place(self.best()), self.facts().size.get());
         let (mut bytes, mut stored) = (Vec::new(), 0);
         for entry in self.best().manifest.tail() {
-            bytes.extend_from_slice(&self.tail_bytes(entry, base, bytes.len()).await?);
+            if entry.start != base.get() + bytes.len() as u64 || size < entry.end.saturating_sub(base.get()) {
+                let what = format!("its tail does not join at {}", entry.start);
+                return Err(place.corrupt(crate::manifest::MANIFEST, what));
+            }
+            bytes.extend_from_slice(&tail_object(&place, entry).await?);
             stored += entry.bytes;
         }
         Ok((bytes, stored))
