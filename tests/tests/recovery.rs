@@ -147,10 +147,10 @@ fn any_position_time_or_mark_restores_the_database_as_it_was_then() {
     }
 }
 
-/// `LONGSHORE_KILLS` says how often; 50 before a release.
+/// `LONGSHORE_KILLS` says how often.
 #[test]
 fn a_database_whose_restore_is_killed_again_and_again_is_the_same_to_the_byte() {
-    let kills = seeds::number("LONGSHORE_KILLS").unwrap_or(12);
+    let kills = seeds::number("LONGSHORE_KILLS").unwrap_or(50);
     let mut random = Rng::new(seeds::seed("-p longshore-testkit --test recovery"));
     let stage = Stage::new();
     let (primary, _) = stage.primary(&["a"]);

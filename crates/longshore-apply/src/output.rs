@@ -7,7 +7,8 @@ use longshore_format::Content;
 
 use crate::jsonl::JsonLinesFile;
 use crate::plan::Plan;
-use crate::sink::{Held, Sink, SinkError};
+use crate::sink::{Failure, Held, Sink, SinkError};
+use crate::tail;
 
 /// A kind of file that a replay can restore into, through a [`Partial`](crate::Partial).
 ///
@@ -44,8 +45,21 @@ pub trait FileOutput: Send + Sync {
     fn estimated_bytes(&self, plan: &Plan) -> u64;
 
     /// Everything is applied and the sink is closed: makes `path` complete in itself and checks it.
-    /// A failed check is [`Failure::Check`](crate::Failure::Check).
-    fn complete(&self, path: &Path) -> Result<(), SinkError>;
+    /// A failed check is [`Failure::Check`](crate::Failure::Check) and says what was found.
+    fn complete(&self, path: &Path, check: Check) -> Result<(), SinkError>;
+}
+
+/// How much of a restored file is looked at before it gets its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Check {
+    /// Nothing: the log was checked when it was read, and the disk is trusted.
+    None,
+    /// Whether the file is whole in itself; its time is a small part of the restore's. The default.
+    #[default]
+    Quick,
+    /// Everything that the file can be asked: that its indices agree with its tables, that references
+    /// lead somewhere.
+    Full,
 }
 
 /// About how fast something takes records.
@@ -98,7 +112,40 @@ impl FileOutput for JsonLinesOutput {
         payloads.saturating_add(plan.records.saturating_mul(160))
     }
 
-    fn complete(&self, _path: &Path) -> Result<(), SinkError> {
-        Ok(())
+    fn complete(&self, path: &Path, check: Check) -> Result<(), SinkError> {
+        let sound = match check {
+            Check::None => return Ok(()),
+            Check::Quick => tail::is_sound(path, tail::Extent::End),
+            Check::Full => tail::is_sound(path, tail::Extent::All),
+        };
+        sound.map_err(|error| SinkError::new(Failure::Check, format!("{}: {error}", path.display())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: &str = concat!(
+        r#"{"schema":1,"lsn":4136,"time":"2026-11-22T08:30:00Z","kind":256,"first":true,"last":true,"crc":"1","#,
+        r#""payload":"YQ=="}"#,
+        "\n"
+    );
+
+    #[test]
+    fn a_file_that_is_cut_or_changed_fails_its_check() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.jsonl");
+        let looks = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            [Check::None, Check::Quick, Check::Full].map(|check| JsonLinesOutput.complete(&path, check).is_ok())
+        };
+        let second = RUN.replace("4136", "4176");
+        assert_eq!(looks(&(RUN.to_owned() + &second)), [true, true, true]);
+        assert_eq!(looks(&(second.clone() + RUN)), [true, false, false]);
+        assert_eq!(looks(&(RUN.to_owned() + &second[..40])), [true, false, false]);
+        let error = JsonLinesOutput.complete(&path, Check::Quick).unwrap_err();
+        assert_eq!(error.failure(), Failure::Check);
+        assert!(error.to_string().contains(&format!("no record at byte {}", RUN.len())), "{error}");
     }
 }

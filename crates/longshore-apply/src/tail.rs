@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use longshore_format::Lsn;
 
@@ -35,6 +36,25 @@ pub(crate) fn find(file: &File) -> io::Result<Tail> {
     };
     let sound = sound_until(file, suspect, len)?;
     last_run_before(file, sound, suspect)
+}
+
+/// How much of a file is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    End,
+    All,
+}
+
+/// Refuses a finished file that holds anything but lines of ours in the log's order, or ends inside a run; `InvalidData`
+/// says where.
+pub(crate) fn is_sound(path: &Path, extent: Extent) -> io::Result<()> {
+    let file = File::open(path)?;
+    let len = file.metadata()?.len();
+    let sound = match extent {
+        Extent::End => find(&file)?.len,
+        Extent::All => sound_until(&file, 0, len)?.min(find(&file)?.len),
+    };
+    if sound == len { Ok(()) } else { Err(not_ours(sound, "it is no whole record in its order")) }
 }
 
 /// A file that does not begin like a line of ours is somebody else's: nothing of it may be cut.

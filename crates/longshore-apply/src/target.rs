@@ -78,13 +78,21 @@ impl Target {
 
     /// The one rule: whether this run is kept. Once it says no, it says no to every later run.
     pub(crate) fn keeps(&self, run: &Run) -> bool {
+        match &self.point {
+            Point::Mark(name) => run.mark.as_ref() != Some(name),
+            _ => self.keeps_until(run.end.lsn, run.end.time),
+        }
+    }
+
+    /// Whether a run is kept that ends at `end` and was committed at `time`, as far as these two say it: before which mark it
+    /// stands they do not.
+    pub fn keeps_until(&self, end: Lsn, time: u64) -> bool {
         match (&self.point, self.edge) {
-            (Point::Latest, _) => true,
-            (Point::Lsn(lsn), Edge::After) => run.end.lsn <= *lsn,
-            (Point::Lsn(lsn), Edge::Before) => run.end.lsn < *lsn,
-            (Point::Time(limit), Edge::After) => run.end.time <= *limit,
-            (Point::Time(limit), Edge::Before) => run.end.time < *limit,
-            (Point::Mark(name), _) => run.mark.as_ref() != Some(name),
+            (Point::Latest | Point::Mark(_), _) => true,
+            (Point::Lsn(lsn), Edge::After) => end <= *lsn,
+            (Point::Lsn(lsn), Edge::Before) => end < *lsn,
+            (Point::Time(limit), Edge::After) => time <= *limit,
+            (Point::Time(limit), Edge::Before) => time < *limit,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use longshore_format::{Lsn, Name};
 
 use crate::error::{Error, Result};
-use crate::fetch::{Until, tail_object};
+use crate::fetch::{Reach, Until, tail_object};
 use crate::keys::KeyProvider;
 use crate::manifest::{Facts, Manifest, Place, SegmentEntry, SnapshotEntry};
 use crate::store::Store;
@@ -233,12 +233,13 @@ impl Copy {
 
     /// The newest snapshot that holds nothing beyond a target. Where the target is may show only when the log is read: then it
     /// is the oldest, unless the log itself reaches back to its beginning.
-    pub(crate) fn snapshot(&self, until: Until) -> Option<&SnapshotEntry> {
+    pub(crate) fn snapshot(&self, until: Until, reach: Reach) -> Option<&SnapshotEntry> {
         let snapshots = &self.manifest.snapshots;
+        let strictly = u64::from(reach == Reach::Before);
         let helpful = |entry: &&SnapshotEntry| match until {
             Until::End => true,
-            Until::Position(wanted) => entry.position <= wanted.get(),
-            Until::Time(wanted) => entry.time <= wanted,
+            Until::Position(wanted) => entry.position.saturating_add(strictly) <= wanted.get(),
+            Until::Time(wanted) => entry.time.saturating_add(strictly) <= wanted,
             Until::Somewhere => false,
         };
         match until {

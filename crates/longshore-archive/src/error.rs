@@ -124,7 +124,10 @@ pub enum Error {
         ours: String,
     },
     /// The archive does not reach back, or not yet so far.
-    #[error("{store}: log {log} is archived from {first} to {end}, and {wanted} was asked for")]
+    #[error(
+        "{store}: log {log} is archived from {first} to {end}, and {wanted} was asked for; the nearest is lsn:{}",
+        (*wanted).clamp(*first, *end)
+    )]
     Unreachable {
         /// Which store.
         store: String,
@@ -136,6 +139,39 @@ pub enum Error {
         first: Lsn,
         /// Where it ends.
         end: Lsn,
+    },
+    /// Nothing was committed yet at that moment, or more may have been than is archived.
+    #[error(
+        "{store}: {} was asked for, and the {} transaction of log {log} there is lsn:{nearest}, committed at {}; that is the nearest",
+        rfc3339(*wanted),
+        if wanted < time { "first" } else { "last" },
+        rfc3339(*time)
+    )]
+    Moment {
+        /// Which store.
+        store: String,
+        /// Which log.
+        log: Name,
+        /// What was asked for, microseconds UTC.
+        wanted: u64,
+        /// The nearest that can be had: where a transaction ends.
+        nearest: Lsn,
+        /// When it was committed, microseconds UTC.
+        time: u64,
+    },
+    /// The position lies inside a record.
+    #[error("{store}: in log {log} no record ends at {wanted}; the nearest positions are lsn:{below} and lsn:{above}")]
+    NotABoundary {
+        /// Which store.
+        store: String,
+        /// Which log.
+        log: Name,
+        /// What was asked for.
+        wanted: Lsn,
+        /// The boundary before it.
+        below: Lsn,
+        /// The boundary after it.
+        above: Lsn,
     },
     /// What is stored under a name is not what should be there.
     #[error("{store}: {object}: {source}")]
@@ -170,7 +206,7 @@ impl Error {
     /// What to do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::Url { .. } | Error::Feature { .. } => ErrorKind::Invalid,
+            Error::Url { .. } | Error::Feature { .. } | Error::NotABoundary { .. } => ErrorKind::Invalid,
             Error::Store { source, .. } if Answer::of(source) == Answer::Denied => ErrorKind::Denied,
             Error::Store { .. } => ErrorKind::Unavailable,
             Error::NoLog { .. } | Error::NoDirectory { .. } | Error::NoBucket { .. } => ErrorKind::NotFound,
@@ -179,7 +215,8 @@ impl Error {
             Error::Fenced { .. } => ErrorKind::Fenced,
             Error::OtherLog { .. } => ErrorKind::Diverged,
             Error::Unreachable { wanted, first, .. } if wanted < first => ErrorKind::TooOld,
-            Error::Unreachable { .. } => ErrorKind::Unreachable,
+            Error::Moment { wanted, time, .. } if wanted < time => ErrorKind::TooOld,
+            Error::Unreachable { .. } | Error::Moment { .. } => ErrorKind::Unreachable,
             Error::Envelope { source, .. } => source.kind(),
             Error::Keys(error) => error.kind(),
             Error::Log(error) => error.kind(),
@@ -192,4 +229,10 @@ impl Error {
         matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::Denied)
             || matches!(self, Error::Keys(_) | Error::Io { .. } | Error::NoBucket { .. })
     }
+}
+
+/// Microseconds UTC as RFC 3339; a time outside the calendar as the bare number.
+fn rfc3339(micros: u64) -> String {
+    let time = i64::try_from(micros).ok().and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok());
+    time.map_or_else(|| format!("{micros} µs"), |time| time.to_string())
 }

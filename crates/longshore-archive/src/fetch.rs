@@ -40,8 +40,17 @@ pub enum Until {
 pub enum Begin {
     /// With the first record that is archived.
     First,
-    /// With the last snapshot that helps, if there is one.
-    Snapshot,
+    /// With the last snapshot that holds nothing beyond the target, if there is one.
+    Snapshot(Reach),
+}
+
+/// Whether what stands at a target itself belongs to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It does.
+    Upto,
+    /// It does not.
+    Before,
 }
 
 /// What would be fetched.
@@ -86,6 +95,10 @@ impl FetchPlan {
         (self.segments.len() + self.tail.len()) as u64
     }
 
+    pub(crate) fn wanted(&self) -> &[SegmentEntry] {
+        &self.segments
+    }
+
     /// How many of them are sealed segments.
     pub fn segments(&self) -> u64 {
         self.segments.len() as u64
@@ -110,7 +123,7 @@ impl Archive {
         let size = self.facts().size;
         let snapshot = match begin {
             Begin::First => None,
-            Begin::Snapshot => best.snapshot(until).cloned(),
+            Begin::Snapshot(reach) => best.snapshot(until, reach).cloned(),
         };
         let from = snapshot.as_ref().map_or(first, |entry| Lsn::new(entry.position));
         let skipped = best.segments.iter().take_while(|entry| entry.base < size.base_of(from).get()).count();

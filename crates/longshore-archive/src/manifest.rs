@@ -212,6 +212,10 @@ impl Manifest {
         &self.tail
     }
 
+    pub(crate) fn segment_size(&self) -> u64 {
+        self.segment_size
+    }
+
     /// How many segments are archived.
     pub fn segment_count(&self) -> u64 {
         self.next_base().saturating_sub(self.first) / self.segment_size.max(1)
@@ -330,13 +334,18 @@ impl Manifest {
         same.then(|| [&all[..chunked], &later.segments[..]].concat())
     }
 
+    fn range(&self, chunk: &ChunkEntry) -> (Lsn, Lsn) {
+        let len = chunk.segments.saturating_mul(self.segment_size);
+        (Lsn::new(chunk.first), Lsn::new(chunk.first.saturating_add(len)))
+    }
+
     /// All segments, oldest first: those in chunks are fetched, each checked against its name and the one after it.
     pub(crate) async fn all_segments(&self, place: &Place<'_>) -> Result<Vec<SegmentEntry>> {
         use futures_util::{StreamExt, TryStreamExt};
         // Collected first: a closure that borrows would keep this from being sent between threads.
         let mut wanted = Vec::new();
         for entry in &self.chunks {
-            wanted.push(place.get(&entry.object, LONGEST));
+            wanted.push(place.get(&entry.object, self.range(entry)));
         }
         let chunks: Vec<Vec<u8>> = futures_util::stream::iter(wanted).buffered(AT_ONCE).try_collect().await?;
         let mut segments = Vec::new();
@@ -436,11 +445,11 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// An object that must be there.
-    pub(crate) async fn get(&self, object: &str, longest: u64) -> Result<Vec<u8>> {
+    /// A chunk, which must be there: without it nobody knows what is archived from `start` to `end`.
+    async fn get(&self, object: &str, (start, end): (Lsn, Lsn)) -> Result<Vec<u8>> {
         match self.store.get(&self.name(object)).await? {
-            Some((bytes, _)) => self.unseal(object, &bytes, longest),
-            None => Err(self.corrupt(object, "it is missing".to_owned())),
+            Some((bytes, _)) => self.unseal(object, &bytes, LONGEST),
+            None => Err(Error::Missing { store: self.store.label().to_owned(), object: self.name(object), start, end }),
         }
     }
 

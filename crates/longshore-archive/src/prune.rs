@@ -1,14 +1,13 @@
 //! Objects that no manifest names: what a crash left, and tail objects that were superseded.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use longshore_format::Name;
 
 use crate::error::{Error, Result};
 use crate::keys::KeyProvider;
+use crate::listing;
 use crate::manifest::{MANIFEST, Place};
-use crate::snapshot;
 use crate::store::Store;
 
 /// What nobody needs.
@@ -38,14 +37,7 @@ pub async fn orphans(
     };
     let facts = manifest.facts().map_err(|what| place.corrupt(MANIFEST, what))?;
     place.id = Some(facts.log);
-    let mut named: BTreeSet<String> = [place.name(MANIFEST)].into();
-    named.extend(manifest.chunks().iter().map(|entry| place.name(&entry.object)));
-    named.extend(manifest.all_segments(&place).await?.iter().map(|entry| place.name(&entry.object)));
-    named.extend(manifest.tail().iter().chain(&manifest.aside).map(|entry| place.name(&entry.object)));
-    for entry in &manifest.snapshots {
-        named.insert(place.name(&entry.object));
-        named.extend(snapshot::pieces(&place, entry).await?.iter().map(|piece| place.name(&piece.object)));
-    }
+    let named = listing::named(&place, &manifest, &manifest.all_segments(&place).await?).await?;
     let mut pruned = Pruned::default();
     for (object, bytes, age) in store.list(log.as_str()).await? {
         if !named.contains(&object) && older_than <= age {

@@ -3,7 +3,7 @@
 use longshore_format::payload::Mark;
 use longshore_format::{Frames, Kind, Lsn, Name, SegmentSize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keys::KeyProvider;
 use crate::manifest::{MANIFEST, Manifest, Place};
 use crate::store::Store;
@@ -21,7 +21,7 @@ pub async fn archived_to(store: &Store, log: &Name, keys: Option<&dyn KeyProvide
 /// if the log is not archived that far.
 ///
 /// # Errors
-/// What the store says; `Corrupt` names an object that is missing or does not hold.
+/// What the store says; [`Error::Missing`] and [`Error::Corrupt`] name the object.
 pub async fn read_mark(
     store: &Store,
     log: &Name,
@@ -41,7 +41,11 @@ async fn read_once(store: &Store, log: &Name, keys: Option<&dyn KeyProvider>, po
     let facts = manifest.facts().map_err(|what| place.corrupt(MANIFEST, what))?;
     place.id = Some(facts.log);
     let Some((start, object)) = holder(&manifest, &place, facts.size, position).await? else { return Ok(None) };
-    let bytes = place.get(&object, facts.size.get()).await?;
+    let Some((sealed, _)) = store.get(&place.name(&object)).await? else {
+        let object = place.name(&object);
+        return Err(Error::Missing { store: store.label().to_owned(), object, start, end: position });
+    };
+    let bytes = place.unseal(&object, &sealed, facts.size.get())?;
     Ok(mark_at(facts.size, start, &bytes, position))
 }
 

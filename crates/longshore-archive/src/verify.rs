@@ -1,18 +1,21 @@
 //! Whether everything that a manifest names is there and holds.
 
 use futures_util::{Stream, StreamExt, TryFutureExt};
-use longshore_format::Lsn;
+use longshore_format::{ErrorKind, Lsn};
+use serde::{Deserialize, Serialize};
 
-use crate::archive::Archive;
+use crate::archive::{Archive, Copy};
 use crate::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::fetch::segment::{Stored, at_once};
 use crate::fetch::{TAIL_AT_ONCE, tail_object};
-use crate::manifest::{Place, SnapshotEntry};
+use crate::listing::{self, Listing};
+use crate::manifest::{Place, SegmentEntry, SnapshotEntry};
 use crate::snapshot;
 
-/// Something that is wrong with an archive.
+/// Something about an archive that is not as its manifest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Finding {
     /// An object is gone.
     Missing {
@@ -33,62 +36,207 @@ pub enum Finding {
         object: String,
         /// What is wrong with it.
         what: String,
+        /// Where what it should hold starts.
+        start: Lsn,
+        /// And ends.
+        end: Lsn,
     },
+    /// An object that no manifest names yet: an archiver is about to, or was killed. Nothing is wrong.
+    InFlight {
+        /// Which store.
+        store: String,
+        /// Which object.
+        object: String,
+        /// Where it starts and ends, as far as its name says.
+        range: Option<(Lsn, Lsn)>,
+        /// How long it is.
+        bytes: u64,
+    },
+    /// An object that no manifest names and that is too old to be on its way. It does no harm.
+    Unnamed {
+        /// Which store.
+        store: String,
+        /// Which object.
+        object: String,
+        /// Where it starts and ends, as far as its name says.
+        range: Option<(Lsn, Lsn)>,
+        /// How long it is.
+        bytes: u64,
+    },
+}
+
+impl Finding {
+    /// The error that it is to a restore; `None` for what does no harm.
+    pub fn into_error(self) -> Option<Error> {
+        match self {
+            Finding::Missing { store, object, start, end } => Some(Error::Missing { store, object, start, end }),
+            Finding::Corrupt { store, object, what, .. } => Some(Error::Corrupt { store, object, what }),
+            Finding::InFlight { .. } | Finding::Unnamed { .. } => None,
+        }
+    }
 }
 
 /// What was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Verified {
-    /// Objects that hold.
+    /// Objects that were fetched and hold.
     pub objects: u64,
     /// Their bytes, as they are stored.
     pub bytes: u64,
-    /// What is wrong.
+    /// Objects that were found to hold before: they are there, as long as they were, and were not fetched again.
+    pub known: u64,
+    /// Of so many objects in all.
+    pub of: u64,
+    /// What is not as it should be.
     pub findings: Vec<Finding>,
+    /// What the next look need not fetch again.
+    pub proven: Proven,
+}
+
+/// Up to where the stores of some logs were found whole. What is before need not be fetched again: a sealed segment never
+/// changes, and its name says what it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Proven(Vec<ProvenUpTo>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct ProvenUpTo {
+    store: String,
+    log: String,
+    id: String,
+    /// The last segment of those that hold, if the first one does. A manifest that still names it still names all before
+    /// it: each segment holds the digest of the one before.
+    object: Option<String>,
+}
+
+impl Proven {
+    /// Takes what another look has proven in the place of what was known of the same stores and logs.
+    pub fn update(&mut self, newer: Proven) {
+        for entry in newer.0 {
+            self.0.retain(|old| (&old.store, &old.log) != (&entry.store, &entry.log));
+            self.0.push(entry);
+        }
+    }
+
+    /// How many of a store's segments, from the oldest on, were proven before.
+    fn segments(&self, place: &Place<'_>, copy: &Copy) -> usize {
+        let id = place.id.map(|id| id.to_string()).unwrap_or_default();
+        let ours = |entry: &&ProvenUpTo| {
+            entry.store == place.store.label() && entry.log == place.log.as_str() && entry.id == id
+        };
+        let Some(entry) = self.0.iter().find(ours) else { return 0 };
+        copy.segments.iter().position(|segment| Some(&segment.object) == entry.object.as_ref()).map_or(0, |at| at + 1)
+    }
+
+    fn note(&mut self, place: &Place<'_>, last: Option<&SegmentEntry>) {
+        let id = place.id.map(|id| id.to_string()).unwrap_or_default();
+        let (store, log) = (place.store.label().to_owned(), place.log.to_string());
+        self.0.push(ProvenUpTo { store, log, id, object: last.map(|last| last.object.clone()) });
+    }
 }
 
 /// Fetches every object that the log's manifests name, in every store, and checks it; `watch` is told of each.
 ///
 /// # Errors
 /// What a store says that does not answer: nothing is known of its objects then.
-pub async fn verify(archive: &Archive, mut watch: impl FnMut(&Verified)) -> Result<Verified> {
+pub async fn verify(archive: &Archive, watch: impl FnMut(&Verified)) -> Result<Verified> {
+    verify_since(archive, &Proven::default(), watch).await
+}
+
+/// As [`verify`], but what was proven before is only looked for, and not fetched again.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn verify_since(archive: &Archive, proven: &Proven, mut watch: impl FnMut(&Verified)) -> Result<Verified> {
     let mut verified = Verified::default();
+    verified.of = archive.copies().iter().map(|copy| (copy.segments.len() + copy.manifest.tail().len()) as u64).sum();
     for copy in archive.copies() {
-        let segments = copy.segments.iter().map(|entry| holds(Stored::new(archive, copy, entry)));
-        let mut checked = futures_util::stream::iter(segments).buffered(at_once(archive.facts().size));
-        for entry in &copy.segments {
-            note(&mut verified, next(&mut checked).await, entry.bytes)?;
-            watch(&verified);
-        }
+        let before = verified.findings.len();
         let place = archive.place(copy);
-        let tail = copy.manifest.tail().iter().map(|entry| tail_object(&place, entry).map_ok(drop));
-        let mut checked = futures_util::stream::iter(tail).buffered(TAIL_AT_ONCE);
-        for entry in copy.manifest.tail() {
-            note(&mut verified, next(&mut checked).await, entry.bytes)?;
-            watch(&verified);
-        }
-        for entry in &copy.manifest.snapshots {
-            verify_snapshot(&place, entry, &mut verified, &mut watch).await?;
-        }
+        let listing = Listing::of(&place).await?;
+        let known = proven.segments(&place, copy);
+        look_for_known(&mut verified, &place, copy, &listing, known).await?;
+        watch(&verified);
+        fetch_rest(&mut verified, archive, copy, known, &mut watch).await?;
+        forget_superseded(&mut verified, &place, before).await?;
+        note_proven(&mut verified, &place, copy, before);
+        verified.findings.extend(listing.unnamed(&place, copy).await);
     }
     Ok(verified)
 }
 
-async fn verify_snapshot(
+/// What was proven before: it must be there still, and as long as it was.
+async fn look_for_known(
+    verified: &mut Verified,
+    place: &Place<'_>,
+    copy: &Copy,
+    listing: &Listing,
+    known: usize,
+) -> Result<()> {
+    for entry in &copy.segments[..known] {
+        let (start, end) = range(copy, entry);
+        let (store, object) = (place.store.label().to_owned(), place.name(&entry.object));
+        match listing.len(place, &entry.object).await? {
+            Some(bytes) if bytes == entry.bytes => verified.known += 1,
+            Some(bytes) => {
+                let what = format!("it is {bytes} bytes long instead of {}", entry.bytes);
+                verified.findings.push(Finding::Corrupt { store, object, what, start, end });
+            }
+            None => verified.findings.push(Finding::Missing { store, object, start, end }),
+        }
+    }
+    Ok(())
+}
+
+async fn fetch_rest(
+    verified: &mut Verified,
+    archive: &Archive,
+    copy: &Copy,
+    known: usize,
+    watch: &mut impl FnMut(&Verified),
+) -> Result<()> {
+    let place = archive.place(copy);
+    let mut segments = Vec::new();
+    for entry in &copy.segments[known..] {
+        segments.push(holds(Stored::new(archive, copy, entry)));
+    }
+    let mut checked = futures_util::stream::iter(segments).buffered(at_once(archive.facts().size));
+    for entry in &copy.segments[known..] {
+        note(verified, next(&mut checked).await, entry.bytes, range(copy, entry))?;
+        watch(verified);
+    }
+    let mut tail = Vec::new();
+    for entry in copy.manifest.tail() {
+        tail.push(tail_object(&place, entry).map_ok(drop));
+    }
+    let mut checked = futures_util::stream::iter(tail).buffered(TAIL_AT_ONCE);
+    for entry in copy.manifest.tail() {
+        note(verified, next(&mut checked).await, entry.bytes, (Lsn::new(entry.start), Lsn::new(entry.end)))?;
+        watch(verified);
+    }
+    for entry in &copy.manifest.snapshots {
+        fetch_snapshot(&place, entry, verified, watch).await?;
+        watch(verified);
+    }
+    Ok(())
+}
+
+/// A snapshot is checked in every look: it is a copy that nothing else here vouches for.
+async fn fetch_snapshot(
     place: &Place<'_>,
     entry: &SnapshotEntry,
     verified: &mut Verified,
     watch: &mut impl FnMut(&Verified),
 ) -> Result<()> {
+    let holds = (Lsn::ZERO, Lsn::new(entry.position));
     let pieces = match snapshot::pieces(place, entry).await {
         Ok(pieces) => pieces,
-        Err(error) => return note(verified, Err(error), 0),
+        Err(error) => return note(verified, Err(error), 0, holds),
     };
     let listed = entry.bytes.saturating_sub(pieces.iter().map(|piece| piece.bytes).sum());
-    note(verified, Ok(()), listed)?;
+    note(verified, Ok(()), listed, holds)?;
     for piece in &pieces {
         let checked = snapshot::piece(place, entry, piece).await.map(|_| ());
-        note(verified, checked, piece.bytes)?;
+        note(verified, checked, piece.bytes, holds)?;
         watch(verified);
     }
     Ok(())
@@ -103,7 +251,34 @@ async fn next(checked: &mut (impl Stream<Item = Result<()>> + Unpin)) -> Result<
     checked.next().await.expect("each object is checked")
 }
 
-fn note(verified: &mut Verified, checked: Result<()>, bytes: u64) -> Result<()> {
+/// What is gone because the archive went on meanwhile is not missing: the manifest does not name it any more.
+async fn forget_superseded(verified: &mut Verified, place: &Place<'_>, before: usize) -> Result<()> {
+    if verified.findings.len() == before {
+        return Ok(());
+    }
+    let Some((now, _)) = place.manifest().await? else { return Ok(()) };
+    let Ok(named) = listing::named(place, &now, &now.all_segments(place).await?).await else { return Ok(()) };
+    let found = verified.findings.split_off(before);
+    let stays = |finding: &Finding| !matches!(finding, Finding::Missing { object, .. } if !named.contains(object));
+    verified.findings.extend(found.into_iter().filter(stays));
+    Ok(())
+}
+
+/// Everything up to the first fault need not be fetched again.
+fn note_proven(verified: &mut Verified, place: &Place<'_>, copy: &Copy, before: usize) {
+    let faults = verified.findings[before..].iter().filter_map(|finding| match finding {
+        Finding::Missing { start, .. } | Finding::Corrupt { start, .. } => Some(start.get()),
+        Finding::InFlight { .. } | Finding::Unnamed { .. } => None,
+    });
+    let first = faults.min().unwrap_or(u64::MAX);
+    verified.proven.note(place, copy.segments.iter().take_while(|entry| entry.base < first).last());
+}
+
+fn range(copy: &Copy, entry: &SegmentEntry) -> (Lsn, Lsn) {
+    (Lsn::new(entry.base), Lsn::new(entry.base.saturating_add(copy.manifest.segment_size())))
+}
+
+fn note(verified: &mut Verified, checked: Result<()>, bytes: u64, (start, end): (Lsn, Lsn)) -> Result<()> {
     match checked {
         Ok(()) => {
             verified.objects += 1;
@@ -112,9 +287,11 @@ fn note(verified: &mut Verified, checked: Result<()>, bytes: u64) -> Result<()> 
         Err(Error::Missing { store, object, start, end }) => {
             verified.findings.push(Finding::Missing { store, object, start, end });
         }
-        Err(Error::Corrupt { store, object, what }) => verified.findings.push(Finding::Corrupt { store, object, what }),
-        Err(Error::Envelope { store, object, source }) if source.kind() == longshore_format::ErrorKind::Corrupt => {
-            verified.findings.push(Finding::Corrupt { store, object, what: source.to_string() });
+        Err(Error::Corrupt { store, object, what }) => {
+            verified.findings.push(Finding::Corrupt { store, object, what, start, end });
+        }
+        Err(Error::Envelope { store, object, source }) if source.kind() == ErrorKind::Corrupt => {
+            verified.findings.push(Finding::Corrupt { store, object, what: source.to_string(), start, end });
         }
         Err(error) => return Err(error),
     }

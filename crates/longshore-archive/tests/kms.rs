@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_archive::keys::{Context, KeyProvider, WrappedKey, parse_keys};
-use longshore_archive::{Archive, ArchiveSettings, Error, Store, Until};
+use longshore_archive::{Archive, ArchiveSettings, Begin, Error, Store, Until};
 use longshore_format::{ErrorKind, LogId};
 use object_store::memory::InMemory;
 use support::{Rig, name, open, records};
@@ -108,7 +108,7 @@ async fn an_archive_comes_back() {
     }
     let archive = Archive::open(std::slice::from_ref(&store), &name(), Some(keys)).await.unwrap();
     let place = tempfile::tempdir().unwrap();
-    archive.fetch(&archive.plan(Until::End).unwrap(), place.path(), |_| {}).await.unwrap();
+    archive.fetch(&archive.plan(Until::End, Begin::First).unwrap(), place.path(), |_| {}).await.unwrap();
     let log = open(place.path());
     assert_eq!(records(log.reader(log.first()).unwrap()), rig.records());
     // Without keys, and with those of another provider, nothing is taken for readable.

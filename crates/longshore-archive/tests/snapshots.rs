@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use longshore_archive::{
-    Archive, ArchiveSettings, Archiver, Begin, Keep, Schedule, SnapshotFacts, Store, Until, copy, orphans, verify,
+    Archive, ArchiveSettings, Archiver, Begin, Keep, Reach, Schedule, SnapshotFacts, Store, Until, copy, orphans,
+    verify,
 };
 use longshore_format::{ErrorKind, Lsn};
 use object_store::memory::InMemory;
@@ -51,7 +52,7 @@ async fn a_snapshot_comes_back_and_the_log_from_its_position_on() {
     let (_archiver, position) = with_snapshot(&rig, &store, Keep::default()).await;
     let archive = Archive::open(&[store], &name(), None).await.unwrap();
     let all = archive.plan(Until::End, Begin::First).unwrap();
-    let plan = archive.plan(Until::End, Begin::Snapshot).unwrap();
+    let plan = archive.plan(Until::End, Begin::Snapshot(Reach::Upto)).unwrap();
     assert!(plan.segments() < all.segments(), "{plan:?}");
     let entry = plan.snapshot.clone().unwrap();
     assert_eq!(entry.position, position.get());
@@ -72,7 +73,8 @@ async fn a_target_gets_the_newest_snapshot_that_holds_nothing_beyond_it() {
     let end = archiver.archived();
     assert!(put(&mut archiver, end, 9_000_000, b"small").await);
     let archive = Archive::open(&[store], &name(), None).await.unwrap();
-    let chosen = |until| archive.plan(until, Begin::Snapshot).unwrap().snapshot.map(|entry| entry.position);
+    let chosen =
+        |until| archive.plan(until, Begin::Snapshot(Reach::Upto)).unwrap().snapshot.map(|entry| entry.position);
     for (until, expected) in [
         (Until::End, Some(end)),
         (Until::Position(end), Some(end)),
@@ -94,7 +96,7 @@ async fn an_interrupted_fetch_of_a_snapshot_goes_on_behind_its_last_whole_piece(
     let (rig, (_, store)) = (Rig::new(), memory());
     let _archiver = with_snapshot(&rig, &store, Keep::default()).await;
     let archive = Archive::open(&[store], &name(), None).await.unwrap();
-    let entry = archive.plan(Until::End, Begin::Snapshot).unwrap().snapshot.unwrap();
+    let entry = archive.plan(Until::End, Begin::Snapshot(Reach::Upto)).unwrap().snapshot.unwrap();
     let place = tempfile::tempdir().unwrap();
     let (file, partial) = (place.path().join("snapshot"), place.path().join("snapshot.partial"));
     let whole = image(1);
@@ -136,15 +138,15 @@ async fn what_need_not_be_kept_goes_and_all_that_is_promised_stays() {
     archiver.finish().await.unwrap();
     let archive = Archive::open(std::slice::from_ref(&store), &name(), None).await.unwrap();
     assert_eq!(verify(&archive, |_| {}).await.unwrap().findings, []);
-    let early = archive.plan(Until::Position(position), Begin::Snapshot).unwrap_err();
+    let early = archive.plan(Until::Position(position), Begin::Snapshot(Reach::Upto)).unwrap_err();
     assert_eq!(early.kind(), ErrorKind::TooOld);
-    let plan = archive.plan(Until::End, Begin::Snapshot).unwrap();
+    let plan = archive.plan(Until::End, Begin::Snapshot(Reach::Upto)).unwrap();
     let place = tempfile::tempdir().unwrap();
     archive.fetch(&plan, place.path(), |_| {}).await.unwrap();
     let wanted: Vec<_> = rig.records().into_iter().filter(|(start, _)| second <= *start).collect();
     assert_eq!(records(open(place.path()).reader(second).unwrap()), wanted);
     // A mark may be anywhere in what is left: it is looked for from the oldest snapshot on.
-    assert!(archive.plan(Until::Somewhere, Begin::Snapshot).unwrap().snapshot.is_some());
+    assert!(archive.plan(Until::Somewhere, Begin::Snapshot(Reach::Upto)).unwrap().snapshot.is_some());
 
     // A copy of it is as good.
     let (_, other) = memory();
@@ -209,7 +211,7 @@ async fn f_121_f_122_every_object_of_a_snapshot_that_is_damaged_or_gone_is_named
                 None => broken.delete(object).await.unwrap(),
             }
             let alone = Archive::open(std::slice::from_ref(&first), &name(), None).await.unwrap();
-            let entry = alone.plan(Until::End, Begin::Snapshot).unwrap().snapshot.unwrap();
+            let entry = alone.plan(Until::End, Begin::Snapshot(Reach::Upto)).unwrap().snapshot.unwrap();
             let refused = alone.fetch_snapshot(&entry, &file, |_| {}).await.unwrap_err();
             let expected = if damage.is_some() { ErrorKind::Corrupt } else { ErrorKind::Gap };
             assert_eq!(refused.kind(), expected, "{refused}");

@@ -100,15 +100,27 @@ macro_rules! from_library {
     )*};
 }
 
-from_library!(longshore_wal::Error, longshore_apply::Error, longshore_sqlite::Error, longshore::Error);
+from_library!(longshore_wal::Error, longshore_apply::Error, longshore_sqlite::Error);
+
+impl From<longshore::Error> for Failure {
+    fn from(error: longshore::Error) -> Self {
+        match error {
+            longshore::Error::Archive(error) => error.into(),
+            error => Self::library(error.kind(), &error),
+        }
+    }
+}
 
 impl From<longshore::archive::Error> for Failure {
     fn from(error: longshore::archive::Error) -> Self {
         let failure = Self::library(error.kind(), &error);
         match error.kind() {
             ErrorKind::NotFound => failure.next("check the address and the log's name; `longshore archive ls` lists what is there"),
+            ErrorKind::Invalid if matches!(error, longshore::archive::Error::NotABoundary { .. }) => {
+                failure.next("name one of these two, or a time")
+            }
             ErrorKind::Invalid => failure.next("correct the address"),
-            ErrorKind::TooOld | ErrorKind::Unreachable => failure.next("ask for a position between these two"),
+            ErrorKind::TooOld | ErrorKind::Unreachable => failure.next("ask for the nearest, or for latest"),
             ErrorKind::Gap | ErrorKind::Corrupt => {
                 failure.next("name another store that has it with a second --from, or copy it from there with `longshore archive copy`")
             }
@@ -167,6 +179,18 @@ impl From<Refusal> for Failure {
             Refusal::File(failure) => failure,
         }
     }
+}
+
+/// Tells what is wrong with a command line as clap tells it, and what to try next.
+pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    let told = text.trim_end().trim_end_matches("For more information, try '--help'.").trim_end();
+    let command = std::env::args().nth(1).filter(|word| word.starts_with(|first: char| first.is_ascii_lowercase()));
+    match command.filter(|_| error.kind() != clap::error::ErrorKind::InvalidSubcommand) {
+        Some(command) => eprintln!("{told}\nnext: `longshore help {command}` shows its flags"),
+        None => eprintln!("{told}\nnext: `longshore help` lists the commands"),
+    }
+    ExitCode::from(ErrorKind::Invalid.exit_code())
 }
 
 #[derive(Serialize)]

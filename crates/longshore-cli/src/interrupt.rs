@@ -49,6 +49,13 @@ impl Interruptible {
         self.asked.load(Ordering::Relaxed)
     }
 
+    /// Waits until it was. Cancel safe.
+    pub(crate) async fn asked(&self) {
+        while !self.was() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     fn ask(&self) {
         if self.asked.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
@@ -58,3 +65,6 @@ impl Interruptible {
         }
     }
 }
+
+/// How long a signal may go unseen.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(100);

@@ -22,6 +22,7 @@ mod interrupt;
 mod logs;
 mod output;
 mod process;
+mod progress;
 mod quantity;
 mod records;
 mod runtime;
@@ -39,7 +40,8 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => failure.report(json),
         },
-        Err(settings::Refusal::Usage(error)) if !json || !error.use_stderr() => error.exit(),
+        Err(settings::Refusal::Usage(error)) if !error.use_stderr() => error.exit(),
+        Err(settings::Refusal::Usage(error)) if !json => failure::report_usage(&error),
         Err(refusal) => failure::Failure::from(refusal).report(json),
     }
 }

@@ -61,6 +61,12 @@ pub(crate) fn table(header: &[&str]) -> comfy_table::Table {
     table
 }
 
+/// What is said of one thing: a name and a text a line, aligned.
+pub(crate) fn pairs(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    rows.iter().map(|(name, text)| format!("{name:width$}  {text}\n")).collect()
+}
+
 /// A finished table as text, without the blanks a terminal does not need.
 pub(crate) fn render(table: &mut comfy_table::Table) -> String {
     for column in table.column_iter_mut() {

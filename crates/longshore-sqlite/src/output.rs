@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use longshore_apply::{FileOutput, Held, Partial, Plan, Rate, Sink, SinkError};
+use longshore_apply::{Check, FileOutput, Held, Partial, Plan, Rate, Sink, SinkError};
 use longshore_format::Content;
 use rusqlite::{Connection, OpenFlags};
 
@@ -62,8 +62,8 @@ impl FileOutput for SqliteOutput {
 
     /// Brings everything into the one file, so that it can be renamed, and asks SQLite whether it is
     /// sound.
-    fn complete(&self, path: &Path) -> Result<(), SinkError> {
-        let completed = if is_of_pages(path) { complete_pages(path) } else { complete(path) };
+    fn complete(&self, path: &Path, check: Check) -> Result<(), SinkError> {
+        let completed = if is_of_pages(path) { complete_pages(path, check) } else { complete(path, check) };
         completed.map_err(|error| error.for_sink(&format!("sqlite:{}", path.display())))
     }
 }
@@ -96,15 +96,10 @@ fn name_to_be(path: &Path) -> Option<PathBuf> {
 
 /// Brings everything into the one file and asks SQLite whether it is sound. Its mode stays; the position goes where the
 /// database will be.
-fn complete_pages(path: &Path) -> Result<(), Error> {
+fn complete_pages(path: &Path, check: Check) -> Result<(), Error> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    // The check reads the file twice, a page at a time: mapped, that is several times as fast.
-    connection.pragma_update(None, "mmap_size", i64::MAX)?;
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if verdict != "ok" {
-        return Err(Error::Check(verdict));
-    }
+    look_through(&connection, check)?;
     connection.close().map_err(|(_, error)| Error::Sqlite(error))?;
     // The last one to close removes it.
     if busy || beside(path, "-wal").exists() {
@@ -119,7 +114,7 @@ fn complete_pages(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn complete(path: &Path) -> Result<(), Error> {
+fn complete(path: &Path, check: Check) -> Result<(), Error> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // Leaving WAL mode writes everything back and removes the files beside it. Whoever opens the
     // database next turns it on again.
@@ -127,12 +122,56 @@ fn complete(path: &Path) -> Result<(), Error> {
     if mode != "delete" {
         return Err(Error::JournalMode(mode));
     }
-    let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-    if verdict != "ok" {
-        return Err(Error::Check(verdict));
-    }
+    look_through(&connection, check)?;
     connection.close().map_err(|(_, error)| Error::Sqlite(error))
 }
+
+/// Asks SQLite whether the database is sound; what it finds is the error.
+fn look_through(connection: &Connection, check: Check) -> Result<(), Error> {
+    let pragma = match check {
+        Check::None => return Ok(()),
+        Check::Quick => "quick_check",
+        Check::Full => "integrity_check",
+    };
+    // The check reads the file twice, a page at a time: mapped, that is several times as fast.
+    connection.pragma_update(None, "mmap_size", i64::MAX)?;
+    match verdicts(connection, pragma, check) {
+        Ok(found) if found.is_empty() => Ok(()),
+        Ok(found) => Err(Error::Check(found.join("; "))),
+        // It may be so damaged that SQLite cannot even look through it.
+        Err(error) if is_damage(&error) => Err(Error::Check(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn verdicts(connection: &Connection, pragma: &str, check: Check) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare(&format!("PRAGMA {pragma}({SHOWN})"))?;
+    let mut found: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    found.retain(|verdict| verdict != "ok");
+    if check == Check::Full {
+        found.extend(dangling(connection)?);
+    }
+    Ok(found)
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+}
+
+/// The first rows that refer to what is not there.
+fn dangling(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
+    let told = |row: &rusqlite::Row<'_>| -> rusqlite::Result<String> {
+        let (table, row, parent): (String, Option<i64>, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let row = row.map_or("a row".to_owned(), |row| format!("row {row}"));
+        Ok(format!("{row} of table {table} refers to a row of {parent} that is not there"))
+    };
+    statement.query_map([], told)?.take(SHOWN).collect()
+}
+
+/// How much of what is wrong is told.
+const SHOWN: usize = 5;
 
 /// SQLite makes files by the umask; ours are private. What it puts beside them takes their mode.
 pub(crate) fn create_private(path: &Path) -> io::Result<()> {

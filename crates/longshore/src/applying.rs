@@ -205,7 +205,7 @@ impl ApplierTask {
 
     fn seed(&self, path: &Path) -> Result<()> {
         let facts = LogFacts { id: self.log.wal.id(), content: self.log.wal.content() };
-        seeding::apply(&mut *(self.open)()?, &facts, path, || !self.log.applying.stopping())
+        seeding::apply(&mut *(self.open)()?, &facts, path, |_| !self.log.applying.stopping())
     }
 
     fn wait_for_seed(&self, why: longshore_apply::Error) -> Result<()> {

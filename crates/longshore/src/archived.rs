@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_archive::keys::KeyProvider;
-use longshore_archive::{Archive, Begin, Store, Until};
+use longshore_archive::{Archive, Begin, Reach, Store, Until};
 use longshore_format::{ErrorKind, Frames, Lsn, Name};
 use longshore_protocol::Backoff;
 use longshore_wal::Wal;
@@ -75,7 +75,8 @@ impl Node {
             });
         }
         let archive = sources.archive(name).await?;
-        let begin = if seeding::can_be_seeded(archive.facts().content) { Begin::Snapshot } else { Begin::First };
+        let begin =
+            if seeding::can_be_seeded(archive.facts().content) { Begin::Snapshot(Reach::Upto) } else { Begin::First };
         let plan = archive.plan(Until::End, begin)?;
         // A name that no log can have, until all of it is here.
         let (place, partial) = (self.data_dir().join(name.as_str()), self.data_dir().join(format!("{name}.fetching")));

@@ -87,7 +87,7 @@ pub use error::{Error, Result};
 pub use event::{Event, Events};
 pub use node::{CheckPayload, Node};
 pub use primary::{Primary, Transaction};
-pub use replay::{Output, Replay, ReplayPlan, Replayed, Room, Stage};
+pub use replay::{Foreseen, Output, Replay, ReplayPlan, Replayed, Room, Stage};
 pub use replica::Replica;
 pub use server::Server;
 pub use settings::Settings;

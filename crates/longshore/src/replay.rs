@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use longshore_apply::{Applier, Held, Interrupt, LogFacts, Plan, Planner, Progress, Sink, Step, Target};
+use longshore_apply::{Applier, Check, Held, Interrupt, LogFacts, Plan, Planner, Progress, Sink, Step, Target};
 use longshore_format::{Content, Lsn, Name};
 use longshore_storage::{Directory, FsDirectory};
 use longshore_wal::ReadLog;
@@ -13,6 +13,7 @@ mod archived;
 mod output;
 mod seed;
 
+pub use self::archived::Foreseen;
 pub use self::output::Output;
 use self::seed::Seed;
 use crate::error::{Error, Result};
@@ -52,6 +53,7 @@ pub struct Replay {
     log: ReadLog,
     target: Target,
     seed: Option<Seed>,
+    check: Check,
 }
 
 /// What a replay will do.
@@ -104,7 +106,12 @@ pub enum Stage<'a> {
         interrupt: Interrupt,
     },
     /// The output is given the snapshot that it begins with.
-    Seeding,
+    Seeding {
+        /// Bytes of it that are given.
+        done: u64,
+        /// Of so many, about.
+        of: u64,
+    },
     /// Records are being applied.
     Applying(Progress),
     /// Everything is applied; the output is being checked.
@@ -145,12 +152,18 @@ impl Replay {
             return Err(Error::NoLog { log: name, dir: dir.to_owned() });
         }
         let directory = directory.open_subdir(log).map_err(|error| Error::io("open", &dir.join(log), error))?;
-        Ok(Replay { name, log: ReadLog::open(directory)?, target: Target::LATEST, seed: None })
+        let (target, check) = (Target::LATEST, Check::default());
+        Ok(Replay { name, log: ReadLog::open(directory)?, target, seed: None, check })
     }
 
     /// Stops at `target` instead of the log's end.
     pub fn to(self, target: Target) -> Replay {
         Replay { target, ..self }
+    }
+
+    /// Looks so much at a restored file before it gets its name, instead of quickly.
+    pub fn checking(self, check: Check) -> Replay {
+        Replay { check, ..self }
     }
 
     /// Reads the log up to the target and says what [`run`](Self::run) would do. Writes nothing.
@@ -241,7 +254,8 @@ impl Replay {
         // A file keeps nobody waiting: what breaks between two records is enough.
         let stopped = watch(Stage::Planned { plan, interrupt: Interrupt::default() }).is_break();
         let facts = LogFacts { id: self.log.id(), content: self.log.content() };
-        seed.apply(&mut *output.sink(), &facts, || !stopped && watch(Stage::Seeding).is_continue())?;
+        let go_on = |done| !stopped && watch(Stage::Seeding { done, of: seed.len }).is_continue();
+        seed.apply(&mut *output.sink(), &facts, go_on)?;
         let mut applier = self.applier(output)?;
         applier.follow_plan(&plan.plan);
         self.apply(applier, output, started, watch)
@@ -266,7 +280,7 @@ impl Replay {
         let progress = applier.finish()?;
         // From here on it takes a moment and cannot be stopped: run again, it would come here at once.
         let _too_late = watch(Stage::Checking);
-        output.complete()?;
+        output.complete(self.check)?;
         Ok(Replayed::of(&progress, started))
     }
 

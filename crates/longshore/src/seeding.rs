@@ -135,20 +135,26 @@ async fn fetch(log: &Log, lanes: &Lanes, path: &Path) -> Result<()> {
 
 /// Gives a snapshot to a sink as one run. What it holds from then on is everything up to the snapshot's position.
 ///
-/// `go_on` is asked between records; a run that is not complete never happened.
-pub(crate) fn apply(sink: &mut dyn Sink, facts: &LogFacts, path: &Path, mut go_on: impl FnMut() -> bool) -> Result<()> {
+/// `go_on` is told between records how many bytes of them are given, and asked; a run that is not complete never happened.
+pub(crate) fn apply(
+    sink: &mut dyn Sink,
+    facts: &LogFacts,
+    path: &Path,
+    mut go_on: impl FnMut(u64) -> bool,
+) -> Result<()> {
     let name = sink.name();
     let failed = |failure| longshore_apply::Error::SinkOpen { sink: name.clone(), failure };
     let mut reader = SnapshotReader::open(path)?;
     let SnapshotHead { lsn, link, time, .. } = reader.head;
     sink.open(facts).map_err(failed)?;
     sink.begin().map_err(failed)?;
-    let (mut payload, mut records) = (Vec::new(), 0);
+    let (mut payload, mut records, mut bytes) = (Vec::new(), 0, 0);
     while reader.next_payload(&mut payload)?.is_some() {
-        if !go_on() {
+        if !go_on(bytes) {
             return Err(longshore_apply::Error::Interrupted { position: lsn }.into());
         }
         records += 1;
+        bytes += payload.len() as u64;
         let flags = if records == 1 { Flags::FIRST } else { Flags::default() };
         let record = Record {
             start: lsn,

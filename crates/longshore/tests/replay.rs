@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use longshore::apply::{
-    Failure, FileOutput, Held, JsonLinesOutput, JsonLinesStream, Plan, Point, Rate, Sink, SinkError, Target, json,
+    Check, Failure, FileOutput, Held, JsonLinesOutput, JsonLinesStream, Plan, Point, Rate, Sink, SinkError, Target,
+    json,
 };
 use longshore::{Content, ErrorKind, Lsn, Output, Primary, Replay, Settings, Stage};
 use longshore_sqlite::{Batch, SqliteOutput};
@@ -337,7 +338,7 @@ impl FileOutput for Fake {
     fn estimated_bytes(&self, plan: &Plan) -> u64 {
         if *self == Fake::Huge { u64::MAX } else { JsonLinesOutput.estimated_bytes(plan) }
     }
-    fn complete(&self, path: &Path) -> Result<(), SinkError> {
+    fn complete(&self, path: &Path, _: Check) -> Result<(), SinkError> {
         Err(SinkError::new(Failure::Check, format!("{} is damaged", path.display())))
     }
 }

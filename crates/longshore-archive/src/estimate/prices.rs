@@ -94,6 +94,11 @@ impl Prices {
         self.find(from, &items.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
+    /// A GB that leaves `from` for anywhere on the internet.
+    pub fn internet(&self, from: &RegionId) -> Option<&Price> {
+        self.find(from, &["egress.internet"])
+    }
+
     /// The first of `items` in the first sheet of the first table that has one.
     fn find(&self, at: &RegionId, items: &[&str]) -> Option<&Price> {
         let continent = at.region().map(|region| region.continent.as_str());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use longshore_archive::keys::{KeyProvider, parse_keys};
-use longshore_archive::{Archive, ArchiveSettings, Finding, Store, Until, copy, list, orphans, verify};
+use longshore_archive::{Archive, ArchiveSettings, Begin, Finding, Store, Until, copy, list, orphans, verify};
 use longshore_format::ErrorKind;
 
 use crate::support::{Rig, name, open, records};
@@ -124,7 +124,7 @@ async fn archives_come_back(store: &Store, keys: Option<Arc<dyn KeyProvider>>) {
 async fn comes_back(rig: &Rig, store: &Store, settings: &ArchiveSettings) {
     let archive = Archive::open(std::slice::from_ref(store), &name(), settings.keys.clone()).await.unwrap();
     let place = tempfile::tempdir().unwrap();
-    archive.fetch(&archive.plan(Until::End).unwrap(), place.path(), |_| {}).await.unwrap();
+    archive.fetch(&archive.plan(Until::End, Begin::First).unwrap(), place.path(), |_| {}).await.unwrap();
     let log = open(place.path());
     let ours = records(log.reader(log.first()).unwrap());
     assert!(!ours.is_empty() && ours[..] == rig.records()[..ours.len()]);

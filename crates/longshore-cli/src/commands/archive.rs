@@ -1,14 +1,17 @@
 //! `longshore archive`: what lies in object stores, whether it holds, and where else it is to be.
 
+mod proven;
 mod told;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use longshore::archive::{self, Archive as Opened, Store};
+use longshore::archive::{self, Archive as Opened, Proven, Store};
 use longshore_format::{ErrorKind, Name};
 
 use crate::failure::Failure;
+use crate::progress::{ProgressFlag, Unit};
 use crate::quantity::duration;
 use crate::stores::{self, Keys};
 use crate::{output, runtime};
@@ -18,19 +21,21 @@ use told::{CopiedLog, Listing, Proof, Waste};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 ls      what is there: logs, positions, snapshots, when it was changed last
-verify  fetches every object and checks it; a missing one is exit 5, a damaged one exit 6
+verify  fetches every object and checks it; a missing one is exit 5, a damaged one exit 6. With --state
+        it fetches what is new since the last time, and only looks whether the rest is there
 copy    every object into another store, the manifest last; run again, it goes on where it was
-prune   objects that no manifest names: what crashes left
+prune   removes objects that no manifest names: what crashes left
 
 Examples:
   longshore archive ls --from s3://bucket/prefix
   longshore archive verify --from file:///mnt/archive --log app
+  longshore archive verify --from s3://bucket/prefix --state /var/lib/longshore/verified.json
   longshore archive copy --from s3://bucket/prefix --to gs://other/prefix --log app --plan")]
 pub(crate) struct Archive {
     /// What to do
     action: Action,
 
-    /// The store; verify takes several
+    /// The store: s3://BUCKET/PREFIX, gs://…, az://… or file:///DIR; ls and verify take several
     #[arg(long, value_name = "URL", required = true)]
     from: Vec<String>,
 
@@ -38,17 +43,28 @@ pub(crate) struct Archive {
     #[arg(long, value_name = "NAME")]
     log: Option<String>,
 
-    /// Where to copy to
-    #[arg(long, value_name = "URL", required_if_eq("action", "copy"))]
+    /// The store to copy to
+    #[arg(long, value_name = "URL")]
     to: Option<String>,
 
-    /// What prune leaves alone: an agent may be about to name it
+    /// How young an object is that prune leaves alone: an agent may be about to name it
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     older_than: Duration,
 
-    /// Say what would be changed, and change nothing
+    /// Say what copy or prune would change, and change nothing
     #[arg(long)]
     plan: bool,
+
+    /// Where verify remembers what it has proven, so that the next run fetches only what is new
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+
+    /// Fetch everything, also what --state has proven
+    #[arg(long)]
+    full: bool,
+
+    #[command(flatten)]
+    progress: ProgressFlag,
 
     #[command(flatten)]
     keys: Keys,
@@ -68,6 +84,7 @@ enum Action {
 
 impl Archive {
     pub(crate) fn run(self) -> Result<(), Failure> {
+        self.check_request()?;
         let stores = stores::open(&self.from)?;
         runtime::for_commands()?.block_on(async {
             match self.action {
@@ -79,6 +96,29 @@ impl Archive {
         })
     }
 
+    /// What does not fit together is refused before any store is asked.
+    fn check_request(&self) -> Result<(), Failure> {
+        let several = matches!(self.action, Action::Ls | Action::Verify);
+        if !several && 1 < self.from.len() {
+            return Err(
+                Failure::invalid("several --from are for ls and verify").next("name one store, and run it for each")
+            );
+        }
+        let is = |action| self.action == action;
+        match (&self.to, &self.state) {
+            (None, _) if is(Action::Copy) => Err(Failure::invalid("archive copy needs --to URL, the store to copy to")
+                .next("for instance --to file:///mnt/disk; with --plan it only says what it would copy")),
+            (Some(_), _) if !is(Action::Copy) => Err(Failure::invalid("--to is for archive copy").next("leave it out")),
+            (_, Some(_)) if !is(Action::Verify) => {
+                Err(Failure::invalid("--state is for archive verify").next("leave it out"))
+            }
+            _ if self.plan && several => {
+                Err(Failure::invalid("--plan is for copy and prune; ls and verify change nothing").next("leave it out"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn list(&self, stores: &[Store]) -> Result<(), Failure> {
         let keys = self.keys.open()?;
         let mut logs = Vec::new();
@@ -87,30 +127,52 @@ impl Archive {
         }
         logs.retain(|log| self.log.as_deref().is_none_or(|name| log.name.as_str() == name));
         if logs.is_empty() {
-            let what = format!("there is no archived log in {}", self.from.join(", "));
-            return Err(Failure::new(ErrorKind::NotFound, what).next("check the prefix; the logs lie right below it"));
+            return Err(self.no_log());
         }
         self.tell(&Listing::from(&logs[..]))
     }
 
+    fn no_log(&self) -> Failure {
+        let which = self.log.as_ref().map_or("archived log".to_owned(), |log| format!("archived log {log}"));
+        let what = format!("there is no {which} in {}", self.from.join(", "));
+        Failure::new(ErrorKind::NotFound, what).next("check the prefix; the logs lie right below it")
+    }
+
     async fn verify(&self, stores: &[Store]) -> Result<(), Failure> {
         let mut failure = None;
+        let mut remembered = self.state.as_deref().map(proven::read).transpose()?.unwrap_or_default();
         for name in self.names(stores).await? {
             let opened = Opened::open(stores, &name, self.keys.open()?).await?;
-            let verified = archive::verify(&opened, |_| {}).await?;
+            let known = if self.full { Proven::default() } else { remembered.clone() };
+            let mut progress = self.progress.start();
+            let verified = archive::verify_since(&opened, &known, |verified| {
+                let done = verified.objects + verified.known + verified.findings.len() as u64;
+                progress.at("verifying", Unit::Objects, done.min(verified.of), verified.of);
+            });
+            let verified = verified.await?;
+            progress.finish();
+            remembered.update(verified.proven.clone());
             let proof = Proof::new(&opened, verified);
             self.tell(&proof)?;
             failure = failure.or_else(|| proof.failure());
+        }
+        if let Some(path) = &self.state {
+            proven::write(path, &remembered)?;
         }
         failure.map_or(Ok(()), Err)
     }
 
     async fn copy(&self, from: &Store) -> Result<(), Failure> {
-        let to = self.to.as_deref().expect("clap asks for it");
-        let to = Store::open(to)?;
+        let to = Store::open(self.to.as_deref().expect("it was asked for"))?;
         for name in self.names(std::slice::from_ref(from)).await? {
             let keys = self.keys.open()?;
-            let copied = archive::copy(from, &to, &name, keys.as_deref(), self.plan, |_| {}).await?;
+            let (mut progress, mut done) = (self.progress.start(), 0);
+            let copied = archive::copy(from, &to, &name, keys.as_deref(), self.plan, |copied| {
+                done += 1;
+                progress.at("copying", Unit::Objects, done, copied.objects);
+            });
+            let copied = copied.await?;
+            progress.finish();
             self.tell(&CopiedLog::new(&name, from, &to, self.plan, copied))?;
         }
         Ok(())
@@ -138,6 +200,9 @@ impl Archive {
         }
         names.sort();
         names.dedup();
+        if names.is_empty() {
+            return Err(self.no_log());
+        }
         Ok(names)
     }
 

@@ -1,20 +1,24 @@
 //! `longshore drill`: a recovery that is only rehearsed, and measured.
 
+mod metrics;
+
 use std::fmt;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use longshore::archive::{Archive, Until};
-use longshore::{Content, Output, Replay};
-use longshore_apply::JsonLinesOutput;
+use longshore::archive::{Archive, Store, Until};
+use longshore::{Content, ErrorKind, Output, Replay, Stage};
+use longshore_apply::{JsonLinesOutput, Target};
 use longshore_format::Name;
 use longshore_sqlite::SqliteOutput;
 use serde::Serialize;
 
-use super::replay::begin;
+use crate::commands::replay::{Depth, Phases};
 use crate::failure::Failure;
+use crate::interrupt::Interruptible;
+use crate::progress::ProgressFlag;
 use crate::quantity::{now, show_bytes, show_duration};
 use crate::stores::{self, Keys};
 use crate::{output, runtime};
@@ -23,10 +27,12 @@ use crate::{output, runtime};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 For cron: it ends with 0 only if a whole database came out of the archive and held its check.
-RPO is how old the newest transaction in it is; while nothing is written it grows and means nothing.
+RTO is the time from the first request to the checked database. RPO is how old the newest transaction
+in it is; while nothing is written it grows and means nothing.
 
 Example:
-  longshore drill --from s3://bucket/prefix --log app --scratch /var/tmp")]
+  longshore drill --from s3://bucket/prefix --log app --scratch /var/tmp \\
+      --metrics /var/lib/node_exporter/longshore-drill-app.prom")]
 pub(crate) struct Drill {
     /// The object store; several, and the best copy of each segment is taken
     #[arg(long, value_name = "URL", required = true)]
@@ -39,6 +45,19 @@ pub(crate) struct Drill {
     /// A directory that has room for the log and the database
     #[arg(long, value_name = "DIR")]
     scratch: PathBuf,
+
+    /// How much of the restored database is looked at: none, quick (SQLite's quick_check) or full (integrity_check and
+    /// foreign_key_check)
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Depth::Quick, hide_possible_values = true)]
+    check: Depth,
+
+    /// Write the result for Prometheus, also of a drill that failed: a file for node_exporter's textfile collector, whose
+    /// name ends in .prom
+    #[arg(long, value_name = "FILE")]
+    metrics: Option<PathBuf>,
+
+    #[command(flatten)]
+    progress: ProgressFlag,
 
     #[command(flatten)]
     keys: Keys,
@@ -57,54 +76,86 @@ struct Reached {
     fetched_bytes: u64,
     fetch_seconds: f64,
     restore_seconds: f64,
+    check_seconds: f64,
     rto_seconds: f64,
     rpo_seconds: Option<f64>,
 }
 
 impl Drill {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let stores = stores::open(&self.from)?;
         let name: Name = self.log.parse().map_err(|_| Failure::invalid("--log must match [a-z0-9][a-z0-9_-]{0,62}"))?;
-        // Its own directory, so that what is deleted is what was made.
-        let place = self.scratch.join(format!("drill-{name}-{}", std::process::id()));
-        let made = std::fs::create_dir(&place);
-        made.map_err(|error| Failure::file("cannot make", &place, &error))?;
-        let reached = self.recover(&stores, &name, &place);
-        let removed = std::fs::remove_dir_all(&place).map_err(|error| Failure::file("cannot remove", &place, &error));
+        let reached = self.rehearse(&name);
+        if let Some(path) = &self.metrics {
+            metrics::write(path, &name, reached.as_ref().ok())?;
+        }
         let reached = reached?;
-        removed?;
         match self.json {
             true => output::print_json(&reached),
             false => output::print(&reached.to_string()),
         }
     }
 
+    /// Recovers in a directory of its own, so that what is deleted is what was made.
+    fn rehearse(&self, name: &Name) -> Result<Reached, Failure> {
+        let interrupted = Interruptible::listen()?;
+        let stores = stores::open(&self.from)?;
+        let place = self.scratch.join(format!("drill-{name}-{}", std::process::id()));
+        let made = std::fs::create_dir(&place);
+        made.map_err(|error| {
+            Failure::file("cannot make", &place, &error)
+                .next("make the directory that --scratch names, or name another")
+        })?;
+        let reached = self.recover(&stores, name, &place, &interrupted);
+        let removed = std::fs::remove_dir_all(&place).map_err(|error| Failure::file("cannot remove", &place, &error));
+        let reached = reached?;
+        removed.map(|()| reached)
+    }
+
     fn recover(
         &self,
-        stores: &[longshore::archive::Store],
+        stores: &[Store],
         name: &Name,
-        place: &std::path::Path,
+        place: &Path,
+        interrupted: &Interruptible,
     ) -> Result<Reached, Failure> {
         let begun = Instant::now();
+        let mut phases = Phases::new(self.progress.start());
         let (replay, content, bytes) = runtime::for_agents()?.block_on(async {
-            let archive = Archive::open(stores, name, self.keys.open()?).await?;
-            let content = archive.facts().content;
-            let plan = archive.plan(Until::End, begin(&output_for(content, place), content))?;
-            let replay = Replay::fetch(&archive, &plan, place, |_| {}).await?;
-            Ok::<_, Failure>((replay, content, plan.bytes))
+            let fetching = async {
+                let archive = Archive::open(stores, name, self.keys.open()?).await?;
+                let output = output_for(archive.facts().content, place);
+                let plan = archive.plan(Until::End, Replay::begins(&archive, &Target::LATEST, &output))?;
+                let watch = |bytes| phases.fetching(bytes, plan.bytes);
+                let replay = Replay::fetch(&archive, &plan, place, watch).await?;
+                Ok::<_, Failure>((replay, archive.facts().content, plan.bytes))
+            };
+            tokio::select! {
+                fetched = fetching => fetched,
+                () = interrupted.asked() => Err(Failure::new(ErrorKind::Interrupted, "the drill was interrupted").next("run it again")),
+            }
         })?;
-        let fetched = begun.elapsed();
+        let fetched = Instant::now();
         let output = output_for(content, place);
-        let restored = replay.run(&output, |_| ControlFlow::Continue(()))?;
+        let mut applied = None;
+        let restored = replay.checking(self.check.into()).run(&output, |stage| {
+            if let Stage::Checking = stage {
+                applied = Some(Instant::now());
+            }
+            phases.show(&stage);
+            if interrupted.was() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        phases.finish();
+        let (done, applied) = (Instant::now(), applied.unwrap_or(fetched));
         let behind = restored.time.map(|time| Duration::from_micros(now().saturating_sub(time)));
         Ok(Reached {
             log: name.to_string(),
             position: restored.position.map_or(0, longshore::Lsn::get),
             transactions: restored.runs,
             fetched_bytes: bytes,
-            fetch_seconds: fetched.as_secs_f64(),
-            restore_seconds: restored.elapsed.as_secs_f64(),
-            rto_seconds: begun.elapsed().as_secs_f64(),
+            fetch_seconds: (fetched - begun).as_secs_f64(),
+            restore_seconds: (applied - fetched).as_secs_f64(),
+            check_seconds: (done - applied).as_secs_f64(),
+            rto_seconds: (done - begun).as_secs_f64(),
             rpo_seconds: behind.map(|behind| behind.as_secs_f64()),
         })
     }
@@ -121,22 +172,19 @@ fn output_for(content: Content, place: &std::path::Path) -> Output {
 impl fmt::Display for Reached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = |seconds: f64| show_duration(Duration::from_secs_f64(seconds));
-        writeln!(
-            f,
-            "log {}: recovered to {}, {} transactions, and it holds",
-            self.log, self.position, self.transactions
-        )?;
-        let fetch = seconds(self.fetch_seconds);
-        writeln!(
-            f,
-            "  RTO  {}: {} fetched in {fetch}, restored and checked in {}",
+        let Self { log, position, transactions, .. } = self;
+        let rto = format!(
+            "{}: {} fetched in {}, applied in {}, checked in {}",
             seconds(self.rto_seconds),
             show_bytes(self.fetched_bytes),
-            seconds(self.restore_seconds)
-        )?;
-        match self.rpo_seconds {
-            Some(behind) => writeln!(f, "  RPO  {}: the age of the newest transaction in it", seconds(behind)),
-            None => writeln!(f, "  RPO  unknown: there is no transaction in it"),
-        }
+            seconds(self.fetch_seconds),
+            seconds(self.restore_seconds),
+            seconds(self.check_seconds)
+        );
+        let rpo = self.rpo_seconds.map_or("unknown: there is no transaction in it".to_owned(), |behind| {
+            format!("{}: the age of the newest transaction in it", seconds(behind))
+        });
+        writeln!(f, "log {log}: recovered to {position}, {transactions} transactions, and it holds")?;
+        f.write_str(&output::pairs(&[("  RTO", rto), ("  RPO", rpo)]))
     }
 }

@@ -1,24 +1,25 @@
 //! `longshore replay`: a log turned back into a database.
 
 mod archived;
+mod price;
 mod progress;
 mod told;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use clap::Args;
-use longshore::archive::Archive;
-use longshore::{Replay as Library, Stage};
+use clap::{Args, ValueEnum};
+use longshore::apply::Check;
+use longshore::archive::{Archive, Sample};
+use longshore::{ErrorKind, Replay as Library, Stage};
 
 use crate::failure::Failure;
 use crate::interrupt::Interruptible;
+use crate::progress::ProgressFlag;
 use crate::sinks::SinkSpec;
 use crate::stores::{self, Keys};
 use crate::{logs, output, runtime};
-use progress::Bar;
-
-pub(super) use archived::begin;
+pub(crate) use progress::Phases;
 
 /// Rebuild a database from a log, at any point in time
 #[derive(Debug, Args)]
@@ -28,9 +29,11 @@ made under a temporary name, synced, checked and renamed; interrupted, it resume
 
 Targets: latest, lsn:N or N, time:RFC3339 with offset, mark:NAME.
 
-Example:
+Examples:
   longshore replay --from data --log orders --to time:2026-11-22T09:30:00+01:00 \\
-      --into sqlite:restored.db")]
+      --into sqlite:restored.db
+  longshore replay --from s3://bucket/prefix --log orders --to mark:before-upgrade \\
+      --into sqlite:restored.db --plan")]
 pub(crate) struct Replay {
     /// The directory that holds the log: an agent's, or a copy of one. Or the address of an object store; of
     /// several, the best copy of each segment is taken
@@ -69,6 +72,14 @@ pub(crate) struct Replay {
     #[arg(long)]
     if_absent: bool,
 
+    /// How much of a restored file is looked at before it gets its name: none; quick (SQLite's quick_check, the last lines
+    /// of a JSON file); full (integrity_check and foreign_key_check, every line)
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Depth::Quick, hide_possible_values = true)]
+    check: Depth,
+
+    #[command(flatten)]
+    progress: ProgressFlag,
+
     #[command(flatten)]
     keys: Keys,
 
@@ -91,7 +102,7 @@ impl Replay {
             return Err(Failure::invalid("several --from are for object stores").next("name one directory"));
         };
         let replay = Library::open(from, &self.log)?.to(target);
-        self.run_with(&replay)
+        self.run_with(&replay, Phases::new(self.progress.start()))
     }
 
     /// Fetches what the target needs, restores from that, and removes it again.
@@ -107,43 +118,58 @@ impl Replay {
         let scratch = archived::scratch(self.scratch.as_ref(), &self.into, &self.log)?;
         // Before anything is fetched: a file that is there is nobody's to replace.
         self.into.output().check_free()?;
-        let replay = runtime::for_agents()?.block_on(async {
+        let mut phases = Phases::new(self.progress.start());
+        let fetched = runtime::for_agents()?.block_on(async {
             let archive = Archive::open(&stores, &name, self.keys.open()?).await?;
-            let plan = archive.plan(archived::until(&target), begin(&self.into.output(), archive.facts().content))?;
-            let told = archived::Fetching::new(&archive, &plan, &scratch);
+            let glimpse = match self.plan || archived::is_worth_a_look(&target) {
+                true => Library::glimpse(&archive, &target).await?,
+                false => (None, Sample::default()),
+            };
+            let begin = Library::begins(&archive, &target, &self.into.output());
+            let plan = archive.plan(Library::needs(&archive, &target), begin)?;
+            let known = archived::look(&archive, &plan, glimpse, &scratch, &self.into).await?;
+            let refusal = archived::refusal(known.holes.as_deref());
+            let told = archived::Plan::new(known, &target, &self.into, &scratch, &self.from);
             if self.plan {
                 self.tell(&told)?;
-                return Ok::<_, Failure>(None);
+                return refusal.map_or(Ok(None), Err);
             }
-            eprint!("{told}");
-            let bar = archived::bar(&plan);
-            let fetched = Library::fetch(&archive, &plan, &scratch, |bytes| bar.set_position(bytes)).await;
-            bar.finish_and_clear();
-            Ok(Some(fetched?.to(target)))
+            self.say(&told);
+            if let Some(refusal) = refusal {
+                return Err(refusal);
+            }
+            let fetched = Library::fetch(&archive, &plan, &scratch, |bytes| phases.fetching(bytes, plan.bytes)).await;
+            Ok(Some((fetched?, plan.store)))
         })?;
-        let Some(replay) = replay else { return Ok(()) };
-        self.run_with(&replay)?;
+        let Some((replay, store)) = fetched else { return Ok(()) };
+        let done = self.run_with(&replay.to(target), phases);
+        done.map_err(|failure| match failure.kind() {
+            ErrorKind::NotFound | ErrorKind::TooOld | ErrorKind::Unreachable => {
+                let next = "name a target that is there, or a store that reaches further; `longshore archive ls` shows how far each reaches";
+                failure.after(format!("that is all of it in {store}")).next(next)
+            }
+            _ => failure,
+        })?;
         std::fs::remove_dir_all(&scratch).map_err(|error| Failure::file("cannot remove", &scratch, &error))
     }
 
-    fn run_with(&self, replay: &Library) -> Result<(), Failure> {
+    fn run_with(&self, replay: &Library, mut phases: Phases) -> Result<(), Failure> {
         let output = self.into.output();
         if self.plan {
             return self.tell(&told::Plan::from(&replay.plan(&output)?));
         }
+        let replay = replay.clone().checking(self.check.into());
         let interrupted = Interruptible::listen()?;
-        let mut bar = Bar::new();
         let watch = |stage: Stage<'_>| {
             if let Stage::Planned { plan, interrupt } = &stage {
                 interrupted.then(interrupt.clone());
-                // A file's plan is talk here: the file is the output.
-                eprint!("{}", told::Plan::from(*plan));
+                self.say(&told::Plan::from(*plan));
             }
-            bar.show(&stage);
+            phases.show(&stage);
             if interrupted.was() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let done = if self.follow { replay.follow(&output, watch) } else { replay.run(&output, watch) };
-        bar.clear();
+        phases.finish();
         let done = match done {
             // Whoever reads our output has gone away: an ordinary end.
             Err(longshore::Error::Apply(error)) if error.is_closed_pipe() => return Ok(()),
@@ -151,16 +177,41 @@ impl Replay {
         };
         match &self.into {
             // Stdout is the output: what was done is talk.
-            SinkSpec::Stdout => eprint!("{done}"),
+            SinkSpec::Stdout => self.say(&done),
             _ => self.tell(&done)?,
         }
         Ok(())
+    }
+
+    /// Talk, on stderr; where a program reads that, nothing.
+    fn say(&self, told: &impl std::fmt::Display) {
+        if !self.progress.is_json() {
+            eprint!("{told}");
+        }
     }
 
     fn tell(&self, told: &(impl serde::Serialize + std::fmt::Display)) -> Result<(), Failure> {
         match self.json {
             true => output::print_json(told),
             false => output::print(&told.to_string()),
+        }
+    }
+}
+
+/// How much of a restored file is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Depth {
+    None,
+    Quick,
+    Full,
+}
+
+impl From<Depth> for Check {
+    fn from(depth: Depth) -> Check {
+        match depth {
+            Depth::None => Check::None,
+            Depth::Quick => Check::Quick,
+            Depth::Full => Check::Full,
         }
     }
 }

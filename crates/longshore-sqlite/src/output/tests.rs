@@ -58,7 +58,7 @@ fn a_database_of_pages_is_restored_whole_and_can_be_followed_on() {
         }
     }
     assert_eq!(SqliteOutput.held(partial.partial()).unwrap(), log.held);
-    SqliteOutput.complete(partial.partial()).unwrap();
+    SqliteOutput.complete(partial.partial(), Check::Quick).unwrap();
     assert_eq!(names_beside(&path), ["restored.db-longshore", "restored.db.partial"]);
     // Killed before it got its name: it is still what it was, and completed again.
     assert_eq!(SqliteOutput.held(partial.partial()).unwrap(), log.held);
@@ -66,7 +66,7 @@ fn a_database_of_pages_is_restored_whole_and_can_be_followed_on() {
     assert_eq!(sink.open(&FACTS).unwrap(), log.held);
     sink.finish().unwrap();
     drop(sink);
-    SqliteOutput.complete(partial.partial()).unwrap();
+    SqliteOutput.complete(partial.partial(), Check::Quick).unwrap();
     partial.complete().unwrap();
     assert_eq!(names_beside(&path), ["restored.db", "restored.db-longshore"]);
     assert_eq!(std::fs::read(&path).unwrap()[18..20], [2, 2], "it is in WAL mode, as the original");
@@ -93,8 +93,51 @@ fn a_restored_database_that_is_damaged_is_not_completed() {
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[4096..4200].fill(0xff);
     std::fs::write(&path, bytes).unwrap();
-    let error = SqliteOutput.complete(&path).unwrap_err();
+    let error = SqliteOutput.complete(&path, Check::Quick).unwrap_err();
     assert_eq!(error.failure(), Failure::Check, "{error}");
+}
+
+/// What a look of each depth says of a restored database whose bytes were changed.
+fn looks(sql: &str, damage: impl Fn(&mut Vec<u8>)) -> [Option<String>; 3] {
+    [Check::None, Check::Quick, Check::Full].map(|check| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut primary = Primary::new(dir.path(), 4096);
+        primary.db.pragma_update(None, "foreign_keys", false).unwrap();
+        let path = dir.path().join("restored.db.partial");
+        let mut sink = SqliteOutput.sink(&path);
+        sink.open(&FACTS).unwrap();
+        Log::new().give(sink.as_mut(), &primary.run(sql)).unwrap();
+        sink.finish().unwrap();
+        drop(sink);
+        let mut bytes = std::fs::read(&path).unwrap();
+        damage(&mut bytes);
+        std::fs::write(&path, bytes).unwrap();
+        let found = SqliteOutput.complete(&path, check).err();
+        found.map(|failure| {
+            assert_eq!(failure.failure(), Failure::Check, "{failure}");
+            failure.to_string()
+        })
+    })
+}
+
+#[test]
+fn a_full_look_finds_what_a_quick_one_does_not() {
+    let sql = "CREATE TABLE t (x); CREATE INDEX i ON t (x); INSERT INTO t VALUES ('needle')";
+    let [none, quick, full] = looks(sql, |bytes| {
+        let at = bytes.windows(6).position(|bytes| bytes == b"needle").unwrap();
+        bytes[at] = b'N';
+    });
+    assert_eq!((none, quick), (None, None));
+    assert!(full.unwrap().contains("missing from index i"));
+
+    let sql = "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (p REFERENCES p (id)); INSERT INTO c VALUES (7)";
+    let [none, quick, full] = looks(sql, |_| {});
+    assert_eq!((none, quick), (None, None));
+    assert!(full.unwrap().contains("row 1 of table c refers to a row of p that is not there"));
+
+    let [none, quick, full] = looks("CREATE TABLE t (x); INSERT INTO t VALUES (1)", |bytes| bytes[4096..].fill(0xff));
+    assert_eq!(none, None);
+    assert!(quick.is_some() && full.is_some());
 }
 
 #[test]

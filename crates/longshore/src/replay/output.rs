@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_apply::{Failure, FileOutput, Held, Partial, Plan, Sink, SinkError};
+use longshore_apply::{Check, Failure, FileOutput, Held, Partial, Plan, Sink, SinkError};
 use longshore_format::{Content, ErrorKind};
 use longshore_storage::{Directory, FsDirectory};
 
@@ -103,18 +103,23 @@ impl Output {
         }
     }
 
-    pub(super) fn check_room(&self, plan: &Plan) -> Result<Option<Room>> {
+    /// About what a file takes, and what there is for it.
+    pub(super) fn room(&self, plan: &Plan) -> Result<Option<Room>> {
         let Output::File { format, path } = self else { return Ok(None) };
-        let parent = parent(path);
-        let free = FsDirectory::open(parent).and_then(|dir| dir.free_space()).map_err(|error| {
+        let free = FsDirectory::open(parent(path)).and_then(|dir| dir.free_space()).map_err(|error| {
             let reason = format!("{}: {error}; make the directory, or name another output", self.label());
             Error::Refused { kind: ErrorKind::Preflight, reason, at: None }
         })?;
-        let room = Room { needed: format.estimated_bytes(plan), free };
-        if room.needed <= room.free {
+        Ok(Some(Room { needed: format.estimated_bytes(plan), free }))
+    }
+
+    pub(super) fn check_room(&self, plan: &Plan) -> Result<Option<Room>> {
+        let (Output::File { path, .. }, Some(room)) = (self, self.room(plan)?) else { return Ok(None) };
+        let Room { needed, free } = room;
+        if needed <= free {
             return Ok(Some(room));
         }
-        let Room { needed, free } = room;
+        let parent = parent(path);
         let reason = format!(
             "{} needs about {needed} bytes and {} has {free} free; free space or name another disk, nothing was \
              changed",
@@ -125,10 +130,10 @@ impl Output {
     }
 
     /// Checks the restored file and gives it its name.
-    pub(super) fn complete(&self) -> Result<()> {
+    pub(super) fn complete(&self, check: Check) -> Result<()> {
         let Output::File { format, path } = self else { return Ok(()) };
         let partial = Partial::of(path);
-        if let Err(failure) = format.complete(partial.partial()) {
+        if let Err(failure) = format.complete(partial.partial(), check) {
             if failure.failure() == Failure::Check {
                 // Kept for whoever looks into it, and out of the way of the next run.
                 let mut damaged = path.clone().into_os_string();

@@ -14,6 +14,8 @@ use crate::snapshot::SnapshotHead;
 pub(super) struct Seed {
     path: PathBuf,
     head: SnapshotHead,
+    /// How long the file is.
+    pub(super) len: u64,
 }
 
 impl Seed {
@@ -23,7 +25,8 @@ impl Seed {
             let reason = format!("snapshot {} is of another log, {}; remove it", path.display(), head.log);
             return Err(Error::Refused { kind: ErrorKind::Diverged, reason, at: None });
         }
-        Ok(Seed { path, head })
+        let len = path.metadata().map_err(|error| Error::io("read a snapshot", &path, error))?.len();
+        Ok(Seed { path, head, len })
     }
 
     /// What an output holds that was given it.
@@ -32,7 +35,7 @@ impl Seed {
     }
 
     /// Gives it to an output that holds nothing.
-    pub(super) fn apply(&self, sink: &mut dyn Sink, facts: &LogFacts, go_on: impl FnMut() -> bool) -> Result<()> {
+    pub(super) fn apply(&self, sink: &mut dyn Sink, facts: &LogFacts, go_on: impl FnMut(u64) -> bool) -> Result<()> {
         seeding::apply(sink, facts, &self.path, go_on)
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use longshore::archive::{Archive, Copied, Finding, Listed, Pruned, Store, Verified};
-use longshore_format::{ErrorKind, Name};
+use longshore_format::{ErrorKind, Lsn, Name};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -81,39 +81,80 @@ pub(super) struct Proof {
     first: u64,
     end: u64,
     intact: bool,
+    /// Fetched now, and whole.
     objects: u64,
     bytes: u64,
+    /// Proven by an earlier run, and there.
+    known: u64,
     missing: Vec<Object>,
     corrupt: Vec<Object>,
+    in_flight: Vec<Object>,
+    unnamed: Vec<Object>,
 }
 
+/// An object, and the positions that it holds or should hold, as far as they are known.
 #[derive(Serialize)]
 struct Object {
     store: String,
     object: String,
+    start: Option<u64>,
+    end: Option<u64>,
     what: String,
+}
+
+impl Object {
+    fn new(store: String, object: String, range: Option<(Lsn, Lsn)>, what: impl Into<String>) -> Self {
+        let (start, end) = range.map(|(start, end)| (start.get(), end.get())).unzip();
+        Self { store, object, start, end, what: what.into() }
+    }
+
+    fn range(&self) -> String {
+        match (self.start, self.end) {
+            (Some(start), Some(end)) => format!("{start} to {end}"),
+            _ => "-".to_owned(),
+        }
+    }
 }
 
 impl Proof {
     pub(super) fn new(archive: &Archive, verified: Verified) -> Self {
-        let (mut missing, mut corrupt) = (Vec::new(), Vec::new());
-        for finding in verified.findings {
-            match finding {
-                Finding::Missing { store, object, start, end } => {
-                    missing.push(Object { store, object, what: format!("{start} to {end} is gone") });
-                }
-                Finding::Corrupt { store, object, what } => corrupt.push(Object { store, object, what }),
-            }
-        }
-        Self {
+        let mut proof = Self {
             log: archive.name().to_string(),
             first: archive.first().get(),
             end: archive.end().get(),
-            intact: missing.is_empty() && corrupt.is_empty(),
+            intact: true,
             objects: verified.objects,
             bytes: verified.bytes,
-            missing,
-            corrupt,
+            known: verified.known,
+            missing: Vec::new(),
+            corrupt: Vec::new(),
+            in_flight: Vec::new(),
+            unnamed: Vec::new(),
+        };
+        verified.findings.into_iter().for_each(|finding| proof.take(finding));
+        proof
+    }
+
+    fn take(&mut self, finding: Finding) {
+        match finding {
+            Finding::Missing { store, object, start, end } => {
+                self.intact = false;
+                self.missing.push(Object::new(store, object, Some((start, end)), "it is gone"));
+            }
+            Finding::Corrupt { store, object, what, start, end } => {
+                self.intact = false;
+                self.corrupt.push(Object::new(store, object, Some((start, end)), what));
+            }
+            Finding::InFlight { store, object, range, bytes } => {
+                let what = format!("{}, named by no manifest yet", show_bytes(bytes));
+                self.in_flight.push(Object::new(store, object, range, what));
+            }
+            Finding::Unnamed { store, object, range, bytes } => {
+                let what = format!("{}, named by no manifest", show_bytes(bytes));
+                self.unnamed.push(Object::new(store, object, range, what));
+            }
+            // One that this version does not know is at least told.
+            other => self.unnamed.push(Object::new(String::new(), String::new(), None, format!("{other:?}"))),
         }
     }
 
@@ -123,7 +164,14 @@ impl Proof {
             (None, Some(first)) => (ErrorKind::Gap, first, "missing"),
             (None, None) => return None,
         };
-        let text = format!("log {}: {} in {} is {what}: {}", self.log, first.object, first.store, first.what);
+        let (more, range) = (self.corrupt.len() + self.missing.len() - 1, first.range());
+        let mut text = format!("log {}: {} in {} is {what}, and with it {range}", self.log, first.object, first.store);
+        if kind == ErrorKind::Corrupt {
+            text += &format!(": {}", first.what);
+        }
+        if 0 < more {
+            text += &format!("; and {more} more, listed above");
+        }
         let next = "copy it from another store with `longshore archive copy`, or restore with several --from: the good copy wins";
         Some(Failure::new(kind, text).next(next))
     }
@@ -131,22 +179,27 @@ impl Proof {
 
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { log, first, end, objects, .. } = self;
         let state = if self.intact { "intact" } else { "NOT INTACT" };
-        writeln!(
-            f,
-            "log {}  {state}  {} to {}, {} objects, {}",
-            self.log,
-            self.first,
-            self.end,
-            self.objects,
-            show_bytes(self.bytes)
-        )?;
-        for (what, objects) in [("missing", &self.missing), ("damaged", &self.corrupt)] {
+        write!(f, "log {log}  {state}  {first} to {end}, {objects} objects, {}", show_bytes(self.bytes))?;
+        if 0 < self.known {
+            write!(f, "; {} more were proven before and are there", self.known)?;
+        }
+        writeln!(f)?;
+        let mut table = output::table(&["", "OBJECT", "POSITIONS", "WHAT", "STORE"]);
+        let all = [("missing", &self.missing), ("corrupt", &self.corrupt), ("in flight", &self.in_flight)];
+        for (what, objects) in all {
             for object in objects {
-                writeln!(f, "  {what}  {}  {}  {}", object.object, object.what, object.store)?;
+                table.add_row([what, &object.object, &object.range(), &object.what, &object.store]);
             }
         }
-        Ok(())
+        if !table.is_empty() {
+            f.write_str(&output::render(&mut table))?;
+        }
+        match self.unnamed.len() {
+            0 => Ok(()),
+            many => writeln!(f, "{many} objects that no manifest names; `longshore archive prune` removes them"),
+        }
     }
 }
 

@@ -1,80 +1,241 @@
-//! A replay from object stores: what is to be fetched, and the fetching.
+//! A replay from object stores: what is known of it before anything is fetched.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressStyle};
-use longshore::apply::{Edge, Point, Target};
-use longshore::archive::{Archive, Begin, FetchPlan, Until};
-use longshore::{Content, Lsn, Output};
+use longshore::apply::{Point, Target};
+use longshore::archive::{Archive, Error, FetchPlan, Finding, Glimpse, LeftOut, Sample, Store};
+use longshore::{ErrorKind, Foreseen, Replay};
 use serde::Serialize;
 
+use super::price::Cost;
 use crate::failure::Failure;
-use crate::quantity::show_bytes;
+use crate::output;
+use crate::quantity::{rfc3339, show_bytes, show_duration};
 use crate::sinks::SinkSpec;
 
-/// What is fetched.
+/// What is fetched, where it stops, and what it takes.
 #[derive(Serialize)]
-pub(super) struct Fetching {
+pub(super) struct Plan {
     log: String,
+    content: String,
+    target: String,
+    output: String,
     store: String,
+    /// The position of the snapshot that it begins with.
     snapshot: Option<u64>,
     from: u64,
     to: u64,
     archived_to: u64,
-    objects: u64,
     segments: u64,
+    objects: u64,
     fetched_bytes: u64,
-    scratch_bytes: u64,
+    /// `None` where the store does not tell which objects it has.
+    gaps: Option<Vec<Gap>>,
+    stop: Option<u64>,
+    stop_time: Option<String>,
+    next: Option<Next>,
+    unfinished_from: Option<u64>,
     scratch: String,
+    scratch_bytes: u64,
+    scratch_free_bytes: u64,
+    output_bytes: Option<u64>,
+    output_free_bytes: Option<u64>,
+    fetch_seconds: Option<f64>,
+    restore_seconds: Option<f64>,
+    cost: Cost,
+    /// Whether the stop is not known before the log is read.
+    finds_mark: bool,
 }
 
-impl Fetching {
-    pub(super) fn new(archive: &Archive, plan: &FetchPlan, scratch: &std::path::Path) -> Self {
+/// What no store has any more.
+#[derive(Serialize)]
+struct Gap {
+    start: u64,
+    end: u64,
+    store: String,
+    object: String,
+}
+
+/// The first transaction that is left out.
+#[derive(Serialize)]
+struct Next {
+    start: u64,
+    /// The rest is `None` of one that is longer than what was looked at.
+    end: Option<u64>,
+    time: Option<String>,
+    records: Option<u64>,
+}
+
+/// What an archive, its plan and a look at the stop tell.
+pub(super) struct Known<'a> {
+    pub(super) archive: &'a Archive,
+    pub(super) plan: &'a FetchPlan,
+    pub(super) glimpse: Option<Glimpse>,
+    pub(super) foreseen: Foreseen,
+    /// `None` if it cannot be known.
+    pub(super) holes: Option<Vec<Finding>>,
+}
+
+impl Plan {
+    pub(super) fn new(known: Known<'_>, target: &Target, into: &SinkSpec, scratch: &Path, urls: &[String]) -> Self {
+        let Known { archive, plan, glimpse, foreseen, holes } = known;
+        let url = urls.iter().find(|url| Store::open(url).is_ok_and(|store| store.label() == plan.store));
+        let cost = Cost::of(url.unwrap_or(&plan.store), plan.objects(), plan.bytes);
+        let time = |time: u64| Some(rfc3339(time));
+        let next = glimpse.as_ref().and_then(|glimpse| glimpse.next.clone());
         Self {
             log: archive.name().to_string(),
+            content: archive.facts().content.to_string(),
+            target: target.to_string(),
+            output: into.to_string(),
             store: plan.store.clone(),
             snapshot: plan.snapshot.as_ref().map(|snapshot| snapshot.position),
             from: plan.first.get(),
             to: plan.end.get(),
             archived_to: plan.archived.get(),
-            objects: plan.objects(),
             segments: plan.segments(),
+            objects: plan.objects(),
             fetched_bytes: plan.bytes,
-            scratch_bytes: plan.space,
+            gaps: holes.map(|holes| holes.into_iter().filter_map(gap).collect()),
+            stop: glimpse.as_ref().map(|glimpse| glimpse.stop.get()),
+            stop_time: glimpse.as_ref().and_then(|glimpse| glimpse.time).and_then(time),
+            next: next.map(|LeftOut { start, end }| Next {
+                start: start.get(),
+                end: end.map(|(end, _, _)| end.get()),
+                time: end.and_then(|(_, committed, _)| time(committed)),
+                records: end.map(|(_, _, records)| records),
+            }),
+            unfinished_from: glimpse.and_then(|glimpse| glimpse.unfinished).map(|start| start.get()),
             scratch: scratch.display().to_string(),
+            scratch_bytes: foreseen.scratch.needed,
+            scratch_free_bytes: foreseen.scratch.free,
+            output_bytes: foreseen.output.map(|room| room.needed),
+            output_free_bytes: foreseen.output.map(|room| room.free),
+            fetch_seconds: foreseen.fetch.map(|time| time.as_secs_f64()),
+            restore_seconds: foreseen.restore.map(|time| time.as_secs_f64()),
+            cost,
+            finds_mark: matches!(target.point, Point::Mark(_)),
+        }
+    }
+
+    fn gaps_told(&self) -> String {
+        match &self.gaps {
+            None => "unknown: the store does not let its objects be listed".to_owned(),
+            Some(gaps) if gaps.is_empty() => "none".to_owned(),
+            Some(gaps) => {
+                let told = |gap: &Gap| format!("{} to {} ({} is gone)", gap.start, gap.end, gap.object);
+                gaps.iter().map(told).collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
+
+    fn stop_told(&self) -> String {
+        let Some(stop) = self.stop else {
+            return match self.finds_mark {
+                true => "where the mark is, which is found by reading the log".to_owned(),
+                false => format!("{}, where the archive ends", self.to),
+            };
+        };
+        let time = self.stop_time.as_ref().map(|time| format!(", committed {time}")).unwrap_or_default();
+        format!("{stop}{time}")
+    }
+
+    fn next_told(&self) -> String {
+        match &self.next {
+            Some(Next { start, end: Some(end), time: Some(time), records: Some(records) }) => {
+                format!("left out: {records} records at {start} to {end}, committed {time}")
+            }
+            Some(Next { start, .. }) => format!("left out: one that begins at {start} and is longer than a segment"),
+            None if self.finds_mark => "the one after the mark".to_owned(),
+            None => "nothing complete is archived after it".to_owned(),
+        }
+    }
+
+    fn space_told(&self) -> String {
+        let log = show_bytes(self.scratch_bytes);
+        let mut told =
+            format!("{log} in {} while it is restored, {} free", self.scratch, show_bytes(self.scratch_free_bytes));
+        if let (Some(needed), Some(free)) = (self.output_bytes, self.output_free_bytes) {
+            told += &format!("; at most about {} for the output, {} free", show_bytes(needed), show_bytes(free));
+        }
+        told
+    }
+
+    fn time_told(&self) -> String {
+        let show = |seconds: f64| show_duration(std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default());
+        match (self.fetch_seconds, self.restore_seconds) {
+            (Some(fetch), Some(restore)) => {
+                format!("about {}: fetching {}, restoring {}", show(fetch + restore), show(fetch), show(restore))
+            }
+            (Some(fetch), None) => format!("fetching about {}", show(fetch)),
+            _ => "unknown until some of it is fetched".to_owned(),
         }
     }
 }
 
-impl fmt::Display for Fetching {
+fn gap(finding: Finding) -> Option<Gap> {
+    match finding {
+        Finding::Missing { store, object, start, end } => {
+            Some(Gap { start: start.get(), end: end.get(), store, object })
+        }
+        _ => None,
+    }
+}
+
+impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "fetch    log {} from {}", self.log, self.store)?;
-        writeln!(f, "         {} to {}, archived to {}", self.from, self.to, self.archived_to)?;
-        if let Some(position) = self.snapshot {
-            writeln!(f, "         with the snapshot at {position}")?;
+        let tail = self.objects - self.segments;
+        let reads = format!(
+            "{} to {}: {} segments and {tail} pieces of the one being written, {}",
+            self.from,
+            self.to,
+            self.segments,
+            show_bytes(self.fetched_bytes)
+        );
+        let mut rows = vec![
+            ("log", format!("{} ({}), archived to {} in {}", self.log, self.content, self.archived_to, self.store)),
+            ("target", format!("{}, into {}", self.target, self.output)),
+            ("snapshot", self.snapshot.map_or("none".to_owned(), |position| format!("at {position}"))),
+            ("fetches", reads),
+            ("gaps", self.gaps_told()),
+            ("stops at", self.stop_told()),
+            ("next", self.next_told()),
+        ];
+        if let Some(start) = self.unfinished_from {
+            rows.push(("unfinished", format!("the archive ends inside a transaction that began at {start}")));
         }
-        let (fetched, scratch) = (show_bytes(self.fetched_bytes), show_bytes(self.scratch_bytes));
-        writeln!(f, "         {} objects ({} segments), {fetched}", self.objects, self.segments)?;
-        writeln!(f, "scratch  {scratch} in {} while it is restored", self.scratch)
+        rows.extend([("space", self.space_told()), ("time", self.time_told()), ("cost", self.cost.to_string())]);
+        f.write_str(&output::pairs(&rows))
     }
 }
 
-/// How much of the log a target needs; a mark is found by reading.
-pub(super) fn until(target: &Target) -> Until {
-    // One before a point is a point before it.
-    let edge = u64::from(target.edge == Edge::Before);
-    match target.point {
-        Point::Lsn(lsn) => Until::Position(Lsn::new(lsn.get().saturating_sub(edge))),
-        Point::Time(micros) => Until::Time(micros.saturating_sub(edge)),
-        Point::Latest => Until::End,
-        Point::Mark(_) => Until::Somewhere,
-    }
+/// What is known of a replay before anything but its stop was fetched. A target that is out of reach is refused here.
+pub(super) async fn look<'a>(
+    archive: &'a Archive,
+    plan: &'a FetchPlan,
+    glimpse: (Option<Glimpse>, Sample),
+    scratch: &Path,
+    into: &SinkSpec,
+) -> Result<Known<'a>, Failure> {
+    let (glimpse, sample) = glimpse;
+    let holes = match archive.holes(plan).await {
+        Err(error) if error.kind() == ErrorKind::Denied => None,
+        holes => Some(holes?),
+    };
+    let foreseen = Replay::foresee(plan, &sample, scratch, &into.output())?;
+    Ok(Known { archive, plan, glimpse, foreseen, holes })
 }
 
-/// What an output begins with.
-pub(crate) fn begin(output: &Output, content: Content) -> Begin {
-    if output.takes_snapshot(content) { Begin::Snapshot } else { Begin::First }
+/// Where the stop is seen without fetching the whole log. A mark is nowhere in the manifest, and everything needs no look.
+pub(super) fn is_worth_a_look(target: &Target) -> bool {
+    matches!(target.point, Point::Lsn(_) | Point::Time(_))
+}
+
+/// What stands in the way of a restore: what no store has.
+pub(super) fn refusal(holes: Option<&[Finding]>) -> Option<Failure> {
+    let error: Option<Error> = holes?.iter().cloned().find_map(Finding::into_error);
+    error.map(Failure::from)
 }
 
 /// Where the log lies while it is restored: beside a file, so that an interrupted restore finds it again.
@@ -89,10 +250,4 @@ pub(super) fn scratch(told: Option<&PathBuf>, into: &SinkSpec, log: &str) -> Res
                 .next("name a directory with --scratch DIR"))
         }
     }
-}
-
-/// How far a fetch is, on stderr; nothing where stderr is no terminal.
-pub(super) fn bar(plan: &FetchPlan) -> ProgressBar {
-    let style = "  fetching {bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-    ProgressBar::new(plan.bytes).with_style(ProgressStyle::with_template(style).expect("the template is right"))
 }

@@ -1,47 +1,51 @@
-//! How far a replay is, on stderr; nothing where stderr is no terminal.
+//! How far a replay is.
 
-use indicatif::{ProgressBar, ProgressStyle};
 use longshore::Stage;
 
-pub(super) struct Bar {
-    bar: ProgressBar,
+use crate::progress::{Progress, Unit};
+
+/// The phases of a replay, told one after the other.
+pub(crate) struct Phases {
+    progress: Progress,
     begin: u64,
+    total: u64,
 }
 
-impl Bar {
-    pub(super) fn new() -> Self {
-        let bar = ProgressBar::new(0);
-        let style = "{msg:>10} {bar:40} {bytes} of {total_bytes} of log, {bytes_per_sec}, {eta} left";
-        bar.set_style(ProgressStyle::with_template(style).expect("the template is right"));
-        Self { bar, begin: 0 }
+impl Phases {
+    pub(crate) fn new(progress: Progress) -> Self {
+        Self { progress, begin: 0, total: 0 }
     }
 
-    pub(super) fn show(&mut self, stage: &Stage<'_>) {
+    pub(crate) fn fetching(&mut self, done: u64, total: u64) {
+        self.progress.at("fetching", Unit::Bytes, done, total);
+    }
+
+    pub(crate) fn show(&mut self, stage: &Stage<'_>) {
         match stage {
-            Stage::Planning { position, end } => self.set("planning", position.get(), end.get()),
+            Stage::Planning { position, end } => self.say("planning", position.get(), end.get()),
             Stage::Planned { plan, .. } => {
-                self.begin = plan.plan.from.get();
-                self.bar.set_length(plan.plan.log_bytes);
-                self.bar.reset_eta();
+                (self.begin, self.total) = (plan.plan.from.get(), plan.plan.log_bytes);
+                self.say("applying", 0, self.total);
             }
-            Stage::Seeding => self.bar.set_message("snapshot"),
+            Stage::Seeding { done, of } => self.say("snapshot", *done, *of),
             Stage::Applying(progress) => {
-                self.bar.set_message("applying");
-                self.bar.set_position(progress.position.get().saturating_sub(self.begin));
+                let done = progress.position.get().saturating_sub(self.begin);
+                self.say("applying", done, self.total.max(done));
             }
-            Stage::Checking => self.bar.set_message("checking"),
-            Stage::Following(_) => self.bar.set_message("following"),
+            Stage::Checking => self.say("checking", self.total, self.total),
+            Stage::Following(progress) => {
+                let done = progress.position.get().saturating_sub(self.begin);
+                self.say("following", done, done);
+            }
             _ => {}
         }
     }
 
-    fn set(&self, what: &'static str, position: u64, end: u64) {
-        self.bar.set_message(what);
-        self.bar.set_length(end);
-        self.bar.set_position(position);
+    fn say(&mut self, phase: &'static str, done: u64, total: u64) {
+        self.progress.at(phase, Unit::Bytes, done, total);
     }
 
-    pub(super) fn clear(&self) {
-        self.bar.finish_and_clear();
+    pub(crate) fn finish(&mut self) {
+        self.progress.finish();
     }
 }

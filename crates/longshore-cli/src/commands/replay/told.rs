@@ -5,6 +5,7 @@ use std::fmt;
 use longshore::{ReplayPlan, Replayed};
 use serde::Serialize;
 
+use crate::output;
 use crate::quantity::{rfc3339, show_bytes, show_duration};
 use crate::sinks::SinkSpec;
 
@@ -79,40 +80,57 @@ impl From<&ReplayPlan> for Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { log, content, target, output, from, stop, .. } = self;
-        writeln!(f, "log {log} ({content}) to {target}, into {output}")?;
+        let Plan { log, content, target, output, from, stop, log_bytes, .. } = self;
+        let mut rows = vec![("log", format!("{log} ({content}) up to {}", self.log_end))];
+        rows.push(("target", format!("{target}, into {output}")));
         if let Some(resumes) = self.resumes_from {
-            writeln!(f, "  resumes at {resumes}, where it was interrupted")?;
+            rows.push(("resumes", format!("at {resumes}, where it was interrupted")));
         }
         if let Some(position) = self.snapshot {
-            writeln!(f, "  begins    with the snapshot at {position}")?;
+            rows.push(("begins", format!("with the snapshot at {position}")));
         }
-        writeln!(f, "  reads     {from} to {stop}, {} of log", show_bytes(self.log_bytes))?;
-        write!(f, "  applies   {} transactions, {} records", self.transactions, self.records)?;
-        writeln!(f, ", {} of payload", show_bytes(self.payload_bytes))?;
+        rows.push(("reads", format!("{from} to {stop}, {} of log", show_bytes(*log_bytes))));
+        // Of a log with a gap there is no plan.
+        rows.push(("gaps", "none".to_owned()));
+        rows.push(("applies", self.applies_told()));
         if self.aborted_transactions > 0 {
-            writeln!(f, "  leaves    {} transactions that never ended", self.aborted_transactions)?;
+            rows.push(("leaves", format!("{} transactions that never ended", self.aborted_transactions)));
         }
-        if let (Some(first), Some(last)) = (&self.first_time, &self.last_time) {
-            writeln!(f, "  committed {first} to {last}")?;
-        }
-        match &self.next {
-            Some(Next { start, time, records, .. }) => {
-                writeln!(f, "  stops at  {stop}; next is a transaction of {records} records at {start}, {time}")?;
-            }
-            None => writeln!(f, "  stops at  {stop}, with nothing complete after it")?,
-        }
+        rows.push((
+            "stops at",
+            format!("{stop}{}", self.last_time.as_ref().map_or(String::new(), |t| format!(", committed {t}"))),
+        ));
+        rows.push(("next", self.next_told()));
         if let Some(start) = self.unfinished_from {
-            writeln!(f, "  the log ends inside a transaction that began at {start}; it is left out")?;
+            rows.push((
+                "unfinished",
+                format!("the log ends inside a transaction that began at {start}; it is left out"),
+            ));
         }
         if let (Some(needed), Some(free)) = (self.needed_bytes, self.free_bytes) {
-            writeln!(f, "  needs     about {} of the {} free", show_bytes(needed), show_bytes(free))?;
+            rows.push(("space", format!("about {}, {} free", show_bytes(needed), show_bytes(free))));
         }
         if let Some(seconds) = self.expected_seconds {
-            let time = std::time::Duration::from_secs_f64(seconds);
-            writeln!(f, "  takes     about {}", show_duration(time))?;
+            rows.push(("time", format!("about {}", show_duration(std::time::Duration::from_secs_f64(seconds)))));
         }
-        Ok(())
+        f.write_str(&output::pairs(&rows))
+    }
+}
+
+impl Plan {
+    fn applies_told(&self) -> String {
+        let payload = show_bytes(self.payload_bytes);
+        let since = self.first_time.as_ref().map(|first| format!(", from {first} on")).unwrap_or_default();
+        format!("{} transactions, {} records, {payload} of payload{since}", self.transactions, self.records)
+    }
+
+    fn next_told(&self) -> String {
+        match &self.next {
+            Some(Next { start, end, time, records }) => {
+                format!("left out: {records} records at {start} to {end}, committed {time}")
+            }
+            None => "nothing complete is in the log after it".to_owned(),
+        }
     }
 }
 

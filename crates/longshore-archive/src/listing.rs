@@ -1,0 +1,129 @@
+//! What lies in a store under a log's name, held against what its manifest names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use longshore_format::Lsn;
+
+use crate::archive::{Archive, Copy};
+use crate::error::Result;
+use crate::fetch::FetchPlan;
+use crate::manifest::{MANIFEST, Manifest, Place, SegmentEntry};
+use crate::snapshot;
+use crate::verify::Finding;
+
+/// The objects of one log in one store, with their lengths and ages.
+pub(crate) struct Listing(BTreeMap<String, (u64, Duration)>);
+
+impl Listing {
+    pub(crate) async fn of(place: &Place<'_>) -> Result<Listing> {
+        let listed = place.store.list(place.log.as_str()).await?;
+        Ok(Listing(listed.into_iter().map(|(name, bytes, age)| (name, (bytes, age))).collect()))
+    }
+
+    /// How long an object is. What a listing lacks is asked for by itself: only then is it gone.
+    pub(crate) async fn len(&self, place: &Place<'_>, object: &str) -> Result<Option<u64>> {
+        let name = place.name(object);
+        match self.0.get(&name) {
+            Some((bytes, _)) => Ok(Some(*bytes)),
+            None => place.store.len(&name).await,
+        }
+    }
+
+    /// What is there and is named by nobody. Nothing is known of that while a snapshot's list does not hold.
+    pub(crate) async fn unnamed(&self, place: &Place<'_>, copy: &Copy) -> Vec<Finding> {
+        let Ok(named) = named(place, &copy.manifest, &copy.segments).await else { return Vec::new() };
+        let end = copy.manifest.end();
+        let unnamed = self.0.iter().filter(|(name, _)| !named.contains(*name));
+        let told = unnamed.map(|(name, (bytes, age))| {
+            let (store, object, bytes) = (place.store.label().to_owned(), name.clone(), *bytes);
+            let range = range_of(place.log.as_str(), name, copy.manifest.segment_size());
+            match *age < SOON || range.is_some_and(|(start, _)| end <= start) {
+                true => Finding::InFlight { store, object, range, bytes },
+                false => Finding::Unnamed { store, object, range, bytes },
+            }
+        });
+        told.collect()
+    }
+}
+
+/// The names of all objects that a manifest needs, its own among them.
+pub(crate) async fn named(
+    place: &Place<'_>,
+    manifest: &Manifest,
+    segments: &[SegmentEntry],
+) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::from([place.name(MANIFEST)]);
+    names.extend(segments.iter().map(|entry| place.name(&entry.object)));
+    names.extend(manifest.chunks().iter().map(|entry| place.name(&entry.object)));
+    names.extend(manifest.tail().iter().chain(&manifest.aside).map(|entry| place.name(&entry.object)));
+    for entry in &manifest.snapshots {
+        names.insert(place.name(&entry.object));
+        names.extend(snapshot::pieces(place, entry).await?.iter().map(|piece| place.name(&piece.object)));
+    }
+    Ok(names)
+}
+
+impl Archive {
+    /// What a restore would miss: segments of the plan that the store which reaches furthest has lost, and no other has.
+    /// Names are listed, and nothing is fetched.
+    ///
+    /// # Errors
+    /// What the stores say; `Denied` where the credentials may fetch and not list.
+    pub async fn holes(&self, plan: &FetchPlan) -> Result<Vec<Finding>> {
+        let (best, size) = (self.best(), self.facts().size);
+        let mut listings: Vec<(&Copy, Listing)> = Vec::new();
+        let mut holes = Vec::new();
+        let listing = Listing::of(&self.place(best)).await?;
+        for entry in plan.wanted() {
+            let place = self.place(best);
+            if listing.len(&place, &entry.object).await?.is_some() {
+                continue;
+            }
+            if listings.is_empty() {
+                for copy in self.copies().iter().skip(1) {
+                    listings.push((copy, Listing::of(&self.place(copy)).await?));
+                }
+            }
+            let mut elsewhere = false;
+            for (copy, listing) in &listings {
+                let same = copy.segment(entry.base).filter(|theirs| theirs.digest == entry.digest);
+                if let Some(theirs) = same {
+                    elsewhere |= listing.len(&self.place(copy), &theirs.object).await?.is_some();
+                }
+            }
+            if !elsewhere {
+                let (store, object) = (best.store.label().to_owned(), place.name(&entry.object));
+                let (start, end) = (Lsn::new(entry.base), Lsn::new(entry.base.saturating_add(size.get())));
+                holes.push(Finding::Missing { store, object, start, end });
+            }
+        }
+        Ok(holes)
+    }
+}
+
+/// The positions that an object's name speaks of: `segments/EPOCH/BASE-DIGEST`, `tail/EPOCH/START-END-DIGEST`,
+/// `snapshots/EPOCH/POSITION/PIECE`.
+fn range_of(log: &str, name: &str, segment: u64) -> Option<(Lsn, Lsn)> {
+    let parts: Vec<&str> = name.strip_prefix(log)?.strip_prefix('/')?.split('/').collect();
+    let numbers = |part: &str| part.split('-').map_while(|number| number.parse::<u64>().ok()).collect::<Vec<_>>();
+    let (start, end) = match parts[..] {
+        ["segments", _, name] => {
+            let base = *numbers(name).first()?;
+            (base, base.checked_add(segment)?)
+        }
+        ["tail", _, name] => {
+            let numbers = numbers(name);
+            (*numbers.first()?, *numbers.get(1)?)
+        }
+        ["snapshots", _, position, _] => {
+            let position = position.parse().ok()?;
+            (position, position)
+        }
+        _ => return None,
+    };
+    Some((Lsn::new(start), Lsn::new(end)))
+}
+
+/// An object that is younger may be one that an archiver is about to name.
+const SOON: Duration = Duration::from_secs(3600);

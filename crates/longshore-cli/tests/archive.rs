@@ -1,0 +1,313 @@
+//! The commands over object stores: what a plan, a check, a drill and a verification say, and with which exit code.
+
+mod common;
+
+use std::path::Path;
+use std::process::Stdio;
+
+use common::{Agent, eventually, longshore, run, run_with};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A directory with an archive `a` of a log `orders` that holds `lines` lines, each a transaction; and their positions.
+fn archived(lines: usize) -> (TempDir, Vec<u64>) {
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), "init --data-dir d --log orders --segment-size 1MiB").ok();
+    let mut ends = Vec::new();
+    for line in 0..lines {
+        let text = format!("{line} {}\n", "x".repeat(100_000));
+        let end = run_with(dir.path(), "append --data-dir d --log orders", text.as_bytes()).ok();
+        ends.push(end.trim().parse().unwrap());
+    }
+    archive(dir.path(), *ends.last().unwrap());
+    (dir, ends)
+}
+
+/// Archives what is in `d` into `a` up to there.
+fn archive(dir: &Path, end: u64) {
+    std::fs::create_dir_all(dir.join("a")).unwrap();
+    let store = store(dir);
+    let agent =
+        Agent::start(dir, &format!("primary --data-dir d --insecure-plaintext --archive {store} --archive-every 20ms"));
+    eventually("the log to be archived", || {
+        let listed = run(dir, &format!("archive ls --from {store} --json"));
+        listed.code == 0 && listed.json()["logs"][0]["end"].as_u64().is_some_and(|archived| end <= archived)
+    });
+    assert_eq!(agent.terminate(), 0);
+}
+
+fn store(dir: &Path) -> String {
+    format!("file://{}", dir.join("a").display())
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text.trim()).unwrap()
+}
+
+/// When the transaction that ends at a position was committed.
+fn time(dir: &Path, end: u64) -> String {
+    let records = run(dir, &format!("read --data-dir d --log orders --end {end} --format json")).ok();
+    json(records.lines().last().unwrap())["time"].as_str().unwrap().to_owned()
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut pending = vec![dir.to_owned()];
+    while let Some(dir) = pending.pop() {
+        for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            found.push(format!("{} {:?}", entry.path().display(), entry.metadata().unwrap().modified()));
+            if entry.file_type().unwrap().is_dir() {
+                pending.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The objects of sealed segments, oldest first.
+fn segments(dir: &Path) -> Vec<std::path::PathBuf> {
+    let names =
+        files(&dir.join("a/orders/segments")).into_iter().map(|line| line.split(' ').next().unwrap().to_owned());
+    names.filter(|name| name.matches('-').count() > 1).map(Into::into).collect()
+}
+
+#[test]
+fn a_plan_names_the_stop_and_the_next_transaction_and_changes_nothing() {
+    let (dir, ends) = archived(35);
+    let (dir, replay) =
+        (dir.path(), format!("replay --from {} --log orders --into jsonl:out.jsonl", store(dir.path())));
+    let before = files(dir);
+    let stop = time(dir, ends[20]);
+    for to in [format!("lsn:{}", ends[20]), ends[20].to_string(), format!("time:{stop}")] {
+        let plan = run(dir, &format!("{replay} --plan --json --to {to}")).json();
+        assert_eq!((&plan["stop"], &plan["stop_time"]), (&ends[20].into(), &stop.as_str().into()), "{plan}");
+        assert_eq!(plan["next"]["end"], ends[21], "{plan}");
+        assert_eq!(plan["next"]["time"], time(dir, ends[21]), "{plan}");
+        assert_eq!((&plan["next"]["records"], &plan["gaps"]), (&1.into(), &Value::Array(Vec::new())), "{plan}");
+        let (bytes, scratch) = (plan["fetched_bytes"].as_u64().unwrap(), plan["scratch_bytes"].as_u64().unwrap());
+        assert!(0 < bytes && bytes < scratch && scratch < plan["scratch_free_bytes"].as_u64().unwrap(), "{plan}");
+        assert!(plan["fetch_seconds"].as_f64().unwrap() > 0.0, "{plan}");
+        assert_eq!(plan["cost"]["requests_usd"], 0.0, "{plan}");
+    }
+    let plan = run(dir, &format!("{replay} --plan --json --exclusive --to {}", ends[20])).json();
+    assert_eq!(plan["next"]["end"], ends[20], "{plan}");
+    let plan = run(dir, &format!("{replay} --plan --json")).json();
+    assert_eq!(
+        (&plan["stop"], &plan["next"]),
+        (ends.last().map(|end| Value::from(*end)).as_ref().unwrap(), &Value::Null)
+    );
+    let text = run(dir, &format!("{replay} --plan --to {}", ends[20])).ok();
+    for line in
+        ["log  ", "target  ", "snapshot  none", "fetches  ", "gaps      none", "next  ", "space  ", "time  ", "cost  "]
+    {
+        assert!(text.contains(&format!("\n{line}")) || text.starts_with(line), "{line}: {text}");
+    }
+    assert_eq!(before, files(dir), "a plan changes nothing");
+
+    run(dir, &format!("{replay} --to {}", ends[20])).ok();
+    assert_eq!(std::fs::read_to_string(dir.join("out.jsonl")).unwrap().lines().count(), 21, "and it is what happens");
+}
+
+#[test]
+fn a_plan_over_a_hole_names_it_and_so_does_the_restore_before_it_fetches() {
+    let (dir, _) = archived(35);
+    let (dir, replay) =
+        (dir.path(), format!("replay --from {} --log orders --into jsonl:out.jsonl", store(dir.path())));
+    let gone = &segments(dir)[1];
+    std::fs::remove_file(gone).unwrap();
+    let name = gone.file_name().unwrap().to_str().unwrap();
+    let plan = run(dir, &format!("{replay} --plan --json"));
+    let gap = &json(&plan.stdout)["gaps"][0];
+    assert_eq!((&gap["start"], &gap["end"]), (&(1_u64 << 20).into(), &(2_u64 << 20).into()));
+    assert_eq!(plan.code, 5);
+    assert!(plan.stderr.contains(name), "{}", plan.stderr);
+    assert!(run(dir, &format!("{replay} --plan")).stdout.contains("gaps      1048576 to 2097152"));
+    assert!(run(dir, &replay).fails(5).contains(name));
+    assert!(!dir.join("out.jsonl.log").exists(), "nothing was fetched");
+}
+
+/// F-126, in each form of the grammar, from an archive and from a directory.
+#[test]
+fn a_target_out_of_reach_names_the_nearest_and_where() {
+    let (dir, ends) = archived(12);
+    let dir = dir.path();
+    let archive = store(dir);
+    run(dir, "mark monday --data-dir d --log orders").ok();
+    self::archive(dir, ends[11]);
+    let (first, last) = (ends[0], ends[11]);
+    for from in [archive.as_str(), "d"] {
+        for (to, code, names) in [
+            ("lsn:99999992".to_owned(), 4, "lsn:"),
+            ("99999992".to_owned(), 4, "lsn:"),
+            (format!("lsn:{}", last - 8), 2, "nearest"),
+            ("time:2100-01-01T00:00:00Z".to_owned(), 4, "lsn:"),
+            ("time:2000-01-01T00:00:00+01:00".to_owned(), 4, &first.to_string()),
+            ("mark:friday".to_owned(), 4, "monday at"),
+            ("lsn:0".to_owned(), if from == "d" { 3 } else { 4 }, ""),
+        ] {
+            let replay = format!("replay --from {from} --log orders --into jsonl:out.jsonl --to {to}");
+            let told = run(dir, &replay).fails(code);
+            assert!(told.contains(names), "{to}: {told}");
+            assert!(from == "d" || told.contains(&archive), "{to} says which store: {told}");
+            assert!(!dir.join("out.jsonl").exists());
+        }
+        for (to, lines) in [("latest", 12), ("mark:monday", 12)] {
+            let restored =
+                run(dir, &format!("replay --from {from} --log orders --into jsonl:- --scratch s --to {to}")).ok();
+            assert_eq!(restored.lines().count(), lines, "{to}");
+        }
+    }
+    for to in ["yesterday", "time:2026-01-01", "lsn:x", "mark:A B", "LATEST", ""] {
+        let mut replay = longshore(dir);
+        replay.args(["replay", "--from", &archive, "--log", "orders", "--into", "jsonl:out.jsonl", "--to", to]);
+        let told = replay.stdin(Stdio::null()).output().unwrap();
+        let text = String::from_utf8_lossy(&told.stderr).into_owned();
+        assert!(told.status.code() == Some(2) && text.contains("mark:before-upgrade"), "{to:?}: {text}");
+    }
+}
+
+#[test]
+fn progress_is_a_line_a_phase_for_a_program_and_nothing_without_a_terminal() {
+    let (dir, _) = archived(12);
+    let (dir, from) = (dir.path(), store(dir.path()));
+    let replay = format!("replay --from {from} --log orders --into jsonl:out.jsonl --progress json");
+    let told = run(dir, &replay);
+    let lines: Vec<Value> = told.stderr.lines().map(json).collect();
+    for phase in ["fetching", "planning", "applying", "checking"] {
+        let last = lines.iter().rfind(|line| line["phase"] == phase).unwrap_or_else(|| panic!("{phase}"));
+        assert_eq!((&last["schema"], &last["done"]), (&1.into(), &last["total"]), "{last}");
+        for field in ["unit", "rate", "seconds_left"] {
+            assert!(last.get(field).is_some(), "{last}");
+        }
+    }
+    let fetched = lines.iter().rfind(|line| line["phase"] == "fetching").unwrap();
+    assert!(fetched["rate"].as_f64().unwrap() > 0.0 && fetched["seconds_left"] == 0.0, "{fetched}");
+    let commands = [
+        format!("archive verify --from {from}"),
+        format!("archive copy --from {from} --to {}b", from),
+        format!("drill --from {from} --log orders --scratch ."),
+    ];
+    std::fs::create_dir(dir.join("ab")).unwrap();
+    for command in &commands {
+        let told = run(dir, &format!("{command} --progress json"));
+        assert!(told.stderr.lines().map(json).count() > 0, "{command}");
+        assert_eq!(told.code, 0, "{}", told.stderr);
+        assert_eq!(run(dir, command).stderr, "", "auto says nothing where nobody looks");
+    }
+    let plain = run(dir, &format!("{} --progress plain", commands[0]));
+    assert!(plain.stderr.starts_with("verifying: ") && plain.stderr.contains(" objects"), "{}", plain.stderr);
+}
+
+/// A captured database whose rows refer to what is not there, which SQLite lets happen.
+#[test]
+fn a_full_check_finds_what_the_quick_one_does_not_and_ends_with_10() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let db = rusqlite::Connection::open(dir.join("app.db")).unwrap();
+    db.pragma_update(None, "journal_mode", "wal").unwrap();
+    db.pragma_update(None, "foreign_keys", "off").unwrap();
+    db.execute_batch("CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (p REFERENCES p (id))").unwrap();
+    let agent = Agent::start(dir, "primary --data-dir d --sqlite app.db --log orders --init --insecure-plaintext");
+    db.execute_batch("INSERT INTO c VALUES (7)").unwrap();
+    assert_eq!(agent.terminate(), 0);
+    let replay = "replay --from d --log orders --into sqlite:out.db";
+    let told = run(dir, &format!("{replay} --check full")).fails(10);
+    assert!(told.contains("row 1 of table c refers to a row of p that is not there"), "{told}");
+    assert!(dir.join("out.db.damaged").exists() && !dir.join("out.db").exists());
+    for check in ["--check none", "--check quick", ""] {
+        run(dir, &format!("{replay} {check}")).ok();
+        for file in ["out.db", "out.db-longshore"] {
+            std::fs::remove_file(dir.join(file)).unwrap();
+        }
+    }
+    run(dir, &format!("{replay} --check deep")).fails(2);
+}
+
+#[test]
+fn verify_tells_missing_corrupt_and_in_flight_apart_and_fetches_only_what_is_new() {
+    let (dir, ends) = archived(25);
+    let dir = dir.path();
+    let verify = format!("archive verify --from {} --json --state state.json", store(dir));
+    let first = run(dir, &verify).json();
+    assert_eq!((&first["intact"], &first["known"]), (&true.into(), &0.into()), "{first}");
+    let second = run(dir, &verify).json();
+    assert_eq!(second["known"], 2, "{second}");
+    assert!(second["objects"].as_u64().unwrap() < first["objects"].as_u64().unwrap(), "{second}");
+
+    let beyond = format!("a/orders/segments/0000000001-x/{:020}-0", 900 << 20);
+    std::fs::create_dir_all(dir.join(&beyond).parent().unwrap()).unwrap();
+    std::fs::write(dir.join(&beyond), "soon").unwrap();
+    let told = run(dir, &verify).json();
+    assert_eq!((&told["intact"], &told["in_flight"][0]["start"]), (&true.into(), &(900_u64 << 20).into()), "{told}");
+    std::fs::remove_file(dir.join(&beyond)).unwrap();
+
+    let segment = &segments(dir)[1];
+    let whole = std::fs::read(segment).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    std::fs::write(segment, flipped).unwrap();
+    run(dir, &verify).ok();
+    let told = run(dir, &format!("{verify} --full"));
+    let found = &json(&told.stdout)["corrupt"][0];
+    assert_eq!((&found["start"], &found["end"]), (&(1_u64 << 20).into(), &(2_u64 << 20).into()), "{found}");
+    assert!(format!("{:?}", segment).contains(found["object"].as_str().unwrap()), "{found}");
+    assert_eq!(told.code, 6);
+    std::fs::remove_file(segment).unwrap();
+    let told = run(dir, &verify);
+    assert_eq!(json(&told.stdout)["missing"][0]["start"], 1 << 20);
+    assert_eq!(told.code, 5);
+    assert!(run(dir, &format!("archive verify --from {}", store(dir))).fails(5).contains("1048576 to 2097152"));
+    std::fs::write(segment, whole).unwrap();
+    assert_eq!(run(dir, &verify).json()["intact"], true);
+
+    std::fs::write(dir.join("state.json"), "{}").unwrap();
+    run(dir, &format!("archive verify --from {} --state state.json", store(dir))).fails(2);
+    assert!(!ends.is_empty());
+}
+
+#[test]
+fn a_drill_measures_and_leaves_its_metrics_also_when_it_fails() {
+    let (dir, ends) = archived(25);
+    let dir = dir.path();
+    let drill = format!("drill --from {} --log orders --scratch . --metrics drill.prom", store(dir));
+    let before = std::fs::read_dir(dir).unwrap().count();
+    let reached = run(dir, &format!("{drill} --json --check full")).json();
+    assert_eq!((&reached["position"], &reached["transactions"]), (&ends[24].into(), &25.into()), "{reached}");
+    for figure in ["rto_seconds", "rpo_seconds", "fetch_seconds"] {
+        assert!(reached[figure].as_f64().unwrap() > 0.0, "{figure}: {reached}");
+    }
+    let metrics = || std::fs::read_to_string(dir.join("drill.prom")).unwrap();
+    assert!(metrics().contains("longshore_drill_success{log=\"orders\"} 1\n"), "{}", metrics());
+    assert!(metrics().contains("longshore_drill_rto_seconds{log=\"orders\"} "), "{}", metrics());
+    assert_eq!(std::fs::read_dir(dir).unwrap().count(), before + 1, "nothing but the metrics stays");
+
+    std::fs::remove_file(&segments(dir)[0]).unwrap();
+    run(dir, &drill).fails(5);
+    assert!(metrics().contains("longshore_drill_success{log=\"orders\"} 0\n"), "{}", metrics());
+    assert!(!metrics().contains("rto"), "{}", metrics());
+    assert_eq!(std::fs::read_dir(dir).unwrap().count(), before + 1);
+}
+
+#[test]
+fn wrong_requests_say_what_to_write() {
+    let (dir, _) = archived(1);
+    let (dir, from) = (dir.path(), store(dir.path()));
+    for (args, says) in [
+        (format!("archive copy --from {from}"), "needs --to URL"),
+        (format!("archive verify --from {from} --to {from}"), "--to is for archive copy"),
+        (format!("archive prune --from {from} --state x"), "--state is for archive verify"),
+        (format!("archive copy --from {from} --from {from} --to {from}"), "several --from"),
+        (format!("archive ls --from {from} --plan"), "--plan is for copy and prune"),
+        ("archive ls".to_owned(), "--from <URL>"),
+        ("archive frob --from x".to_owned(), "ls, verify, copy, prune"),
+        (format!("replay --from {from} --log orders --into jsonl:-"), "--scratch DIR"),
+        ("replay --into nothing --from d --log orders".to_owned(), "sqlite:PATH"),
+        ("drill --log orders".to_owned(), "--from <URL>"),
+        ("drill --from x --log orders --scratch . --check deep".to_owned(), "'deep'"),
+        ("frobnicate".to_owned(), "longshore help"),
+    ] {
+        let told = run(dir, &args).fails(2);
+        assert!(told.contains(says), "{args}: {told}");
+    }
+}
