@@ -220,7 +220,10 @@ async fn f_121_f_122_what_is_damaged_or_gone_is_named_and_taken_from_another_sto
             let verified = verify(&archive, |_| {}).await.unwrap();
             assert_eq!(verified.findings.len(), 1, "{object} {what}: {verified:?}");
             let (Finding::Missing { object: named, .. } | Finding::Corrupt { object: named, .. }) =
-                &verified.findings[0];
+                &verified.findings[0]
+            else {
+                panic!("{object} {what}: {verified:?}");
+            };
             assert_eq!(*named, object, "{what}");
 
             let place = tempfile::tempdir().unwrap();
