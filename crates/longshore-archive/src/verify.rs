@@ -147,8 +147,8 @@ pub async fn verify(archive: &Archive, watch: impl FnMut(&Verified)) -> Result<V
 /// # Errors
 /// As [`verify`].
 pub async fn verify_since(archive: &Archive, proven: &Proven, mut watch: impl FnMut(&Verified)) -> Result<Verified> {
-    let mut verified = Verified::default();
-    verified.of = archive.copies().iter().map(|copy| (copy.segments.len() + copy.manifest.tail().len()) as u64).sum();
+    let objects = archive.copies().iter().map(|copy| copy.segments.len() + copy.manifest.tail().len());
+    let mut verified = Verified { of: objects.sum::<usize>() as u64, ..Verified::default() };
     for copy in archive.copies() {
         let before = verified.findings.len();
         let place = archive.place(copy);

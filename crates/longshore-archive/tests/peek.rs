@@ -142,7 +142,10 @@ async fn what_is_out_of_reach_names_the_nearest_and_where() {
 
     let error = archive.peek(Until::Time(first.2 - 1), keeps_none).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooOld);
-    assert!(error.to_string().contains(&format!("the nearest is lsn:{}", first.1)), "{error}");
+    assert!(
+        error.to_string().contains(&format!("the first transaction of log app there is lsn:{}", first.1)),
+        "{error}"
+    );
 
     let error = archive.peek(Until::Time(last.2 + 1), |_, _| true).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);

@@ -226,7 +226,7 @@ fn a_full_check_finds_what_the_quick_one_does_not_and_ends_with_10() {
 
 #[test]
 fn verify_tells_missing_corrupt_and_in_flight_apart_and_fetches_only_what_is_new() {
-    let (dir, ends) = archived(25);
+    let (dir, _) = archived(25);
     let dir = dir.path();
     let verify = format!("archive verify --from {} --json --state state.json", store(dir));
     let first = run(dir, &verify).json();
@@ -263,7 +263,6 @@ fn verify_tells_missing_corrupt_and_in_flight_apart_and_fetches_only_what_is_new
 
     std::fs::write(dir.join("state.json"), "{}").unwrap();
     run(dir, &format!("archive verify --from {} --state state.json", store(dir))).fails(2);
-    assert!(!ends.is_empty());
 }
 
 #[test]

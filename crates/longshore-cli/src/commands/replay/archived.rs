@@ -185,11 +185,11 @@ fn gap(finding: Finding) -> Option<Gap> {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tail = self.objects - self.segments;
         let reads = format!(
-            "{} to {}: {} segments and {tail} pieces of the one being written, {}",
+            "{} to {}: {} objects ({} segments), {}",
             self.from,
             self.to,
+            self.objects,
             self.segments,
             show_bytes(self.fetched_bytes)
         );
