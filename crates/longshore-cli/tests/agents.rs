@@ -60,6 +60,18 @@ fn a_replica_follows_applies_and_is_proved_equal() {
 }
 
 #[test]
+fn an_append_over_the_network_waits_while_the_log_is_full() {
+    let dir = site();
+    // Small segments, of which few are ready: what is on stdin comes faster than they are filled.
+    let p = primary(dir.path());
+    let append = format!("append --server primary@{} {PRIMARY} --log orders --wait-timeout 60s", p.address);
+    let lines = format!("{}\n", "x".repeat(1000)).repeat(16_000);
+    let end: u64 = run_with(dir.path(), &append, lines.as_bytes()).ok().trim().parse().unwrap();
+    assert!(16_000_000 < end, "{end}");
+    assert_eq!(p.terminate(), 0);
+}
+
+#[test]
 fn what_no_sink_could_take_is_refused_over_the_network_too() {
     let dir = site();
     let at = dir.path();

@@ -180,9 +180,14 @@ fn check_follows_a_mark_to_every_replica_and_back_out_of_every_archive() {
         let line = text.lines().find(|line| line.starts_with(hop));
         assert!(line.is_some_and(|line| line.ends_with("ok")), "{hop}: {text}");
     }
-    for told in
-        ["of log orders", "this machine", "own certificate", "certificate of primary", "permissions of the directory"]
-    {
+    for told in [
+        "of log orders",
+        "this machine",
+        "own certificate",
+        "certificate of primary",
+        "permissions of the directory",
+        "file system of p",
+    ] {
         assert!(text.contains(told), "{told}: {text}");
     }
     let around = format!("{check} --archive-keys file:keys --data-dir p --json");

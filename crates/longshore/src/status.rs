@@ -93,11 +93,12 @@ impl Log {
     fn store_statuses(&self, durable: Lsn, now: Duration) -> Vec<StoreStatus> {
         let status = |store: ArchiveStatus| {
             let (ledger, at) = (store.ledger(), store.archived.unwrap_or(self.wal.first()));
+            let lag = self.lag(at, self.standing.lag(at, now), durable);
             StoreStatus {
                 region: store.region.as_ref().map(ToString::to_string),
                 archived: store.archived,
-                lag: self.lag(at, self.standing.lag(at, now), durable),
-                longest_lag: store.longest_lag,
+                lag,
+                longest_lag: store.longest_lag.max(Duration::try_from_secs_f64(lag.seconds).unwrap_or_default()),
                 objects: store.objects,
                 bytes: store.bytes,
                 ended: store.ended,

@@ -46,16 +46,17 @@ fn render_log(log: &LogStatus, figures: &Figures) -> String {
     for sink in &log.sinks {
         text += &render_sink(sink);
     }
+    let mut tables = Vec::new();
     if !log.replicas.is_empty() {
-        text += &indented(&render_replicas(&log.replicas));
+        tables.push(render_replicas(&log.replicas));
     }
     if !log.stores.is_empty() {
-        text += &indented(&render_stores(&log.stores));
+        tables.push(render_stores(&log.stores));
     }
-    if !log.replicas.is_empty() || !log.stores.is_empty() {
-        text += &indented(&render_figures(log, figures));
+    if !tables.is_empty() {
+        tables.push(render_figures(log, figures));
     }
-    text
+    text + &indented(&tables.join("\n"))
 }
 
 fn render_upstream(log: &LogStatus, upstream: &UpstreamStatus) -> String {
@@ -122,8 +123,10 @@ fn render_stores(stores: &[StoreStatus]) -> String {
             store.objects.to_string(),
             show_bytes(store.bytes),
         ]);
-        if let Some(trouble) = &store.trouble {
-            troubles += &format!("{}: {trouble}\n", store.store);
+        match &store.trouble {
+            Some(trouble) if trouble.starts_with(&store.store) => troubles += &format!("{trouble}\n"),
+            Some(trouble) => troubles += &format!("{}: {trouble}\n", store.store),
+            None => {}
         }
     }
     format!("{}{troubles}", render_table(&mut places))
