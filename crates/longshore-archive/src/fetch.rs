@@ -7,10 +7,11 @@ mod partial;
 pub(crate) mod segment;
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
-use longshore_format::{Lsn, SegmentHeader};
+use longshore_format::{Footer, Lsn, SegmentHeader, SegmentSize};
 use longshore_storage::{Directory, FsDirectory};
 use longshore_wal::{FollowerSpec, Wal};
 
@@ -147,7 +148,7 @@ impl Archive {
     async fn lay_segment(&self, wanted: &SegmentEntry, dir: &Path) -> Result<u64> {
         let size = self.facts().size;
         let path = dir.join(size.file_name(Lsn::new(wanted.base)));
-        if path.metadata().is_ok_and(|there| there.len() == size.get()) {
+        if is_here(&path, wanted, size) {
             return Ok(wanted.bytes);
         }
         let mut trouble = None;
@@ -217,12 +218,17 @@ impl Archive {
         })?;
         let spec = FollowerSpec { header, before: facts.before };
         let directory: std::sync::Arc<dyn Directory> = std::sync::Arc::new(directory);
-        match Wal::adopt(&directory, &spec, &facts.history, plan.end) {
-            // Laid out before, by a fetch that was interrupted afterwards.
-            Err(longshore_wal::Error::Exists { .. }) => Ok(()),
-            adopted => Ok(adopted?),
-        }
+        Ok(Wal::adopt(&directory, &spec, &facts.history, plan.end)?)
     }
+}
+
+/// Whether a segment is here already. What has a footer was checked before it got its name.
+fn is_here(path: &Path, wanted: &SegmentEntry, size: SegmentSize) -> bool {
+    let mut trailer = [0; Footer::TRAILER_LEN];
+    let at = size.get() - Footer::TRAILER_LEN as u64;
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut trailer, at));
+    let footer = read.ok().and_then(|()| Footer::decode(&trailer, Lsn::new(wanted.base), size).ok());
+    footer.is_some_and(|footer| footer.digest.to_string() == wanted.digest)
 }
 
 /// Writes a segment to where it belongs, if it is what was sealed.
