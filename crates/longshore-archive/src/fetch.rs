@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
+use futures_util::future::Either;
 use longshore_format::{Footer, Lsn, SegmentHeader, SegmentSize};
 use longshore_storage::{Directory, FsDirectory};
 use longshore_wal::{FollowerSpec, Wal};
@@ -20,7 +21,7 @@ use crate::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::manifest::{Place, SegmentEntry, TailEntry};
 use partial::Partial;
-use segment::{Stored, at_once};
+use segment::Stored;
 
 /// How much of the log is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,32 +131,32 @@ impl Archive {
         let directory = FsDirectory::create(dir).map_err(io(dir))?;
         partial::clear(dir)?;
         let mut fetched = Fetched { objects: 0, of: plan.objects(), bytes: 0 };
-        let mut note = |bytes| {
-            fetched.objects += 1;
+        // The tail first: nothing is left to fetch while the last files are synced.
+        let tail = Either::Left(self.lay_tail(plan, dir));
+        let segments = plan.segments.iter().map(|entry| Either::Right(self.lay_segment(entry, dir)));
+        let running = futures_util::stream::iter(std::iter::once(tail).chain(segments));
+        let mut laid = running.buffer_unordered(segment::at_once(self.facts().size));
+        while let Some(laid) = laid.next().await {
+            let (objects, bytes) = laid?;
+            fetched.objects += objects;
             fetched.bytes += bytes;
             watch(fetched);
-        };
-        let segments = plan.segments.iter().map(|entry| self.lay_segment(entry, dir));
-        let mut laid = futures_util::stream::iter(segments).buffer_unordered(at_once(self.facts().size));
-        while let Some(bytes) = laid.next().await {
-            note(bytes?);
         }
-        self.lay_tail(plan, dir, note).await?;
         self.adopt(plan, directory, dir)
     }
 
-    /// Fetches one segment unless it is here, from the first store that has it whole; how many bytes that were.
-    async fn lay_segment(&self, wanted: &SegmentEntry, dir: &Path) -> Result<u64> {
+    /// Fetches one segment unless it is here, from the first store that has it whole; how many objects and bytes that were.
+    async fn lay_segment(&self, wanted: &SegmentEntry, dir: &Path) -> Result<(u64, u64)> {
         let size = self.facts().size;
         let path = dir.join(size.file_name(Lsn::new(wanted.base)));
         if is_here(&path, wanted, size) {
-            return Ok(wanted.bytes);
+            return Ok((1, wanted.bytes));
         }
         let mut trouble = None;
         for copy in self.copies() {
             let Some(entry) = copy.segment(wanted.base).filter(|entry| entry.digest == wanted.digest) else { continue };
             match lay(Stored::new(self, copy, entry), path.clone()).await {
-                Ok(()) => return Ok(wanted.bytes),
+                Ok(()) => return Ok((1, wanted.bytes)),
                 // Another store does not help if the disk here is full.
                 Err(error @ Error::Io { .. }) => return Err(error),
                 Err(error) => {
@@ -168,9 +169,9 @@ impl Archive {
     }
 
     /// Joins the objects of the segment that is not sealed yet.
-    async fn lay_tail(&self, plan: &FetchPlan, dir: &Path, mut note: impl FnMut(u64)) -> Result<()> {
+    async fn lay_tail(&self, plan: &FetchPlan, dir: &Path) -> Result<(u64, u64)> {
         let (place, size) = (self.place(self.best()), self.facts().size);
-        let Some(first) = plan.tail.first() else { return Ok(()) };
+        let Some(first) = plan.tail.first() else { return Ok((0, 0)) };
         let objects = plan.tail.iter().map(|entry| tail_object(&place, entry));
         let mut objects = futures_util::stream::iter(objects).buffered(TAIL_AT_ONCE);
         let mut bytes = Vec::new();
@@ -181,15 +182,15 @@ impl Archive {
                 return Err(place.corrupt(crate::manifest::MANIFEST, what));
             }
             bytes.extend_from_slice(&more);
-            note(entry.bytes);
         }
         let path = dir.join(size.file_name(Lsn::new(first.start)));
-        blocking(move || {
+        let written = move || {
             let mut file = Partial::create(path)?;
             file.write(&bytes)?;
             file.complete(size.get())
-        })
-        .await
+        };
+        blocking(written).await?;
+        Ok((plan.tail.len() as u64, plan.tail.iter().map(|entry| entry.bytes).sum()))
     }
 
     /// Makes a log of the files.
