@@ -45,7 +45,7 @@ const CONTAINED: &[(&str, &[&str])] = &[
     ("axum", &["longshore-cli"]),
     ("metrics-exporter-prometheus", &["longshore-cli"]),
     ("memmap2", &["longshore-storage", "longshore-cli"]),
-    ("object_store", &["longshore-archive"]),
+    ("object_store", &["longshore-archive", "longshore-cli"]),
     ("zstd", &["longshore-archive"]),
     ("aws-lc-rs", &["longshore-archive"]),
     ("tokio", &["longshore-archive", "longshore-transport", "longshore", "longshore-cli"]),

@@ -7,10 +7,12 @@ mod partial;
 pub(crate) mod segment;
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
-use longshore_format::{Digest, Lsn, SegmentHeader};
+use futures_util::future::Either;
+use longshore_format::{Digest, Footer, Lsn, SegmentHeader, SegmentSize};
 use longshore_storage::{Directory, FsDirectory};
 use longshore_wal::{FollowerSpec, Wal};
 
@@ -20,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::files::io;
 use crate::manifest::{MANIFEST, Place, SegmentEntry, SnapshotEntry, TailEntry};
 use partial::Partial;
-use segment::{Stored, at_once};
+use segment::Stored;
 
 /// How much of the log is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,33 +181,32 @@ impl Archive {
         let directory = FsDirectory::create(dir).map_err(io(dir))?;
         partial::clear(dir)?;
         let mut fetched = Fetched { objects: 0, of: plan.objects(), bytes: 0 };
-        let mut note = |bytes| {
-            fetched.objects += 1;
+        // The tail first: nothing is left to fetch while the last files are synced.
+        let tail = Either::Left(self.lay_tail(plan, dir));
+        // Collected first: a closure that borrows would keep this from being sent between threads.
+        let mut pieces = vec![tail];
+        for entry in &plan.segments {
+            pieces.push(Either::Right(self.lay_segment(entry, dir)));
+        }
+        let mut laid = futures_util::stream::iter(pieces).buffer_unordered(segment::at_once(self.facts().size));
+        while let Some(laid) = laid.next().await {
+            let (objects, bytes) = laid?;
+            fetched.objects += objects;
             fetched.bytes += bytes;
             watch(fetched);
-        };
-        // Collected first: a closure that borrows would keep this from being sent between threads.
-        let mut segments = Vec::new();
-        for entry in &plan.segments {
-            segments.push(self.lay_segment(entry, dir));
         }
-        let mut laid = futures_util::stream::iter(segments).buffer_unordered(at_once(self.facts().size));
-        while let Some(bytes) = laid.next().await {
-            note(bytes?);
-        }
-        self.lay_tail(plan, dir, note).await?;
         self.adopt(plan, directory, dir)
     }
 
-    /// Fetches one segment unless it is here, from the first store that has it whole; how many bytes that were.
-    async fn lay_segment(&self, wanted: &SegmentEntry, dir: &Path) -> Result<u64> {
+    /// Fetches one segment unless it is here, from the first store that has it whole; how many objects and bytes that were.
+    async fn lay_segment(&self, wanted: &SegmentEntry, dir: &Path) -> Result<(u64, u64)> {
         let size = self.facts().size;
         let path = dir.join(size.file_name(Lsn::new(wanted.base)));
-        if path.metadata().is_ok_and(|there| there.len() == size.get()) {
-            return Ok(wanted.bytes);
+        if is_here(&path, wanted, size) {
+            return Ok((1, wanted.bytes));
         }
         self.from_any(wanted, |segment| lay(segment, path.clone())).await?;
-        Ok(wanted.bytes)
+        Ok((1, wanted.bytes))
     }
 
     /// A segment, from the first store that has it whole.
@@ -234,9 +235,9 @@ impl Archive {
     }
 
     /// Joins the objects of the segment that is not sealed yet.
-    async fn lay_tail(&self, plan: &FetchPlan, dir: &Path, mut note: impl FnMut(u64)) -> Result<()> {
+    async fn lay_tail(&self, plan: &FetchPlan, dir: &Path) -> Result<(u64, u64)> {
         let (place, size) = (self.place(self.best()), self.facts().size);
-        let Some(first) = plan.tail.first() else { return Ok(()) };
+        let Some(first) = plan.tail.first() else { return Ok((0, 0)) };
         let mut objects = Vec::new();
         for entry in &plan.tail {
             objects.push(tail_object(&place, entry));
@@ -250,15 +251,15 @@ impl Archive {
                 return Err(place.corrupt(MANIFEST, what));
             }
             bytes.extend_from_slice(&more);
-            note(entry.bytes);
         }
         let path = dir.join(size.file_name(Lsn::new(first.start)));
-        blocking(move || {
+        let written = move || {
             let mut file = Partial::create(path)?;
             file.write(&bytes)?;
             file.complete(size.get())
-        })
-        .await
+        };
+        blocking(written).await?;
+        Ok((plan.tail.len() as u64, plan.tail.iter().map(|entry| entry.bytes).sum()))
     }
 
     /// Makes a log of the files.
@@ -287,12 +288,17 @@ impl Archive {
         })?;
         let spec = FollowerSpec { header, before: plan.before };
         let directory: std::sync::Arc<dyn Directory> = std::sync::Arc::new(directory);
-        match Wal::adopt(&directory, &spec, &facts.history, plan.end) {
-            // Laid out before, by a fetch that was interrupted afterwards.
-            Err(longshore_wal::Error::Exists { .. }) => Ok(()),
-            adopted => Ok(adopted?),
-        }
+        Ok(Wal::adopt(&directory, &spec, &facts.history, plan.end)?)
     }
+}
+
+/// Whether a segment is here already. What has a footer was checked before it got its name.
+fn is_here(path: &Path, wanted: &SegmentEntry, size: SegmentSize) -> bool {
+    let mut trailer = [0; Footer::TRAILER_LEN];
+    let at = size.get() - Footer::TRAILER_LEN as u64;
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut trailer, at));
+    let footer = read.ok().and_then(|()| Footer::decode(&trailer, Lsn::new(wanted.base), size).ok());
+    footer.is_some_and(|footer| footer.digest.to_string() == wanted.digest)
 }
 
 /// Writes a segment to where it belongs, if it is what was sealed.

@@ -5,16 +5,21 @@
 //! Absolute figures move from run to run and from disk to disk: compare within a report only.
 
 mod agents;
+pub(crate) mod archive;
 pub(crate) mod commit;
+mod many_segments;
 pub(crate) mod measure;
 pub(crate) mod place;
 pub(crate) mod progress;
 pub(crate) mod raw_append;
+mod raw_copy;
+mod raw_hash;
 pub(crate) mod raw_sqlite;
 pub(crate) mod raw_sync;
 pub(crate) mod raw_tls;
 pub(crate) mod report;
 pub(crate) mod ship;
+mod slow_store;
 pub(crate) mod sqlite;
 pub(crate) mod wal;
 pub(crate) mod worker;

@@ -61,31 +61,44 @@ impl Wal {
     }
 
     /// Makes a follower's log of segment files that were laid into `dir`, from the one of `spec` on without a gap, up to the
-    /// boundary `end`; the last one may have zeros from there on. Durable when it returns.
+    /// boundary `end`; the last one may have zeros from there on. Durable when it returns. What was adopted before, and
+    /// reached less far, is adopted anew.
     ///
     /// # Errors
-    /// `Exists` if it is a log already. Whether the files hold is found out when it is opened.
+    /// `Exists` if it is a log of another kind already. Whether the files hold is found out when it is opened.
     pub fn adopt(dir: &Arc<dyn Directory>, spec: &FollowerSpec, history: &EpochHistory, end: Lsn) -> Result<()> {
         dir.sync().map_err(Error::io("sync the log's directory"))?;
         let before = Some(spec.before).filter(|digest| *digest != Digest::NONE);
-        ControlFile::create(
-            dir,
-            Control {
-                log: spec.header.log,
-                content: spec.header.content,
-                size: spec.header.size,
-                writers: Vec::new(),
-                history: history.clone(),
-                highest: history.current().epoch,
-                before,
-                durable: end,
-                clean: None,
-                lost: None,
-                slots: Vec::new(),
-                intent: None,
-            },
-        )
+        let control = Control {
+            log: spec.header.log,
+            content: spec.header.content,
+            size: spec.header.size,
+            writers: Vec::new(),
+            history: history.clone(),
+            highest: history.current().epoch,
+            before,
+            durable: end,
+            clean: None,
+            lost: None,
+            slots: Vec::new(),
+            intent: None,
+        };
+        match ControlFile::read(dir) {
+            Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+            Ok(there) if !is_adopted_alike(&there, &control) => return Err(Error::Exists { path: dir.path_hint() }),
+            Ok(there) if there.history == control.history && end <= there.durable => return Ok(()),
+            Ok(there) if end < there.durable => return Err(Error::Exists { path: dir.path_hint() }),
+            Ok(_) => dir.remove(control_file::NAME).map_err(Error::io("remove an earlier control file"))?,
+        }
+        ControlFile::create(dir, control)
     }
+}
+
+/// Whether both are of one log that was adopted, and differ at most in how far it reaches.
+fn is_adopted_alike(there: &Control, now: &Control) -> bool {
+    let Control { history, highest, durable, .. } = now.clone();
+    Control { history, highest, durable, ..there.clone() } == *now
 }
 
 /// Lays out the first segment, then the control file, which is what makes the directory a log.

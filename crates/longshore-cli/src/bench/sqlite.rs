@@ -170,7 +170,7 @@ fn restore(plan: &Plan, site: &Site, place: &Path) -> Result<(f64, f64), Failure
 }
 
 /// Makes a database of about so many bytes.
-fn fill(db: &Path, bytes: u64) -> Result<(), Failure> {
+pub(super) fn fill(db: &Path, bytes: u64) -> Result<(), Failure> {
     let mut db = raw_sqlite::open(db)?;
     db.execute_batch("CREATE TABLE filler (id INTEGER PRIMARY KEY, body BLOB)")?;
     let filling = db.transaction()?;

@@ -43,6 +43,8 @@ enum What {
     Commit,
     /// An unmodified application on SQLite, with an agent beside its database and without
     Sqlite,
+    /// Archive a log into a directory, verify it, and restore it: also from a store that is far away
+    Archive,
 }
 
 impl Bench {
@@ -59,6 +61,7 @@ impl Bench {
             What::Ship => ("ship", bench::ship::run(&plan)?),
             What::Commit => ("commit", bench::commit::run(&plan)?),
             What::Sqlite => ("sqlite", bench::sqlite::run(&plan)?),
+            What::Archive => ("archive", bench::archive::run(&plan)?),
         };
         plan.progress.clear();
         Report::new(name, &plan, rows).print(self.json)
