@@ -70,6 +70,7 @@ async fn s3s_conforms() {
     let left = std::fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let left: Vec<_> = left.filter(|name| name.contains("upload")).collect();
     assert!(left.is_empty(), "parts of uploads that failed: {left:?}");
+    ask(&["a_put_that_is_damaged_on_its_way"], S3, &address, &right).await;
     ask(&["wrong_credentials"], S3, &address, &[right[0], ("AWS_SECRET_ACCESS_KEY", "not-that-secret")]).await;
 }
 
@@ -158,6 +159,22 @@ async fn a_lost_answer() {
     for object in ["lost/a", "lost/swapped"] {
         store.remove(object).await.unwrap();
     }
+}
+
+/// S3 alone: it is told a digest of what is sent, and compares.
+#[tokio::test]
+#[ignore = "asked of each server, in a process of its own"]
+async fn a_put_that_is_damaged_on_its_way() {
+    let Ok(server) = std::env::var(SERVER) else { return };
+    let proxy = Proxy::new(&server).await;
+    let store = store_at("bucket", &proxy.address.to_string());
+    proxy.damage_the_next_put();
+    // The server refuses it as a fault of its own, so that the client sends it again.
+    assert!(store.create("damaged/a", "just a few bytes".into()).await.unwrap());
+    assert_eq!(proxy.puts(), 2);
+    assert_eq!(content(&store, "damaged/a").await.unwrap(), "just a few bytes");
+    assert!(proxy.head().to_ascii_lowercase().contains("\r\nx-amz-checksum-sha256: "), "{}", proxy.head());
+    store.remove("damaged/a").await.unwrap();
 }
 
 /// In parts, and whole again.
