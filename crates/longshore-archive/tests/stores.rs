@@ -130,7 +130,7 @@ async fn conformance() {
     conforms(&store, races).await;
 }
 
-/// What was done is not done again, and is not taken for somebody else's.
+/// What was done is not done again, and is not taken for somebody else's. F-120.
 #[tokio::test]
 #[ignore = "asked of each server, in a process of its own"]
 async fn a_lost_answer() {
@@ -190,7 +190,7 @@ async fn a_large_object() {
     store.remove("large/a").await.unwrap();
 }
 
-/// What was put of it is removed; whoever asked looks after that.
+/// What was put of it is removed; whoever asked looks after that. F-121.
 #[tokio::test]
 #[ignore = "asked of each server, in a process of its own"]
 async fn a_large_object_that_fails() {
@@ -212,6 +212,7 @@ fn large() -> Bytes {
     bytes.into()
 }
 
+/// F-123.
 #[tokio::test]
 #[ignore = "asked of each server, in a process of its own"]
 async fn a_missing_bucket() {
@@ -228,6 +229,7 @@ async fn a_missing_bucket() {
     }
 }
 
+/// F-123.
 #[tokio::test]
 #[ignore = "asked of each server, in a process of its own"]
 async fn wrong_credentials() {
