@@ -193,3 +193,17 @@ impl Error {
             || matches!(self, Error::Keys(_) | Error::Io { .. } | Error::NoBucket { .. })
     }
 }
+
+/// An error with what caused it, which clients of stores keep apart.
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -12,6 +12,8 @@ pub mod manifest;
 
 mod archive;
 mod archiver;
+#[cfg(any(feature = "s3", feature = "kms"))]
+mod aws;
 mod copy;
 mod error;
 mod fetch;
