@@ -46,6 +46,8 @@ const CONTAINED: &[(&str, &[&str])] = &[
     ("metrics-exporter-prometheus", &["longshore-cli"]),
     ("memmap2", &["longshore-storage", "longshore-cli"]),
     ("object_store", &["longshore-archive", "longshore-cli"]),
+    ("aws-config", &["longshore-archive"]),
+    ("aws-credential-types", &["longshore-archive"]),
     ("zstd", &["longshore-archive"]),
     ("aws-lc-rs", &["longshore-archive"]),
     ("tokio", &["longshore-archive", "longshore-transport", "longshore", "longshore-cli"]),

@@ -13,6 +13,8 @@ pub mod manifest;
 
 mod archive;
 mod archiver;
+#[cfg(any(feature = "s3", feature = "kms"))]
+mod aws;
 mod blocking;
 mod copy;
 mod error;

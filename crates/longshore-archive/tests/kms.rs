@@ -1,4 +1,4 @@
-//! AWS KMS as moto plays it.
+//! AWS KMS as moto plays it. F-123.
 //!
 //! Credentials are found in the environment, which a test must not change in its own process: each question is asked in a
 //! second one, which is this test's binary again.

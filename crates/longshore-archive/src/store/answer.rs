@@ -3,9 +3,9 @@
 //! A bucket that is not there answers a read as an object that is not there does: only the code in the answer's body tells
 //! them apart, and no other request has to be made for it.
 
-use std::error::Error;
-
 use object_store::Error as StoreError;
+
+use crate::error::told;
 
 /// What a refusal means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,8 @@ pub(crate) enum Answer {
 impl Answer {
     /// What an error of a store means.
     pub(crate) fn of(error: &StoreError) -> Answer {
-        let text = chain(error);
+        // The answer's body is in one of the causes.
+        let text = told(error);
         let has = |codes: &[&str]| codes.iter().any(|code| text.contains(&format!("<Code>{code}</Code>")));
         let page = text.to_ascii_lowercase();
         if has(&["NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"]) {
@@ -53,18 +54,6 @@ impl Answer {
             Answer::Other => "it is tried again, look at network, endpoint and the store itself",
         }
     }
-}
-
-/// An error and what caused it: the answer's body is in one of them.
-fn chain(error: &StoreError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push('\n');
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

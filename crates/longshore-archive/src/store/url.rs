@@ -111,7 +111,7 @@ fn s3(url: &Url, text: &str) -> Result<Opened> {
             _ => builder,
         };
     }
-    let store = builder.build().map_err(|error| refused(error.to_string()))?;
+    let store = crate::aws::with_credentials(builder).build().map_err(|error| refused(error.to_string()))?;
     Ok((Arc::new(store), &["endpoint", "region"]))
 }
 

@@ -1,8 +1,8 @@
-//! A wire between client and server on which answers are lost, or requests, when a test says so.
+//! A wire between client and server on which answers are lost, and requests are lost or damaged, when a test says so.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,13 +19,18 @@ struct State {
     lost: AtomicUsize,
     /// So many puts pass.
     passing: AtomicUsize,
+    damaging: AtomicBool,
+    puts: AtomicUsize,
+    /// How the last put began.
+    head: Mutex<String>,
 }
 
 impl Proxy {
     pub(crate) async fn new(server: &str) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (armed, lost, passing) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
-        let state = State { server: server.to_owned(), armed, lost, passing };
+        let (damaging, head, server) = (AtomicBool::new(false), Mutex::default(), server.to_owned());
+        let state = State { server, armed, lost, passing, damaging, puts: AtomicUsize::new(0), head };
         let proxy = Proxy { address: listener.local_addr().unwrap(), state: Arc::new(state) };
         let state = Arc::clone(&proxy.state);
         tokio::spawn(async move {
@@ -46,6 +51,20 @@ impl Proxy {
         self.state.passing.store(count, Ordering::SeqCst);
     }
 
+    /// A bit of the next put, which must be short, is another when it arrives.
+    pub(crate) fn damage_the_next_put(&self) {
+        self.state.damaging.store(true, Ordering::SeqCst);
+    }
+
+    /// How the last put began.
+    pub(crate) fn head(&self) -> String {
+        self.state.head.lock().unwrap().clone()
+    }
+
+    pub(crate) fn puts(&self) -> usize {
+        self.state.puts.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn lost(&self) -> usize {
         self.state.lost.load(Ordering::SeqCst)
     }
@@ -61,7 +80,7 @@ impl State {
 async fn carry(mut client: TcpStream, state: Arc<State>) {
     let Ok(mut server) = TcpStream::connect(&state.server).await else { return };
     let (mut asked, mut answered) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    let mut losing = false;
+    let (mut losing, mut damaging) = (false, false);
     loop {
         let ended = tokio::select! {
             read = client.read(&mut asked) => match read {
@@ -69,6 +88,16 @@ async fn carry(mut client: TcpStream, state: Arc<State>) {
                     // A client that does not pipeline begins a request at the beginning of what is read.
                     let put = asked[..len].starts_with(b"PUT ");
                     losing |= put && state.armed.swap(false, Ordering::SeqCst);
+                    damaging |= put && state.damaging.swap(false, Ordering::SeqCst);
+                    if put {
+                        state.puts.fetch_add(1, Ordering::SeqCst);
+                        *state.head.lock().unwrap() = String::from_utf8_lossy(&asked[..len.min(4096)]).into_owned();
+                    }
+                    // The body comes with the head or after it.
+                    if damaging && !asked[..len].ends_with(b"\r\n\r\n") {
+                        asked[len - 1] ^= 1;
+                        damaging = false;
+                    }
                     put && state.takes_no_put() || server.write_all(&asked[..len]).await.is_err()
                 }
                 _ => true,

@@ -44,20 +44,20 @@ pub(crate) fn azurite() -> Server {
 /// Starts a server on a port that it finds itself and says after `marker`.
 fn start(mut command: Command, marker: &'static str) -> Server {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    // From here on it is ended with the test, however that ends.
+    let mut server = Server { child: command.spawn().unwrap(), address: String::new() };
     let (sender, said) = mpsc::channel();
-    follow(child.stdout.take().unwrap(), sender.clone());
-    follow(child.stderr.take().unwrap(), sender);
+    follow(server.child.stdout.take().unwrap(), sender.clone());
+    follow(server.child.stderr.take().unwrap(), sender);
     let mut log = String::new();
     loop {
         let Ok(line) = said.recv_timeout(Duration::from_secs(120)) else {
-            child.kill().unwrap();
             panic!("{command:?} does not listen: {log}");
         };
         if let Some((_, address)) = line.split_once(marker) {
-            let address = address.trim().trim_end_matches('/').to_owned();
-            TcpStream::connect(&address).unwrap();
-            return Server { child, address };
+            address.trim().trim_end_matches('/').clone_into(&mut server.address);
+            TcpStream::connect(&server.address).unwrap();
+            return server;
         }
         log.push_str(&line);
     }

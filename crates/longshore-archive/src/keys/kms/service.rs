@@ -14,6 +14,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::key::Key;
 use super::refusal::Refusal;
+use crate::aws::with_credentials;
+use crate::error::told;
 
 /// KMS, as it is asked from any thread.
 pub(super) struct Service {
@@ -33,7 +35,8 @@ impl Service {
     pub(super) fn new(key: &Key) -> Result<Service, String> {
         let retry = RetryConfig { max_retries: TRIES - 1, retry_timeout: TIMEOUT / 2, ..RetryConfig::default() };
         // The name is never used: what is wanted is how the credentials for S3 are found.
-        let s3 = AmazonS3Builder::from_env().with_bucket_name("kms").with_region(&key.region).with_retry(retry).build();
+        let s3 = AmazonS3Builder::from_env().with_bucket_name("kms").with_region(&key.region).with_retry(retry);
+        let s3 = with_credentials(s3).build();
         let credentials = Arc::clone(s3.map_err(|error| error.to_string())?.credentials());
         // Which endpoints may go without TLS is decided where they are parsed.
         let options = ClientOptions::new().with_allow_http(key.endpoint.is_some()).with_timeout(TIMEOUT / 2);
@@ -118,20 +121,6 @@ async fn collect(body: HttpResponseBody) -> Result<Vec<u8>, Refusal> {
         bytes.extend_from_slice(&piece);
     }
     Ok(bytes)
-}
-
-/// An error with what caused it, which the HTTP client keeps apart.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// For a request with all its tries.
