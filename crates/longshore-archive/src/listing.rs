@@ -7,7 +7,7 @@ use longshore_format::Lsn;
 
 use crate::archive::{Archive, Copy};
 use crate::error::Result;
-use crate::manifest::{MANIFEST, Manifest, Place, SegmentEntry, SnapshotEntry};
+use crate::manifest::{MANIFEST, Manifest, Place, SegmentEntry};
 use crate::verify::Finding;
 
 /// The objects of one log in one store, with their lengths and ages.
@@ -30,8 +30,8 @@ impl Listing {
 
     /// What is there and is named by nobody.
     pub(crate) fn unnamed(&self, place: &Place<'_>, copy: &Copy) -> Vec<Finding> {
-        let (named, end) = (Named::new(place, &copy.manifest, &copy.segments), copy.manifest.end());
-        let unnamed = self.0.iter().filter(|(name, _)| !named.has(name));
+        let (named, end) = (named(place, &copy.manifest, &copy.segments), copy.manifest.end());
+        let unnamed = self.0.iter().filter(|(name, _)| !named.contains(*name));
         let told = unnamed.map(|(name, (bytes, age))| {
             let (store, object, bytes) = (place.store.label().to_owned(), name.clone(), *bytes);
             let range = range_of(place.log.as_str(), name, copy.manifest.segment_size());
@@ -45,29 +45,12 @@ impl Listing {
 }
 
 /// The names of all objects that a manifest needs, its own among them.
-pub(crate) struct Named {
-    objects: BTreeSet<String>,
-    /// What lies beside the object that stands for a snapshot is of that snapshot, also where that object is damaged.
-    snapshots: Vec<String>,
-}
-
-impl Named {
-    pub(crate) fn new(place: &Place<'_>, manifest: &Manifest, segments: &[SegmentEntry]) -> Named {
-        let objects = segments.iter().map(|entry| &entry.object);
-        let objects = objects.chain(manifest.chunks().iter().map(|entry| &entry.object));
-        let objects = objects.chain(manifest.tail().iter().chain(&manifest.aside).map(|entry| &entry.object));
-        let objects = objects.chain(manifest.snapshots.iter().map(|entry| &entry.object));
-        let directory = |entry: &SnapshotEntry| Some(format!("{}/", entry.object.rsplit_once('/')?.0));
-        let snapshots = manifest.snapshots.iter().filter_map(directory);
-        Named {
-            objects: objects.map(|object| place.name(object)).chain([place.name(MANIFEST)]).collect(),
-            snapshots: snapshots.map(|directory| place.name(&directory)).collect(),
-        }
-    }
-
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.objects.contains(name) || self.snapshots.iter().any(|directory| name.starts_with(directory))
-    }
+pub(crate) fn named(place: &Place<'_>, manifest: &Manifest, segments: &[SegmentEntry]) -> BTreeSet<String> {
+    let objects = segments.iter().map(|entry| &entry.object);
+    let objects = objects.chain(manifest.chunks().iter().map(|entry| &entry.object));
+    let objects = objects.chain(manifest.tail().iter().chain(&manifest.aside).map(|entry| &entry.object));
+    let objects = objects.chain(manifest.snapshots.iter().map(|entry| &entry.object));
+    objects.map(|object| place.name(object)).chain([place.name(MANIFEST)]).collect()
 }
 
 impl Archive {
@@ -108,16 +91,17 @@ impl Archive {
     }
 }
 
-/// The positions that an object's name speaks of: `segments/EPOCH/BASE-DIGEST`, `tail/EPOCH/START-END-DIGEST`, and of a
-/// snapshot the part that is a number.
+/// The positions that an object's name speaks of: `segments/EPOCH/BASE-DIGEST`, `tail/EPOCH/START-END-DIGEST`,
+/// `snapshots/POSITION`.
 fn range_of(log: &str, name: &str, segment: u64) -> Option<(Lsn, Lsn)> {
-    let (kind, rest) = name.strip_prefix(log)?.strip_prefix('/')?.split_once('/')?;
-    let number = |text: &str| text.parse::<u64>().ok();
-    let mut numbers = rest.rsplit('/').next()?.split('-').map_while(number);
-    let (start, end) = match kind {
-        "segments" => numbers.next().and_then(|base| Some((base, base.checked_add(segment)?)))?,
-        "tail" => (numbers.next()?, numbers.next()?),
-        "snapshots" => rest.split('/').find_map(number).map(|position| (position, position))?,
+    let mut parts = name.strip_prefix(log)?.strip_prefix('/')?.split('/');
+    let kind = parts.next()?;
+    let mut numbers = parts.next_back()?.split('-').map_while(|number| number.parse::<u64>().ok());
+    let start = numbers.next()?;
+    let end = match kind {
+        "segments" => start.checked_add(segment)?,
+        "tail" => numbers.next()?,
+        "snapshots" => start,
         _ => return None,
     };
     Some((Lsn::new(start), Lsn::new(end)))
@@ -125,25 +109,3 @@ fn range_of(log: &str, name: &str, segment: u64) -> Option<(Lsn, Lsn)> {
 
 /// An object that is younger may be one that an archiver is about to name.
 const SOON: Duration = Duration::from_secs(3600);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_says_which_positions_it_holds_or_nothing() {
-        for (name, range) in [
-            ("app/segments/0000000001-ab/00000000000000065536-0123", Some((65_536, 131_072))),
-            ("app/tail/0000000001-ab/00000000000000065536-00000000000000070000-0123", Some((65_536, 70_000))),
-            ("app/snapshots/0000000001-ab/00000000000000070000/000001-0123", Some((70_000, 70_000))),
-            ("app/snapshots/70000", Some((70_000, 70_000))),
-            ("app/segments/0000000001-ab/18446744073709551615-0", None),
-            ("app/chunks/0123", None),
-            ("app/mine", None),
-            ("other/segments/x/65536-0", None),
-        ] {
-            let expected = range.map(|(start, end)| (Lsn::new(start), Lsn::new(end)));
-            assert_eq!(range_of("app", name, 65_536), expected, "{name}");
-        }
-    }
-}

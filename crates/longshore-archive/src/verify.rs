@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::{Archive, Copy};
 use crate::error::{Error, Result};
 use crate::fetch::{checked_segment, tail_object};
-use crate::listing::{Listing, Named};
+use crate::listing::{self, Listing};
 use crate::manifest::{Place, SegmentEntry, TailEntry};
 
 /// Something about an archive that is not as its manifest has it.
@@ -217,9 +217,9 @@ async fn forget_superseded(verified: &mut Verified, place: &Place<'_>, before: u
         return Ok(());
     }
     let Some((now, _)) = place.manifest().await? else { return Ok(()) };
-    let named = Named::new(place, &now, &now.all_segments(place).await?);
+    let named = listing::named(place, &now, &now.all_segments(place).await?);
     let found = verified.findings.split_off(before);
-    let stays = |finding: &Finding| !matches!(finding, Finding::Missing { object, .. } if !named.has(object));
+    let stays = |finding: &Finding| !matches!(finding, Finding::Missing { object, .. } if !named.contains(object));
     verified.findings.extend(found.into_iter().filter(stays));
     Ok(())
 }
