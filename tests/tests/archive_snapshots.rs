@@ -137,7 +137,7 @@ fn a_database_comes_back_from_a_snapshot_when_what_came_before_it_is_forgotten()
         run_with(longshore([&args[..], more].concat()), b"")
     };
     let planned = replay("latest", &into, &["--plan"]);
-    assert!(String::from_utf8_lossy(&planned.stdout).contains("with the snapshot at"), "{planned:?}");
+    assert!(String::from_utf8_lossy(&planned.stdout).contains("snapshot  at "), "{planned:?}");
     assert!(!Path::new(&into).exists());
     let done = replay("latest", &into, &[]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use longshore::{OpenSink, Output};
-use longshore_apply::{ExecSink, ExecSpec, JsonLinesFile, JsonLinesOutput, JsonLinesStream, Sink};
-use longshore_sqlite::{SqliteOutput, SqliteSink};
+use longshore::{Content, OfferSnapshots, OpenSink, Output};
+use longshore_apply::{ExecSink, ExecSpec, JsonLinesFile, JsonLinesOutput, JsonLinesStream, Sink, Snapshotter};
+use longshore_sqlite::{ReplicaSnapshotter, SqliteOutput, SqliteSink};
 
 /// Where records go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +61,17 @@ impl SinkSpec {
 /// What makes the sink anew whenever a passing failure of the last one may be over.
 pub(crate) fn opener(spec: SinkSpec) -> OpenSink {
     Arc::new(move || Ok(spec.make()))
+}
+
+/// What makes snapshots of what a sink has made, if they can be.
+pub(crate) fn offer(spec: &SinkSpec) -> Option<OfferSnapshots> {
+    let SinkSpec::Sqlite(path) = spec else { return None };
+    let path = path.clone();
+    Some(Arc::new(move |wal| {
+        let of_pages = wal.content() == Content::SqlitePages;
+        let snapshotter = || ReplicaSnapshotter::new(&path, wal.segment_size().max_payload());
+        of_pages.then(|| Arc::new(snapshotter()) as Arc<dyn Snapshotter>)
+    }))
 }
 
 impl FromStr for SinkSpec {

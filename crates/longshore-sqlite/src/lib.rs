@@ -64,6 +64,7 @@ mod page_sink;
 mod sqlite_sink;
 
 mod new_file;
+mod replica_image;
 mod replica_wal;
 mod sidecar;
 mod write_behind;
@@ -91,6 +92,7 @@ pub use self::output::SqliteOutput;
 pub use self::page_sink::PageSink;
 pub use self::position::{Position, read_position, store_position};
 pub use self::recorder::{Recorded, Recorder, Recording};
+pub use self::replica_image::ReplicaSnapshotter;
 pub use self::rules::Denied;
 pub use self::sink::SqlSink;
 pub use self::sqlite_sink::SqliteSink;

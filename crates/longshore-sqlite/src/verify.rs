@@ -9,6 +9,9 @@ mod expected;
 mod place;
 mod snapshot;
 
+pub(crate) use place::{At, Side};
+pub(crate) use snapshot::{Database, Snapshot};
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,8 +19,7 @@ use longshore_format::{Content, Lsn};
 use longshore_wal::ReadLog;
 
 use self::expected::Expected;
-use self::place::{Located, Side};
-use self::snapshot::Database;
+use self::place::Located;
 use crate::error::Error;
 
 /// What a comparison of a database with its log came to.

@@ -88,7 +88,7 @@ pub use event::{Event, Events};
 pub use node::{CheckPayload, Node};
 pub use primary::{Primary, Transaction};
 pub use replay::{Foreseen, Output, Replay, ReplayPlan, Replayed, Room, Stage};
-pub use replica::Replica;
+pub use replica::{OfferSnapshots, Replica};
 pub use server::Server;
 pub use settings::Settings;
 pub use subscribe::{Records, Subscription};

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
 
+use longshore_apply::Snapshotter;
 use longshore_format::Name;
 use longshore_transport::Status;
-use longshore_wal::Consumer;
+use longshore_wal::{Consumer, Wal};
 use tokio_util::sync::CancellationToken;
 
 use crate::applying::{Applying, OpenSink};
@@ -67,7 +68,24 @@ impl Replica {
     /// `Invalid` when `log` is not a name.
     pub fn apply(self, log: Option<&str>, label: &str, open: OpenSink) -> Result<Self> {
         let log = log.map(|name| parse_name("log", name)).transpose()?;
-        self.sinks.add(SinkFor { log, label: label.to_owned(), open });
+        self.sinks.add(SinkFor { log, label: label.to_owned(), open, offer: None });
+        Ok(self)
+    }
+
+    /// As [`apply`](Self::apply), for a sink whose database snapshots can be made of: replicas of this one get them when its log
+    /// no longer reaches back, and archives. `offer` is called with each log that is applied there, once it is open.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn apply_and_offer(
+        self,
+        log: Option<&str>,
+        label: &str,
+        open: OpenSink,
+        offer: OfferSnapshots,
+    ) -> Result<Self> {
+        let log = log.map(|name| parse_name("log", name)).transpose()?;
+        self.sinks.add(SinkFor { log, label: label.to_owned(), open, offer: Some(offer) });
         Ok(self)
     }
 
@@ -146,6 +164,9 @@ impl Replica {
     }
 }
 
+/// What makes snapshots of a sink's database; `None` for a log of a content of which none can be made.
+pub type OfferSnapshots = Arc<dyn Fn(&Wal) -> Option<Arc<dyn Snapshotter>> + Send + Sync>;
+
 /// What ended first.
 enum Ended {
     Serving(Result<()>),
@@ -176,6 +197,7 @@ struct SinkFor {
     log: Option<Name>,
     label: String,
     open: OpenSink,
+    offer: Option<OfferSnapshots>,
 }
 
 impl Sinks {
@@ -195,6 +217,9 @@ impl Sinks {
         for sink in &waiting.sinks {
             if sink.log.as_ref().unwrap_or(&only) == &log.name {
                 Applying::start(log, &sink.label, Arc::clone(&sink.open))?;
+                if let Some(snapshotter) = sink.offer.as_ref().and_then(|offer| offer(&log.wal)) {
+                    log.offered.set(snapshotter);
+                }
             } else if sink.log.is_none() {
                 let message =
                     format!("{} is applied from log {only} only; write {}={}", sink.label, log.name, sink.label);

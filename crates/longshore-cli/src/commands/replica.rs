@@ -78,7 +78,12 @@ impl Replica {
             let mut replica = longshore::Replica::open(&self.data_dir, &settings)?;
             for apply in self.apply {
                 let label = apply.sink.to_string();
-                replica = replica.apply(apply.log.as_deref(), &label, sinks::opener(apply.sink))?;
+                let (log, offer) = (apply.log.as_deref(), sinks::offer(&apply.sink));
+                let open = sinks::opener(apply.sink);
+                replica = match offer {
+                    Some(offer) => replica.apply_and_offer(log, &label, open, offer)?,
+                    None => replica.apply(log, &label, open)?,
+                };
             }
             self.archive.take(replica.node()).await?;
             // What is followed from the archive alone is there already.

@@ -3,11 +3,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use longshore_apply::conformance::{self, Subject};
+use longshore_apply::{DatabaseImage, Snapshotter};
 use longshore_format::ErrorKind;
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
 
 use super::*;
+use crate::ReplicaSnapshotter;
 use crate::pages::{Form, PageSize, RunWriter, WalPlace, patch_between};
 use crate::testing::{FACTS, Log, MAX_PAYLOAD, Payloads, Primary, crash, dump, run_between};
 
@@ -867,4 +869,68 @@ fn a_process_that_is_killed_at_any_moment_holds_what_it_says() {
     assert!(kills > 15, "{kills}");
     std::fs::rename(&replica, place.replica()).unwrap();
     place.check_same_pages();
+}
+
+/// The database that an image makes, and what its counter says.
+fn made_of(image: &mut dyn DatabaseImage) -> i64 {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("seeded.db");
+    let mut sink = PageSink::new(&path);
+    sink.open(&FACTS).unwrap();
+    let mut log = Log { at: image.position(), held: None };
+    let mut payloads = Payloads::new();
+    while let Some(payload) = image.next_payload().unwrap() {
+        assert!(payload.len() <= MAX_PAYLOAD);
+        payloads.push(payload);
+    }
+    log.give(&mut sink, &payloads).unwrap();
+    sink.finish().unwrap();
+    let db = Connection::open(&path).unwrap();
+    let sound: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(sound, "ok");
+    let (n, sum) = db
+        .query_row("SELECT n, (SELECT coalesce(sum(n), 0) FROM t) FROM counter", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        })
+        .unwrap();
+    assert_eq!(n, sum, "a sum of one transaction");
+    n
+}
+
+#[test]
+fn a_snapshot_of_a_replica_is_exactly_its_position_while_it_is_applied_to() {
+    let (mut place, mut sink) = Place::counting(4096);
+    let snapshotter = ReplicaSnapshotter::new(place.replica(), MAX_PAYLOAD);
+    let counted = Mutex::new(HashMap::from([(place.log.at, 0)]));
+    let (stop, taken) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let mut image = snapshotter.begin().unwrap();
+                let position = image.position();
+                let n = made_of(&mut *image);
+                assert_eq!(counted.lock().unwrap().get(&position), Some(&n), "at {position}");
+                taken.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let stopping = Stop(&stop);
+        let mut n = 0;
+        while n < 400 || taken.load(Ordering::Relaxed) < 20 {
+            n += 1;
+            let run = place.primary.run(&count(n));
+            // Noted before anybody can see it.
+            let mut after = place.log.clone();
+            after.pass(&run);
+            counted.lock().unwrap().insert(after.at, n as i64);
+            place.give(&mut sink, &run);
+            if n % 3 == 0 {
+                sink.sync().unwrap();
+            }
+        }
+        drop(stopping);
+    });
+    sink.finish().unwrap();
+    // One that nobody takes to its end ends, too, and a database that is not there is an error.
+    drop(snapshotter.begin().unwrap());
+    assert!(ReplicaSnapshotter::new(place.dir.path().join("none.db"), MAX_PAYLOAD).begin().is_err());
 }

@@ -14,7 +14,7 @@ use crate::pages::WalPlace;
 use crate::sidecar::{Sidecar, Standing};
 
 /// Which end of the log a database is at.
-pub(super) enum Side {
+pub(crate) enum Side {
     /// It is captured.
     Primary,
     /// The log is applied to it; the path is its own.
@@ -23,7 +23,7 @@ pub(super) enum Side {
 
 /// What says where a snapshot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum At {
+pub(crate) enum At {
     /// The place in the `-wal` is the one in some run.
     Place(WalPlace),
     /// The end of a run.
@@ -87,7 +87,7 @@ impl Side {
     }
 
     /// The database as it is now, and what says where that is.
-    pub(super) fn snapshot<'a>(&self, database: &'a Database) -> Result<(Snapshot<'a>, At), Error> {
+    pub(crate) fn snapshot<'a>(&self, database: &'a Database) -> Result<(Snapshot<'a>, At), Error> {
         let Side::Replica(path) = self else {
             let snapshot = database.snapshot()?;
             let place = snapshot.place();

@@ -18,7 +18,7 @@ use crate::sidecar::beside;
 use crate::wal_format::{FRAME_HEAD_LEN, IndexHeader, frame_offset};
 
 /// A connection that only reads.
-pub(super) struct Database {
+pub(crate) struct Database {
     file: WalFile,
     path: PathBuf,
     /// Opened by itself: it carries no locks, so closing it drops none. Nobody deletes it while a connection is open.
@@ -28,7 +28,7 @@ pub(super) struct Database {
 }
 
 impl Database {
-    pub(super) fn open(path: &Path) -> Result<Database, Error> {
+    pub(crate) fn open(path: &Path) -> Result<Database, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(Duration::from_secs(10))?;
@@ -52,7 +52,7 @@ impl Database {
     }
 
     /// The database's own path, links followed.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -67,7 +67,7 @@ impl Database {
 /// It need not be the transaction's own. While its read mark stands, nobody copies a frame beyond it into the database file,
 /// and nobody begins the `-wal` anew unless all of it was in the file before, of which nobody copies anything then. So
 /// whatever is published later, its pages are in the frames up to there, and the others in the file, and both stay.
-pub(super) struct Snapshot<'a> {
+pub(crate) struct Snapshot<'a> {
     database: &'a Database,
     header: IndexHeader,
     pages: u32,
@@ -99,16 +99,16 @@ impl Snapshot<'_> {
         self.header.place()
     }
 
-    pub(super) fn page_size(&self) -> PageSize {
+    pub(crate) fn page_size(&self) -> PageSize {
         self.database.size
     }
 
-    pub(super) fn pages(&self) -> u32 {
+    pub(crate) fn pages(&self) -> u32 {
         self.pages
     }
 
     /// Reads a page; `false` if there is none of that number.
-    pub(super) fn read(&self, page: u32, into: &mut [u8]) -> Result<bool, Error> {
+    pub(crate) fn read(&self, page: u32, into: &mut [u8]) -> Result<bool, Error> {
         let Database { file, wal, wal_path, size, .. } = self.database;
         match self.frames.get(&page) {
             _ if self.pages < page => return Ok(false),
