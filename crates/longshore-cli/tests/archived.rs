@@ -216,26 +216,28 @@ fn check_names_the_hop_at_which_a_mark_is_stuck() {
     let check = |rest: &str| run(at, &format!("check {} --log orders {rest}", server(&p)));
 
     // A replica without a sink applies nothing, which is right only if somebody says so.
-    let told = check("--timeout 1s").fails(12);
+    let told = check("--timeout 3s").fails(12);
     assert!(told.contains("applied at eu-west: nothing is applied there"), "{told}");
     let archive = format!("--stage durable --archive {}", store(at, "a"));
     check(&archive).ok();
 
     // A store that the agent does not know.
-    let told = check(&format!("--stage durable --timeout 1s --archive {}", store(at, "b"))).fails(3);
+    let told = check(&format!("--stage durable --timeout 3s --archive {}", store(at, "b"))).fails(3);
     assert!(told.contains(&format!("archived in {}: log orders is not archived there", store(at, "b"))), "{told}");
+    assert!(told.contains("primary does not archive there"), "{told}");
     let told = check("--stage durable --archive file:///no/such/place").fails(3);
     assert!(told.contains("archive opened: "), "{told}");
 
     // The agent cannot archive any more.
     break_store(at, "a");
-    let ran = check(&format!("{archive} --timeout 1s"));
+    let ran = check(&format!("{archive} --timeout 3s"));
     let hop = format!("archived in {}", store(at, "a"));
     assert!(ran.stdout.lines().any(|line| line.starts_with(&hop) && line.ends_with("FAILED")), "{}", ran.stdout);
     assert!(ran.stdout.lines().any(|line| line.starts_with("durable at eu-west") && line.ends_with("ok")));
     let told = ran.fails(12);
     assert!(told.contains(&format!("{hop}: it is archived to ")), "{told}");
-    let document = check(&format!("{archive} --timeout 1s --json"));
+    assert!(told.contains("primary says of it: ") && told.contains("Not a directory"), "{told}");
+    let document = check(&format!("{archive} --timeout 3s --json"));
     let failed: Value = serde_json::from_str(&document.stdout).unwrap();
     assert_eq!((&failed["schema"], &failed["ok"]), (&1.into(), &false.into()));
     assert_eq!(failed["hops"].as_array().unwrap().last().unwrap()["kind"], "unconfirmed");
@@ -243,7 +245,7 @@ fn check_names_the_hop_at_which_a_mark_is_stuck() {
 
     // A replica that is gone.
     assert_eq!(r.terminate(), 0);
-    let told = check("--timeout 1s").fails(12);
+    let told = check("--timeout 3s").fails(12);
     assert!(told.contains("received at eu-west: it is away"), "{told}");
     // Nobody at all.
     assert_eq!(p.terminate(), 0);
