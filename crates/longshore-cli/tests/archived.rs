@@ -77,6 +77,10 @@ fn a_wait_for_archived_ends_when_it_is_and_by_time_while_the_store_is_broken() {
     let told = append(at, &p, "--wait archived:1 --wait-timeout 700ms").fails(12);
     assert!(told.contains("not confirmed as archived:1"), "{told}");
     eventually("the trouble is shown", || log(at, &p)["stores"][0]["trouble"].is_string());
+    for _ in 0..8 {
+        let store = log(at, &p)["stores"][0].clone();
+        assert!(store["trouble"].is_string(), "it is shown until the store takes something: {store}");
+    }
     let text = run(at, &format!("status {}", server(&p))).ok();
     assert!(text.contains("FAILING"), "{text}");
 
