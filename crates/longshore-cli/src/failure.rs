@@ -37,7 +37,7 @@ impl Failure {
         self.kind
     }
 
-    /// Adds what had been done before it failed.
+    /// Adds what had been done before it failed, or what else is known of it.
     pub(crate) fn after(mut self, done: String) -> Self {
         self.message = format!("{}; {done}", self.message);
         self

@@ -77,6 +77,10 @@ fn a_wait_for_archived_ends_when_it_is_and_by_time_while_the_store_is_broken() {
     let told = append(at, &p, "--wait archived:1 --wait-timeout 700ms").fails(12);
     assert!(told.contains("not confirmed as archived:1"), "{told}");
     eventually("the trouble is shown", || log(at, &p)["stores"][0]["trouble"].is_string());
+    for _ in 0..8 {
+        let store = log(at, &p)["stores"][0].clone();
+        assert!(store["trouble"].is_string(), "it is shown until the store takes something: {store}");
+    }
     let text = run(at, &format!("status {}", server(&p))).ok();
     assert!(text.contains("FAILING"), "{text}");
 
@@ -216,26 +220,28 @@ fn check_names_the_hop_at_which_a_mark_is_stuck() {
     let check = |rest: &str| run(at, &format!("check {} --log orders {rest}", server(&p)));
 
     // A replica without a sink applies nothing, which is right only if somebody says so.
-    let told = check("--timeout 1s").fails(12);
+    let told = check("--timeout 3s").fails(12);
     assert!(told.contains("applied at eu-west: nothing is applied there"), "{told}");
     let archive = format!("--stage durable --archive {}", store(at, "a"));
     check(&archive).ok();
 
     // A store that the agent does not know.
-    let told = check(&format!("--stage durable --timeout 1s --archive {}", store(at, "b"))).fails(3);
+    let told = check(&format!("--stage durable --timeout 3s --archive {}", store(at, "b"))).fails(3);
     assert!(told.contains(&format!("archived in {}: log orders is not archived there", store(at, "b"))), "{told}");
+    assert!(told.contains("primary does not archive there"), "{told}");
     let told = check("--stage durable --archive file:///no/such/place").fails(3);
     assert!(told.contains("archive opened: "), "{told}");
 
     // The agent cannot archive any more.
     break_store(at, "a");
-    let ran = check(&format!("{archive} --timeout 1s"));
+    let ran = check(&format!("{archive} --timeout 3s"));
     let hop = format!("archived in {}", store(at, "a"));
     assert!(ran.stdout.lines().any(|line| line.starts_with(&hop) && line.ends_with("FAILED")), "{}", ran.stdout);
     assert!(ran.stdout.lines().any(|line| line.starts_with("durable at eu-west") && line.ends_with("ok")));
     let told = ran.fails(12);
     assert!(told.contains(&format!("{hop}: it is archived to ")), "{told}");
-    let document = check(&format!("{archive} --timeout 1s --json"));
+    assert!(told.contains("primary says of it: ") && told.contains("Not a directory"), "{told}");
+    let document = check(&format!("{archive} --timeout 3s --json"));
     let failed: Value = serde_json::from_str(&document.stdout).unwrap();
     assert_eq!((&failed["schema"], &failed["ok"]), (&1.into(), &false.into()));
     assert_eq!(failed["hops"].as_array().unwrap().last().unwrap()["kind"], "unconfirmed");
@@ -243,7 +249,7 @@ fn check_names_the_hop_at_which_a_mark_is_stuck() {
 
     // A replica that is gone.
     assert_eq!(r.terminate(), 0);
-    let told = check("--timeout 1s").fails(12);
+    let told = check("--timeout 3s").fails(12);
     assert!(told.contains("received at eu-west: it is away"), "{told}");
     // Nobody at all.
     assert_eq!(p.terminate(), 0);

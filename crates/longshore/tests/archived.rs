@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use longshore::archive::{ArchiveSettings, Store, archived_to};
-use longshore::{Content, Durability, ErrorKind, Lsn, Primary, Settings};
+use longshore::transport::{Append, ClientSettings, Connector, Draft};
+use longshore::{Content, Durability, ErrorKind, Kind, Lsn, Primary, Settings};
 use tempfile::TempDir;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -85,6 +86,43 @@ fn a_ticket_is_woken_when_as_many_stores_have_it_as_it_asks_for() {
     let woken = runtime.block_on(async { tokio::time::timeout(LONG, ticket.wait(archived(2))).await });
     assert!(ticket.position() <= woken.expect("the store that moves wakes it").unwrap());
     site.primary.close().unwrap();
+}
+
+#[test]
+fn over_the_network_nothing_is_appended_for_what_no_waiting_brings() {
+    let mut settings = Settings::default();
+    settings.tls.plaintext = true;
+    settings.network.listen = "127.0.0.1:0".parse().unwrap();
+    let site = Site::new(&settings);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let end = runtime.block_on(async {
+        let server = site.primary.listen().await.unwrap();
+        let address = server.local_addr().to_string().parse().unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let serving = tokio::spawn(server.run(async { stopped.await.unwrap() }));
+        let connector = Connector::plaintext_on_loopback("client".parse().unwrap(), ClientSettings::default());
+        let client = connector.connect(&address).await.unwrap();
+        let request = Append {
+            log: site.primary.name().clone(),
+            records: vec![Draft { kind: Kind::USER, payload: "a record".into() }],
+            expect: None,
+            wait: Some(archived(1)),
+            timeout: LONG,
+        };
+        let before = site.primary.end();
+        let error = client.append(request.clone()).await.unwrap_err();
+        assert_eq!((error.kind(), error.next_step().contains("--archive")), (ErrorKind::Invalid, true), "{error}");
+        assert_eq!(site.primary.end(), before, "nothing was appended");
+        site.archive_into(&["a"]);
+        let end = client.append(request).await.unwrap().end;
+        assert!(end <= client.wait(site.primary.name(), end, &archived(1), LONG).await.unwrap());
+        let store = client.status(None).await.unwrap().logs[0].stores[0].clone();
+        assert_eq!((store.store.as_str(), store.archived), (site.store("a").label(), Some(end)));
+        stop.send(()).unwrap();
+        serving.await.unwrap().unwrap();
+        end
+    });
+    assert!(Some(end) <= site.archived("a"));
 }
 
 #[test]

@@ -163,6 +163,16 @@ mod tests {
     }
 
     #[test]
+    fn a_durability_is_spelt_in_a_file_as_everywhere() {
+        for spelling in ["local/received", "replicas:2", "regions:2@eu-west,us-east/applied", "archived:1"] {
+            let settings = Settings::from_toml(&format!("[ack]\ndurability = '{spelling}'")).unwrap();
+            assert_eq!(settings.ack.durability.to_string(), spelling);
+            let written = toml::to_string(&settings).unwrap();
+            assert!(written.contains(&format!("durability = \"{spelling}\"")), "{written}");
+        }
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_the_nearest_known_one() {
         // F-126
         let rows = [
@@ -192,6 +202,7 @@ mod tests {
             ("[network]\nheartbeat = '20s'", "network.silence"),
             ("[network]\nlisten = 'everywhere'", "network.listen"),
             ("[ack]\ndurability = 'replicas:0'", "ack.durability"),
+            ("[ack]\ndurability = 'archived:1/applied'", "ack.durability"),
             ("[ack]\nshortfall = 'hope'", "ack.shortfall"),
             ("[retention]\nslot_cap = '1B'", "retention.slot_cap"),
         ];

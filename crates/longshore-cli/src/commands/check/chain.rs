@@ -116,7 +116,8 @@ pub(super) async fn follow(tls: &Tls, ask: &Ask) -> Route {
     let Some(position) = route.hop(format!("appended at {primary}"), marked, position) else { return route };
     route.position = Some(position);
     let pursuit = Pursuit { ask: ask.clone(), position, marked };
-    let stores: Vec<_> = ask.stores.iter().cloned().map(|url| spawn_local(pursuit.clone().into_store(url))).collect();
+    let stores: Vec<_> =
+        ask.stores.iter().cloned().map(|url| spawn_local(pursuit.clone().into_store(client.clone(), url))).collect();
     let through = spawn_local(pursuit.clone().into_replicas(client.clone(), replicas));
     let local = client.wait(&ask.log, position, &Durability::LOCAL, ask.timeout).await;
     route.hop(format!("durable at {primary}"), marked, local.map_err(Failure::from));
@@ -204,12 +205,15 @@ impl Pursuit {
     }
 
     /// Asks a store until the mark is archived there, then reads it back.
-    async fn into_store(self, url: String) -> Vec<Hop> {
+    async fn into_store(self, client: Client, url: String) -> Vec<Hop> {
         let store = match Store::open(&url) {
             Ok(store) => store,
             Err(error) => return vec![self.hop("archive opened".to_owned(), Err(error.into()))],
         };
-        let archived = self.until_archived(&store).await;
+        let archived = match self.until_archived(&store).await {
+            Err(failure) => Err(self.explained(failure, &client, store.label()).await),
+            archived => archived,
+        };
         let mut hops = vec![self.hop(format!("archived in {}", store.label()), archived)];
         if hops[0].outcome.is_ok() {
             let read = self.read_back(&store).await;
@@ -240,6 +244,17 @@ impl Pursuit {
                 ));
             }
             tokio::time::sleep(ASK_STORE).await;
+        }
+    }
+
+    /// Adds what the agent says of a store into which a mark did not come.
+    async fn explained(&self, failure: Failure, client: &Client, label: &str) -> Failure {
+        let Ok(status) = client.status(Some(&self.ask.log)).await else { return failure };
+        let stores = status.logs.iter().flat_map(|log| &log.stores);
+        match stores.filter(|store| store.store == label).map(|store| &store.trouble).next() {
+            None => failure.after(format!("{} does not archive there", status.node)),
+            Some(Some(trouble)) => failure.after(format!("{} says of it: {trouble}", status.node)),
+            Some(None) => failure,
         }
     }
 
