@@ -19,11 +19,15 @@ pub struct Copied {
     pub bytes: u64,
 }
 
-/// Copies the archive of a log; what is there already is not copied again. Objects are not opened: they stay encrypted, and
-/// the same keys open them. Run again, it goes on where it was, and takes what has been archived since.
+/// No object holds more than the longest segment.
+const LONGEST: u64 = 1 << 30;
+
+/// Copies the archive of a log; what is there already is not copied again. Each object is checked against the digest in it
+/// before it is put, and is put as it is: it stays encrypted, and the same keys open it. Run again, it goes on where it was, and
+/// takes what has been archived since.
 ///
 /// # Errors
-/// [`Error::NoLog`]; [`Error::Missing`] names what the source lacks; [`Error::Fenced`] if the target holds another history, or
+/// [`Error::NoLog`]; [`Error::Missing`] names what the source lacks, [`Error::Envelope`] what is damaged there; [`Error::Fenced`] if the target holds another history, or
 /// was changed meanwhile.
 pub async fn copy(
     from: &Store,
@@ -115,6 +119,7 @@ async fn copy_object(
     let Some((bytes, _)) = source.store.get(&name).await? else {
         return Err(source.corrupt(object, "it went while it was copied: run this again".to_owned()));
     };
+    source.unseal(object, &bytes, LONGEST)?;
     if !target.store.create(&name, bytes.clone()).await? {
         target.store.replace(&name, bytes).await?;
     }

@@ -38,6 +38,32 @@ fn moto_wraps_and_unwraps() {
     ask("nobody_is_allowed", &strict.address, arn);
 }
 
+/// Nothing is asked of KMS then, so that no server is needed.
+#[cfg(feature = "aws-profiles")]
+#[test]
+fn without_credentials_it_says_so() {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--ignored", "--exact", "--nocapture", "no_credentials"]).env_clear();
+    child.env(SERVER, "127.0.0.1:1").env("AWS_REGION", "us-east-1").env("AWS_EC2_METADATA_DISABLED", "true");
+    child.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+    let done = child.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success() && out.contains("1 passed"), "{out}\n{err}");
+}
+
+#[cfg(feature = "aws-profiles")]
+#[test]
+#[ignore = "asked in a process of its own"]
+fn no_credentials() {
+    // With the credentials of whoever runs all ignored tests it is another question.
+    if std::env::var_os("AWS_EC2_METADATA_DISABLED").is_none() {
+        return;
+    }
+    let error = keys("alias/archive").unwrap().wrap(&context("segments/1")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    assert!(error.to_string().contains("no credentials are found"), "{error}");
+}
+
 fn ask(question: &str, server: &str, key: &str) {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--ignored", "--exact", "--nocapture", question]).env(SERVER, server).env(KEY, key);

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use conformance::{Races, conforms, content};
-use longshore_archive::{Archive, ArchiveSettings, Archiver, Store};
+use longshore_archive::{Archive, ArchiveSettings, Archiver, Store, copy};
 use longshore_format::ErrorKind;
 use proxy::Proxy;
 use support::{Rig, name};
@@ -62,6 +62,30 @@ async fn memory_conforms() {
 async fn a_directory_conforms() {
     let disk = tempfile::tempdir().unwrap();
     conforms(&Store::open(&format!("file://{}", disk.path().display())).unwrap(), Races::OneWins).await;
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_not_copied() {
+    let memory = || Store::of(std::sync::Arc::new(object_store::memory::InMemory::new()), "memory");
+    let (from, to) = (memory(), memory());
+    let rig = Rig::new();
+    let settings = ArchiveSettings { tail_every: Duration::ZERO, ..ArchiveSettings::default() };
+    let mut archiver = rig.archiver(&from, &settings).await;
+    rig.append(400);
+    rig.seal();
+    archiver.finish().await.unwrap();
+    let (segment, _, _) = from.list("app/segments").await.unwrap().swap_remove(0);
+    let whole = content(&from, &segment).await.unwrap();
+    let mut damaged = whole.to_vec();
+    damaged[whole.len() / 2] ^= 1;
+    from.replace(&segment, damaged.into()).await.unwrap();
+    let refused = copy(&from, &to, &name(), None, false, |_| {}).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    assert!(refused.to_string().contains(&segment), "{refused}");
+    assert_eq!((to.len(&segment).await.unwrap(), to.len("app/manifest").await.unwrap()), (None, None));
+    from.replace(&segment, whole.clone()).await.unwrap();
+    copy(&from, &to, &name(), None, false, |_| {}).await.unwrap();
+    assert_eq!(content(&to, &segment).await.unwrap(), whole);
 }
 
 #[tokio::test(flavor = "multi_thread")]
