@@ -226,7 +226,8 @@ impl Store {
     /// The names of the directories at the top.
     pub(crate) async fn top(&self) -> Result<Vec<String>> {
         let prefix = (self.prefix.parts().count() > 0).then_some(&self.prefix);
-        let listed = self.objects.list_with_delimiter(prefix).await.map_err(|error| self.failed("", error))?;
+        let listed =
+            self.objects.list_with_delimiter(prefix).await.map_err(|error| self.failed("the list of logs", error))?;
         let last = |path: &Path| path.parts().next_back().map(|part| part.as_ref().to_owned());
         Ok(listed.common_prefixes.iter().filter_map(last).collect())
     }
