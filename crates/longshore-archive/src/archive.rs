@@ -6,6 +6,7 @@ use longshore_format::{Lsn, Name};
 
 use crate::error::{Error, Result};
 use crate::fetch::{Reach, Until, tail_object};
+use crate::gap::GapEntry;
 use crate::keys::KeyProvider;
 use crate::manifest::{Facts, Manifest, Place, SegmentEntry, SnapshotEntry};
 use crate::store::Store;
@@ -47,6 +48,8 @@ pub struct Listed {
     pub tail: u64,
     /// The positions of its snapshots.
     pub snapshots: Vec<Lsn>,
+    /// Ranges that are in no archive.
+    pub gaps: Vec<GapEntry>,
     /// Pieces beyond a fork, which are kept and part of no restore.
     pub aside: u64,
     /// When it was changed last, microseconds UTC.
@@ -72,6 +75,7 @@ pub async fn list(store: &Store, keys: Option<&dyn KeyProvider>) -> Result<Vec<L
             segments: manifest.segment_count(),
             tail: manifest.tail().len() as u64,
             snapshots: manifest.snapshots.iter().map(|snapshot| Lsn::new(snapshot.position)).collect(),
+            gaps: manifest.gaps.clone(),
             aside: manifest.aside.len() as u64,
             updated: manifest.updated,
             name,
@@ -125,11 +129,10 @@ impl Archive {
             let opened = Copy::open(&copy.store, &self.name, self.keys.as_deref(), Some(copy)).await?;
             copies.extend(opened);
         }
-        copies.sort_by_key(|copy| std::cmp::Reverse(copy.manifest.end()));
-        let best = copies.first().ok_or_else(|| Error::NoLog { store: String::new(), log: self.name.clone() })?;
-        let facts = best.facts(&self.name)?;
-        (self.facts, self.copies) = (facts, copies);
-        Ok(())
+        if copies.is_empty() {
+            return Err(Error::NoLog { store: self.store().to_owned(), log: self.name.clone() });
+        }
+        self.replace(copies)
     }
 
     /// The archived records that follow a boundary, as they stand in its segment: up to the segment's end, or the archive's.
@@ -160,6 +163,15 @@ impl Archive {
     pub fn newest_snapshot(&self, not_before: Lsn) -> Option<&SnapshotEntry> {
         let newest = self.best().manifest.snapshots.last();
         newest.filter(|entry| not_before.get() <= entry.position)
+    }
+
+    /// Puts other copies of the same log in the place of these.
+    pub(crate) fn replace(&mut self, mut copies: Vec<Copy>) -> Result<()> {
+        copies.sort_by_key(|copy| std::cmp::Reverse(copy.manifest.end()));
+        let best = copies.first().expect("there is one");
+        self.facts = best.facts(&self.name)?;
+        self.copies = copies;
+        Ok(())
     }
 
     /// Which log it is.
@@ -229,6 +241,12 @@ impl Copy {
             object: format!("{name}/{}", crate::manifest::MANIFEST),
             what,
         })
+    }
+
+    /// When the oldest record was written, microseconds UTC.
+    pub(crate) fn first_time(&self) -> Option<u64> {
+        let segment = self.segments.first().map(|entry| entry.time);
+        segment.or_else(|| self.manifest.tail().first().map(|entry| entry.time))
     }
 
     /// The newest snapshot that holds nothing beyond a target. Where the target is may show only when the log is read: then it

@@ -18,6 +18,7 @@ use longshore_wal::Wal;
 
 use crate::blocking::blocking;
 use crate::error::{Error, Result};
+use crate::gap::{self, GapEntry};
 use crate::keep::Keep;
 use crate::keys::KeyProvider;
 use crate::manifest::{Facts, Manifest, Place, SegmentEntry, TailEntry};
@@ -33,6 +34,9 @@ pub struct ArchiveSettings {
     pub level: Option<i32>,
     /// Who wraps the keys; without, what is archived is not encrypted by this program.
     pub keys: Option<Arc<dyn KeyProvider>>,
+    /// Whether a log that no longer reaches back to where the archive ends begins anew there, behind a gap that the manifest
+    /// names; otherwise it is not archived any more. Default: it is not.
+    pub go_on_behind_gaps: bool,
     /// When a new snapshot is due.
     pub snapshots: Schedule,
     /// What of it need not be kept. Default: everything is.
@@ -45,6 +49,7 @@ impl Default for ArchiveSettings {
             tail_every: Duration::from_secs(1),
             level: Some(1),
             keys: None,
+            go_on_behind_gaps: false,
             snapshots: Schedule::default(),
             keep: Keep::default(),
         }
@@ -89,7 +94,12 @@ impl Archiver {
     /// [`Error::OtherLog`] and [`Error::Fenced`]; what the store says, which may pass.
     pub async fn open(store: Store, name: Name, wal: Wal, settings: ArchiveSettings) -> Result<Archiver> {
         let (manifest, version) = match place(&store, &name, &wal, &settings).manifest().await? {
-            Some((manifest, version)) => (reconciled(&store, &name, &wal, manifest)?, Some(version)),
+            Some((there, version)) => match reconciled(&store, &name, &wal, there.clone()) {
+                Err(Error::Gap { .. }) if settings.go_on_behind_gaps => {
+                    (behind_gap(&place(&store, &name, &wal, &settings), &wal, there).await?, Some(version))
+                }
+                reconciled => (reconciled?, Some(version)),
+            },
             None => (beginning(&wal)?, None),
         };
         Ok(Archiver { store, name, wal, settings, manifest, version, tail_at: Instant::now() })
@@ -204,6 +214,8 @@ impl Archiver {
     pub fn is_snapshot_due(&self) -> bool {
         let (position, len, time) = match self.manifest.snapshots.last() {
             Some(last) => (last.position, last.len, last.time),
+            // Without its beginning nothing can be made of it.
+            None if !self.manifest.is_whole() => return self.manifest.first() < self.archived(),
             None => (self.manifest.first().get(), 0, self.manifest.first_time().unwrap_or(u64::MAX)),
         };
         let since = Duration::from_micros(wall_micros().saturating_sub(time));
@@ -344,6 +356,17 @@ fn beginning(wal: &Wal) -> Result<Manifest> {
         before: start.before,
     };
     Ok(Manifest::new(&facts, start.header.base()))
+}
+
+/// The manifest of a log that no longer reaches back to where the one that is there ends.
+async fn behind_gap(place: &Place<'_>, wal: &Wal, there: Manifest) -> Result<Manifest> {
+    let mut next = beginning(wal)?;
+    let (start, end) = (there.end().get(), next.first().get());
+    tracing::warn!(store = place.store.label(), log = %place.log, start, end, "the archive goes on behind a gap");
+    let earlier = gap::keep(place, &there).await?;
+    next.gaps = there.gaps;
+    next.gaps.push(GapEntry { start, end, time: wall_micros(), earlier });
+    Ok(next)
 }
 
 /// The manifest that is there, without what a later epoch of this log has made void. Refuses one that this log may not go on.

@@ -3,9 +3,9 @@
 use longshore_format::{Fork, Name};
 
 use crate::error::{Error, Result};
+use crate::gap;
 use crate::keys::KeyProvider;
 use crate::manifest::{Facts, Manifest, Place};
-use crate::snapshot;
 use crate::store::Store;
 
 /// What a copy did.
@@ -50,14 +50,7 @@ pub async fn copy(
     {
         return Ok(Copied { objects: manifest.segment_count() + manifest.tail().len() as u64, ..Copied::default() });
     }
-    let mut objects: Vec<String> = manifest.chunks().iter().map(|chunk| chunk.object.clone()).collect();
-    objects.extend(manifest.all_segments(&source).await?.into_iter().map(|entry| entry.object));
-    objects.extend(manifest.tail().iter().map(|entry| entry.object.clone()));
-    for entry in &manifest.snapshots {
-        objects.extend(snapshot::pieces(&source, entry).await?.into_iter().map(|piece| piece.object));
-        objects.push(entry.object.clone());
-    }
-    objects.extend(manifest.aside.iter().map(|entry| entry.object.clone()));
+    let objects = gap::objects(&source, &manifest).await?;
     let mut copied = Copied { objects: objects.len() as u64, ..Copied::default() };
     for object in &objects {
         copy_object(&source, &target, object, plan_only, &mut copied).await?;

@@ -6,6 +6,7 @@ use longshore_format::Lsn;
 
 use crate::archiver::wall_micros;
 use crate::error::Result;
+use crate::gap;
 use crate::manifest::{Manifest, Place, SnapshotEntry};
 use crate::snapshot;
 
@@ -55,6 +56,12 @@ impl Keep {
             cut.objects.push(entry.object);
         }
         cut.objects.extend(manifest.drop_chunks());
+        if let Some(gap) = manifest.gaps.last() {
+            // What came before a gap is older than any snapshot that is kept.
+            cut.objects.push(gap.earlier.clone());
+            cut.objects.extend(gap::objects(place, &gap::earlier(place, gap).await?).await?);
+            manifest.gaps.clear();
+        }
         Ok(cut)
     }
 }

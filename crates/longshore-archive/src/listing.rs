@@ -8,8 +8,8 @@ use longshore_format::Lsn;
 use crate::archive::{Archive, Copy};
 use crate::error::Result;
 use crate::fetch::FetchPlan;
-use crate::manifest::{MANIFEST, Manifest, Place, SegmentEntry};
-use crate::snapshot;
+use crate::gap;
+use crate::manifest::{MANIFEST, Manifest, Place};
 use crate::verify::Finding;
 
 /// The objects of one log in one store, with their lengths and ages.
@@ -30,9 +30,9 @@ impl Listing {
         }
     }
 
-    /// What is there and is named by nobody. Nothing is known of that while a snapshot's list does not hold.
+    /// What is there and is named by nobody. Nothing is known of that while one of the lists does not hold.
     pub(crate) async fn unnamed(&self, place: &Place<'_>, copy: &Copy) -> Vec<Finding> {
-        let Ok(named) = named(place, &copy.manifest, &copy.segments).await else { return Vec::new() };
+        let Ok(named) = named(place, &copy.manifest).await else { return Vec::new() };
         let end = copy.manifest.end();
         let unnamed = self.0.iter().filter(|(name, _)| !named.contains(*name));
         let told = unnamed.map(|(name, (bytes, age))| {
@@ -48,20 +48,9 @@ impl Listing {
 }
 
 /// The names of all objects that a manifest needs, its own among them.
-pub(crate) async fn named(
-    place: &Place<'_>,
-    manifest: &Manifest,
-    segments: &[SegmentEntry],
-) -> Result<BTreeSet<String>> {
-    let mut names = BTreeSet::from([place.name(MANIFEST)]);
-    names.extend(segments.iter().map(|entry| place.name(&entry.object)));
-    names.extend(manifest.chunks().iter().map(|entry| place.name(&entry.object)));
-    names.extend(manifest.tail().iter().chain(&manifest.aside).map(|entry| place.name(&entry.object)));
-    for entry in &manifest.snapshots {
-        names.insert(place.name(&entry.object));
-        names.extend(snapshot::pieces(place, entry).await?.iter().map(|piece| place.name(&piece.object)));
-    }
-    Ok(names)
+pub(crate) async fn named(place: &Place<'_>, manifest: &Manifest) -> Result<BTreeSet<String>> {
+    let objects = gap::objects(place, manifest).await?;
+    Ok(objects.iter().map(String::as_str).chain([MANIFEST]).map(|object| place.name(object)).collect())
 }
 
 impl Archive {

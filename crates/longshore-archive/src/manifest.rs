@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::envelope::{self, Sealing};
 use crate::error::{Error, Result};
+use crate::gap::GapEntry;
 use crate::keys::{Context, KeyProvider};
 use crate::store::{Store, Version};
 
@@ -114,6 +115,9 @@ pub struct Manifest {
     tail: Vec<TailEntry>,
     /// Oldest first.
     pub snapshots: Vec<SnapshotEntry>,
+    /// What is in no archive: oldest first.
+    #[serde(default)]
+    pub gaps: Vec<GapEntry>,
     /// What was archived beyond the fork at which a later epoch began: kept, and part of no restore.
     pub aside: Vec<TailEntry>,
 }
@@ -158,6 +162,7 @@ impl Manifest {
             segments: Vec::new(),
             tail: Vec::new(),
             snapshots: Vec::new(),
+            gaps: Vec::new(),
             aside: Vec::new(),
         }
     }
@@ -445,8 +450,8 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// A chunk, which must be there: without it nobody knows what is archived from `start` to `end`.
-    async fn get(&self, object: &str, (start, end): (Lsn, Lsn)) -> Result<Vec<u8>> {
+    /// An object that must be there: without it nobody knows what is archived from `start` to `end`.
+    pub(crate) async fn get(&self, object: &str, (start, end): (Lsn, Lsn)) -> Result<Vec<u8>> {
         match self.store.get(&self.name(object)).await? {
             Some((bytes, _)) => self.unseal(object, &bytes, LONGEST),
             None => Err(Error::Missing { store: self.store.label().to_owned(), object: self.name(object), start, end }),

@@ -1,10 +1,11 @@
-//! Objects that no manifest names: what a crash left, and tail objects that were superseded.
+//! What an archive need not hold: objects that no manifest names, and what lies before the snapshots that are kept.
 
 use std::time::Duration;
 
 use longshore_format::Name;
 
 use crate::error::{Error, Result};
+use crate::keep::Keep;
 use crate::keys::KeyProvider;
 use crate::listing;
 use crate::manifest::{MANIFEST, Place};
@@ -37,7 +38,7 @@ pub async fn orphans(
     };
     let facts = manifest.facts().map_err(|what| place.corrupt(MANIFEST, what))?;
     place.id = Some(facts.log);
-    let named = listing::named(&place, &manifest, &manifest.all_segments(&place).await?).await?;
+    let named = listing::named(&place, &manifest).await?;
     let mut pruned = Pruned::default();
     for (object, bytes, age) in store.list(log.as_str()).await? {
         if !named.contains(&object) && older_than <= age {
@@ -51,4 +52,37 @@ pub async fn orphans(
         }
     }
     Ok(pruned)
+}
+
+/// Forgets what need not be kept, unless this is `plan_only`.
+///
+/// # Errors
+/// [`Error::NoLog`]; what the store says.
+pub async fn forget(
+    store: &Store,
+    log: &Name,
+    keys: Option<&dyn KeyProvider>,
+    keep: &Keep,
+    plan_only: bool,
+) -> Result<Pruned> {
+    let mut place = Place { store, log, id: None, keys, level: Some(1) };
+    loop {
+        let Some((mut manifest, seen)) = place.manifest().await? else {
+            return Err(Error::NoLog { store: store.label().to_owned(), log: log.clone() });
+        };
+        place.id = Some(manifest.facts().map_err(|what| place.corrupt(MANIFEST, what))?.log);
+        let cut = keep.cut(&mut manifest, &place).await?;
+        let pruned =
+            Pruned { objects: cut.objects.iter().map(|object| place.name(object)).collect(), bytes: cut.bytes };
+        if plan_only || pruned.objects.is_empty() {
+            return Ok(pruned);
+        }
+        // Somebody who archives meanwhile was faster otherwise: what they did counts.
+        if place.swap(&manifest, Some(seen)).await?.is_some() {
+            for object in &pruned.objects {
+                store.remove(object).await?;
+            }
+            return Ok(pruned);
+        }
+    }
 }

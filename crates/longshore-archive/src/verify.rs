@@ -41,6 +41,17 @@ pub enum Finding {
         /// And ends.
         end: Lsn,
     },
+    /// A range that is in no archive, which is known: the log went on without it.
+    AcknowledgedGap {
+        /// Which store.
+        store: String,
+        /// Where it starts.
+        start: Lsn,
+        /// And ends.
+        end: Lsn,
+        /// When it was seen, microseconds UTC.
+        time: u64,
+    },
     /// An object that no manifest names yet: an archiver is about to, or was killed. Nothing is wrong.
     InFlight {
         /// Which store.
@@ -71,7 +82,7 @@ impl Finding {
         match self {
             Finding::Missing { store, object, start, end } => Some(Error::Missing { store, object, start, end }),
             Finding::Corrupt { store, object, what, .. } => Some(Error::Corrupt { store, object, what }),
-            Finding::InFlight { .. } | Finding::Unnamed { .. } => None,
+            Finding::AcknowledgedGap { .. } | Finding::InFlight { .. } | Finding::Unnamed { .. } => None,
         }
     }
 }
@@ -160,6 +171,12 @@ pub async fn verify_since(archive: &Archive, proven: &Proven, mut watch: impl Fn
         forget_superseded(&mut verified, &place, before).await?;
         note_proven(&mut verified, &place, copy, before);
         verified.findings.extend(listing.unnamed(&place, copy).await);
+        verified.findings.extend(copy.manifest.gaps.iter().map(|gap| Finding::AcknowledgedGap {
+            store: place.store.label().to_owned(),
+            start: Lsn::new(gap.start),
+            end: Lsn::new(gap.end),
+            time: gap.time,
+        }));
     }
     Ok(verified)
 }
@@ -257,7 +274,7 @@ async fn forget_superseded(verified: &mut Verified, place: &Place<'_>, before: u
         return Ok(());
     }
     let Some((now, _)) = place.manifest().await? else { return Ok(()) };
-    let Ok(named) = listing::named(place, &now, &now.all_segments(place).await?).await else { return Ok(()) };
+    let Ok(named) = listing::named(place, &now).await else { return Ok(()) };
     let found = verified.findings.split_off(before);
     let stays = |finding: &Finding| !matches!(finding, Finding::Missing { object, .. } if !named.contains(object));
     verified.findings.extend(found.into_iter().filter(stays));
@@ -268,7 +285,7 @@ async fn forget_superseded(verified: &mut Verified, place: &Place<'_>, before: u
 fn note_proven(verified: &mut Verified, place: &Place<'_>, copy: &Copy, before: usize) {
     let faults = verified.findings[before..].iter().filter_map(|finding| match finding {
         Finding::Missing { start, .. } | Finding::Corrupt { start, .. } => Some(start.get()),
-        Finding::InFlight { .. } | Finding::Unnamed { .. } => None,
+        Finding::AcknowledgedGap { .. } | Finding::InFlight { .. } | Finding::Unnamed { .. } => None,
     });
     let first = faults.min().unwrap_or(u64::MAX);
     verified.proven.note(place, copy.segments.iter().take_while(|entry| entry.base < first).last());

@@ -103,7 +103,17 @@ impl ArchiveFlags {
         let snapshots =
             Schedule { every: Some(self.archive_snapshot_every), after: Some(self.archive_snapshot_after.0) };
         let keep = Keep { snapshots: self.archive_keep_snapshots.map(|count| count as usize), age: self.archive_keep };
-        node.archive_into(stores, ArchiveSettings { tail_every: self.archive_every, level, keys, snapshots, keep });
+        node.archive_into(
+            stores,
+            ArchiveSettings {
+                tail_every: self.archive_every,
+                level,
+                keys,
+                snapshots,
+                keep,
+                ..ArchiveSettings::default()
+            },
+        );
         Ok(())
     }
 }

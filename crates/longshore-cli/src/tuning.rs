@@ -27,6 +27,7 @@ const SHARED: &[Row] = &[
     ),
     ("retention.slot_cap", "SIZE|none", "Bytes of log kept for the slowest replica"),
     ("retention.at_cap", "drop|block", "At the cap: drop the replica, or block the writers"),
+    ("retention.archive_at_cap", "block|drop", "At the cap of an archive: block the writers, or leave a gap in it"),
     ("retention.slot_idle", "DURATION|none", "A replica not seen for so long loses its slot"),
     ("retention.keep_age", "DURATION|none", "Keep at least so much time of log, whoever has it"),
     ("retention.keep_size", "SIZE|none", "Keep at least so many bytes of log, whoever has them"),

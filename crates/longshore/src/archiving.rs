@@ -326,9 +326,13 @@ impl Work {
         }
     }
 
-    /// A copy that has not received yet what another node has archived only has to wait.
+    /// A copy that has not received yet what another node has archived only has to wait; behind a gap it goes on, opened anew.
     fn is_behind(&self, error: &longshore_archive::Error) -> bool {
-        self.wal.role() == Role::Follower && matches!(error, longshore_archive::Error::Fenced { .. })
+        match error {
+            longshore_archive::Error::Fenced { .. } => self.wal.role() == Role::Follower,
+            longshore_archive::Error::Gap { .. } => self.settings.go_on_behind_gaps,
+            _ => false,
+        }
     }
 }
 

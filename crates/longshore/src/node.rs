@@ -22,7 +22,7 @@ use crate::log::{Log, must_have_stores};
 use crate::metrics;
 use crate::primary::Primary;
 use crate::server::{Server, tls_files};
-use crate::settings::Settings;
+use crate::settings::{AtCap, Settings};
 use crate::snapshot;
 use crate::wal_settings::wal_settings;
 
@@ -180,7 +180,10 @@ impl Node {
 
     fn start_archiving(&self, log: &Arc<Log>) {
         if let Some((stores, settings)) = self.inner.archive.get() {
-            log.archiving.start(log, stores, settings);
+            // A copy that begins anew has nobody to ask; of a writer's log, nothing is left out unless it is told.
+            let dropping = self.inner.settings.retention.archive_at_cap == AtCap::Drop;
+            let go_on_behind_gaps = dropping || self.inner.role == Role::Follower;
+            log.archiving.start(log, stores, &ArchiveSettings { go_on_behind_gaps, ..settings.clone() });
         }
     }
 

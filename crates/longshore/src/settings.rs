@@ -81,6 +81,9 @@ pub struct RetentionSettings {
     /// What happens at the cap. Default `drop`: the replica is named and marked lost, and the
     /// application keeps writing (F-093).
     pub at_cap: AtCap,
+    /// What happens when a store that cannot be reached would hold more than the cap. Default `block`: what is archived has no
+    /// gap, and appends get `Full`. With `drop` the log goes on, and the archive behind a gap that it names, with a new snapshot.
+    pub archive_at_cap: AtCap,
     /// A replica not seen for so long loses its slot. Default 7 days: a long week-end with a margin.
     #[serde(with = "optional_duration")]
     pub slot_idle: Option<Duration>,
@@ -246,6 +249,7 @@ impl Default for RetentionSettings {
         Self {
             slot_cap: None,
             at_cap: AtCap::Drop,
+            archive_at_cap: AtCap::Block,
             slot_idle: Some(Duration::from_secs(7 * 86_400)),
             keep_size: None,
             keep_age: None,

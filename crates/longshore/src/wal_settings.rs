@@ -28,12 +28,17 @@ fn retention(settings: &RetentionSettings) -> Retention {
         keep_bytes: settings.keep_size.map_or(if limited { 0 } else { u64::MAX }, |size| size.0),
         keep_age: settings.keep_age.unwrap_or(Duration::ZERO),
         cap_bytes: settings.slot_cap.map_or(u64::MAX, |cap| cap.0),
-        slots_at_cap: match settings.at_cap {
-            AtCap::Drop => longshore_wal::AtCap::Drop,
-            AtCap::Block => longshore_wal::AtCap::Block,
-        },
+        slots_at_cap: at_cap(settings.at_cap),
+        archive_at_cap: at_cap(settings.archive_at_cap),
         slot_idle: settings.slot_idle.unwrap_or(Duration::MAX),
         ..Retention::default()
+    }
+}
+
+fn at_cap(setting: AtCap) -> longshore_wal::AtCap {
+    match setting {
+        AtCap::Drop => longshore_wal::AtCap::Drop,
+        AtCap::Block => longshore_wal::AtCap::Block,
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use longshore::archive::{self, Archive as Opened, Proven, Store};
+use longshore::archive::{self, Archive as Opened, Keep, Proven, Store};
 use longshore_format::{ErrorKind, Name};
 
 use crate::failure::Failure;
@@ -24,7 +24,8 @@ ls      what is there: logs, positions, snapshots, when it was changed last
 verify  fetches every object and checks it; a missing one is exit 5, a damaged one exit 6. With --state
         it fetches what is new since the last time, and only looks whether the rest is there
 copy    every object into another store, the manifest last; run again, it goes on where it was
-prune   removes objects that no manifest names: what crashes left
+prune   removes objects that no manifest names: what crashes left; and with --keep or --keep-snapshots
+        what came before the oldest snapshot that is still needed
 
 Examples:
   longshore archive ls --from s3://bucket/prefix
@@ -50,6 +51,14 @@ pub(crate) struct Archive {
     /// How young an object is that prune leaves alone: an agent may be about to name it
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     older_than: Duration,
+
+    /// Of the snapshots, prune keeps so many, and everything since the oldest of them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    keep_snapshots: Option<u32>,
+
+    /// Prune keeps every moment of so long a time restorable
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    keep: Option<Duration>,
 
     /// Say what copy or prune would change, and change nothing
     #[arg(long)]
@@ -181,7 +190,11 @@ impl Archive {
     async fn prune(&self, store: &Store) -> Result<(), Failure> {
         for name in self.names(std::slice::from_ref(store)).await? {
             let keys = self.keys.open()?;
-            let pruned = archive::orphans(store, &name, keys.as_deref(), self.older_than, self.plan).await?;
+            let keep = Keep { snapshots: self.keep_snapshots.map(|count| count as usize), age: self.keep };
+            let mut pruned = archive::forget(store, &name, keys.as_deref(), &keep, self.plan).await?;
+            let orphans = archive::orphans(store, &name, keys.as_deref(), self.older_than, self.plan).await?;
+            pruned.objects.extend(orphans.objects);
+            pruned.bytes += orphans.bytes;
             self.tell(&Waste::new(&name, self.plan, pruned))?;
         }
         Ok(())

@@ -121,12 +121,14 @@ impl Replay {
         let mut phases = Phases::new(self.progress.start());
         let fetched = runtime::for_agents()?.block_on(async {
             let archive = Archive::open(&stores, &name, self.keys.open()?).await?;
+            let until = Library::needs(&archive, &target);
+            let archive = archive.reaching(until).await?;
             let glimpse = match self.plan || archived::is_worth_a_look(&target) {
                 true => Library::glimpse(&archive, &target).await?,
                 false => (None, Sample::default()),
             };
             let begin = Library::begins(&archive, &target, &self.into.output());
-            let plan = archive.plan(Library::needs(&archive, &target), begin)?;
+            let plan = archive.plan(until, begin)?;
             let known = archived::look(&archive, &plan, glimpse, &scratch, &self.into).await?;
             let refusal = archived::refusal(known.holes.as_deref());
             let told = archived::Plan::new(known, &target, &self.into, &scratch, &self.from);

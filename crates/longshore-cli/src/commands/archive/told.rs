@@ -28,6 +28,7 @@ struct Row {
     segments: u64,
     tail_objects: u64,
     snapshots: Vec<u64>,
+    gaps: Vec<(u64, u64)>,
     set_aside: u64,
     updated: String,
 }
@@ -45,6 +46,7 @@ impl From<&[Listed]> for Listing {
             segments: log.segments,
             tail_objects: log.tail,
             snapshots: log.snapshots.iter().map(|position| position.get()).collect(),
+            gaps: log.gaps.iter().map(|gap| (gap.start, gap.end)).collect(),
             set_aside: log.aside,
             updated: rfc3339(log.updated),
         };
@@ -54,7 +56,8 @@ impl From<&[Listed]> for Listing {
 
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let header = ["LOG", "CONTENT", "EPOCH", "FIRST", "END", "SEGMENTS", "TAIL", "SNAPSHOTS", "CHANGED", "STORE"];
+        let header =
+            ["LOG", "CONTENT", "EPOCH", "FIRST", "END", "SEGMENTS", "TAIL", "SNAPSHOTS", "GAPS", "CHANGED", "STORE"];
         let mut table = output::table(&header);
         for row in &self.logs {
             table.add_row(vec![
@@ -66,6 +69,7 @@ impl fmt::Display for Listing {
                 row.segments.to_string(),
                 row.tail_objects.to_string(),
                 row.snapshots.len().to_string(),
+                row.gaps.len().to_string(),
                 row.updated.clone(),
                 row.store.clone(),
             ]);
@@ -88,6 +92,7 @@ pub(super) struct Proof {
     known: u64,
     missing: Vec<Object>,
     corrupt: Vec<Object>,
+    acknowledged_gaps: Vec<Object>,
     in_flight: Vec<Object>,
     unnamed: Vec<Object>,
 }
@@ -128,6 +133,7 @@ impl Proof {
             known: verified.known,
             missing: Vec::new(),
             corrupt: Vec::new(),
+            acknowledged_gaps: Vec::new(),
             in_flight: Vec::new(),
             unnamed: Vec::new(),
         };
@@ -144,6 +150,10 @@ impl Proof {
             Finding::Corrupt { store, object, what, start, end } => {
                 self.intact = false;
                 self.corrupt.push(Object::new(store, object, Some((start, end)), what));
+            }
+            Finding::AcknowledgedGap { store, start, end, time } => {
+                let what = format!("known since {}", rfc3339(time));
+                self.acknowledged_gaps.push(Object::new(store, "-".to_owned(), Some((start, end)), what));
             }
             Finding::InFlight { store, object, range, bytes } => {
                 let what = format!("{}, named by no manifest yet", show_bytes(bytes));
@@ -187,7 +197,12 @@ impl fmt::Display for Proof {
         }
         writeln!(f)?;
         let mut table = output::table(&["", "OBJECT", "POSITIONS", "WHAT", "STORE"]);
-        let all = [("missing", &self.missing), ("corrupt", &self.corrupt), ("in flight", &self.in_flight)];
+        let all = [
+            ("missing", &self.missing),
+            ("corrupt", &self.corrupt),
+            ("gap", &self.acknowledged_gaps),
+            ("in flight", &self.in_flight),
+        ];
         for (what, objects) in all {
             for object in objects {
                 table.add_row([what, &object.object, &object.range(), &object.what, &object.store]);

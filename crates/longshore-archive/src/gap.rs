@@ -1,0 +1,100 @@
+//! A log that an archive does not continue without a gap: what was archived before stays, and what comes after begins anew.
+//!
+//! The manifest from before becomes an object of its own, named by the new one; so everything that it names stays reachable, and
+//! a restore to a position before the gap begins there.
+
+use longshore_format::Lsn;
+use serde::{Deserialize, Serialize};
+
+use crate::archive::{Archive, Copy};
+use crate::error::Result;
+use crate::fetch::Until;
+use crate::manifest::{Manifest, Place};
+use crate::snapshot;
+
+/// A range of a log that is in no archive, and nobody will bring any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapEntry {
+    /// Where the archive ended.
+    pub start: u64,
+    /// Where it begins anew.
+    pub end: u64,
+    /// When that was seen, microseconds UTC.
+    pub time: u64,
+    /// The manifest from before, below the log's name.
+    pub earlier: String,
+}
+
+/// Keeps a manifest as an object of its own; what it is called.
+pub(crate) async fn keep(place: &Place<'_>, manifest: &Manifest) -> Result<String> {
+    let json = serde_json::to_vec(manifest).expect("plain data can be written as JSON");
+    let object = format!("earlier/{}", blake3::hash(&json).to_hex());
+    place.put(&object, &json).await?;
+    Ok(object)
+}
+
+/// The manifest from before a gap.
+pub(crate) async fn earlier(place: &Place<'_>, gap: &GapEntry) -> Result<Manifest> {
+    let json = place.get(&gap.earlier, (Lsn::ZERO, Lsn::new(gap.start))).await?;
+    if gap.earlier != format!("earlier/{}", blake3::hash(&json).to_hex()) {
+        return Err(place.corrupt(&gap.earlier, "it is not what its name says".to_owned()));
+    }
+    serde_json::from_slice(&json).map_err(|error| place.corrupt(&gap.earlier, error.to_string()))
+}
+
+/// Every object that a manifest needs, and those that came before its gaps, below the log's name.
+pub(crate) async fn objects(place: &Place<'_>, manifest: &Manifest) -> Result<Vec<String>> {
+    let mut objects = Vec::new();
+    let mut manifest = manifest.clone();
+    loop {
+        objects.extend(manifest.chunks().iter().map(|entry| entry.object.clone()));
+        objects.extend(manifest.all_segments(place).await?.into_iter().map(|entry| entry.object));
+        objects.extend(manifest.tail().iter().chain(&manifest.aside).map(|entry| entry.object.clone()));
+        for entry in &manifest.snapshots {
+            objects.extend(snapshot::pieces(place, entry).await?.into_iter().map(|piece| piece.object));
+            objects.push(entry.object.clone());
+        }
+        let Some(gap) = manifest.gaps.last() else { return Ok(objects) };
+        objects.push(gap.earlier.clone());
+        manifest = earlier(place, gap).await?;
+    }
+}
+
+impl Archive {
+    /// The archive that reaches a target: this one, or what a store held before a gap.
+    ///
+    /// # Errors
+    /// [`Error::Missing`](crate::Error::Missing) and [`Error::Corrupt`](crate::Error::Corrupt) name a manifest that does not
+    /// hold; what the stores say.
+    pub async fn reaching(mut self, until: Until) -> Result<Archive> {
+        while self.begins_after(until) {
+            let mut copies = Vec::new();
+            for copy in self.copies() {
+                let place = self.place(copy);
+                let Some(gap) = copy.manifest.gaps.last() else { continue };
+                let manifest = earlier(&place, gap).await?;
+                let segments = manifest.all_segments(&place).await?;
+                copies.push(Copy { store: copy.store.clone(), manifest, segments });
+            }
+            if copies.is_empty() {
+                break;
+            }
+            self.replace(copies)?;
+        }
+        Ok(self)
+    }
+
+    /// Whether what is here begins only after a target.
+    fn begins_after(&self, until: Until) -> bool {
+        let best = self.best();
+        match until {
+            Until::End | Until::Somewhere => false,
+            // What lies in the gap itself is nowhere; of what comes before it, the end is nearest.
+            Until::Position(wanted) => wanted < self.first(),
+            Until::Time(wanted) => {
+                best.manifest.gaps.last().is_some_and(|gap| wanted < gap.time)
+                    && best.first_time().is_none_or(|first| wanted < first)
+            }
+        }
+    }
+}
