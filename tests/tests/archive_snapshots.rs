@@ -206,3 +206,84 @@ fn a_replica_without_an_upstream_follows_the_archive_and_writes_nothing_there() 
     assert!(replica.terminate().success());
     assert_eq!(stage.listed().unwrap()["updated"], updated);
 }
+
+/// A replica archives to its own region's store, with snapshots of its own database, and its own replicas get them, too.
+#[test]
+fn a_replica_archives_snapshots_of_its_own_and_gives_them_to_its_replicas() {
+    let little = ["--retention-slot-cap", "2MiB", "--retention-keep-size", "1MiB", "--retention-interval", "100ms"];
+    let mut stage = Stage::start(&[&SNAPSHOTS[..], &little].concat());
+    std::fs::create_dir(stage.site.at("regional")).unwrap();
+    let (regional, data, copy) =
+        (format!("file://{}", stage.site.at("regional")), stage.site.at("eu-west"), stage.copy("eu-west"));
+    let (apply, server) = (format!("app=sqlite:{copy}"), stage.server.clone());
+    let common = ["replica", "--data-dir", &data, "--apply", &apply, "--upstream", &server, "--replica-logs", "app"];
+    let archive = ["--archive", &regional, "--archive-every", "20ms"];
+    let mut replica =
+        Running::start(agent(&stage.site, "eu-west", &[&common[..], &archive, &SNAPSHOTS, &little].concat()));
+    let relay = format!("eu-west@{}", replica.listening());
+    let listed = |store: &str| {
+        let listed = longshore(["archive", "ls", "--from", store, "--json"]).output().unwrap();
+        serde_json::from_slice::<Value>(&listed.stdout).ok().map(|listed| listed["logs"][0].clone())
+    };
+    until("the replica's archive to begin with a snapshot", Instant::now() + PATIENCE, || {
+        stage.write(50);
+        let listed = listed(&regional)?;
+        (listed["first"].as_u64()? > 1 << 20 && !listed["snapshots"].as_array()?.is_empty()).then_some(())
+    });
+    stage.assert_follows("eu-west");
+
+    // A replica of the replica, whose log lost its beginning long ago.
+    let (data, copy) = (stage.site.at("us-east"), stage.copy("us-east"));
+    let apply = format!("app=sqlite:{copy}");
+    let common = ["replica", "--data-dir", &data, "--apply", &apply, "--upstream", &relay, "--replica-logs", "app"];
+    let mut second = Running::start(agent(&stage.site, "us-east", &common));
+    second.line_with("fetching a snapshot");
+    second.listening();
+    stage.write(20);
+    stage.assert_follows("us-east");
+    assert!(second.terminate().success());
+    assert!(replica.terminate().success());
+    stage.end_primary();
+
+    // Both regions are gone: the replica's store is enough.
+    let into = stage.site.at("restored.db");
+    let to = format!("sqlite:{into}");
+    must(longshore(["replay", "--from", &regional, "--log", "app", "--into", &to]), b"");
+    stage.assert_equal(&into);
+}
+
+/// F-093 for an archive: told to, a log goes on without a store that cannot be reached, and the store behind a gap.
+#[test]
+fn f_093_a_log_that_goes_on_without_its_archive_leaves_a_gap_that_is_named_and_a_new_snapshot() {
+    let little = ["--retention-slot-cap", "2MiB", "--retention-keep-size", "1MiB", "--retention-interval", "100ms"];
+    let drop = ["--retention-archive-at-cap", "drop"];
+    let mut stage = Stage::start(&[&little[..], &drop].concat());
+    stage.write(100);
+    let end = until("the beginning to be archived", Instant::now() + PATIENCE, || {
+        let listed = stage.listed()?;
+        (0 < listed["tail_objects"].as_u64()?).then(|| listed["end"].as_u64()).flatten()
+    });
+    // The store is gone for a while.
+    std::fs::rename(stage.site.at("store"), stage.site.at("away")).unwrap();
+    until("the primary to forget what it did not archive", Instant::now() + PATIENCE, || {
+        stage.write(50);
+        let status: Value = serde_json::from_str(&stage.ask(&["status", "--json"])).unwrap();
+        let log = status["logs"].as_array()?.iter().find(|log| log["name"] == "app")?.clone();
+        (end + (2 << 20) < log["first"].as_u64()?).then_some(())
+    });
+    // What the agent may have begun in the meantime is none of the store.
+    let _none = std::fs::remove_dir_all(stage.site.at("store"));
+    std::fs::rename(stage.site.at("away"), stage.site.at("store")).unwrap();
+    until("a gap and a snapshot behind it", Instant::now() + PATIENCE, || {
+        let listed = stage.listed()?;
+        (listed["gaps"].as_array()?.len() == 1 && !listed["snapshots"].as_array()?.is_empty()).then_some(())
+    });
+    stage.write(20);
+    stage.end_primary();
+    let into = stage.site.at("restored.db");
+    let to = format!("sqlite:{into}");
+    must(longshore(["replay", "--from", &stage.store(), "--log", "app", "--into", &to]), b"");
+    stage.assert_equal(&into);
+    let verified = must(longshore(["archive", "verify", "--from", &stage.store(), "--log", "app"]), b"");
+    assert!(verified.contains("gap") && verified.contains("intact"), "{verified}");
+}
