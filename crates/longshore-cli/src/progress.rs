@@ -70,6 +70,7 @@ struct Told {
 impl ProgressFlag {
     pub(crate) fn start(self) -> Progress {
         let bar = if self.progress == Form::Auto { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        let bar = bar.with_style(style(Unit::Bytes));
         Progress { form: self.progress, bar, phase: None, told: None }
     }
 }
@@ -134,16 +135,20 @@ impl Progress {
     }
 
     fn begin_bar(&self, name: &'static str, unit: Unit, done: u64, total: u64) {
-        let style = match unit {
-            Unit::Bytes => "{msg:>10} {bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
-            Unit::Objects => "{msg:>10} {bar:40} {pos} of {len} objects, {per_sec}, {eta} left",
-        };
+        self.bar.set_style(style(unit));
         self.bar.set_length(total);
         self.bar.set_position(done);
-        self.bar.set_style(ProgressStyle::with_template(style).expect("the template is right"));
         self.bar.set_message(name);
         self.bar.reset_eta();
     }
+}
+
+fn style(unit: Unit) -> ProgressStyle {
+    let style = match unit {
+        Unit::Bytes => "{msg:>10} {bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+        Unit::Objects => "{msg:>10} {bar:40} {pos} of {len} objects, {per_sec}, {eta} left",
+    };
+    ProgressStyle::with_template(style).expect("the template is right")
 }
 
 impl Phase {
