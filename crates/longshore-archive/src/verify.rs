@@ -281,14 +281,16 @@ async fn forget_superseded(verified: &mut Verified, place: &Place<'_>, before: u
     Ok(())
 }
 
-/// Everything up to the first fault need not be fetched again.
+/// The segments up to the first one that is at fault need not be fetched again.
 fn note_proven(verified: &mut Verified, place: &Place<'_>, copy: &Copy, before: usize) {
     let faults = verified.findings[before..].iter().filter_map(|finding| match finding {
-        Finding::Missing { start, .. } | Finding::Corrupt { start, .. } => Some(start.get()),
+        Finding::Missing { object, .. } | Finding::Corrupt { object, .. } => Some(object.as_str()),
         Finding::AcknowledgedGap { .. } | Finding::InFlight { .. } | Finding::Unnamed { .. } => None,
     });
-    let first = faults.min().unwrap_or(u64::MAX);
-    verified.proven.note(place, copy.segments.iter().take_while(|entry| entry.base < first).last());
+    let faults: std::collections::BTreeSet<&str> = faults.collect();
+    let holds = |entry: &&SegmentEntry| !faults.contains(place.name(&entry.object).as_str());
+    let last = copy.segments.iter().take_while(holds).last();
+    verified.proven.note(place, last);
 }
 
 fn range(copy: &Copy, entry: &SegmentEntry) -> (Lsn, Lsn) {

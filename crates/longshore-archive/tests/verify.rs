@@ -110,7 +110,7 @@ async fn an_object_that_nobody_names_is_in_flight_and_no_fault() {
     let verified = verify(&archive, |_| {}).await.unwrap();
     let range = Some((Lsn::new(900 * size), Lsn::new(901 * size)));
     let expected = Finding::InFlight { store: "memory".to_owned(), object: beyond, range, bytes: 4 };
-    assert_eq!(verified.findings, [expected.clone()]);
+    assert_eq!(verified.findings, std::slice::from_ref(&expected));
     assert!(expected.into_error().is_none());
     assert_eq!(verified.objects, verified.of);
 }

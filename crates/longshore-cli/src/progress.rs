@@ -70,12 +70,8 @@ struct Told {
 impl ProgressFlag {
     pub(crate) fn start(self) -> Progress {
         let bar = if self.progress == Form::Auto { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        let bar = bar.with_style(style(Unit::Bytes));
         Progress { form: self.progress, bar, phase: None, told: None }
-    }
-
-    /// Whether stderr is a program's to read: then nothing else is said there.
-    pub(crate) fn is_json(self) -> bool {
-        self.progress == Form::Json
     }
 }
 
@@ -83,6 +79,13 @@ impl Progress {
     /// What is done now, and how much there is of it. The same phase goes on.
     pub(crate) fn at(&mut self, name: &'static str, unit: Unit, done: u64, total: u64) {
         self.at_time(Instant::now(), name, unit, done, total);
+    }
+
+    /// Talk between two lines; where a program reads stderr, nothing.
+    pub(crate) fn talk(&self, text: &impl std::fmt::Display) {
+        if self.form != Form::Json {
+            self.bar.suspend(|| eprint!("{text}"));
+        }
     }
 
     /// Nothing more comes; the last of it is told.
@@ -95,7 +98,7 @@ impl Progress {
         if self.phase.as_ref().is_none_or(|phase| phase.name != name) {
             self.end_phase(now);
             self.phase = Some(Phase { name, unit, total, done, begun_with: done, begun: now, told: false });
-            self.begin_bar(name, unit, done);
+            self.begin_bar(name, unit, done, total);
             if self.form == Form::Json {
                 self.tell(now);
             }
@@ -131,16 +134,21 @@ impl Progress {
         let _deaf = writeln!(std::io::stderr(), "{line}");
     }
 
-    fn begin_bar(&self, name: &'static str, unit: Unit, done: u64) {
-        let style = match unit {
-            Unit::Bytes => "{msg:>10} {bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
-            Unit::Objects => "{msg:>10} {bar:40} {pos} of {len} objects, {per_sec}, {eta} left",
-        };
-        self.bar.set_style(ProgressStyle::with_template(style).expect("the template is right"));
-        self.bar.set_message(name);
+    fn begin_bar(&self, name: &'static str, unit: Unit, done: u64, total: u64) {
+        self.bar.set_style(style(unit));
+        self.bar.set_length(total);
         self.bar.set_position(done);
+        self.bar.set_message(name);
         self.bar.reset_eta();
     }
+}
+
+fn style(unit: Unit) -> ProgressStyle {
+    let style = match unit {
+        Unit::Bytes => "{msg:>10} {bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+        Unit::Objects => "{msg:>10} {bar:40} {pos} of {len} objects, {per_sec}, {eta} left",
+    };
+    ProgressStyle::with_template(style).expect("the template is right")
 }
 
 impl Phase {

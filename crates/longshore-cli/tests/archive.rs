@@ -289,6 +289,30 @@ fn a_drill_measures_and_leaves_its_metrics_also_when_it_fails() {
 }
 
 #[test]
+fn a_drill_that_is_interrupted_deletes_what_it_made_and_says_so() {
+    use std::io::{BufRead, BufReader};
+    let (dir, _) = archived(25);
+    let dir = dir.path();
+    let args = format!("drill --from {} --log orders --scratch . --progress json", store(dir));
+    let before = std::fs::read_dir(dir).unwrap().count();
+    let mut drill = longshore(dir).args(args.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(drill.stderr.take().unwrap());
+    let mut told = String::new();
+    stderr.read_line(&mut told).unwrap();
+    assert_eq!(json(&told)["phase"], "fetching");
+    let pid = drill.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    std::io::Read::read_to_string(&mut stderr, &mut told).unwrap();
+    // It may have been at its end already.
+    let code = drill.wait().unwrap().code();
+    assert!(
+        code == Some(0) || code == Some(130) && told.contains("error: the drill was interrupted"),
+        "{code:?}: {told}"
+    );
+    assert_eq!(std::fs::read_dir(dir).unwrap().count(), before);
+}
+
+#[test]
 fn wrong_requests_say_what_to_write() {
     let (dir, _) = archived(1);
     let (dir, from) = (dir.path(), store(dir.path()));

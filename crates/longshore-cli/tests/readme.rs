@@ -20,9 +20,10 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     parts.map(|part| part[..part.find("```").expect("the fence is closed")].to_owned()).collect()
 }
 
-/// A port that nobody has now.
-fn free_port() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+/// Ports that nobody has now, each another.
+fn free_ports<const N: usize>() -> [String; N] {
+    let held = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    held.each_ref().map(|listener| listener.local_addr().unwrap().port().to_string())
 }
 
 /// Runs the blocks one after the other in one shell. An agent would keep its terminal: it is put
@@ -40,11 +41,11 @@ fn run(dir: &Path, blocks: &[String]) -> String {
             }
         }
     }
-    for port in ["7420", "7421", "7430", "7431"] {
-        script = script.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{}", free_port()));
-    }
     // The primary's own ports are defaults, which the section does not name.
-    let (listen, http) = (free_port(), free_port());
+    let [a, b, c, d, listen, http] = free_ports();
+    for (port, free) in [("7420", a), ("7421", b), ("7430", c), ("7431", d)] {
+        script = script.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{free}"));
+    }
     let address = script.split("--upstream primary@").nth(1).map(|rest| rest.split_whitespace().next().unwrap());
     let listen = address.map_or(format!("127.0.0.1:{listen}"), str::to_owned);
     script =

@@ -131,7 +131,7 @@ impl Drill {
             };
             tokio::select! {
                 fetched = fetching => fetched,
-                () = interrupted.asked() => Err(Failure::new(ErrorKind::Interrupted, "the drill was interrupted").next("run it again")),
+                () = interrupted.asked() => Err(was_interrupted()),
             }
         })?;
         let fetched = Instant::now();
@@ -143,8 +143,13 @@ impl Drill {
             }
             phases.show(&stage);
             if interrupted.was() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
+        });
         phases.finish();
+        let restored = restored.map_err(|error| match error.kind() {
+            // There is nothing that it could resume.
+            ErrorKind::Interrupted => was_interrupted(),
+            _ => error.into(),
+        })?;
         let (done, applied) = (Instant::now(), applied.unwrap_or(fetched));
         let behind = restored.time.map(|time| Duration::from_micros(now().saturating_sub(time)));
         Ok(Reached {
@@ -187,4 +192,8 @@ impl fmt::Display for Reached {
         writeln!(f, "log {log}: recovered to {position}, {transactions} transactions, and it holds")?;
         f.write_str(&output::pairs(&[("  RTO", rto), ("  RPO", rpo)]))
     }
+}
+
+fn was_interrupted() -> Failure {
+    Failure::new(ErrorKind::Interrupted, "the drill was interrupted; nothing of it is left").next("run it again")
 }

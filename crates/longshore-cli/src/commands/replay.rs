@@ -136,7 +136,7 @@ impl Replay {
                 self.tell(&told)?;
                 return refusal.map_or(Ok(None), Err);
             }
-            self.say(&told);
+            phases.talk(&told);
             if let Some(refusal) = refusal {
                 return Err(refusal);
             }
@@ -165,7 +165,7 @@ impl Replay {
         let watch = |stage: Stage<'_>| {
             if let Stage::Planned { plan, interrupt } = &stage {
                 interrupted.then(interrupt.clone());
-                self.say(&told::Plan::from(*plan));
+                phases.talk(&told::Plan::from(*plan));
             }
             phases.show(&stage);
             if interrupted.was() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -179,17 +179,10 @@ impl Replay {
         };
         match &self.into {
             // Stdout is the output: what was done is talk.
-            SinkSpec::Stdout => self.say(&done),
+            SinkSpec::Stdout => phases.talk(&done),
             _ => self.tell(&done)?,
         }
         Ok(())
-    }
-
-    /// Talk, on stderr; where a program reads that, nothing.
-    fn say(&self, told: &impl std::fmt::Display) {
-        if !self.progress.is_json() {
-            eprint!("{told}");
-        }
     }
 
     fn tell(&self, told: &(impl serde::Serialize + std::fmt::Display)) -> Result<(), Failure> {

@@ -41,6 +41,11 @@ impl Phases {
         }
     }
 
+    /// Talk between two lines; where a program reads stderr, nothing.
+    pub(crate) fn talk(&self, text: &impl std::fmt::Display) {
+        self.progress.talk(text);
+    }
+
     fn say(&mut self, phase: &'static str, done: u64, total: u64) {
         self.progress.at(phase, Unit::Bytes, done, total);
     }
