@@ -291,7 +291,7 @@ impl Archiver {
         blocking(move || {
             let (bytes, digest) = read_segment(&wal, base)?;
             let object = format!("segments/{owner}/{:020}-{}", base.get(), short(&digest));
-            let sealed = place(&store, &name, &wal, &settings).seal(&object, &bytes)?;
+            let sealed = place(&store, &name, &wal, &settings).seal(&object, bytes)?;
             Ok((SegmentEntry { base: base.get(), object, bytes: sealed.len() as u64, digest, time }, sealed))
         })
         .await

@@ -45,6 +45,8 @@
 //! which AES-GCM alone does not. What remains to be seen of an encrypted object is its name, its
 //! length, how well it compresses, and the id of the key that wrapped.
 
+use std::borrow::Cow;
+
 use crate::keys::{Context, DataKey, KeyProvider};
 
 mod chunks;
@@ -78,28 +80,29 @@ pub struct Sealing<'a> {
 /// assert_eq!(plain_len(&object[..24]).unwrap(), 5000);
 /// assert_eq!(open(&object, &context, None, 5000).unwrap(), [7; 5000]);
 /// ```
-pub fn seal(plain: &[u8], context: &Context, how: &Sealing<'_>) -> Result<Vec<u8>, EnvelopeError> {
-    let compressed = match how.level {
-        Some(level) => Some(zstd::bulk::compress(plain, level).map_err(EnvelopeError::Compress)?),
-        None => None,
-    };
-    let compressed = compressed.filter(|compressed| compressed.len() < plain.len());
-    let body = compressed.as_deref().unwrap_or(plain);
-    let key = how.keys.map(|keys| keys.wrap(context)).transpose()?;
-    let (data_key, wrapped_key) = key.unzip();
-    let header = Header {
-        compressed: compressed.is_some(),
-        plain_len: plain.len() as u64,
-        digest: digest(plain, data_key.as_ref()),
-        wrapped_key,
-    };
+pub fn seal<'p>(
+    plain: impl Into<Cow<'p, [u8]>>,
+    context: &Context,
+    how: &Sealing<'_>,
+) -> Result<Vec<u8>, EnvelopeError> {
+    let mut body = plain.into();
+    let (data_key, wrapped_key) = how.keys.map(|keys| keys.wrap(context)).transpose()?.unzip();
+    let (digest, plain_len) = (digest(&body, data_key.as_ref()), body.len() as u64);
+    if let Some(level) = how.level {
+        let compressed = zstd::bulk::compress(&body, level).map_err(EnvelopeError::Compress)?;
+        if compressed.len() < body.len() {
+            // A segment that was handed over goes here, before its object takes as much again.
+            body = Cow::Owned(compressed);
+        }
+    }
+    let header = Header { compressed: (body.len() as u64) < plain_len, plain_len, digest, wrapped_key };
     let mut object = header.encode()?;
     match &data_key {
         Some(data_key) => {
             let aad = aad(&object, context);
-            chunks::seal(body, data_key, &aad, &mut object);
+            chunks::seal(&body, data_key, &aad, &mut object);
         }
-        None => object.extend_from_slice(body),
+        None => object.extend_from_slice(&body),
     }
     Ok(object)
 }

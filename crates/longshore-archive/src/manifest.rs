@@ -12,6 +12,8 @@
 //! holds a newer epoch changes the manifest first; from then on the swap of an older writer fails, and it learns that it is
 //! fenced.
 
+use std::borrow::Cow;
+
 use longshore_format::{Content, Digest, EpochHistory, LogId, Lsn, Name, SegmentSize};
 use serde::{Deserialize, Serialize};
 
@@ -418,7 +420,7 @@ impl Place<'_> {
         Error::Corrupt { store: self.store.label().to_owned(), object: self.name(object), what }
     }
 
-    pub(crate) fn seal(&self, object: &str, plain: &[u8]) -> Result<bytes::Bytes> {
+    pub(crate) fn seal<'p>(&self, object: &str, plain: impl Into<Cow<'p, [u8]>>) -> Result<bytes::Bytes> {
         let sealed = envelope::seal(plain, &self.context(object), &Sealing { level: self.level, keys: self.keys });
         sealed.map(bytes::Bytes::from).map_err(|source| self.envelope(object, source))
     }

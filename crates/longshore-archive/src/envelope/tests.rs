@@ -67,7 +67,7 @@ fn every_changed_byte_is_refused() {
     let keys = keys();
     for keys in [None, Some(&keys as &dyn KeyProvider)] {
         for level in [None, Some(3)] {
-            let object = seal(&text(300), &context("a"), &Sealing { level, keys }).unwrap();
+            let object = seal(text(300), &context("a"), &Sealing { level, keys }).unwrap();
             for at in 0..object.len() {
                 for flip in [1, 0x20, 0x80, 0xff] {
                     let mut changed = object.clone();
@@ -89,7 +89,7 @@ fn an_object_cut_off_anywhere_is_refused() {
     let keys = keys();
     for keys in [None, Some(&keys as &dyn KeyProvider)] {
         for level in [None, Some(3)] {
-            let object = seal(&text(300), &context("a"), &Sealing { level, keys }).unwrap();
+            let object = seal(text(300), &context("a"), &Sealing { level, keys }).unwrap();
             for len in 0..object.len() {
                 let error = open(&object[..len], &context("a"), keys, 1 << 20).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "{len}: {error}");
@@ -104,7 +104,7 @@ fn an_object_cut_off_anywhere_is_refused() {
 fn chunks_that_change_places_are_refused() {
     let keys = keys();
     let how = Sealing { level: None, keys: Some(&keys) };
-    let mut object = seal(&noise(3 * KIB_64), &context("a"), &how).unwrap();
+    let mut object = seal(noise(3 * KIB_64), &context("a"), &how).unwrap();
     let body = object.len() - 3 * (KIB_64 + 16);
     let (first, second) = object[body..].split_at_mut(KIB_64 + 16);
     first.swap_with_slice(&mut second[..KIB_64 + 16]);
@@ -181,7 +181,7 @@ fn an_encrypted_object_without_keys_names_the_key() {
 
 #[test]
 fn more_than_may_be_is_refused_before_it_is_allocated() {
-    let object = seal(&text(300), &context("a"), &Sealing::default()).unwrap();
+    let object = seal(text(300), &context("a"), &Sealing::default()).unwrap();
     let error = open(&object, &context("a"), None, 299).unwrap_err();
     assert!(matches!(error, EnvelopeError::TooLong { plain_len: 300, longest: 299 }), "{error}");
     let error = open(&object_with(u64::MAX, true, b"x"), &context("a"), None, 299).unwrap_err();
