@@ -1,7 +1,8 @@
 //! Processes for measurements: agents, and the raw workers beside them.
 
 use std::ffi::OsStr;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -82,11 +83,12 @@ impl Site {
             "true".as_ref(),
         ];
         let mut process = Process::start(identity, &self.dir, args.iter().chain(&common))?;
-        let address = process.hear("listening")?;
-        let address = address
-            .parse()
-            .map_err(|_| Failure::internal(format!("{identity} said {address:?} for where it listens")))?;
-        Ok(Agent { process, address })
+        let mut hear = |what: &str| {
+            let said = process.hear(what)?;
+            said.parse().map_err(|_| Failure::internal(format!("{identity} said {said:?} for `{what}`")))
+        };
+        let (address, http) = (hear("listening")?, hear("http")?);
+        Ok(Agent { process, address, http })
     }
 
     /// A raw worker: `send FILE` or `receive ADDR FILE`.
@@ -161,11 +163,24 @@ impl Watch {
 pub(super) struct Agent {
     process: Process,
     address: SocketAddr,
+    http: SocketAddr,
 }
 
 impl Agent {
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What a metric of one log says, if there is one.
+    pub(super) fn metric(&self, name: &str) -> Result<Option<f64>, Failure> {
+        let mut text = String::new();
+        let asked = TcpStream::connect(self.http).and_then(|mut stream| {
+            stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+            stream.read_to_string(&mut text)
+        });
+        asked.map_err(|error| Failure::internal(format!("an agent does not answer at {}: {error}", self.http)))?;
+        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')));
+        Ok(line.and_then(|line| line.rsplit(' ').next()?.parse().ok()))
     }
 
     pub(super) fn cpu_seconds(&self) -> f64 {

@@ -27,6 +27,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Vec<Row>, Failure> {
     let orders = plan.amount(ORDERS, 1000) as i64;
     let [mut alone, mut attached, mut applied] = [Writing::default(), Writing::default(), Writing::default()];
     let (mut behind, mut caught_up, mut restored, mut copied) = (vec![], vec![], vec![], vec![]);
+    let (mut holds, mut longest) = (vec![], vec![]);
     for _ in plan.runs("orders taken without longshore, beside a primary, and with a replica") {
         let place = Place::new(&plan.dir, "alone")?;
         alone.add(&write(&place.path().join("app.db"), orders)?);
@@ -37,6 +38,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Vec<Row>, Failure> {
         drop(raw_sqlite::open(&db)?);
         let primary = site.capturing(&data, &db, LOG)?;
         attached.add(&write(&db, orders)?);
+        holds.push(longest_hold(&primary)?);
         caught_up.push(catch_up(&site, place.path(), &primary, orders)? / rate_of(&alone));
         primary.stop()?;
         drop(place);
@@ -52,6 +54,15 @@ pub(crate) fn run(plan: &Plan) -> Result<Vec<Row>, Failure> {
         wait_for(&there, orders)?;
         behind.push(lag(&db, &there, orders, rate_of(&alone) / 2.0)?);
         replica.stop()?;
+        primary.stop()?;
+        drop(place);
+
+        let place = Place::new(&plan.dir, "unsynced")?;
+        let db = place.path().join("app.db");
+        let writer = raw_sqlite::open(&db)?;
+        let primary = site.capturing(&place.path().join("log"), &db, LOG)?;
+        longest.push(longest_wal(writer, &db, 4 * orders)?);
+        holds.push(longest_hold(&primary)?);
         primary.stop()?;
         drop(place);
 
@@ -72,6 +83,8 @@ pub(crate) fn run(plan: &Plan) -> Result<Vec<Row>, Failure> {
             .ratio_at_most(1.25),
         Row::new("replica behind at half the writer's rate, p99", "ms", median(behind)).at_most(250.0),
         Row::new("catch-up of a new replica against the writer's own rate", "×", median(caught_up)).at_least(1.0),
+        Row::new("longest time that a writer was held up by longshore", "ms", greatest(&holds)).at_most(50.0),
+        Row::new("-wal of a writer that does not sync its commits, at most", "MiB", greatest(&longest)).at_most(64.0),
         Row::new("restore", "MiB/s", median(restored)).beside(median(copied), "cp and sync").ratio_at_least(0.6),
     ])
 }
@@ -99,6 +112,32 @@ fn write(db: &Path, orders: i64) -> Result<Vec<Duration>, Failure> {
     let mut db = raw_sqlite::open(db)?;
     let times = (1..=orders).map(|n| raw_sqlite::take_order(&mut db, n)).collect::<Result<_, _>>()?;
     Ok(times)
+}
+
+/// The milliseconds that the agent has held up a writer for at most.
+fn longest_hold(primary: &Agent) -> Result<f64, Failure> {
+    // It is told twice a second.
+    std::thread::sleep(Duration::from_secs(1));
+    let hold = primary.metric("longshore_capture_longest_hold_seconds")?;
+    hold.map(|hold| hold * 1e3).ok_or_else(|| Failure::internal("the primary does not tell its longest hold"))
+}
+
+/// How long the `-wal` of a fast writer becomes: the greatest length that was seen, in MiB.
+fn longest_wal(mut writer: Connection, db: &Path, orders: i64) -> Result<f64, Failure> {
+    writer.pragma_update(None, "synchronous", "normal")?;
+    let wal = PathBuf::from(format!("{}-wal", db.display()));
+    let mut longest = 0;
+    for n in 1..=orders {
+        raw_sqlite::take_order(&mut writer, n)?;
+        if n % 64 == 0 {
+            longest = longest.max(std::fs::metadata(&wal).map_or(0, |wal| wal.len()));
+        }
+    }
+    Ok(longest as f64 / f64::from(1 << 20))
+}
+
+fn greatest(of: &[f64]) -> f64 {
+    of.iter().copied().fold(0.0, f64::max)
 }
 
 /// Orders a second of a replica that begins when everything was written.
