@@ -84,6 +84,8 @@ const ATTEMPTS: u32 = 3;
 const LONGEST_HOLD: Duration = Duration::from_millis(10);
 /// With more frames to copy than this they are not held up to finish.
 const MOST_FRAMES: u32 = 256;
+/// Nor with more than this where the `-wal` grows too long.
+const MOST_FRAMES_WHEN_OVERDUE: u32 = 1024;
 /// A disk that takes longer for the syncs before writers are held up is waited for, for so long.
 const CALM: Duration = Duration::from_millis(15);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -125,6 +127,10 @@ impl Capture {
                 break;
             }
             left = self.hold_and_finish(truncate)?;
+            if left == Left::Tail && self.is_overdue() {
+                // Less was committed meanwhile than the last time: it took less long.
+                left = self.copy_back()?;
+            }
         }
         Ok(left)
     }
@@ -160,10 +166,14 @@ impl Capture {
         Ok((until < len).then(|| until.max(len.saturating_sub(PIECE))))
     }
 
-    /// Holds writers up while what they committed is copied, if they commit faster than this copies otherwise: for a moment at a
-    /// time, as often as it takes.
+    /// Holds writers up while what they committed is copied, if they commit faster than this copies otherwise.
     pub(super) fn hold_if_outrun(&mut self) -> Result<(), Error> {
-        while self.is_outrun()? {
+        self.catch_up(self.settings.checkpoint_from / 2)
+    }
+
+    /// Holds writers up, for a moment at a time and as often as it takes, until at most `ahead` bytes are not copied.
+    fn catch_up(&mut self, ahead: u64) -> Result<(), Error> {
+        while ahead < self.ahead()? {
             let Some((place, index)) = self.committed()? else { break };
             // Before they are held up: what they have not synced may be long.
             self.view.sync()?;
@@ -178,11 +188,12 @@ impl Capture {
         Ok(())
     }
 
-    fn is_outrun(&self) -> Result<bool, Error> {
+    /// Bytes that are committed and were not copied.
+    fn ahead(&self) -> Result<u64, Error> {
         let (index, _) = published(&self.guard, self.size)?;
         let place = self.shipped.place;
-        let ahead = index.max_frame.saturating_sub(place.frame);
-        Ok(index.salts == place.salts && self.settings.checkpoint_from / 2 < self.frames_len(ahead))
+        let ahead = if index.salts == place.salts { index.max_frame.saturating_sub(place.frame) } else { 0 };
+        Ok(self.frames_len(ahead))
     }
 
     fn is_long(&self) -> bool {
@@ -226,10 +237,17 @@ impl Capture {
         if CALM < begun.elapsed() && !self.is_overdue() {
             return Ok(Left::Tail);
         }
-        self.copy(Duration::ZERO)?;
+        let mut most = MOST_FRAMES;
+        if self.is_overdue() {
+            // A writer that does not sync what it commits is always further ahead than that.
+            most = MOST_FRAMES_WHEN_OVERDUE;
+            self.catch_up(self.frames_len(MOST_FRAMES))?;
+        } else {
+            self.copy(Duration::ZERO)?;
+        }
         let finished = self.held(|capture, until| {
             let Some((place, index)) = capture.committed()? else { return capture.finish_held(truncate) };
-            if MOST_FRAMES < index.max_frame - place.frame {
+            if most < index.max_frame - place.frame {
                 return Ok(Left::Tail);
             }
             capture.view.sync()?;
