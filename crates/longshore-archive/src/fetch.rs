@@ -205,17 +205,17 @@ impl Archive {
         if is_here(&path, wanted, size) {
             return Ok((1, wanted.bytes));
         }
-        self.from_any(wanted, |segment| lay(segment, path.clone())).await?;
+        self.first_whole(wanted, |segment| lay(segment, path.clone())).await?;
         Ok((1, wanted.bytes))
     }
 
     /// A segment, from the first store that has it whole.
     pub(crate) async fn segment(&self, wanted: &SegmentEntry) -> Result<Vec<u8>> {
-        self.from_any(wanted, read).await
+        self.first_whole(wanted, read).await
     }
 
     /// What `take` makes of a segment, from the first store that has it whole.
-    async fn from_any<T, F>(&self, wanted: &SegmentEntry, take: impl Fn(Stored) -> F) -> Result<T>
+    async fn first_whole<T, F>(&self, wanted: &SegmentEntry, take: impl Fn(Stored) -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {

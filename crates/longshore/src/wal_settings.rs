@@ -31,7 +31,6 @@ fn retention(settings: &RetentionSettings) -> Retention {
         slots_at_cap: at_cap(settings.at_cap),
         archive_at_cap: at_cap(settings.archive_at_cap),
         slot_idle: settings.slot_idle.unwrap_or(Duration::MAX),
-        ..Retention::default()
     }
 }
 
