@@ -138,8 +138,8 @@ impl Archiver {
             superseded.extend(next.add_tail(entry));
         }
         round.more = next.next_base() < self.wal.sealed().get().get();
-        if 0 < round.objects {
-            self.commit(next).await?;
+        // Where somebody else was faster, the manifest may still name what this one no longer does.
+        if 0 < round.objects && self.commit(next).await? {
             self.remove(&superseded).await?;
         }
         round.archived = self.archived();
@@ -198,8 +198,7 @@ impl Archiver {
             let mut next = self.manifest.clone();
             next.add_snapshot(entry.clone());
             let cut = self.settings.keep.cut(&mut next, &self.place()).await?;
-            self.commit(next).await?;
-            if self.manifest.snapshots.contains(&entry) {
+            if self.commit(next).await? {
                 self.remove(&cut.objects).await?;
             }
         }
@@ -243,24 +242,28 @@ impl Archiver {
         place(&self.store, &self.name, &self.wal, &self.settings)
     }
 
-    async fn commit(&mut self, mut next: Manifest) -> Result<()> {
+    /// Puts a manifest in the place of the one that was seen. `false` if somebody else was faster: then theirs is gone on from.
+    async fn commit(&mut self, mut next: Manifest) -> Result<bool> {
         next.spill(&self.place()).await?;
         next.set_history(&self.archived_history(next.end()));
         next.updated = wall_micros();
         match self.place().swap(&next, self.version.clone()).await? {
-            Some(version) => (self.manifest, self.version) = (next, Some(version)),
+            Some(version) => {
+                (self.manifest, self.version) = (next, Some(version));
+                Ok(true)
+            }
             // Somebody else archives this log, too: what they did counts, and the next round goes on from there.
             None => {
                 let Some((theirs, version)) = self.place().manifest().await? else {
                     self.version = None;
                     self.manifest = beginning(&self.wal)?;
-                    return Ok(());
+                    return Ok(false);
                 };
                 self.manifest = reconciled(&self.store, &self.name, &self.wal, theirs)?;
                 self.version = Some(version);
+                Ok(false)
             }
         }
-        Ok(())
     }
 
     /// The lives of the log up to where it is archived, and the one that is going on.

@@ -180,6 +180,26 @@ async fn two_that_archive_the_same_log_into_one_store_share_the_work() {
 }
 
 #[tokio::test]
+async fn an_archiver_that_was_slower_removes_nothing_that_the_other_one_names() {
+    let (_, store) = memory();
+    let rig = Rig::new();
+    rig.append(5);
+    let mut slower = rig.archiver(&store, &at_once()).await;
+    slower.finish().await.unwrap();
+    // The other one adds to the tail, while this one replaces it with its whole segment.
+    rig.append(5);
+    rig.archiver(&store, &at_once()).await.finish().await.unwrap();
+    rig.append(400);
+    rig.seal();
+    slower.round().await.unwrap();
+    let archive = Archive::open(std::slice::from_ref(&store), &name(), None).await.unwrap();
+    let found = verify(&archive, |_| {}).await.unwrap().findings;
+    assert!(found.iter().all(|finding| matches!(finding, Finding::InFlight { .. })), "{found:?}");
+    slower.finish().await.unwrap();
+    comes_back(&rig, &[store], &at_once()).await;
+}
+
+#[tokio::test]
 async fn another_log_under_the_same_name_is_refused() {
     let (_, store) = memory();
     let (rig, other) = (Rig::new(), Rig::new());
