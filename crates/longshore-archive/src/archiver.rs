@@ -19,7 +19,7 @@ use longshore_wal::Wal;
 use crate::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::gap::{self, GapEntry};
-use crate::keep::Keep;
+use crate::keep::{Cut, Keep};
 use crate::keys::KeyProvider;
 use crate::manifest::{Facts, Manifest, Place, SegmentEntry, TailEntry};
 use crate::snapshot::{self, Schedule, SnapshotFacts, Uploading};
@@ -197,12 +197,27 @@ impl Archiver {
         while self.reaches(facts.position) && !self.manifest.snapshots.contains(&entry) {
             let mut next = self.manifest.clone();
             next.add_snapshot(entry.clone());
-            let cut = self.settings.keep.cut(&mut next, &self.place()).await?;
+            let cut = self.cut(&mut next).await;
             if self.commit(next).await? {
                 self.remove(&cut.objects).await?;
             }
         }
         Ok(self.manifest.snapshots.contains(&entry))
+    }
+
+    /// Takes out of a manifest what need not be kept. What stands in the way of that is no reason to archive no more.
+    async fn cut(&self, next: &mut Manifest) -> Cut {
+        let mut shorter = next.clone();
+        match self.settings.keep.cut(&mut shorter, &self.place()).await {
+            Ok(cut) => {
+                *next = shorter;
+                cut
+            }
+            Err(error) => {
+                tracing::warn!(store = self.store.label(), log = %self.name, %error, "nothing of the archive is forgotten now");
+                Cut::default()
+            }
+        }
     }
 
     fn reaches(&self, position: Lsn) -> bool {

@@ -60,6 +60,11 @@ pub(crate) async fn objects(place: &Place<'_>, manifest: &Manifest) -> Result<Ve
     }
 }
 
+/// Every object that what came before a gap needs, below the log's name, but for the manifest from then.
+pub(crate) async fn objects_before(place: &Place<'_>, gap: &GapEntry) -> Result<Vec<String>> {
+    objects(place, &earlier(place, gap).await?).await
+}
+
 impl Archive {
     /// The archive that reaches a target: this one, or what a store held before a gap.
     ///

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt};
 use longshore_format::Lsn;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,8 @@ pub struct SnapshotFetched {
 
 /// What a piece holds, but for the last, which may hold less.
 const PIECE: usize = 32 << 20;
+/// Pieces that are looked for together.
+const AT_ONCE: usize = 16;
 /// A list is never longer: a hundred terabytes of pieces.
 const LONGEST_LIST: u64 = 512 << 20;
 
@@ -142,14 +145,34 @@ pub(crate) async fn piece(place: &Place<'_>, entry: &SnapshotEntry, piece: &Piec
     }
 }
 
+/// Looks for every object of a snapshot, and fetches none but the list of them.
+pub(crate) async fn look_for(place: &Place<'_>, entry: &SnapshotEntry) -> Result<()> {
+    let pieces = pieces(place, entry).await?;
+    // Collected first: a closure that borrows would keep this from being sent between threads.
+    let mut looks = Vec::new();
+    for piece in &pieces {
+        looks.push(look_for_piece(place, entry, piece));
+    }
+    futures_util::stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+async fn look_for_piece(place: &Place<'_>, entry: &SnapshotEntry, piece: &Piece) -> Result<()> {
+    match place.store.len(&place.name(&piece.object)).await? {
+        Some(_) => Ok(()),
+        None => Err(missing(place, entry, &piece.object)),
+    }
+}
+
 async fn whole(place: &Place<'_>, entry: &SnapshotEntry, object: &str, longest: u64) -> Result<Vec<u8>> {
     match place.store.get(&place.name(object)).await? {
         Some((bytes, _)) => place.unseal(object, &bytes, longest),
-        None => {
-            let (store, object) = (place.store.label().to_owned(), place.name(object));
-            Err(Error::Missing { store, object, start: Lsn::ZERO, end: Lsn::new(entry.position) })
-        }
+        None => Err(missing(place, entry, object)),
     }
+}
+
+fn missing(place: &Place<'_>, entry: &SnapshotEntry, object: &str) -> Error {
+    let (store, object) = (place.store.label().to_owned(), place.name(object));
+    Error::Missing { store, object, start: Lsn::ZERO, end: Lsn::new(entry.position) }
 }
 
 impl Archive {

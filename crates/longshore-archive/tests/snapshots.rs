@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use longshore_archive::{
-    Archive, ArchiveSettings, Archiver, Begin, Keep, Reach, Schedule, SnapshotFacts, Store, Until, copy, orphans,
-    verify,
+    Archive, ArchiveSettings, Archiver, Begin, Keep, Reach, Schedule, SnapshotFacts, Store, Until, copy, forget,
+    orphans, verify,
 };
 use longshore_format::{ErrorKind, Lsn};
 use object_store::memory::InMemory;
@@ -152,6 +152,42 @@ async fn what_need_not_be_kept_goes_and_all_that_is_promised_stays() {
     let (_, other) = memory();
     copy(&store, &other, &name(), None, false, |_| {}).await.unwrap();
     let archive = Archive::open(&[other], &name(), None).await.unwrap();
+    assert_eq!(verify(&archive, |_| {}).await.unwrap().findings, []);
+}
+
+#[tokio::test]
+async fn an_old_snapshot_whose_list_is_gone_is_forgotten_and_its_pieces_are_found_by_who_looks() {
+    let (rig, (objects, store)) = (Rig::new(), memory());
+    let (mut archiver, _) = with_snapshot(&rig, &store, Keep { snapshots: Some(1), age: None }).await;
+    let all: Vec<_> = objects.list(None).map_ok(|meta| meta.location).try_collect().await.unwrap();
+    let list = all.iter().find(|path| path.as_ref().contains("/list-")).unwrap();
+    objects.delete(list).await.unwrap();
+    let second = archiver.archived();
+    assert!(put(&mut archiver, second, 9_000_000, b"small").await);
+    assert_eq!(archiver.first(), rig.wal.segment_size().first_in(rig.wal.segment_size().base_of(second)));
+    assert_eq!(orphans(&store, &name(), None, Duration::ZERO, false).await.unwrap().objects.len(), 2, "its pieces");
+    let archive = Archive::open(&[store], &name(), None).await.unwrap();
+    assert_eq!(verify(&archive, |_| {}).await.unwrap().findings, []);
+}
+
+#[tokio::test]
+async fn nothing_goes_before_a_snapshot_that_is_not_whole_itself() {
+    let (rig, (objects, store)) = (Rig::new(), memory());
+    let (mut archiver, position) = with_snapshot(&rig, &store, Keep::default()).await;
+    let all: Vec<_> = objects.list(None).map_ok(|meta| meta.location).try_collect().await.unwrap();
+    let piece = all.iter().find(|path| path.as_ref().contains("/000001-")).unwrap();
+    objects.delete(piece).await.unwrap();
+    let keep = Keep { snapshots: Some(1), age: None };
+    let refused = forget(&store, &name(), None, &keep, false).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Gap, "{refused}");
+    assert!(refused.to_string().contains(piece.as_ref()), "{refused}");
+    let archive = Archive::open(std::slice::from_ref(&store), &name(), None).await.unwrap();
+    assert!(archive.first() < position, "all of it is there");
+    // The next one takes its place.
+    let second = archiver.archived();
+    assert!(put(&mut archiver, second, 9_000_000, b"small").await);
+    forget(&store, &name(), None, &keep, false).await.unwrap();
+    let archive = Archive::open(&[store], &name(), None).await.unwrap();
     assert_eq!(verify(&archive, |_| {}).await.unwrap().findings, []);
 }
 
