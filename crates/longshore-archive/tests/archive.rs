@@ -288,6 +288,47 @@ async fn a_fetch_that_is_interrupted_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn what_an_interrupted_fetch_of_something_else_has_left_is_no_part_of_the_log() {
+    let (_, store) = memory();
+    let rig = Rig::new();
+    rig.append(1500);
+    rig.seal();
+    rig.archiver(&store, &at_once()).await.finish().await.unwrap();
+    let archive = Archive::open(&[store], &name(), None).await.unwrap();
+    let (place, complete) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let some = archive.plan(Until::Position(Lsn::new(5000)), Begin::First).unwrap();
+    let all = archive.plan(Until::End, Begin::First).unwrap();
+    archive.fetch(&all, complete.path(), |_| {}).await.unwrap();
+    // Segments come in any order: of all of them, a late one was the first.
+    let size = rig.wal.segment_size();
+    let late = size.file_name(Lsn::new((some.segments() + 2) * size.get()));
+    std::fs::copy(complete.path().join(&late), place.path().join(&late)).unwrap();
+    archive.fetch(&some, place.path(), |_| {}).await.unwrap();
+    assert!(!place.path().join(&late).exists());
+    let log = open(place.path());
+    let fetched = records(log.reader(log.first()).unwrap());
+    assert_eq!(fetched, rig.records()[..fetched.len()]);
+}
+
+#[tokio::test]
+async fn a_log_that_somebody_has_open_is_not_fetched_into() {
+    let (_, store) = memory();
+    let rig = Rig::new();
+    rig.append(100);
+    rig.archiver(&store, &at_once()).await.finish().await.unwrap();
+    rig.append(100);
+    let archive = Archive::open(&[store], &name(), None).await.unwrap();
+    let log = rig.dir.path().join("log");
+    let segment = log.join(rig.wal.segment_size().file_name(Lsn::ZERO));
+    let file = || std::os::unix::fs::MetadataExt::ino(&segment.metadata().unwrap());
+    let before = file();
+    let plan = archive.plan(Until::End, Begin::First).unwrap();
+    let refused = archive.fetch(&plan, &log, |_| {}).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Preflight, "{refused}");
+    assert_eq!(file(), before, "it is the owner's still");
+}
+
+#[tokio::test]
 async fn a_copy_is_an_archive_and_takes_only_what_is_new() {
     let ((_, from), (objects_there, to)) = (memory(), memory());
     let rig = Rig::new();
