@@ -103,6 +103,33 @@ async fn with_leave_it_goes_on_behind_the_gap_and_both_sides_come_back() {
 }
 
 #[tokio::test]
+async fn what_one_store_lacks_behind_a_gap_comes_from_one_that_has_none() {
+    let (rig, parted_store, whole) = (Rig::new(), memory(), memory());
+    rig.append(900);
+    let end = rig.archiver(&parted_store, &settings(false)).await.finish().await.unwrap();
+    let within = rig.append(1);
+    rig.append(2000);
+    rig.seal();
+    rig.archiver(&whole, &settings(false)).await.finish().await.unwrap();
+    rig.wal.set_retention(Retention { keep_bytes: 0, ..rig.wal.retention() });
+    rig.wal.retain().unwrap();
+    // The one with the gap reaches further.
+    rig.append(10);
+    rig.archiver(&parted_store, &settings(true)).await.finish().await.unwrap();
+    let stores = [parted_store, whole];
+    for wanted in [end, within] {
+        let until = Until::Position(wanted);
+        let archive = Archive::open(&stores, &name(), None).await.unwrap();
+        assert!(wanted < archive.first());
+        let archive = archive.reaching(until).await.unwrap();
+        let place = tempfile::tempdir().unwrap();
+        archive.fetch(&archive.plan(until, Begin::First).unwrap(), place.path(), |_| {}).await.unwrap();
+        let log = open(place.path());
+        assert!(records(log.reader(log.first()).unwrap()).iter().any(|(start, _)| end <= *start));
+    }
+}
+
+#[tokio::test]
 async fn what_came_before_a_gap_goes_once_no_snapshot_of_it_is_kept() {
     let (rig, store) = (Rig::new(), memory());
     let (end, _) = parted(&rig, &store).await;
