@@ -143,6 +143,7 @@ impl Archive {
     /// [`Error::Missing`] and [`Error::Corrupt`] name what no store has whole; what the stores say.
     pub async fn read_from(&self, boundary: Lsn) -> Result<Vec<u8>> {
         let size = self.facts.size;
+        let boundary = size.normalise(boundary);
         let (best, base, first) = (self.best(), size.base_of(boundary), self.first());
         if boundary < first {
             let (store, log) = (self.store().to_owned(), self.name.clone());

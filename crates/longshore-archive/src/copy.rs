@@ -27,8 +27,8 @@ const LONGEST: u64 = 1 << 30;
 /// takes what has been archived since.
 ///
 /// # Errors
-/// [`Error::NoLog`]; [`Error::Missing`] names what the source lacks, [`Error::Envelope`] what is damaged there; [`Error::Fenced`] if the target holds another history, or
-/// was changed meanwhile.
+/// [`Error::NoLog`]; [`Error::Missing`] names what the source lacks, [`Error::Envelope`] what is damaged there;
+/// [`Error::Fenced`] if the target holds another history, or was changed meanwhile.
 pub async fn copy(
     from: &Store,
     to: &Store,

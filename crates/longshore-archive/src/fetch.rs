@@ -154,9 +154,9 @@ impl Archive {
             segments.last().map_or(begins, |last| size.first_in(Lsn::new(last.base.saturating_add(size.get()))));
         let end = tail.last().map_or(after, |last| Lsn::new(last.end));
         let objects = segments.iter().map(|entry| entry.bytes).chain(tail.iter().map(|entry| entry.bytes));
-        let bytes = objects.chain(snapshot.iter().map(|entry| entry.bytes)).sum();
-        let space = (segments.len() as u64 + u64::from(!tail.is_empty())) * size.get()
-            + snapshot.as_ref().map_or(0, |entry| entry.len);
+        let bytes = objects.chain(snapshot.iter().map(|entry| entry.bytes)).fold(0, u64::saturating_add);
+        let files = segments.len() as u64 + u64::from(!tail.is_empty());
+        let space = files.saturating_mul(size.get()).saturating_add(snapshot.as_ref().map_or(0, |entry| entry.len));
         let before = self.digest_before(skipped)?;
         let store = best.store.label().to_owned();
         Ok(FetchPlan { store, snapshot, first: begins, end, archived, bytes, space, before, segments, tail })
@@ -353,6 +353,9 @@ pub(crate) async fn tail_object(place: &Place<'_>, entry: &TailEntry) -> Result<
         return Err(Error::Missing { store, object, start: Lsn::new(entry.start), end: Lsn::new(entry.end) });
     };
     let len = entry.end.saturating_sub(entry.start);
+    if SegmentSize::MAX.get() < len {
+        return Err(place.corrupt(MANIFEST, format!("a piece of its tail would be {len} bytes long")));
+    }
     let bytes = place.unseal(&entry.object, &object, len)?;
     match bytes.len() as u64 == len {
         true => Ok(bytes),

@@ -57,10 +57,10 @@ impl Keep {
             let pieces = or_unnamed(snapshot::pieces(place, &entry).await)?;
             cut.objects.extend(pieces.into_iter().map(|piece| piece.object));
             cut.objects.push(entry.object);
-            cut.bytes += entry.bytes;
+            cut.bytes = cut.bytes.saturating_add(entry.bytes);
         }
         for entry in manifest.begin_at(since, place).await? {
-            cut.bytes += entry.bytes;
+            cut.bytes = cut.bytes.saturating_add(entry.bytes);
             cut.objects.push(entry.object);
         }
         cut.objects.extend(manifest.drop_chunks());

@@ -5,7 +5,8 @@
 //! LOG/chunks/DIGEST                              the oldest entries of the manifest, so that it stays short
 //! LOG/segments/EPOCH-WRITER/BASE-DIGEST          a sealed segment
 //! LOG/tail/EPOCH-WRITER/START-END-DIGEST         bytes of a segment that is not sealed yet
-//! LOG/snapshots/POSITION                         the database as of a position
+//! LOG/snapshots/EPOCH-WRITER/POSITION/…          the database as of a position: its pieces, and a list of them
+//! LOG/earlier/DIGEST                             the manifest from before a gap
 //! ```
 //!
 //! An object that no manifest names does not exist for a reader: what was uploaded before a crash is uploaded again. Whoever

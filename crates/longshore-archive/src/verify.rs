@@ -249,7 +249,7 @@ async fn fetch_snapshot(
         Ok(pieces) => pieces,
         Err(error) => return note(verified, Err(error), 0, holds),
     };
-    let listed = entry.bytes.saturating_sub(pieces.iter().map(|piece| piece.bytes).sum());
+    let listed = entry.bytes.saturating_sub(pieces.iter().map(|piece| piece.bytes).fold(0, u64::saturating_add));
     note(verified, Ok(()), listed, holds)?;
     for piece in &pieces {
         let checked = snapshot::piece(place, entry, piece).await.map(|_| ());
@@ -301,7 +301,7 @@ fn note(verified: &mut Verified, checked: Result<()>, bytes: u64, (start, end): 
     match checked {
         Ok(()) => {
             verified.objects += 1;
-            verified.bytes += bytes;
+            verified.bytes = verified.bytes.saturating_add(bytes);
         }
         Err(Error::Missing { store, object, start, end }) => {
             verified.findings.push(Finding::Missing { store, object, start, end });

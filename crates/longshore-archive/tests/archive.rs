@@ -9,11 +9,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use faulty::Faulty;
-use longshore_archive::keys::parse_keys;
+use longshore_archive::envelope::{self, Sealing};
+use longshore_archive::keys::{Context, parse_keys};
 use longshore_archive::{
     Archive, ArchiveSettings, Archiver, Begin, Error, Finding, Store, Until, copy, list, orphans, verify,
 };
-use longshore_format::{ErrorKind, Lsn};
+use longshore_format::{ErrorKind, LogId, Lsn};
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -197,6 +198,43 @@ async fn an_archiver_that_was_slower_removes_nothing_that_the_other_one_names() 
     assert!(found.iter().all(|finding| matches!(finding, Finding::InFlight { .. })), "{found:?}");
     slower.finish().await.unwrap();
     comes_back(&rig, &[store], &at_once()).await;
+}
+
+/// Whoever can write to a store that is not encrypted can say anything; what is said is no reason to take all memory.
+#[tokio::test]
+async fn a_length_that_cannot_be_is_refused_before_it_is_allocated() {
+    let (objects, store) = memory();
+    let rig = Rig::new();
+    rig.append(5);
+    let settings = ArchiveSettings { level: None, ..at_once() };
+    rig.archiver(&store, &settings).await.finish().await.unwrap();
+    let listed = self::objects(&*objects).await;
+    let tail = ObjectPath::from(listed.iter().find(|name| name.contains("/tail/")).unwrap().as_str());
+    let mut object = objects.get(&tail).await.unwrap().bytes().await.unwrap().to_vec();
+    let absurd = 1u64 << 60;
+    // Compressed, and so long: flags and plain length of the header, whose checksum ends it.
+    object[10] = 1;
+    object[16..24].copy_from_slice(&absurd.to_le_bytes());
+    let crc = crc32fast::hash(&object[..56]).to_le_bytes();
+    object[56..60].copy_from_slice(&crc);
+    objects.put(&tail, object.into()).await.unwrap();
+
+    let manifest = ObjectPath::from("app/manifest");
+    let context = Context { log: LogId::from_bytes([0; 16]), object: "app/manifest".to_owned() };
+    let sealed = objects.get(&manifest).await.unwrap().bytes().await.unwrap();
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&envelope::open(&sealed, &context, None, 1 << 20).unwrap()).unwrap();
+    json["tail"][0]["end"] = absurd.into();
+    let sealed = envelope::seal(serde_json::to_vec(&json).unwrap(), &context, &Sealing::default()).unwrap();
+    objects.put(&manifest, sealed.into()).await.unwrap();
+
+    let archive = Archive::open(&[store], &name(), None).await.unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let plan = archive.plan(Until::End, Begin::First).unwrap();
+    let refused = archive.fetch(&plan, place.path(), |_| {}).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    assert_eq!(archive.read_from(archive.first()).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(verify(&archive, |_| {}).await.unwrap().findings.len(), 1);
 }
 
 #[tokio::test]
