@@ -113,8 +113,5 @@ async fn copy_object(
         return Err(source.corrupt(object, "it went while it was copied: run this again".to_owned()));
     };
     source.unseal(object, &bytes, LONGEST)?;
-    if !target.store.create(&name, bytes.clone()).await? {
-        target.store.replace(&name, bytes).await?;
-    }
-    Ok(())
+    target.put_sealed(object, bytes).await
 }
