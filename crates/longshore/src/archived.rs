@@ -38,6 +38,18 @@ impl Sources {
         Ok(Archive::open(&self.stores, log, self.keys.clone()).await?)
     }
 
+    /// The archive of a log that is here, and of no other that has its name.
+    async fn archive_of(&self, log: &Log) -> Result<Archive> {
+        let archive = self.archive(&log.name).await?;
+        let (ours, theirs) = (log.wal.id(), archive.facts().log);
+        if ours != theirs {
+            let (store, log) = (archive.store().to_owned(), log.name.clone());
+            let (ours, theirs) = (ours.to_string(), theirs.to_string());
+            return Err(longshore_archive::Error::OtherLog { store, log, theirs, ours }.into());
+        }
+        Ok(archive)
+    }
+
     /// The logs that they hold. A store that does not answer is passed over while another does.
     async fn names(&self) -> Result<Vec<Name>> {
         let (mut names, mut answered, mut trouble) = (Vec::new(), false, None);
@@ -172,7 +184,7 @@ async fn append(wal: &Wal, start: Lsn, frames: &[u8]) -> Result<()> {
 /// As [`catch_up`], for a log that its upstream no longer reaches; `false` if there is nothing to take it from.
 pub(crate) async fn bridge(node: &Node, log: &Log) -> bool {
     let Some(sources) = node.sources() else { return false };
-    let caught_up = match sources.archive(&log.name).await {
+    let caught_up = match sources.archive_of(log).await {
         Ok(archive) => catch_up(&archive, log).await,
         Err(error) => Err(error),
     };
@@ -270,7 +282,7 @@ async fn follow_log(
     sinks.start(log)?;
     let archive = match before {
         Some(mut archive) => archive.refresh().await.map(|()| archive)?,
-        None => sources.archive(&log.name).await?,
+        None => sources.archive_of(log).await?,
     };
     log.upstream.set(archive.store(), Doing::Following, None);
     log.upstream.heard(archive.end(), log.now());
@@ -311,7 +323,7 @@ async fn begin_anew(node: &Node, sources: &Sources, log: &Arc<Log>) -> Result<()
 
 /// Fetches a snapshot that a sink can begin with in the place of what the log no longer holds; `None` if none is archived.
 pub(crate) async fn fetch_snapshot(sources: &Sources, log: &Log, path: &Path) -> Result<Option<PathBuf>> {
-    let archive = sources.archive(&log.name).await?;
+    let archive = sources.archive_of(log).await?;
     let snapshot = archive.newest_snapshot(log.wal.first()).filter(|entry| entry.position <= log.wal.end().get());
     let Some(entry) = snapshot else { return Ok(None) };
     tracing::info!(log = %log.name, store = archive.store(), position = entry.position, bytes = entry.len, "fetching a snapshot");
