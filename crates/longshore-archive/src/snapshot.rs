@@ -4,8 +4,9 @@
 //! them, and the manifest names that: so a manifest stays short, and no piece is larger than what is held in memory.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::Path;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
@@ -13,6 +14,7 @@ use longshore_format::Lsn;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{Archive, Copy};
+use crate::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::files::{io, partial_of, private};
 use crate::manifest::{Place, SnapshotEntry};
@@ -213,24 +215,26 @@ impl Archive {
         watch: &mut impl FnMut(SnapshotFetched),
     ) -> Result<()> {
         let place = self.place(copy);
-        let pieces = pieces(&place, entry).await?;
-        let partial = partial_of(path);
-        let mut file = Partial::open(&partial, &pieces).map_err(io(&partial))?;
+        let pieces = Arc::new(pieces(&place, entry).await?);
+        let (partial, there) = (partial_of(path), Arc::clone(&pieces));
+        let mut file = blocking(move || Partial::open(partial, &there)).await?;
         for wanted in &pieces[file.pieces..] {
             let bytes = piece(&place, entry, wanted).await?;
-            file.add(&bytes).map_err(io(&partial))?;
+            file = blocking(move || file.with(&bytes)).await?;
             watch(SnapshotFetched { bytes: file.len, of: entry.len });
         }
         if file.len != entry.len {
             let what = format!("its pieces hold {} bytes instead of {}", file.len, entry.len);
             return Err(place.corrupt(&entry.object, what));
         }
-        file.file.sync_all().and_then(|()| std::fs::rename(&partial, path)).map_err(io(path))
+        let path = path.to_owned();
+        blocking(move || file.complete(&path)).await
     }
 }
 
 /// A snapshot of which the first pieces are here.
 struct Partial {
+    path: PathBuf,
     file: File,
     pieces: usize,
     len: u64,
@@ -238,29 +242,34 @@ struct Partial {
 
 impl Partial {
     /// Keeps of what an interrupted fetch has left the pieces that hold.
-    fn open(path: &Path, wanted: &[Piece]) -> io::Result<Partial> {
-        let mut file = private(path)?;
+    fn open(path: PathBuf, wanted: &[Piece]) -> Result<Partial> {
+        let mut file = private(&path).map_err(io(&path))?;
         let (mut pieces, mut len) = (0, 0);
         let mut bytes = Vec::new();
         for piece in wanted {
             bytes.clear();
-            let read = Read::by_ref(&mut file).take(PIECE as u64).read_to_end(&mut bytes)?;
+            let read = Read::by_ref(&mut file).take(PIECE as u64).read_to_end(&mut bytes).map_err(io(&path))?;
             if read == 0 || blake3::hash(&bytes).to_hex().as_str() != piece.digest {
                 break;
             }
             pieces += 1;
             len += read as u64;
         }
-        file.set_len(len)?;
-        io::Seek::seek(&mut file, io::SeekFrom::Start(len))?;
-        Ok(Partial { file, pieces, len })
+        file.set_len(len).and_then(|()| file.seek(SeekFrom::Start(len))).map_err(io(&path))?;
+        Ok(Partial { path, file, pieces, len })
     }
 
-    fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
+    /// With one more piece.
+    fn with(mut self, bytes: &[u8]) -> Result<Partial> {
+        self.file.write_all(bytes).map_err(io(&self.path))?;
         self.pieces += 1;
         self.len += bytes.len() as u64;
-        Ok(())
+        Ok(self)
+    }
+
+    /// Makes it durable, and gives it its name.
+    fn complete(self, path: &Path) -> Result<()> {
+        self.file.sync_all().and_then(|()| std::fs::rename(&self.path, path)).map_err(io(path))
     }
 }
 
