@@ -82,9 +82,7 @@ impl Archive {
             for copy in self.copies() {
                 let place = self.place(copy);
                 let Some(gap) = copy.manifest.gaps.last() else { continue };
-                let manifest = earlier(&place, gap).await?;
-                let segments = manifest.all_segments(&place).await?;
-                copies.push(Copy { store: copy.store.clone(), manifest, segments });
+                copies.push(copy.before(&place, gap).await?);
             }
             if copies.is_empty() {
                 break;
@@ -96,6 +94,13 @@ impl Archive {
 }
 
 impl Copy {
+    /// What the store held before a gap.
+    pub(crate) async fn before(&self, place: &Place<'_>, gap: &GapEntry) -> Result<Copy> {
+        let manifest = earlier(place, gap).await?;
+        let segments = manifest.all_segments(place).await?;
+        Ok(Copy { store: self.store.clone(), manifest, segments })
+    }
+
     /// Whether a target lies in what is here, as far as the manifest tells.
     fn holds(&self, until: Until) -> bool {
         let ends_before = matches!(until, Until::Position(wanted) if self.manifest.end() < wanted);

@@ -96,7 +96,7 @@ pub struct Verified {
     pub bytes: u64,
     /// Objects that were found to hold before: they are there, as long as they were, and were not fetched again.
     pub known: u64,
-    /// Of so many objects in all.
+    /// Of so many objects in all, as far as they are known by now.
     pub of: u64,
     /// What is not as it should be.
     pub findings: Vec<Finding>,
@@ -158,18 +158,27 @@ pub async fn verify(archive: &Archive, watch: impl FnMut(&Verified)) -> Result<V
 /// # Errors
 /// As [`verify`].
 pub async fn verify_since(archive: &Archive, proven: &Proven, mut watch: impl FnMut(&Verified)) -> Result<Verified> {
-    let objects = archive.copies().iter().map(|copy| copy.segments.len() + copy.manifest.tail().len());
-    let mut verified = Verified { of: objects.sum::<usize>() as u64, ..Verified::default() };
+    let mut verified = Verified { of: archive.copies().iter().map(count).sum(), ..Verified::default() };
     for copy in archive.copies() {
         let before = verified.findings.len();
         let place = archive.place(copy);
         let listing = Listing::of(&place).await?;
         let known = proven.segments(&place, copy);
+        for earlier in before_gaps(&mut verified, &place, copy).await? {
+            // Before its gap an archive changes no more: it was fetched when what is behind the gap was.
+            let known = if 0 < known { earlier.segments.len() } else { 0 };
+            look_for_known(&mut verified, &place, &earlier, &listing, known).await?;
+            fetch_rest(&mut verified, archive, &earlier, known, &mut watch).await?;
+        }
+        let whole_before = verified.findings.len() == before;
         look_for_known(&mut verified, &place, copy, &listing, known).await?;
         watch(&verified);
         fetch_rest(&mut verified, archive, copy, known, &mut watch).await?;
         forget_superseded(&mut verified, &place, before).await?;
-        note_proven(&mut verified, &place, copy, before);
+        match whole_before {
+            true => note_proven(&mut verified, &place, copy, before),
+            false => verified.proven.note(&place, None),
+        }
         verified.findings.extend(listing.unnamed(&place, copy).await);
         verified.findings.extend(copy.manifest.gaps.iter().map(|gap| Finding::AcknowledgedGap {
             store: place.store.label().to_owned(),
@@ -179,6 +188,30 @@ pub async fn verify_since(archive: &Archive, proven: &Proven, mut watch: impl Fn
         }));
     }
     Ok(verified)
+}
+
+/// What the archive was before each of its gaps, the last one first. One whose manifest does not hold is a finding, and with it
+/// all before.
+async fn before_gaps(verified: &mut Verified, place: &Place<'_>, copy: &Copy) -> Result<Vec<Copy>> {
+    let mut copies: Vec<Copy> = Vec::new();
+    while let Some(gap) = copies.last().unwrap_or(copy).manifest.gaps.last() {
+        let range = (Lsn::ZERO, Lsn::new(gap.start));
+        match copy.before(place, gap).await {
+            Ok(earlier) => {
+                verified.of += count(&earlier);
+                copies.push(earlier);
+            }
+            Err(error) => {
+                note(verified, Err(error), 0, range)?;
+                break;
+            }
+        }
+    }
+    Ok(copies)
+}
+
+fn count(copy: &Copy) -> u64 {
+    (copy.segments.len() + copy.manifest.tail().len()) as u64
 }
 
 /// What was proven before: it must be there still, and as long as it was.
@@ -249,6 +282,7 @@ async fn fetch_snapshot(
         Ok(pieces) => pieces,
         Err(error) => return note(verified, Err(error), 0, holds),
     };
+    verified.of += 1 + pieces.len() as u64;
     let listed = entry.bytes.saturating_sub(pieces.iter().map(|piece| piece.bytes).fold(0, u64::saturating_add));
     note(verified, Ok(()), listed, holds)?;
     for piece in &pieces {
