@@ -167,8 +167,9 @@ impl Archiver {
     }
 
     /// Archives the database as of a position, which `from` reads, and then forgets what need not be kept any more. The log goes
-    /// on being archived meanwhile: `watch` is told of each round, and breaks to end it. `false` if it was ended, or if the
-    /// archive does not reach that position, or no longer: then there is nothing to go on with.
+    /// on being archived meanwhile: `watch` is told of each round, and breaks to end it. `false` if it was ended, if somebody
+    /// removed of it what was there, or if the archive does not reach that position, or no longer: then there is nothing to go
+    /// on with.
     ///
     /// # Errors
     /// As [`round`](Self::round); [`Error::Io`] if it cannot be read.
@@ -194,6 +195,14 @@ impl Archiver {
             }
         }
         let entry = uploading.finish(&self.place()).await?;
+        // A clean-up may have taken the first pieces of a long one for what a crash left.
+        match snapshot::look_for(&self.place(), &entry).await {
+            Err(error @ Error::Missing { .. }) => {
+                tracing::warn!(log = %self.name, %error, "a snapshot is not archived: it was removed while it was sent");
+                return Ok(false);
+            }
+            found => found?,
+        }
         while self.reaches(facts.position) && !self.manifest.snapshots.contains(&entry) {
             let mut next = self.manifest.clone();
             next.add_snapshot(entry.clone());

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, TryStreamExt};
 use longshore_archive::{
     Archive, ArchiveSettings, Archiver, Begin, Keep, Reach, Schedule, SnapshotFacts, Store, Until, copy, forget,
     orphans, verify,
@@ -224,6 +224,24 @@ async fn the_log_goes_on_being_archived_while_a_snapshot_is_sent() {
     archiver.put_snapshot(SnapshotFacts { position, time: 1 }, &image(1)[..], watch).await.unwrap();
     assert_eq!(ends.len(), 2);
     assert!(position <= ends[0] && ends[0] < ends[1], "{ends:?}");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_a_clean_up_has_taken_for_waste_while_it_was_sent_is_none() {
+    let (rig, (_, store)) = (Rig::new(), memory());
+    let mut archiver = rig.archiver(&store, &settings(Keep::default())).await;
+    let position = rig.append(10);
+    archiver.finish().await.unwrap();
+    let (log, mut removed) = (name(), 0);
+    let clean_up = |_| {
+        let orphans = orphans(&store, &log, None, Duration::ZERO, false).now_or_never().expect("memory does not wait");
+        removed += orphans.unwrap().objects.len();
+        ControlFlow::Continue(())
+    };
+    let facts = SnapshotFacts { position, time: 1 };
+    assert!(!archiver.put_snapshot(facts, &image(1)[..], clean_up).await.unwrap());
+    assert_eq!((removed, archiver.snapshot()), (2, None));
+    assert!(put(&mut archiver, position, 1, &image(1)).await);
 }
 
 #[tokio::test]
