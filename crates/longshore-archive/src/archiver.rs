@@ -5,25 +5,26 @@
 //! this archiver has seen: two that archive the same log into the same store share the work, and one of an older epoch is
 //! told that it is fenced.
 
-use std::io::Read;
-use std::ops::ControlFlow;
+mod joined;
+mod snapshots;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use longshore_format::{EpochHistory, Fork, Lsn, Name, SegmentDigest};
+use longshore_format::{EpochHistory, Lsn, Name, SegmentDigest};
 use longshore_storage::Access;
 use longshore_wal::Wal;
 
 use crate::blocking::blocking;
 use crate::error::{Error, Result};
-use crate::gap::{self, GapEntry};
-use crate::keep::{Cut, Keep};
+use crate::keep::Keep;
 use crate::keys::KeyProvider;
-use crate::manifest::{Facts, Manifest, Place, SegmentEntry, TailEntry};
-use crate::snapshot::{self, Schedule, SnapshotFacts, Uploading};
+use crate::manifest::{Manifest, Place, SegmentEntry, TailEntry};
+use crate::snapshot::Schedule;
 use crate::store::{Store, Version};
+use joined::{beginning, behind_gap, reconciled};
 
 /// How a log is archived.
 #[derive(Clone, Debug)]
@@ -166,90 +167,6 @@ impl Archiver {
         }
     }
 
-    /// Archives the database as of a position, which `from` reads, and then forgets what need not be kept any more. The log goes
-    /// on being archived meanwhile: `watch` is told of each round, and breaks to end it. `false` if it was ended, if somebody
-    /// removed of it what was there, or if the archive does not reach that position, or no longer: then there is nothing to go
-    /// on with.
-    ///
-    /// # Errors
-    /// As [`round`](Self::round); [`Error::Io`] if it cannot be read.
-    pub async fn put_snapshot(
-        &mut self,
-        facts: SnapshotFacts,
-        mut from: impl Read,
-        mut watch: impl FnMut(Round) -> ControlFlow<()>,
-    ) -> Result<bool> {
-        if !self.reaches(facts.position) {
-            return Ok(false);
-        }
-        let under = format!("snapshots/{}/{:020}", self.owner(facts.position), facts.position.get());
-        let (mut uploading, mut piece) = (Uploading::new(facts, under), Vec::new());
-        loop {
-            snapshot::read_piece(&mut from, &mut piece)?;
-            if piece.is_empty() {
-                break;
-            }
-            uploading.add(&self.place(), &piece).await?;
-            if watch(self.round().await?).is_break() {
-                return Ok(false);
-            }
-        }
-        let entry = uploading.finish(&self.place()).await?;
-        // A clean-up may have taken the first pieces of a long one for what a crash left.
-        match snapshot::look_for(&self.place(), &entry).await {
-            Err(error @ Error::Missing { .. }) => {
-                tracing::warn!(log = %self.name, %error, "a snapshot is not archived: it was removed while it was sent");
-                return Ok(false);
-            }
-            found => found?,
-        }
-        while self.reaches(facts.position) && !self.manifest.snapshots.contains(&entry) {
-            let mut next = self.manifest.clone();
-            next.add_snapshot(entry.clone());
-            let cut = self.cut(&mut next).await;
-            if self.commit(next).await? {
-                self.remove(&cut.objects).await?;
-            }
-        }
-        Ok(self.manifest.snapshots.contains(&entry))
-    }
-
-    /// Takes out of a manifest what need not be kept. What stands in the way of that is no reason to archive no more.
-    async fn cut(&self, next: &mut Manifest) -> Cut {
-        let mut shorter = next.clone();
-        match self.settings.keep.cut(&mut shorter, &self.place()).await {
-            Ok(cut) => {
-                *next = shorter;
-                cut
-            }
-            Err(error) => {
-                tracing::warn!(store = self.store.label(), log = %self.name, %error, "nothing of the archive is forgotten now");
-                Cut::default()
-            }
-        }
-    }
-
-    fn reaches(&self, position: Lsn) -> bool {
-        (self.manifest.first()..=self.manifest.end()).contains(&position)
-    }
-
-    /// Whether it is time for a new snapshot, as the settings say.
-    pub fn is_snapshot_due(&self) -> bool {
-        let (position, len, time) = match self.manifest.snapshots.last() {
-            Some(last) => (last.position, last.len, last.time),
-            // Without its beginning nothing can be made of it.
-            None if !self.manifest.is_whole() => return self.manifest.first() < self.archived(),
-            None => (self.manifest.first().get(), 0, self.manifest.first_time().unwrap_or(u64::MAX)),
-        };
-        let since = Duration::from_micros(wall_micros().saturating_sub(time));
-        self.settings.snapshots.is_due(self.archived().get().saturating_sub(position), len, since)
-    }
-
-    /// The newest snapshot that is archived: its position, and how long it is.
-    pub fn snapshot(&self) -> Option<(Lsn, u64)> {
-        self.manifest.snapshots.last().map(|entry| (Lsn::new(entry.position), entry.len))
-    }
-
     /// Where the archive begins.
     pub fn first(&self) -> Lsn {
         self.manifest.first()
@@ -370,60 +287,6 @@ fn place<'a>(store: &'a Store, log: &'a Name, wal: &Wal, settings: &'a ArchiveSe
 /// objects the manifest names must not put its own in their place before it learns that it is fenced.
 fn short(digest: &str) -> &str {
     &digest[..16]
-}
-
-/// The manifest of a log that is not archived yet.
-fn beginning(wal: &Wal) -> Result<Manifest> {
-    let start = wal.start_point()?;
-    let facts = Facts {
-        log: wal.id(),
-        content: wal.content(),
-        size: wal.segment_size(),
-        history: start.header.history.clone(),
-        before: start.before,
-    };
-    Ok(Manifest::new(&facts, start.header.base()))
-}
-
-/// The manifest of a log that no longer reaches back to where the one that is there ends.
-async fn behind_gap(place: &Place<'_>, wal: &Wal, there: Manifest) -> Result<Manifest> {
-    let mut next = beginning(wal)?;
-    let (start, end) = (there.end().get(), next.first().get());
-    tracing::warn!(store = place.store.label(), log = %place.log, start, end, "the archive goes on behind a gap");
-    let earlier = gap::keep(place, &there).await?;
-    next.gaps = there.gaps;
-    next.gaps.push(GapEntry { start, end, time: wall_micros(), earlier });
-    Ok(next)
-}
-
-/// The manifest that is there, without what a later epoch of this log has made void. Refuses one that this log may not go on.
-fn reconciled(store: &Store, name: &Name, wal: &Wal, mut manifest: Manifest) -> Result<Manifest> {
-    let facts = manifest.facts().map_err(|what| Error::Corrupt {
-        store: store.label().to_owned(),
-        object: format!("{name}/{}", crate::manifest::MANIFEST),
-        what,
-    })?;
-    let (label, log) = (store.label().to_owned(), name.clone());
-    if facts.log != wal.id() {
-        let (theirs, ours) = (facts.log.to_string(), wal.id().to_string());
-        return Err(Error::OtherLog { store: label, log, theirs, ours });
-    }
-    let (ours, theirs) = (wal.history(), facts.history);
-    let (our_epoch, their_epoch) = (ours.current().epoch.number, theirs.current().epoch.number);
-    let fenced = Error::Fenced { store: label.clone(), log: log.clone(), theirs: their_epoch, ours: our_epoch };
-    match ours.fork(&theirs) {
-        Fork::Same => {}
-        Fork::Ahead { at } if manifest.end() <= at => {}
-        Fork::Ahead { at } => manifest.fork_at(at),
-        // It holds lives that this node does not know yet: a copy that is behind waits; a writer is no writer any more.
-        Fork::Behind { .. } => return Err(fenced),
-        Fork::Forked { at } if their_epoch < our_epoch => manifest.fork_at(at),
-        Fork::Forked { .. } | Fork::Unrelated => return Err(fenced),
-    }
-    if manifest.end() < wal.first() {
-        return Err(Error::Gap { store: label, log, expected: manifest.end(), found: wal.first() });
-    }
-    Ok(manifest)
 }
 
 /// A sealed segment, checked against its seal, and its digest.
