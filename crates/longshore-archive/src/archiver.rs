@@ -89,7 +89,8 @@ const BATCH: usize = 4;
 const ON_THEIR_WAY: usize = 2;
 
 impl Archiver {
-    /// Finds out how far the log is archived in the store. Changes nothing there.
+    /// Finds out how far the log is archived in the store. Changes nothing there; to go on behind a gap, the manifest from before
+    /// is kept as an object, which the first [`round`](Self::round) that archives something names.
     ///
     /// # Errors
     /// [`Error::OtherLog`] and [`Error::Fenced`]; what the store says, which may pass.
