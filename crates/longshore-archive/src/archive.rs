@@ -1,8 +1,9 @@
 //! The archive of one log, read back: from one store, or from several that hold the same.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
-use longshore_format::{Lsn, Name};
+use longshore_format::{Fork, Lsn, Name};
 
 use crate::error::{Error, Result};
 use crate::fetch::{Reach, Until, tail_object};
@@ -17,7 +18,7 @@ pub struct Archive {
     name: Name,
     keys: Option<Arc<dyn KeyProvider>>,
     facts: Facts,
-    /// The one that reaches furthest first.
+    /// The one that reaches furthest first; behind all others one that goes on beyond a fork at which a later epoch began.
     copies: Vec<Copy>,
 }
 
@@ -103,7 +104,7 @@ impl Archive {
                 }
             }
         }
-        copies.sort_by_key(|copy| std::cmp::Reverse(copy.manifest.end()));
+        let copies = best_first(copies);
         let Some(best) = copies.first() else {
             let store = stores.first().map_or("no store", Store::label).to_owned();
             return Err(trouble.unwrap_or(Error::NoLog { store, log: name.clone() }));
@@ -142,6 +143,7 @@ impl Archive {
     /// [`Error::Missing`] and [`Error::Corrupt`] name what no store has whole; what the stores say.
     pub async fn read_from(&self, boundary: Lsn) -> Result<Vec<u8>> {
         let size = self.facts.size;
+        let boundary = size.normalise(boundary);
         let (best, base, first) = (self.best(), size.base_of(boundary), self.first());
         if boundary < first {
             let (store, log) = (self.store().to_owned(), self.name.clone());
@@ -166,12 +168,19 @@ impl Archive {
     }
 
     /// Puts other copies of the same log in the place of these.
-    pub(crate) fn replace(&mut self, mut copies: Vec<Copy>) -> Result<()> {
-        copies.sort_by_key(|copy| std::cmp::Reverse(copy.manifest.end()));
+    pub(crate) fn replace(&mut self, copies: Vec<Copy>) -> Result<()> {
+        let copies = best_first(copies);
         let best = copies.first().expect("there is one");
         self.facts = best.facts(&self.name)?;
         self.copies = copies;
         Ok(())
+    }
+
+    /// Forgets the copies that are not wanted; some are.
+    pub(crate) fn retain(&mut self, wanted: impl FnMut(&Copy) -> bool) -> Result<()> {
+        let mut copies = std::mem::take(&mut self.copies);
+        copies.retain(wanted);
+        self.replace(copies)
     }
 
     /// Which log it is.
@@ -216,6 +225,13 @@ impl Archive {
     }
 }
 
+fn best_first(copies: Vec<Copy>) -> Vec<Copy> {
+    let parted: Vec<bool> = copies.iter().map(|copy| copies.iter().any(|other| copy.has_parted_from(other))).collect();
+    let mut ranked: Vec<(bool, Copy)> = parted.into_iter().zip(copies).collect();
+    ranked.sort_by_key(|(parted, copy)| (*parted, Reverse(copy.manifest.end())));
+    ranked.into_iter().map(|(_, copy)| copy).collect()
+}
+
 impl Copy {
     /// What a store holds by now; `before` is what was read of it last.
     async fn open(
@@ -241,6 +257,17 @@ impl Copy {
             object: format!("{name}/{}", crate::manifest::MANIFEST),
             what,
         })
+    }
+
+    /// Whether what it ends with is no part of the log any more: another one is of a later epoch, which began before that.
+    fn has_parted_from(&self, other: &Copy) -> bool {
+        let (Ok(ours), Ok(theirs)) = (self.manifest.facts(), other.manifest.facts()) else { return false };
+        let number = |facts: &Facts| facts.history.current().epoch.number;
+        match ours.history.fork(&theirs.history) {
+            Fork::Behind { at } => at < self.manifest.end(),
+            Fork::Forked { at } => at < self.manifest.end() && number(&ours) < number(&theirs),
+            Fork::Same | Fork::Ahead { .. } | Fork::Unrelated => false,
+        }
     }
 
     /// When the oldest record was written, microseconds UTC.
@@ -269,5 +296,56 @@ impl Copy {
     /// The segment at a base, if it is here.
     pub(crate) fn segment(&self, base: u64) -> Option<&SegmentEntry> {
         self.segments.binary_search_by_key(&base, |entry| entry.base).ok().map(|at| &self.segments[at])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_format::{
+        Content, Digest, Epoch, EpochEntry, EpochHistory, Incarnation, LogId, SegmentSize, WriterId,
+    };
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::manifest::TailEntry;
+
+    /// What a store holds up to `end`, of a log whose epochs began there.
+    fn copy(label: &str, end: u64, epochs: &[(u64, u64)]) -> Copy {
+        let life = |(start, number): (u64, u64)| EpochEntry {
+            start: Lsn::new(start),
+            epoch: Epoch { number, writer: WriterId::from_bytes([number as u8; 16]) },
+            incarnation: Incarnation::new(number),
+        };
+        let mut history = EpochHistory::new(life(epochs[0]));
+        for epoch in &epochs[1..] {
+            history.push(life(*epoch)).unwrap();
+        }
+        let facts = Facts {
+            log: LogId::from_bytes([7; 16]),
+            content: Content::Bytes,
+            size: SegmentSize::MIN,
+            history,
+            before: Digest::NONE,
+        };
+        let mut manifest = Manifest::new(&facts, Lsn::ZERO);
+        manifest.add_tail(TailEntry { start: 0, end, object: String::new(), bytes: 0, time: 0, level: 0 });
+        Copy { store: Store::of(Arc::new(InMemory::new()), label), manifest, segments: Vec::new() }
+    }
+
+    #[test]
+    fn the_best_copy_reaches_furthest_and_is_of_the_history_that_goes_on() {
+        let old = &[(0, 1)][..];
+        let new = &[(0, 1), (900, 2)][..];
+        for (copies, best) in [
+            (vec![copy("a", 500, old), copy("b", 800, old)], "b"),
+            // All that it holds is of the later epoch's log, too.
+            (vec![copy("a", 900, old), copy("b", 950, new)], "b"),
+            (vec![copy("a", 5000, old), copy("b", 950, new)], "b"),
+            (vec![copy("a", 950, new), copy("b", 5000, old)], "a"),
+            (vec![copy("a", 5000, &[(0, 1), (800, 2)]), copy("b", 1000, &[(0, 1), (900, 3)])], "b"),
+        ] {
+            let ends: Vec<_> = copies.iter().map(|copy| copy.manifest.end()).collect();
+            assert_eq!(best_first(copies)[0].store.label(), best, "{ends:?}");
+        }
     }
 }

@@ -5,25 +5,26 @@
 //! this archiver has seen: two that archive the same log into the same store share the work, and one of an older epoch is
 //! told that it is fenced.
 
-use std::io::Read;
-use std::ops::ControlFlow;
+mod joined;
+mod snapshots;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use longshore_format::{EpochHistory, Fork, Lsn, Name, SegmentDigest};
+use longshore_format::{EpochHistory, Lsn, Name, SegmentDigest};
 use longshore_storage::Access;
 use longshore_wal::Wal;
 
 use crate::blocking::blocking;
 use crate::error::{Error, Result};
-use crate::gap::{self, GapEntry};
 use crate::keep::Keep;
 use crate::keys::KeyProvider;
-use crate::manifest::{Facts, Manifest, Place, SegmentEntry, TailEntry};
-use crate::snapshot::{self, Schedule, SnapshotFacts, Uploading};
+use crate::manifest::{Manifest, Place, SegmentEntry, TailEntry};
+use crate::snapshot::Schedule;
 use crate::store::{Store, Version};
+use joined::{beginning, behind_gap, reconciled};
 
 /// How a log is archived.
 #[derive(Clone, Debug)]
@@ -88,7 +89,8 @@ const BATCH: usize = 4;
 const ON_THEIR_WAY: usize = 2;
 
 impl Archiver {
-    /// Finds out how far the log is archived in the store. Changes nothing there.
+    /// Finds out how far the log is archived in the store. Changes nothing there; to go on behind a gap, the manifest from before
+    /// is kept as an object, which the first [`round`](Self::round) that archives something names.
     ///
     /// # Errors
     /// [`Error::OtherLog`] and [`Error::Fenced`]; what the store says, which may pass.
@@ -138,8 +140,8 @@ impl Archiver {
             superseded.extend(next.add_tail(entry));
         }
         round.more = next.next_base() < self.wal.sealed().get().get();
-        if 0 < round.objects {
-            self.commit(next).await?;
+        // Where somebody else was faster, the manifest may still name what this one no longer does.
+        if 0 < round.objects && self.commit(next).await? {
             self.remove(&superseded).await?;
         }
         round.archived = self.archived();
@@ -166,67 +168,6 @@ impl Archiver {
         }
     }
 
-    /// Archives the database as of a position, which `from` reads, and then forgets what need not be kept any more. The log goes
-    /// on being archived meanwhile: `watch` is told of each round, and breaks to end it. `false` if it was ended, or if the
-    /// archive does not reach that position, or no longer: then there is nothing to go on with.
-    ///
-    /// # Errors
-    /// As [`round`](Self::round); [`Error::Io`] if it cannot be read.
-    pub async fn put_snapshot(
-        &mut self,
-        facts: SnapshotFacts,
-        mut from: impl Read,
-        mut watch: impl FnMut(Round) -> ControlFlow<()>,
-    ) -> Result<bool> {
-        if !self.reaches(facts.position) {
-            return Ok(false);
-        }
-        let under = format!("snapshots/{}/{:020}", self.owner(facts.position), facts.position.get());
-        let (mut uploading, mut piece) = (Uploading::new(facts, under), Vec::new());
-        loop {
-            snapshot::read_piece(&mut from, &mut piece)?;
-            if piece.is_empty() {
-                break;
-            }
-            uploading.add(&self.place(), &piece).await?;
-            if watch(self.round().await?).is_break() {
-                return Ok(false);
-            }
-        }
-        let entry = uploading.finish(&self.place()).await?;
-        while self.reaches(facts.position) && !self.manifest.snapshots.contains(&entry) {
-            let mut next = self.manifest.clone();
-            next.add_snapshot(entry.clone());
-            let cut = self.settings.keep.cut(&mut next, &self.place()).await?;
-            self.commit(next).await?;
-            if self.manifest.snapshots.contains(&entry) {
-                self.remove(&cut.objects).await?;
-            }
-        }
-        Ok(self.manifest.snapshots.contains(&entry))
-    }
-
-    fn reaches(&self, position: Lsn) -> bool {
-        (self.manifest.first()..=self.manifest.end()).contains(&position)
-    }
-
-    /// Whether it is time for a new snapshot, as the settings say.
-    pub fn is_snapshot_due(&self) -> bool {
-        let (position, len, time) = match self.manifest.snapshots.last() {
-            Some(last) => (last.position, last.len, last.time),
-            // Without its beginning nothing can be made of it.
-            None if !self.manifest.is_whole() => return self.manifest.first() < self.archived(),
-            None => (self.manifest.first().get(), 0, self.manifest.first_time().unwrap_or(u64::MAX)),
-        };
-        let since = Duration::from_micros(wall_micros().saturating_sub(time));
-        self.settings.snapshots.is_due(self.archived().get().saturating_sub(position), len, since)
-    }
-
-    /// The newest snapshot that is archived: its position, and how long it is.
-    pub fn snapshot(&self) -> Option<(Lsn, u64)> {
-        self.manifest.snapshots.last().map(|entry| (Lsn::new(entry.position), entry.len))
-    }
-
     /// Where the archive begins.
     pub fn first(&self) -> Lsn {
         self.manifest.first()
@@ -243,24 +184,28 @@ impl Archiver {
         place(&self.store, &self.name, &self.wal, &self.settings)
     }
 
-    async fn commit(&mut self, mut next: Manifest) -> Result<()> {
+    /// Puts a manifest in the place of the one that was seen. `false` if somebody else was faster: then theirs is gone on from.
+    async fn commit(&mut self, mut next: Manifest) -> Result<bool> {
         next.spill(&self.place()).await?;
         next.set_history(&self.archived_history(next.end()));
         next.updated = wall_micros();
         match self.place().swap(&next, self.version.clone()).await? {
-            Some(version) => (self.manifest, self.version) = (next, Some(version)),
+            Some(version) => {
+                (self.manifest, self.version) = (next, Some(version));
+                Ok(true)
+            }
             // Somebody else archives this log, too: what they did counts, and the next round goes on from there.
             None => {
                 let Some((theirs, version)) = self.place().manifest().await? else {
                     self.version = None;
                     self.manifest = beginning(&self.wal)?;
-                    return Ok(());
+                    return Ok(false);
                 };
                 self.manifest = reconciled(&self.store, &self.name, &self.wal, theirs)?;
                 self.version = Some(version);
+                Ok(false)
             }
         }
-        Ok(())
     }
 
     /// The lives of the log up to where it is archived, and the one that is going on.
@@ -343,60 +288,6 @@ fn place<'a>(store: &'a Store, log: &'a Name, wal: &Wal, settings: &'a ArchiveSe
 /// objects the manifest names must not put its own in their place before it learns that it is fenced.
 fn short(digest: &str) -> &str {
     &digest[..16]
-}
-
-/// The manifest of a log that is not archived yet.
-fn beginning(wal: &Wal) -> Result<Manifest> {
-    let start = wal.start_point()?;
-    let facts = Facts {
-        log: wal.id(),
-        content: wal.content(),
-        size: wal.segment_size(),
-        history: start.header.history.clone(),
-        before: start.before,
-    };
-    Ok(Manifest::new(&facts, start.header.base()))
-}
-
-/// The manifest of a log that no longer reaches back to where the one that is there ends.
-async fn behind_gap(place: &Place<'_>, wal: &Wal, there: Manifest) -> Result<Manifest> {
-    let mut next = beginning(wal)?;
-    let (start, end) = (there.end().get(), next.first().get());
-    tracing::warn!(store = place.store.label(), log = %place.log, start, end, "the archive goes on behind a gap");
-    let earlier = gap::keep(place, &there).await?;
-    next.gaps = there.gaps;
-    next.gaps.push(GapEntry { start, end, time: wall_micros(), earlier });
-    Ok(next)
-}
-
-/// The manifest that is there, without what a later epoch of this log has made void. Refuses one that this log may not go on.
-fn reconciled(store: &Store, name: &Name, wal: &Wal, mut manifest: Manifest) -> Result<Manifest> {
-    let facts = manifest.facts().map_err(|what| Error::Corrupt {
-        store: store.label().to_owned(),
-        object: format!("{name}/{}", crate::manifest::MANIFEST),
-        what,
-    })?;
-    let (label, log) = (store.label().to_owned(), name.clone());
-    if facts.log != wal.id() {
-        let (theirs, ours) = (facts.log.to_string(), wal.id().to_string());
-        return Err(Error::OtherLog { store: label, log, theirs, ours });
-    }
-    let (ours, theirs) = (wal.history(), facts.history);
-    let (our_epoch, their_epoch) = (ours.current().epoch.number, theirs.current().epoch.number);
-    let fenced = Error::Fenced { store: label.clone(), log: log.clone(), theirs: their_epoch, ours: our_epoch };
-    match ours.fork(&theirs) {
-        Fork::Same => {}
-        Fork::Ahead { at } if manifest.end() <= at => {}
-        Fork::Ahead { at } => manifest.fork_at(at),
-        // It holds lives that this node does not know yet: a copy that is behind waits; a writer is no writer any more.
-        Fork::Behind { .. } => return Err(fenced),
-        Fork::Forked { at } if their_epoch < our_epoch => manifest.fork_at(at),
-        Fork::Forked { .. } | Fork::Unrelated => return Err(fenced),
-    }
-    if manifest.end() < wal.first() {
-        return Err(Error::Gap { store: label, log, expected: manifest.end(), found: wal.first() });
-    }
-    Ok(manifest)
 }
 
 /// A sealed segment, checked against its seal, and its digest.

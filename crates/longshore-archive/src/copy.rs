@@ -27,8 +27,8 @@ const LONGEST: u64 = 1 << 30;
 /// takes what has been archived since.
 ///
 /// # Errors
-/// [`Error::NoLog`]; [`Error::Missing`] names what the source lacks, [`Error::Envelope`] what is damaged there; [`Error::Fenced`] if the target holds another history, or
-/// was changed meanwhile.
+/// [`Error::NoLog`]; [`Error::Missing`] names what the source lacks, [`Error::Envelope`] what is damaged there;
+/// [`Error::Fenced`] if the target holds another history, or was changed meanwhile.
 pub async fn copy(
     from: &Store,
     to: &Store,
@@ -113,8 +113,5 @@ async fn copy_object(
         return Err(source.corrupt(object, "it went while it was copied: run this again".to_owned()));
     };
     source.unseal(object, &bytes, LONGEST)?;
-    if !target.store.create(&name, bytes.clone()).await? {
-        target.store.replace(&name, bytes).await?;
-    }
-    Ok(())
+    target.put_sealed(object, bytes).await
 }

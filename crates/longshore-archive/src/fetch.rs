@@ -6,9 +6,11 @@
 mod partial;
 pub(crate) mod segment;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::future::Either;
@@ -152,9 +154,9 @@ impl Archive {
             segments.last().map_or(begins, |last| size.first_in(Lsn::new(last.base.saturating_add(size.get()))));
         let end = tail.last().map_or(after, |last| Lsn::new(last.end));
         let objects = segments.iter().map(|entry| entry.bytes).chain(tail.iter().map(|entry| entry.bytes));
-        let bytes = objects.chain(snapshot.iter().map(|entry| entry.bytes)).sum();
-        let space = (segments.len() as u64 + u64::from(!tail.is_empty())) * size.get()
-            + snapshot.as_ref().map_or(0, |entry| entry.len);
+        let bytes = objects.chain(snapshot.iter().map(|entry| entry.bytes)).fold(0, u64::saturating_add);
+        let files = segments.len() as u64 + u64::from(!tail.is_empty());
+        let space = files.saturating_mul(size.get()).saturating_add(snapshot.as_ref().map_or(0, |entry| entry.len));
         let before = self.digest_before(skipped)?;
         let store = best.store.label().to_owned();
         Ok(FetchPlan { store, snapshot, first: begins, end, archived, bytes, space, before, segments, tail })
@@ -169,8 +171,8 @@ impl Archive {
         entry.digest.parse().map_err(|_| self.place(self.best()).corrupt(MANIFEST, what()))
     }
 
-    /// Fetches what was planned into `dir`, which becomes an ordinary log; `watch` is told of each object. Nobody else fetches
-    /// into the same directory meanwhile.
+    /// Fetches what was planned into `dir`, which becomes an ordinary log; `watch` is told of each object. The directory is
+    /// locked meanwhile, as a log is that somebody has open.
     ///
     /// Cancel safe: what was fetched stays, and the next fetch goes on from there.
     ///
@@ -178,8 +180,10 @@ impl Archive {
     /// [`Error::Missing`] and [`Error::Corrupt`] name what no store has whole; [`Error::Io`]; what the stores say. What was
     /// fetched stays.
     pub async fn fetch(&self, plan: &FetchPlan, dir: &Path, mut watch: impl FnMut(Fetched)) -> Result<()> {
-        let directory = FsDirectory::create(dir).map_err(io(dir))?;
+        let directory: Arc<dyn Directory> = Arc::new(FsDirectory::create(dir).map_err(io(dir))?);
+        let _lock = directory.lock().map_err(io(dir))?;
         partial::clear(dir)?;
+        self.clear_others(plan, &directory, dir)?;
         let mut fetched = Fetched { objects: 0, of: plan.objects(), bytes: 0 };
         // The tail first: nothing is left to fetch while the last files are synced.
         let tail = Either::Left(self.lay_tail(plan, dir));
@@ -195,7 +199,24 @@ impl Archive {
             fetched.bytes += bytes;
             watch(fetched);
         }
-        self.adopt(plan, directory, dir)
+        self.adopt(plan, &directory, dir)
+    }
+
+    /// Removes segments that an interrupted fetch of something else has left: with them there would be gaps between files. A
+    /// directory that is a log already has none.
+    fn clear_others(&self, plan: &FetchPlan, directory: &Arc<dyn Directory>, dir: &Path) -> Result<()> {
+        if Wal::is_begun(directory)? {
+            return Ok(());
+        }
+        let tail = plan.tail.first().map(|entry| entry.start);
+        let wanted: BTreeSet<u64> = plan.segments.iter().map(|entry| entry.base).chain(tail).collect();
+        for entry in directory.list().map_err(io(dir))? {
+            let base = self.facts().size.parse_file_name(&entry.name);
+            if base.is_some_and(|base| !wanted.contains(&base.get())) {
+                directory.remove(&entry.name).map_err(io(dir))?;
+            }
+        }
+        Ok(())
     }
 
     /// Fetches one segment unless it is here, from the first store that has it whole; how many objects and bytes that were.
@@ -263,7 +284,7 @@ impl Archive {
     }
 
     /// Makes a log of the files.
-    fn adopt(&self, plan: &FetchPlan, directory: FsDirectory, dir: &Path) -> Result<()> {
+    fn adopt(&self, plan: &FetchPlan, directory: &Arc<dyn Directory>, dir: &Path) -> Result<()> {
         let facts = self.facts();
         let path = dir.join(facts.size.file_name(plan.first));
         let mut head = vec![0; SegmentHeader::LEN];
@@ -287,8 +308,7 @@ impl Archive {
             what: fault.to_string(),
         })?;
         let spec = FollowerSpec { header, before: plan.before };
-        let directory: std::sync::Arc<dyn Directory> = std::sync::Arc::new(directory);
-        Ok(Wal::adopt(&directory, &spec, &facts.history, plan.end)?)
+        Ok(Wal::adopt(directory, &spec, &facts.history, plan.end)?)
     }
 }
 
@@ -333,6 +353,9 @@ pub(crate) async fn tail_object(place: &Place<'_>, entry: &TailEntry) -> Result<
         return Err(Error::Missing { store, object, start: Lsn::new(entry.start), end: Lsn::new(entry.end) });
     };
     let len = entry.end.saturating_sub(entry.start);
+    if SegmentSize::MAX.get() < len {
+        return Err(place.corrupt(MANIFEST, format!("a piece of its tail would be {len} bytes long")));
+    }
     let bytes = place.unseal(&entry.object, &object, len)?;
     match bytes.len() as u64 == len {
         true => Ok(bytes),

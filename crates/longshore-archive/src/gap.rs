@@ -60,6 +60,11 @@ pub(crate) async fn objects(place: &Place<'_>, manifest: &Manifest) -> Result<Ve
     }
 }
 
+/// Every object that what came before a gap needs, below the log's name, but for the manifest from then.
+pub(crate) async fn objects_before(place: &Place<'_>, gap: &GapEntry) -> Result<Vec<String>> {
+    objects(place, &earlier(place, gap).await?).await
+}
+
 impl Archive {
     /// The archive that reaches a target: this one, or what a store held before a gap.
     ///
@@ -67,14 +72,17 @@ impl Archive {
     /// [`Error::Missing`](crate::Error::Missing) and [`Error::Corrupt`](crate::Error::Corrupt) name a manifest that does not
     /// hold; what the stores say.
     pub async fn reaching(mut self, until: Until) -> Result<Archive> {
-        while self.begins_after(until) {
+        while self.best().begins_after(until) {
+            // Another store may have no gap there, or keep more.
+            if self.copies().iter().any(|copy| copy.holds(until)) {
+                self.retain(|copy| copy.holds(until))?;
+                break;
+            }
             let mut copies = Vec::new();
             for copy in self.copies() {
                 let place = self.place(copy);
                 let Some(gap) = copy.manifest.gaps.last() else { continue };
-                let manifest = earlier(&place, gap).await?;
-                let segments = manifest.all_segments(&place).await?;
-                copies.push(Copy { store: copy.store.clone(), manifest, segments });
+                copies.push(copy.before(&place, gap).await?);
             }
             if copies.is_empty() {
                 break;
@@ -83,17 +91,31 @@ impl Archive {
         }
         Ok(self)
     }
+}
+
+impl Copy {
+    /// What the store held before a gap.
+    pub(crate) async fn before(&self, place: &Place<'_>, gap: &GapEntry) -> Result<Copy> {
+        let manifest = earlier(place, gap).await?;
+        let segments = manifest.all_segments(place).await?;
+        Ok(Copy { store: self.store.clone(), manifest, segments })
+    }
+
+    /// Whether a target lies in what is here, as far as the manifest tells.
+    fn holds(&self, until: Until) -> bool {
+        let ends_before = matches!(until, Until::Position(wanted) if self.manifest.end() < wanted);
+        !ends_before && !self.begins_after(until)
+    }
 
     /// Whether what is here begins only after a target.
     fn begins_after(&self, until: Until) -> bool {
-        let best = self.best();
         match until {
             Until::End | Until::Somewhere => false,
             // What lies in the gap itself is nowhere; of what comes before it, the end is nearest.
-            Until::Position(wanted) => wanted < self.first(),
+            Until::Position(wanted) => wanted < self.manifest.first(),
             Until::Time(wanted) => {
-                best.manifest.gaps.last().is_some_and(|gap| wanted < gap.time)
-                    && best.first_time().is_none_or(|first| wanted < first)
+                self.manifest.gaps.last().is_some_and(|gap| wanted < gap.time)
+                    && self.first_time().is_none_or(|first| wanted < first)
             }
         }
     }

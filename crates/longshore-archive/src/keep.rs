@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use longshore_format::Lsn;
+use longshore_format::{ErrorKind, Lsn};
 
 use crate::archiver::wall_micros;
 use crate::error::Result;
@@ -42,27 +42,46 @@ impl Keep {
     }
 
     /// Takes out of a manifest what need not be kept; returns the objects that nobody needs once the manifest is swapped.
+    ///
+    /// # Errors
+    /// [`Error::Missing`](crate::Error::Missing) and [`Error::Corrupt`](crate::Error::Corrupt) if the snapshot that everything
+    /// from then on would begin with is not there: then nothing may go. The manifest is of no use after an error.
     pub(crate) async fn cut(&self, manifest: &mut Manifest, place: &Place<'_>) -> Result<Cut> {
         let mut cut = Cut::default();
         let Some(since) = self.since(&manifest.snapshots, wall_micros()) else { return Ok(cut) };
         let old = manifest.snapshots.partition_point(|snapshot| snapshot.position < since.get());
+        if let Some(oldest) = manifest.snapshots.get(old) {
+            snapshot::look_for(place, oldest).await?;
+        }
         for entry in manifest.snapshots.drain(..old) {
-            cut.objects.extend(snapshot::pieces(place, &entry).await?.into_iter().map(|piece| piece.object));
+            let pieces = or_unnamed(snapshot::pieces(place, &entry).await)?;
+            cut.objects.extend(pieces.into_iter().map(|piece| piece.object));
             cut.objects.push(entry.object);
-            cut.bytes += entry.bytes;
+            cut.bytes = cut.bytes.saturating_add(entry.bytes);
         }
         for entry in manifest.begin_at(since, place).await? {
-            cut.bytes += entry.bytes;
+            cut.bytes = cut.bytes.saturating_add(entry.bytes);
             cut.objects.push(entry.object);
         }
         cut.objects.extend(manifest.drop_chunks());
         if let Some(gap) = manifest.gaps.last() {
             // What came before a gap is older than any snapshot that is kept.
             cut.objects.push(gap.earlier.clone());
-            cut.objects.extend(gap::objects(place, &gap::earlier(place, gap).await?).await?);
+            cut.objects.extend(or_unnamed(gap::objects_before(place, gap).await)?);
             manifest.gaps.clear();
         }
         Ok(cut)
+    }
+}
+
+/// What lists objects that may go may be damaged or gone itself. They are left to whoever looks for what nobody names.
+fn or_unnamed<T: Default>(listed: Result<T>) -> Result<T> {
+    match listed {
+        Err(error) if matches!(error.kind(), ErrorKind::Gap | ErrorKind::Corrupt) => {
+            tracing::warn!(%error, "what it lists is forgotten and not removed; `longshore archive prune` finds it");
+            Ok(T::default())
+        }
+        listed => listed,
     }
 }
 

@@ -5,7 +5,8 @@
 //! LOG/chunks/DIGEST                              the oldest entries of the manifest, so that it stays short
 //! LOG/segments/EPOCH-WRITER/BASE-DIGEST          a sealed segment
 //! LOG/tail/EPOCH-WRITER/START-END-DIGEST         bytes of a segment that is not sealed yet
-//! LOG/snapshots/POSITION                         the database as of a position
+//! LOG/snapshots/EPOCH-WRITER/POSITION/…          the database as of a position: its pieces, and a list of them
+//! LOG/earlier/DIGEST                             the manifest from before a gap
 //! ```
 //!
 //! An object that no manifest names does not exist for a reader: what was uploaded before a crash is uploaded again. Whoever
@@ -445,11 +446,7 @@ impl Place<'_> {
     /// Makes an object, whose name says what it holds. One that is there is made anew, so that no clean-up takes it for old
     /// before the manifest names it.
     pub(crate) async fn put_sealed(&self, object: &str, sealed: bytes::Bytes) -> Result<()> {
-        let name = self.name(object);
-        if !self.store.create(&name, sealed.clone()).await? {
-            self.store.replace(&name, sealed).await?;
-        }
-        Ok(())
+        self.store.replace(&self.name(object), sealed).await
     }
 
     /// An object that must be there: without it nobody knows what is archived from `start` to `end`.
@@ -491,6 +488,8 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use longshore_format::{Epoch, EpochEntry, Incarnation, WriterId};
+    use object_store::ObjectStoreExt;
+    use object_store::memory::InMemory;
 
     use super::*;
 
@@ -505,6 +504,20 @@ mod tests {
             before: Digest::default(),
         };
         Manifest::new(&facts, Lsn::ZERO)
+    }
+
+    #[tokio::test]
+    async fn an_object_that_is_there_is_made_anew() {
+        let objects = std::sync::Arc::new(InMemory::new());
+        let (store, name) = (Store::of(objects.clone(), "memory"), "app".parse().unwrap());
+        let place = Place { store: &store, log: &name, id: None, keys: None, level: None };
+        let path = object_store::path::Path::from("app/tail/a");
+        let mut made = Vec::new();
+        for _ in 0..2 {
+            place.put("tail/a", b"the same").await.unwrap();
+            made.push(objects.head(&path).await.unwrap().last_modified);
+        }
+        assert!(made[0] < made[1], "{made:?}");
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub async fn orphans(
     plan_only: bool,
 ) -> Result<Pruned> {
     let mut place = Place { store, log, id: None, keys, level: None };
+    // Before the manifest is read: what is named meanwhile is then seen to be.
+    let listed = store.list(log.as_str()).await?;
     let Some((manifest, _)) = place.manifest().await? else {
         return Err(Error::NoLog { store: store.label().to_owned(), log: log.clone() });
     };
@@ -40,7 +42,7 @@ pub async fn orphans(
     place.id = Some(facts.log);
     let named = listing::named(&place, &manifest).await?;
     let mut pruned = Pruned::default();
-    for (object, bytes, age) in store.list(log.as_str()).await? {
+    for (object, bytes, age) in listed {
         if !named.contains(&object) && older_than <= age {
             pruned.bytes += bytes;
             pruned.objects.push(object);

@@ -3,17 +3,16 @@
 //! What it holds is for whoever made it; here it is bytes, cut into pieces, each an object of its own. One more object lists
 //! them, and the manifest names that: so a manifest stays short, and no piece is larger than what is held in memory.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::Path;
+mod fetch;
+
+use std::io::Read;
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt};
 use longshore_format::Lsn;
 use serde::{Deserialize, Serialize};
 
-use crate::archive::{Archive, Copy};
 use crate::error::{Error, Result};
-use crate::files::{io, partial_of, private};
 use crate::manifest::{Place, SnapshotEntry};
 
 /// What a snapshot is of.
@@ -36,6 +35,8 @@ pub struct SnapshotFetched {
 
 /// What a piece holds, but for the last, which may hold less.
 const PIECE: usize = 32 << 20;
+/// Pieces that are looked for together.
+const AT_ONCE: usize = 16;
 /// A list is never longer: a hundred terabytes of pieces.
 const LONGEST_LIST: u64 = 512 << 20;
 
@@ -142,103 +143,34 @@ pub(crate) async fn piece(place: &Place<'_>, entry: &SnapshotEntry, piece: &Piec
     }
 }
 
+/// Looks for every object of a snapshot, and fetches none but the list of them.
+pub(crate) async fn look_for(place: &Place<'_>, entry: &SnapshotEntry) -> Result<()> {
+    let pieces = pieces(place, entry).await?;
+    // Collected first: a closure that borrows would keep this from being sent between threads.
+    let mut looks = Vec::new();
+    for piece in &pieces {
+        looks.push(look_for_piece(place, entry, piece));
+    }
+    futures_util::stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+async fn look_for_piece(place: &Place<'_>, entry: &SnapshotEntry, piece: &Piece) -> Result<()> {
+    match place.store.len(&place.name(&piece.object)).await? {
+        Some(_) => Ok(()),
+        None => Err(missing(place, entry, &piece.object)),
+    }
+}
+
 async fn whole(place: &Place<'_>, entry: &SnapshotEntry, object: &str, longest: u64) -> Result<Vec<u8>> {
     match place.store.get(&place.name(object)).await? {
         Some((bytes, _)) => place.unseal(object, &bytes, longest),
-        None => {
-            let (store, object) = (place.store.label().to_owned(), place.name(object));
-            Err(Error::Missing { store, object, start: Lsn::ZERO, end: Lsn::new(entry.position) })
-        }
+        None => Err(missing(place, entry, object)),
     }
 }
 
-impl Archive {
-    /// Fetches a snapshot into a file. Interrupted, it goes on where it was; the file has its name once it is whole. `watch` is
-    /// told of each piece.
-    ///
-    /// # Errors
-    /// [`Error::Missing`] and [`Error::Corrupt`] name what no store has whole; [`Error::Io`]; what the stores say.
-    pub async fn fetch_snapshot(
-        &self,
-        wanted: &SnapshotEntry,
-        path: &Path,
-        mut watch: impl FnMut(SnapshotFetched),
-    ) -> Result<()> {
-        if path.exists() {
-            return Ok(());
-        }
-        let mut trouble = None;
-        for copy in self.copies() {
-            let same = |entry: &&SnapshotEntry| (entry.position, entry.len) == (wanted.position, wanted.len);
-            let Some(entry) = copy.manifest.snapshots.iter().find(same) else { continue };
-            match self.lay_snapshot(copy, entry, path, &mut watch).await {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    tracing::warn!(store = copy.store.label(), %error, "another store is asked");
-                    trouble = trouble.or(Some(error));
-                }
-            }
-        }
-        Err(trouble.expect("the store whose snapshot it is was asked"))
-    }
-
-    async fn lay_snapshot(
-        &self,
-        copy: &Copy,
-        entry: &SnapshotEntry,
-        path: &Path,
-        watch: &mut impl FnMut(SnapshotFetched),
-    ) -> Result<()> {
-        let place = self.place(copy);
-        let pieces = pieces(&place, entry).await?;
-        let partial = partial_of(path);
-        let mut file = Partial::open(&partial, &pieces).map_err(io(&partial))?;
-        for wanted in &pieces[file.pieces..] {
-            let bytes = piece(&place, entry, wanted).await?;
-            file.add(&bytes).map_err(io(&partial))?;
-            watch(SnapshotFetched { bytes: file.len, of: entry.len });
-        }
-        if file.len != entry.len {
-            let what = format!("its pieces hold {} bytes instead of {}", file.len, entry.len);
-            return Err(place.corrupt(&entry.object, what));
-        }
-        file.file.sync_all().and_then(|()| std::fs::rename(&partial, path)).map_err(io(path))
-    }
-}
-
-/// A snapshot of which the first pieces are here.
-struct Partial {
-    file: File,
-    pieces: usize,
-    len: u64,
-}
-
-impl Partial {
-    /// Keeps of what an interrupted fetch has left the pieces that hold.
-    fn open(path: &Path, wanted: &[Piece]) -> io::Result<Partial> {
-        let mut file = private(path)?;
-        let (mut pieces, mut len) = (0, 0);
-        let mut bytes = Vec::new();
-        for piece in wanted {
-            bytes.clear();
-            let read = Read::by_ref(&mut file).take(PIECE as u64).read_to_end(&mut bytes)?;
-            if read == 0 || blake3::hash(&bytes).to_hex().as_str() != piece.digest {
-                break;
-            }
-            pieces += 1;
-            len += read as u64;
-        }
-        file.set_len(len)?;
-        io::Seek::seek(&mut file, io::SeekFrom::Start(len))?;
-        Ok(Partial { file, pieces, len })
-    }
-
-    fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.pieces += 1;
-        self.len += bytes.len() as u64;
-        Ok(())
-    }
+fn missing(place: &Place<'_>, entry: &SnapshotEntry, object: &str) -> Error {
+    let (store, object) = (place.store.label().to_owned(), place.name(object));
+    Error::Missing { store, object, start: Lsn::ZERO, end: Lsn::new(entry.position) }
 }
 
 #[cfg(test)]

@@ -158,9 +158,14 @@ impl Store {
         let path = self.path(name);
         let put = match self.goes_in_parts(&bytes) {
             true => large::put(&*self.objects, &path, &bytes).await,
-            false => self.objects.put(&path, bytes.into()).await.map(|_| ()),
+            false => self.objects.put(&path, bytes.clone().into()).await.map(|_| ()),
         };
-        put.map_err(|error| self.failed(name, error))
+        let Err(error) = put else { return Ok(()) };
+        // What became of it is not known.
+        match self.is_there(name, &bytes).await {
+            Ok(true) => Ok(()),
+            _ => Err(self.failed(name, error)),
+        }
     }
 
     /// A file is written once however long it is.

@@ -1,8 +1,10 @@
 //! Whether everything that a manifest names is there and holds.
 
+mod finding;
+mod proven;
+
 use futures_util::{Stream, StreamExt, TryFutureExt};
 use longshore_format::{ErrorKind, Lsn};
-use serde::{Deserialize, Serialize};
 
 use crate::archive::{Archive, Copy};
 use crate::blocking::blocking;
@@ -12,80 +14,8 @@ use crate::fetch::{TAIL_AT_ONCE, tail_object};
 use crate::listing::{self, Listing};
 use crate::manifest::{Place, SegmentEntry, SnapshotEntry};
 use crate::snapshot;
-
-/// Something about an archive that is not as its manifest has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Finding {
-    /// An object is gone.
-    Missing {
-        /// Which store.
-        store: String,
-        /// Which object.
-        object: String,
-        /// Where what it held starts.
-        start: Lsn,
-        /// And ends.
-        end: Lsn,
-    },
-    /// An object does not hold.
-    Corrupt {
-        /// Which store.
-        store: String,
-        /// Which object.
-        object: String,
-        /// What is wrong with it.
-        what: String,
-        /// Where what it should hold starts.
-        start: Lsn,
-        /// And ends.
-        end: Lsn,
-    },
-    /// A range that is in no archive, which is known: the log went on without it.
-    AcknowledgedGap {
-        /// Which store.
-        store: String,
-        /// Where it starts.
-        start: Lsn,
-        /// And ends.
-        end: Lsn,
-        /// When it was seen, microseconds UTC.
-        time: u64,
-    },
-    /// An object that no manifest names yet: an archiver is about to, or was killed. Nothing is wrong.
-    InFlight {
-        /// Which store.
-        store: String,
-        /// Which object.
-        object: String,
-        /// Where it starts and ends, as far as its name says.
-        range: Option<(Lsn, Lsn)>,
-        /// How long it is.
-        bytes: u64,
-    },
-    /// An object that no manifest names and that is too old to be on its way. It does no harm.
-    Unnamed {
-        /// Which store.
-        store: String,
-        /// Which object.
-        object: String,
-        /// Where it starts and ends, as far as its name says.
-        range: Option<(Lsn, Lsn)>,
-        /// How long it is.
-        bytes: u64,
-    },
-}
-
-impl Finding {
-    /// The error that it is to a restore; `None` for what does no harm.
-    pub fn into_error(self) -> Option<Error> {
-        match self {
-            Finding::Missing { store, object, start, end } => Some(Error::Missing { store, object, start, end }),
-            Finding::Corrupt { store, object, what, .. } => Some(Error::Corrupt { store, object, what }),
-            Finding::AcknowledgedGap { .. } | Finding::InFlight { .. } | Finding::Unnamed { .. } => None,
-        }
-    }
-}
+pub use finding::Finding;
+pub use proven::Proven;
 
 /// What was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -96,53 +26,12 @@ pub struct Verified {
     pub bytes: u64,
     /// Objects that were found to hold before: they are there, as long as they were, and were not fetched again.
     pub known: u64,
-    /// Of so many objects in all.
+    /// Of so many objects in all, as far as they are known by now.
     pub of: u64,
     /// What is not as it should be.
     pub findings: Vec<Finding>,
     /// What the next look need not fetch again.
     pub proven: Proven,
-}
-
-/// Up to where the stores of some logs were found whole. What is before need not be fetched again: a sealed segment never
-/// changes, and its name says what it holds.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Proven(Vec<ProvenUpTo>);
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct ProvenUpTo {
-    store: String,
-    log: String,
-    id: String,
-    /// The last segment of those that hold, if the first one does. A manifest that still names it still names all before
-    /// it: each segment holds the digest of the one before.
-    object: Option<String>,
-}
-
-impl Proven {
-    /// Takes what another look has proven in the place of what was known of the same stores and logs.
-    pub fn update(&mut self, newer: Proven) {
-        for entry in newer.0 {
-            self.0.retain(|old| (&old.store, &old.log) != (&entry.store, &entry.log));
-            self.0.push(entry);
-        }
-    }
-
-    /// How many of a store's segments, from the oldest on, were proven before.
-    fn segments(&self, place: &Place<'_>, copy: &Copy) -> usize {
-        let id = place.id.map(|id| id.to_string()).unwrap_or_default();
-        let ours = |entry: &&ProvenUpTo| {
-            entry.store == place.store.label() && entry.log == place.log.as_str() && entry.id == id
-        };
-        let Some(entry) = self.0.iter().find(ours) else { return 0 };
-        copy.segments.iter().position(|segment| Some(&segment.object) == entry.object.as_ref()).map_or(0, |at| at + 1)
-    }
-
-    fn note(&mut self, place: &Place<'_>, last: Option<&SegmentEntry>) {
-        let id = place.id.map(|id| id.to_string()).unwrap_or_default();
-        let (store, log) = (place.store.label().to_owned(), place.log.to_string());
-        self.0.push(ProvenUpTo { store, log, id, object: last.map(|last| last.object.clone()) });
-    }
 }
 
 /// Fetches every object that the log's manifests name, in every store, and checks it; `watch` is told of each.
@@ -158,18 +47,27 @@ pub async fn verify(archive: &Archive, watch: impl FnMut(&Verified)) -> Result<V
 /// # Errors
 /// As [`verify`].
 pub async fn verify_since(archive: &Archive, proven: &Proven, mut watch: impl FnMut(&Verified)) -> Result<Verified> {
-    let objects = archive.copies().iter().map(|copy| copy.segments.len() + copy.manifest.tail().len());
-    let mut verified = Verified { of: objects.sum::<usize>() as u64, ..Verified::default() };
+    let mut verified = Verified { of: archive.copies().iter().map(count).sum(), ..Verified::default() };
     for copy in archive.copies() {
         let before = verified.findings.len();
         let place = archive.place(copy);
         let listing = Listing::of(&place).await?;
         let known = proven.segments(&place, copy);
+        for earlier in before_gaps(&mut verified, &place, copy).await? {
+            // Before its gap an archive changes no more: it was fetched when what is behind the gap was.
+            let known = if 0 < known { earlier.segments.len() } else { 0 };
+            look_for_known(&mut verified, &place, &earlier, &listing, known).await?;
+            fetch_rest(&mut verified, archive, &earlier, known, &mut watch).await?;
+        }
+        let whole_before = verified.findings.len() == before;
         look_for_known(&mut verified, &place, copy, &listing, known).await?;
         watch(&verified);
         fetch_rest(&mut verified, archive, copy, known, &mut watch).await?;
         forget_superseded(&mut verified, &place, before).await?;
-        note_proven(&mut verified, &place, copy, before);
+        match whole_before {
+            true => note_proven(&mut verified, &place, copy, before),
+            false => verified.proven.note(&place, None),
+        }
         verified.findings.extend(listing.unnamed(&place, copy).await);
         verified.findings.extend(copy.manifest.gaps.iter().map(|gap| Finding::AcknowledgedGap {
             store: place.store.label().to_owned(),
@@ -179,6 +77,30 @@ pub async fn verify_since(archive: &Archive, proven: &Proven, mut watch: impl Fn
         }));
     }
     Ok(verified)
+}
+
+/// What the archive was before each of its gaps, the last one first. One whose manifest does not hold is a finding, and with it
+/// all before.
+async fn before_gaps(verified: &mut Verified, place: &Place<'_>, copy: &Copy) -> Result<Vec<Copy>> {
+    let mut copies: Vec<Copy> = Vec::new();
+    while let Some(gap) = copies.last().unwrap_or(copy).manifest.gaps.last() {
+        let range = (Lsn::ZERO, Lsn::new(gap.start));
+        match copy.before(place, gap).await {
+            Ok(earlier) => {
+                verified.of += count(&earlier);
+                copies.push(earlier);
+            }
+            Err(error) => {
+                note(verified, Err(error), 0, range)?;
+                break;
+            }
+        }
+    }
+    Ok(copies)
+}
+
+fn count(copy: &Copy) -> u64 {
+    (copy.segments.len() + copy.manifest.tail().len()) as u64
 }
 
 /// What was proven before: it must be there still, and as long as it was.
@@ -249,7 +171,8 @@ async fn fetch_snapshot(
         Ok(pieces) => pieces,
         Err(error) => return note(verified, Err(error), 0, holds),
     };
-    let listed = entry.bytes.saturating_sub(pieces.iter().map(|piece| piece.bytes).sum());
+    verified.of += 1 + pieces.len() as u64;
+    let listed = entry.bytes.saturating_sub(pieces.iter().map(|piece| piece.bytes).fold(0, u64::saturating_add));
     note(verified, Ok(()), listed, holds)?;
     for piece in &pieces {
         let checked = snapshot::piece(place, entry, piece).await.map(|_| ());
@@ -301,7 +224,7 @@ fn note(verified: &mut Verified, checked: Result<()>, bytes: u64, (start, end): 
     match checked {
         Ok(()) => {
             verified.objects += 1;
-            verified.bytes += bytes;
+            verified.bytes = verified.bytes.saturating_add(bytes);
         }
         Err(Error::Missing { store, object, start, end }) => {
             verified.findings.push(Finding::Missing { store, object, start, end });

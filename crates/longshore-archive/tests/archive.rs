@@ -9,11 +9,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use faulty::Faulty;
-use longshore_archive::keys::parse_keys;
+use longshore_archive::envelope::{self, Sealing};
+use longshore_archive::keys::{Context, parse_keys};
 use longshore_archive::{
     Archive, ArchiveSettings, Archiver, Begin, Error, Finding, Store, Until, copy, list, orphans, verify,
 };
-use longshore_format::{ErrorKind, Lsn};
+use longshore_format::{ErrorKind, LogId, Lsn};
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -180,6 +181,63 @@ async fn two_that_archive_the_same_log_into_one_store_share_the_work() {
 }
 
 #[tokio::test]
+async fn an_archiver_that_was_slower_removes_nothing_that_the_other_one_names() {
+    let (_, store) = memory();
+    let rig = Rig::new();
+    rig.append(5);
+    let mut slower = rig.archiver(&store, &at_once()).await;
+    slower.finish().await.unwrap();
+    // The other one adds to the tail, while this one replaces it with its whole segment.
+    rig.append(5);
+    rig.archiver(&store, &at_once()).await.finish().await.unwrap();
+    rig.append(400);
+    rig.seal();
+    slower.round().await.unwrap();
+    let archive = Archive::open(std::slice::from_ref(&store), &name(), None).await.unwrap();
+    let found = verify(&archive, |_| {}).await.unwrap().findings;
+    assert!(found.iter().all(|finding| matches!(finding, Finding::InFlight { .. })), "{found:?}");
+    slower.finish().await.unwrap();
+    comes_back(&rig, &[store], &at_once()).await;
+}
+
+/// Whoever can write to a store that is not encrypted can say anything; what is said is no reason to take all memory.
+#[tokio::test]
+async fn a_length_that_cannot_be_is_refused_before_it_is_allocated() {
+    let (objects, store) = memory();
+    let rig = Rig::new();
+    rig.append(5);
+    let settings = ArchiveSettings { level: None, ..at_once() };
+    rig.archiver(&store, &settings).await.finish().await.unwrap();
+    let listed = self::objects(&*objects).await;
+    let tail = ObjectPath::from(listed.iter().find(|name| name.contains("/tail/")).unwrap().as_str());
+    let mut object = objects.get(&tail).await.unwrap().bytes().await.unwrap().to_vec();
+    let absurd = 1u64 << 60;
+    // Compressed, and so long: flags and plain length of the header, whose checksum ends it.
+    object[10] = 1;
+    object[16..24].copy_from_slice(&absurd.to_le_bytes());
+    let crc = crc32fast::hash(&object[..56]).to_le_bytes();
+    object[56..60].copy_from_slice(&crc);
+    objects.put(&tail, object.into()).await.unwrap();
+
+    let manifest = ObjectPath::from("app/manifest");
+    let context = Context { log: LogId::from_bytes([0; 16]), object: "app/manifest".to_owned() };
+    let sealed = objects.get(&manifest).await.unwrap().bytes().await.unwrap();
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&envelope::open(&sealed, &context, None, 1 << 20).unwrap()).unwrap();
+    json["tail"][0]["end"] = absurd.into();
+    let sealed = envelope::seal(serde_json::to_vec(&json).unwrap(), &context, &Sealing::default()).unwrap();
+    objects.put(&manifest, sealed.into()).await.unwrap();
+
+    let archive = Archive::open(&[store], &name(), None).await.unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let plan = archive.plan(Until::End, Begin::First).unwrap();
+    let refused = archive.fetch(&plan, place.path(), |_| {}).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    assert_eq!(archive.read_from(archive.first()).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(verify(&archive, |_| {}).await.unwrap().findings.len(), 1);
+}
+
+#[tokio::test]
 async fn another_log_under_the_same_name_is_refused() {
     let (_, store) = memory();
     let (rig, other) = (Rig::new(), Rig::new());
@@ -265,6 +323,47 @@ async fn a_fetch_that_is_interrupted_goes_on_where_it_was() {
     assert!(0 < attempts, "it was interrupted");
     let log = open(place.path());
     assert_eq!(records(log.reader(log.first()).unwrap()), rig.records());
+}
+
+#[tokio::test]
+async fn what_an_interrupted_fetch_of_something_else_has_left_is_no_part_of_the_log() {
+    let (_, store) = memory();
+    let rig = Rig::new();
+    rig.append(1500);
+    rig.seal();
+    rig.archiver(&store, &at_once()).await.finish().await.unwrap();
+    let archive = Archive::open(&[store], &name(), None).await.unwrap();
+    let (place, complete) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let some = archive.plan(Until::Position(Lsn::new(5000)), Begin::First).unwrap();
+    let all = archive.plan(Until::End, Begin::First).unwrap();
+    archive.fetch(&all, complete.path(), |_| {}).await.unwrap();
+    // Segments come in any order: of all of them, a late one was the first.
+    let size = rig.wal.segment_size();
+    let late = size.file_name(Lsn::new((some.segments() + 2) * size.get()));
+    std::fs::copy(complete.path().join(&late), place.path().join(&late)).unwrap();
+    archive.fetch(&some, place.path(), |_| {}).await.unwrap();
+    assert!(!place.path().join(&late).exists());
+    let log = open(place.path());
+    let fetched = records(log.reader(log.first()).unwrap());
+    assert_eq!(fetched, rig.records()[..fetched.len()]);
+}
+
+#[tokio::test]
+async fn a_log_that_somebody_has_open_is_not_fetched_into() {
+    let (_, store) = memory();
+    let rig = Rig::new();
+    rig.append(100);
+    rig.archiver(&store, &at_once()).await.finish().await.unwrap();
+    rig.append(100);
+    let archive = Archive::open(&[store], &name(), None).await.unwrap();
+    let log = rig.dir.path().join("log");
+    let segment = log.join(rig.wal.segment_size().file_name(Lsn::ZERO));
+    let file = || std::os::unix::fs::MetadataExt::ino(&segment.metadata().unwrap());
+    let before = file();
+    let plan = archive.plan(Until::End, Begin::First).unwrap();
+    let refused = archive.fetch(&plan, &log, |_| {}).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Preflight, "{refused}");
+    assert_eq!(file(), before, "it is the owner's still");
 }
 
 #[tokio::test]

@@ -5,13 +5,15 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use longshore_archive::{
-    Archive, ArchiveSettings, Archiver, Begin, Finding, Keep, SnapshotFacts, Store, Until, copy, forget, list, orphans,
-    verify,
+    Archive, ArchiveSettings, Archiver, Begin, Finding, Keep, Proven, SnapshotFacts, Store, Until, copy, forget, list,
+    orphans, verify, verify_since,
 };
 use longshore_format::{ErrorKind, Lsn};
 use longshore_wal::Retention;
 use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
 use support::{Rig, name, open, records};
 
 fn settings(go_on_behind_gaps: bool) -> ArchiveSettings {
@@ -20,6 +22,33 @@ fn settings(go_on_behind_gaps: bool) -> ArchiveSettings {
 
 fn memory() -> Store {
     Store::of(Arc::new(InMemory::new()), "memory")
+}
+
+async fn findings(store: &Store, proven: &Proven) -> (Vec<ErrorKind>, Proven) {
+    let verified = verify_since(&opened(store).await, proven, |_| {}).await.unwrap();
+    let errors = verified.findings.into_iter().filter_map(Finding::into_error);
+    (errors.map(|error| error.kind()).collect(), verified.proven)
+}
+
+#[tokio::test]
+async fn what_came_before_a_gap_is_verified_too() {
+    let (rig, objects) = (Rig::new(), Arc::new(InMemory::new()));
+    let store = Store::of(objects.clone(), "memory");
+    parted(&rig, &store).await;
+    let oldest: Vec<_> = objects.list(None).map_ok(|meta| meta.location).try_collect().await.unwrap();
+    let oldest = oldest.into_iter().find(|path| path.as_ref().contains("/segments/")).unwrap();
+    rig.archiver(&store, &settings(true)).await.finish().await.unwrap();
+    let (found, whole) = findings(&store, &Proven::default()).await;
+    assert_eq!(found, []);
+    let bytes = objects.get(&oldest).await.unwrap().bytes().await.unwrap();
+    objects.put(&oldest, bytes.slice(..bytes.len() - 1).into()).await.unwrap();
+    for proven in [&Proven::default(), &whole] {
+        let (found, proven) = findings(&store, proven).await;
+        assert_eq!(found, [ErrorKind::Corrupt]);
+        assert_eq!(findings(&store, &proven).await.0, [ErrorKind::Corrupt], "nor is it forgotten");
+    }
+    objects.delete(&oldest).await.unwrap();
+    assert_eq!(findings(&store, &whole).await.0, [ErrorKind::Gap]);
 }
 
 /// A log of which only the beginning is archived, and whose middle is trimmed: where the archive ended, and where the log
@@ -100,6 +129,33 @@ async fn with_leave_it_goes_on_behind_the_gap_and_both_sides_come_back() {
     let last = archiver.finish().await.unwrap();
     assert_eq!(list(&store, None).await.unwrap()[0].gaps.len(), 1);
     assert_eq!(opened(&store).await.end(), last);
+}
+
+#[tokio::test]
+async fn what_one_store_lacks_behind_a_gap_comes_from_one_that_has_none() {
+    let (rig, parted_store, whole) = (Rig::new(), memory(), memory());
+    rig.append(900);
+    let end = rig.archiver(&parted_store, &settings(false)).await.finish().await.unwrap();
+    let within = rig.append(1);
+    rig.append(2000);
+    rig.seal();
+    rig.archiver(&whole, &settings(false)).await.finish().await.unwrap();
+    rig.wal.set_retention(Retention { keep_bytes: 0, ..rig.wal.retention() });
+    rig.wal.retain().unwrap();
+    // The one with the gap reaches further.
+    rig.append(10);
+    rig.archiver(&parted_store, &settings(true)).await.finish().await.unwrap();
+    let stores = [parted_store, whole];
+    for wanted in [end, within] {
+        let until = Until::Position(wanted);
+        let archive = Archive::open(&stores, &name(), None).await.unwrap();
+        assert!(wanted < archive.first());
+        let archive = archive.reaching(until).await.unwrap();
+        let place = tempfile::tempdir().unwrap();
+        archive.fetch(&archive.plan(until, Begin::First).unwrap(), place.path(), |_| {}).await.unwrap();
+        let log = open(place.path());
+        assert!(records(log.reader(log.first()).unwrap()).iter().any(|(start, _)| end <= *start));
+    }
 }
 
 #[tokio::test]

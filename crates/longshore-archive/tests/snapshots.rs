@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, TryStreamExt};
 use longshore_archive::{
-    Archive, ArchiveSettings, Archiver, Begin, Keep, Reach, Schedule, SnapshotFacts, Store, Until, copy, orphans,
-    verify,
+    Archive, ArchiveSettings, Archiver, Begin, Keep, Reach, Schedule, SnapshotFacts, Store, Until, copy, forget,
+    orphans, verify,
 };
 use longshore_format::{ErrorKind, Lsn};
 use object_store::memory::InMemory;
@@ -156,6 +156,42 @@ async fn what_need_not_be_kept_goes_and_all_that_is_promised_stays() {
 }
 
 #[tokio::test]
+async fn an_old_snapshot_whose_list_is_gone_is_forgotten_and_its_pieces_are_found_by_who_looks() {
+    let (rig, (objects, store)) = (Rig::new(), memory());
+    let (mut archiver, _) = with_snapshot(&rig, &store, Keep { snapshots: Some(1), age: None }).await;
+    let all: Vec<_> = objects.list(None).map_ok(|meta| meta.location).try_collect().await.unwrap();
+    let list = all.iter().find(|path| path.as_ref().contains("/list-")).unwrap();
+    objects.delete(list).await.unwrap();
+    let second = archiver.archived();
+    assert!(put(&mut archiver, second, 9_000_000, b"small").await);
+    assert_eq!(archiver.first(), rig.wal.segment_size().first_in(rig.wal.segment_size().base_of(second)));
+    assert_eq!(orphans(&store, &name(), None, Duration::ZERO, false).await.unwrap().objects.len(), 2, "its pieces");
+    let archive = Archive::open(&[store], &name(), None).await.unwrap();
+    assert_eq!(verify(&archive, |_| {}).await.unwrap().findings, []);
+}
+
+#[tokio::test]
+async fn nothing_goes_before_a_snapshot_that_is_not_whole_itself() {
+    let (rig, (objects, store)) = (Rig::new(), memory());
+    let (mut archiver, position) = with_snapshot(&rig, &store, Keep::default()).await;
+    let all: Vec<_> = objects.list(None).map_ok(|meta| meta.location).try_collect().await.unwrap();
+    let piece = all.iter().find(|path| path.as_ref().contains("/000001-")).unwrap();
+    objects.delete(piece).await.unwrap();
+    let keep = Keep { snapshots: Some(1), age: None };
+    let refused = forget(&store, &name(), None, &keep, false).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Gap, "{refused}");
+    assert!(refused.to_string().contains(piece.as_ref()), "{refused}");
+    let archive = Archive::open(std::slice::from_ref(&store), &name(), None).await.unwrap();
+    assert!(archive.first() < position, "all of it is there");
+    // The next one takes its place.
+    let second = archiver.archived();
+    assert!(put(&mut archiver, second, 9_000_000, b"small").await);
+    forget(&store, &name(), None, &keep, false).await.unwrap();
+    let archive = Archive::open(&[store], &name(), None).await.unwrap();
+    assert_eq!(verify(&archive, |_| {}).await.unwrap().findings, []);
+}
+
+#[tokio::test]
 async fn a_snapshot_of_what_is_not_archived_is_none_and_one_that_was_ended_leaves_nothing_named() {
     let (rig, (_, store)) = (Rig::new(), memory());
     let mut archiver = rig.archiver(&store, &settings(Keep::default())).await;
@@ -188,6 +224,24 @@ async fn the_log_goes_on_being_archived_while_a_snapshot_is_sent() {
     archiver.put_snapshot(SnapshotFacts { position, time: 1 }, &image(1)[..], watch).await.unwrap();
     assert_eq!(ends.len(), 2);
     assert!(position <= ends[0] && ends[0] < ends[1], "{ends:?}");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_a_clean_up_has_taken_for_waste_while_it_was_sent_is_none() {
+    let (rig, (_, store)) = (Rig::new(), memory());
+    let mut archiver = rig.archiver(&store, &settings(Keep::default())).await;
+    let position = rig.append(10);
+    archiver.finish().await.unwrap();
+    let (log, mut removed) = (name(), 0);
+    let clean_up = |_| {
+        let orphans = orphans(&store, &log, None, Duration::ZERO, false).now_or_never().expect("memory does not wait");
+        removed += orphans.unwrap().objects.len();
+        ControlFlow::Continue(())
+    };
+    let facts = SnapshotFacts { position, time: 1 };
+    assert!(!archiver.put_snapshot(facts, &image(1)[..], clean_up).await.unwrap());
+    assert_eq!((removed, archiver.snapshot()), (2, None));
+    assert!(put(&mut archiver, position, 1, &image(1)).await);
 }
 
 #[tokio::test]

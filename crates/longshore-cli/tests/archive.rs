@@ -136,6 +136,8 @@ fn a_target_out_of_reach_names_the_nearest_and_where() {
     run(dir, "mark monday --data-dir d --log orders").ok();
     self::archive(dir, ends[11]);
     let (first, last) = (ends[0], ends[11]);
+    std::fs::create_dir(dir.join("s")).unwrap();
+    std::fs::write(dir.join("s/mine"), "not to be touched").unwrap();
     for from in [archive.as_str(), "d"] {
         for (to, code, names) in [
             ("lsn:99999992".to_owned(), 4, "lsn:"),
@@ -158,6 +160,8 @@ fn a_target_out_of_reach_names_the_nearest_and_where() {
             assert_eq!(restored.lines().count(), lines, "{to}");
         }
     }
+    let left: Vec<_> = std::fs::read_dir(dir.join("s")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["mine"], "of a scratch directory only what was made there is removed");
     for to in ["yesterday", "time:2026-01-01", "lsn:x", "mark:A B", "LATEST", ""] {
         let mut replay = longshore(dir);
         replay.args(["replay", "--from", &archive, "--log", "orders", "--into", "jsonl:out.jsonl", "--to", to]);

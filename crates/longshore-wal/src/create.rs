@@ -60,6 +60,17 @@ impl Wal {
         begin(&dir, &spec.header, Vec::new(), before)
     }
 
+    /// Whether a directory is a log already. Segment files alone are none.
+    ///
+    /// # Errors
+    /// `Corrupt` if that cannot be told.
+    pub fn is_begun(dir: &Arc<dyn Directory>) -> Result<bool> {
+        match ControlFile::read(dir) {
+            Err(Error::NotFound { .. }) => Ok(false),
+            read => read.map(|_| true),
+        }
+    }
+
     /// Makes a follower's log of segment files that were laid into `dir`, from the one of `spec` on without a gap, up to the
     /// boundary `end`; the last one may have zeros from there on. Durable when it returns. What was adopted before, and
     /// reached less far, is adopted anew.

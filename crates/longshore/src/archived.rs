@@ -38,10 +38,35 @@ impl Sources {
         Ok(Archive::open(&self.stores, log, self.keys.clone()).await?)
     }
 
+    /// The archive of a log that is here, and of no other that has its name.
+    async fn archive_of(&self, log: &Log) -> Result<Archive> {
+        let archive = self.archive(&log.name).await?;
+        let (ours, theirs) = (log.wal.id(), archive.facts().log);
+        if ours != theirs {
+            let (store, log) = (archive.store().to_owned(), log.name.clone());
+            let (ours, theirs) = (ours.to_string(), theirs.to_string());
+            return Err(longshore_archive::Error::OtherLog { store, log, theirs, ours }.into());
+        }
+        Ok(archive)
+    }
+
+    /// The logs that they hold. A store that does not answer is passed over while another does.
     async fn names(&self) -> Result<Vec<Name>> {
-        let mut names = Vec::new();
+        let (mut names, mut answered, mut trouble) = (Vec::new(), false, None);
         for store in &self.stores {
-            names.extend(longshore_archive::list(store, self.keys.as_deref()).await?.into_iter().map(|log| log.name));
+            match longshore_archive::list(store, self.keys.as_deref()).await {
+                Ok(logs) => {
+                    answered = true;
+                    names.extend(logs.into_iter().map(|log| log.name));
+                }
+                Err(error) => {
+                    tracing::warn!(store = store.label(), %error, "a store is passed over");
+                    trouble = trouble.or(Some(error));
+                }
+            }
+        }
+        if let Some(error) = trouble.filter(|_| !answered) {
+            return Err(error.into());
         }
         names.sort();
         names.dedup();
@@ -54,16 +79,24 @@ impl Node {
     /// is called again. A log whose sinks can begin with a snapshot begins with the newest one.
     ///
     /// # Errors
+    /// Those of the first log that cannot be fetched, once the others are here:
     /// `Invalid` on a primary, whose logs are its own, and without [`take_from`](Node::take_from); as [`Archive::fetch`].
     pub async fn fetch_logs(&self) -> Result<Vec<Name>> {
         let sources = self.sources().ok_or(Error::NotOffered { what: "a log from an archive that was not named" })?;
         let mut wanted = sources.names().await?;
         let present = self.present()?;
         wanted.retain(|name| !present.contains(name));
-        for name in &wanted {
-            self.fetch_log(sources, name).await?;
+        let (mut fetched, mut trouble) = (Vec::new(), None);
+        for name in wanted {
+            match self.fetch_log(sources, &name).await {
+                Ok(()) => fetched.push(name),
+                Err(error) => {
+                    tracing::warn!(log = %name, %error, "a log is not fetched");
+                    trouble = trouble.or(Some(error));
+                }
+            }
         }
-        Ok(wanted)
+        trouble.map_or(Ok(fetched), Err)
     }
 
     async fn fetch_log(&self, sources: &Sources, name: &Name) -> Result<()> {
@@ -96,18 +129,30 @@ pub(crate) async fn catch_up(archive: &Archive, log: &Log) -> Result<bool> {
     let (wal, begun) = (&log.wal, log.wal.end());
     loop {
         let from = wal.end();
-        let mut bytes = archive.read_from(from).await?;
-        let mut start = from;
-        while let Some((end, len)) = next_piece(start, wal, &bytes) {
-            append(wal, start, &bytes[..len]).await?;
-            bytes.drain(..len);
-            start = end;
+        let bytes = archive.read_from(from).await?;
+        let (mut start, mut rest) = (from, &bytes[..]);
+        while let Some((end, len)) = next_piece(start, wal, rest) {
+            append(wal, start, &rest[..len]).await?;
+            (start, rest) = (end, &rest[len..]);
         }
         if wal.end() == from {
             wal.wait(from).await?;
+            if from < archive.end() {
+                return Err(unreadable(archive, log, from));
+            }
             return Ok(begun < from);
         }
     }
+}
+
+fn unreadable(archive: &Archive, log: &Log, from: Lsn) -> Error {
+    let (store, end) = (archive.store(), archive.end());
+    let reason = format!(
+        "log {} is archived to {end} in {store}, and at {from} no record can be read there; look at it with \
+         `longshore archive verify`, and take it from another store",
+        log.name
+    );
+    Error::Refused { kind: ErrorKind::Corrupt, reason, at: Some(from) }
 }
 
 /// As much as is appended at once.
@@ -139,7 +184,7 @@ async fn append(wal: &Wal, start: Lsn, frames: &[u8]) -> Result<()> {
 /// As [`catch_up`], for a log that its upstream no longer reaches; `false` if there is nothing to take it from.
 pub(crate) async fn bridge(node: &Node, log: &Log) -> bool {
     let Some(sources) = node.sources() else { return false };
-    let caught_up = match sources.archive(&log.name).await {
+    let caught_up = match sources.archive_of(log).await {
         Ok(archive) => catch_up(&archive, log).await,
         Err(error) => Err(error),
     };
@@ -166,11 +211,14 @@ pub(crate) async fn follow(node: Node, sinks: Sinks, stop: CancellationToken) ->
     let mut look_for_logs = tokio::time::Instant::now();
     loop {
         let round = async {
+            let mut fetched = Ok(());
             if look_for_logs <= tokio::time::Instant::now() {
-                node.fetch_logs().await?;
+                fetched = node.fetch_logs().await.map(drop);
                 look_for_logs = tokio::time::Instant::now() + node.settings().replica.discover_every;
+                // Opened anew: a store that was passed over may answer by now.
+                archives.clear();
             }
-            follow_once(&node, &sinks, &sources, &mut archives).await
+            follow_once(&node, &sinks, &sources, &mut archives).await.and(fetched)
         };
         let outcome = tokio::select! {
             outcome = round => outcome,
@@ -181,9 +229,7 @@ pub(crate) async fn follow(node: Node, sinks: Sinks, stop: CancellationToken) ->
                 backoff.reset();
                 sources.every
             }
-            Err(error) if matches!(error.kind(), ErrorKind::Diverged | ErrorKind::Poisoned | ErrorKind::Invalid) => {
-                return Err(error);
-            }
+            Err(error) if is_final(&error) => return Err(error),
             // What is missing or damaged may have been forgotten while it was read, or be mended.
             Err(error) => {
                 tracing::warn!(%error, "the archive is not followed for a while");
@@ -199,30 +245,55 @@ pub(crate) async fn follow(node: Node, sinks: Sinks, stop: CancellationToken) ->
     }
 }
 
+/// What is no better for being tried again.
+fn is_final(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Diverged | ErrorKind::Poisoned | ErrorKind::Invalid)
+}
+
+/// Takes what is new of every log. One that cannot be followed now holds up no other; what was wrong with the first is told.
 async fn follow_once(
     node: &Node,
     sinks: &Sinks,
     sources: &Sources,
     archives: &mut BTreeMap<Name, Archive>,
 ) -> Result<()> {
+    let mut outcome = Ok(());
     for log in node.logs() {
-        sinks.start(&log)?;
-        let archive = match archives.remove(&log.name) {
-            Some(mut archive) => archive.refresh().await.map(|()| archive)?,
-            None => sources.archive(&log.name).await?,
-        };
-        log.upstream.set(archive.store(), Doing::Following, None);
-        log.upstream.heard(archive.end(), log.now());
-        match log.wal.end() < archive.first() {
-            true => begin_anew(node, sources, &log).await?,
-            false => catch_up(&archive, &log).await.map(drop)?,
+        match follow_log(node, sinks, sources, archives.remove(&log.name), &log).await {
+            Ok(archive) => drop(archives.insert(log.name.clone(), archive)),
+            Err(error) if is_final(&error) => return Err(error),
+            Err(error) => {
+                tracing::warn!(log = %log.name, %error, "a log is not followed now");
+                outcome = outcome.and(Err(error));
+            }
         }
-        if log.seeding.is_wanted() {
-            serve_seed(sources, &log).await?;
-        }
-        archives.insert(log.name.clone(), archive);
     }
-    Ok(())
+    outcome
+}
+
+/// Takes what is new of one log; its archive as it was seen then.
+async fn follow_log(
+    node: &Node,
+    sinks: &Sinks,
+    sources: &Sources,
+    before: Option<Archive>,
+    log: &Arc<Log>,
+) -> Result<Archive> {
+    sinks.start(log)?;
+    let archive = match before {
+        Some(mut archive) => archive.refresh().await.map(|()| archive)?,
+        None => sources.archive_of(log).await?,
+    };
+    log.upstream.set(archive.store(), Doing::Following, None);
+    log.upstream.heard(archive.end(), log.now());
+    match log.wal.end() < archive.first() {
+        true => begin_anew(node, sources, log).await?,
+        false => catch_up(&archive, log).await.map(drop)?,
+    }
+    if log.seeding.is_wanted() {
+        serve_seed(sources, log).await?;
+    }
+    Ok(archive)
 }
 
 /// Gives the sinks of a log what they wait for, once there is a snapshot that the log goes on from.
@@ -252,7 +323,7 @@ async fn begin_anew(node: &Node, sources: &Sources, log: &Arc<Log>) -> Result<()
 
 /// Fetches a snapshot that a sink can begin with in the place of what the log no longer holds; `None` if none is archived.
 pub(crate) async fn fetch_snapshot(sources: &Sources, log: &Log, path: &Path) -> Result<Option<PathBuf>> {
-    let archive = sources.archive(&log.name).await?;
+    let archive = sources.archive_of(log).await?;
     let snapshot = archive.newest_snapshot(log.wal.first()).filter(|entry| entry.position <= log.wal.end().get());
     let Some(entry) = snapshot else { return Ok(None) };
     tracing::info!(log = %log.name, store = archive.store(), position = entry.position, bytes = entry.len, "fetching a snapshot");

@@ -193,7 +193,9 @@ mod tests {
     fn the_documentation_lists_every_metric_and_no_other() {
         let table = include_str!("../../../docs/METRICS.md").lines().filter(|line| line.starts_with('|'));
         let words = table.flat_map(|line| line.split('`'));
-        let mut told: Vec<_> = words.filter(|word| word.starts_with("longshore_")).collect();
+        // What a drill measures is in a file of its own, and no agent exposes it.
+        let is_metric = |word: &&str| word.starts_with("longshore_") && !word.starts_with("longshore_drill_");
+        let mut told: Vec<_> = words.filter(is_metric).collect();
         let mut known: Vec<_> = METRICS.iter().map(|(name, ..)| *name).collect();
         told.sort_unstable();
         known.sort_unstable();

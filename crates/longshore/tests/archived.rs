@@ -1,11 +1,15 @@
 //! Waits for object stores, embedded: they end when a store has it, and never before.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use longshore::archive::{ArchiveSettings, Store, archived_to};
+use longshore::archive::{ArchiveSettings, Schedule, Store, archived_to};
 use longshore::transport::{Append, ClientSettings, Connector, Draft};
-use longshore::{Content, Durability, ErrorKind, Kind, Lsn, Primary, Settings};
+use longshore::{
+    Content, DatabaseImage, Durability, ErrorKind, Kind, Lsn, Primary, Settings, SnapshotError, Snapshotter,
+};
 use tempfile::TempDir;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -85,6 +89,36 @@ fn a_ticket_is_woken_when_as_many_stores_have_it_as_it_asks_for() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let woken = runtime.block_on(async { tokio::time::timeout(LONG, ticket.wait(archived(2))).await });
     assert!(ticket.position() <= woken.expect("the store that moves wakes it").unwrap());
+    site.primary.close().unwrap();
+}
+
+/// A database whose copying takes as long as somebody lets it.
+struct Held {
+    begun: SyncSender<()>,
+    go_on: Mutex<Receiver<()>>,
+}
+
+impl Snapshotter for Held {
+    fn begin(&self) -> Result<Box<dyn DatabaseImage>, SnapshotError> {
+        self.begun.send(()).unwrap();
+        let _ended = self.go_on.lock().unwrap().recv();
+        Err("that was long enough".into())
+    }
+}
+
+#[test]
+fn the_log_goes_on_being_archived_while_its_database_is_copied() {
+    let site = Site::new(&Settings::default());
+    let ((begun, has_begun), (end, go_on)) = (sync_channel(1), sync_channel::<()>(1));
+    let held = Held { begun, go_on: Mutex::new(go_on) };
+    site.primary.node().offer_snapshots("orders", Arc::new(held)).unwrap();
+    let snapshots = Schedule { every: Some(Duration::ZERO), after: None };
+    let settings = ArchiveSettings { tail_every: Duration::from_millis(10), snapshots, ..ArchiveSettings::default() };
+    site.primary.node().archive_into(vec![site.store("a")], settings);
+    site.primary.append(&["a record"]).unwrap().wait_blocking(archived(1), LONG).unwrap();
+    has_begun.recv().unwrap();
+    site.primary.append(&["another"]).unwrap().wait_blocking(archived(1), LONG).unwrap();
+    drop(end);
     site.primary.close().unwrap();
 }
 

@@ -64,7 +64,8 @@ pub(crate) struct Replay {
     #[arg(long)]
     follow: bool,
 
-    /// Where a log from an object store lies while it is restored; beside the output unless it is told
+    /// Where a log from an object store lies while it is restored, in a directory of its own; beside the output unless it is
+    /// told
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
 

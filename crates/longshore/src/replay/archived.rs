@@ -94,7 +94,8 @@ impl Replay {
         std::fs::create_dir_all(scratch).map_err(|error| crate::Error::io("make", scratch, error))?;
         let (mut seed, mut before) = (None, 0);
         if let Some(entry) = &plan.snapshot {
-            let path = scratch.join(format!("{name}.snapshot"));
+            // An interrupted replay to another target may have left another snapshot.
+            let path = scratch.join(format!("{name}.{}.snapshot", entry.position));
             let stored =
                 |bytes: u64| (u128::from(entry.bytes) * u128::from(bytes) / u128::from(entry.len.max(1))) as u64;
             archive.fetch_snapshot(entry, &path, |fetched| watch(stored(fetched.bytes))).await?;

@@ -78,7 +78,8 @@ impl Offered {
 
     /// Removes a file that nobody has asked for in a while, also one of an earlier life of the agent.
     pub(crate) fn tidy(&self, log: &Log, path: &Path) {
-        let mut state = self.lock();
+        // Held by whoever makes a file, which takes long; whoever keeps house has other logs to look after.
+        let Ok(mut state) = self.state.try_lock() else { return };
         let now = log.now();
         let asked = *state.asked.get_or_insert(now);
         if KEPT < now.saturating_sub(asked) && path.exists() {

@@ -238,10 +238,11 @@ pub(super) fn refusal(holes: Option<&[Finding]>) -> Option<Failure> {
     error.map(Failure::from)
 }
 
-/// Where the log lies while it is restored: beside a file, so that an interrupted restore finds it again.
+/// Where the log lies while it is restored: beside a file, so that an interrupted restore finds it again. It is removed
+/// afterwards, so below a directory that was named it has one of its own, whose name no log can have.
 pub(super) fn scratch(told: Option<&PathBuf>, into: &SinkSpec, log: &str) -> Result<PathBuf, Failure> {
     if let Some(told) = told {
-        return Ok(told.clone());
+        return Ok(told.join(format!("{log}.replay")));
     }
     match into {
         SinkSpec::Sqlite(path) | SinkSpec::JsonLines(path) => Ok(PathBuf::from(format!("{}.log", path.display()))),
