@@ -6,7 +6,7 @@ use std::sync::Arc;
 use longshore_format::{Fork, Lsn, Name};
 
 use crate::error::{Error, Result};
-use crate::fetch::{Reach, Until, tail_object};
+use crate::fetch::{Reach, Until};
 use crate::gap::GapEntry;
 use crate::keys::KeyProvider;
 use crate::manifest::{Facts, Manifest, Place, SegmentEntry, SnapshotEntry};
@@ -156,7 +156,7 @@ impl Archive {
         let mut bytes = Vec::new();
         for entry in best.manifest.tail().iter().filter(|entry| boundary.get() < entry.end) {
             let skipped = boundary.get().saturating_sub(entry.start) as usize;
-            bytes.extend_from_slice(tail_object(&self.place(best), entry).await?.get(skipped..).unwrap_or_default());
+            bytes.extend_from_slice(self.tail_from_any(entry).await?.get(skipped..).unwrap_or_default());
         }
         Ok(bytes)
     }
@@ -228,11 +228,16 @@ impl Archive {
 fn best_first(copies: Vec<Copy>) -> Vec<Copy> {
     let parted: Vec<bool> = copies.iter().map(|copy| copies.iter().any(|other| copy.has_parted_from(other))).collect();
     let mut ranked: Vec<(bool, Copy)> = parted.into_iter().zip(copies).collect();
-    ranked.sort_by_key(|(parted, copy)| (*parted, Reverse(copy.manifest.end())));
+    ranked.sort_by_key(|(parted, copy)| (*parted, copy.rank()));
     ranked.into_iter().map(|(_, copy)| copy).collect()
 }
 
 impl Copy {
+    /// The one that reaches furthest first; of those, the one that reaches back furthest.
+    fn rank(&self) -> (Reverse<Lsn>, Lsn) {
+        (Reverse(self.manifest.end()), self.manifest.first())
+    }
+
     /// What a store holds by now; `before` is what was read of it last.
     async fn open(
         store: &Store,

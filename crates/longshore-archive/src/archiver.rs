@@ -188,6 +188,7 @@ impl Archiver {
     async fn commit(&mut self, mut next: Manifest) -> Result<bool> {
         next.spill(&self.place()).await?;
         next.set_history(&self.archived_history(next.end()));
+        next.link = self.wal.crc_at(next.end()).ok();
         next.updated = wall_micros();
         match self.place().swap(&next, self.version.clone()).await? {
             Some(version) => {
@@ -197,6 +198,8 @@ impl Archiver {
             // Somebody else archives this log, too: what they did counts, and the next round goes on from there.
             None => {
                 let Some((theirs, version)) = self.place().manifest().await? else {
+                    let (store, first) = (self.store.label(), self.wal.first());
+                    tracing::warn!(store, log = %self.name, %first, "the manifest is gone, and the archive begins anew");
                     self.version = None;
                     self.manifest = beginning(&self.wal)?;
                     return Ok(false);

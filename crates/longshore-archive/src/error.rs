@@ -111,6 +111,18 @@ pub enum Error {
         /// Ours.
         ours: u64,
     },
+    /// Somebody who has the same log with other records at its end archives it.
+    #[error(
+        "{store}: log {log} is archived to {end} with records that this node does not have: of two copies of a log, each was written to by itself; nothing more is archived from here. Keep the one that is right, and give the other another prefix or name"
+    )]
+    Parted {
+        /// Which store.
+        store: String,
+        /// Which log.
+        log: Name,
+        /// Where the archive ends.
+        end: Lsn,
+    },
     /// Under this name another log is archived.
     #[error("{store}: under {log} another log is archived: {theirs}, not {ours}; use another prefix")]
     OtherLog {
@@ -213,7 +225,7 @@ impl Error {
             Error::Missing { .. } | Error::Gap { .. } => ErrorKind::Gap,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::Fenced { .. } => ErrorKind::Fenced,
-            Error::OtherLog { .. } => ErrorKind::Diverged,
+            Error::OtherLog { .. } | Error::Parted { .. } => ErrorKind::Diverged,
             Error::Unreachable { wanted, first, .. } if wanted < first => ErrorKind::TooOld,
             Error::Moment { wanted, time, .. } if wanted < time => ErrorKind::TooOld,
             Error::Unreachable { .. } | Error::Moment { .. } => ErrorKind::Unreachable,
@@ -227,7 +239,7 @@ impl Error {
     /// Whether the same may work later, with nothing changed by anybody.
     pub fn is_passing(&self) -> bool {
         matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::Denied)
-            || matches!(self, Error::Keys(_) | Error::Io { .. } | Error::NoBucket { .. })
+            || matches!(self, Error::Keys(_) | Error::Io { .. } | Error::NoBucket { .. } | Error::NoDirectory { .. })
     }
 }
 

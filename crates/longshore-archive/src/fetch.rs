@@ -118,6 +118,13 @@ impl Archive {
     pub fn plan(&self, until: Until, begin: Begin) -> Result<FetchPlan> {
         let best = self.best();
         let (first, archived) = (self.first(), self.end());
+        let snapshot = match begin {
+            Begin::First => None,
+            Begin::Snapshot(reach) => best.snapshot(until, reach).cloned(),
+        };
+        if let (None, Begin::Snapshot(_), false) = (&snapshot, begin, best.manifest.is_whole()) {
+            self.check_beginning(until)?;
+        }
         if let Until::Position(wanted) = until
             && !(first..=archived).contains(&wanted)
         {
@@ -125,10 +132,6 @@ impl Archive {
             return Err(Error::Unreachable { store, log, wanted, first, end: archived });
         }
         let size = self.facts().size;
-        let snapshot = match begin {
-            Begin::First => None,
-            Begin::Snapshot(reach) => best.snapshot(until, reach).cloned(),
-        };
         let from = snapshot.as_ref().map_or(first, |entry| Lsn::new(entry.position));
         let skipped = best.segments.iter().take_while(|entry| entry.base < size.base_of(from).get()).count();
         // A run that begins before the target may end after it: where it ends is seen in the next segment at the latest.
@@ -160,6 +163,17 @@ impl Archive {
         let before = self.digest_before(skipped)?;
         let store = best.store.label().to_owned();
         Ok(FetchPlan { store, snapshot, first: begins, end, archived, bytes, space, before, segments, tail })
+    }
+
+    /// Without a snapshot nothing can be made of a log that has lost its beginning: what comes before the first one is refused.
+    fn check_beginning(&self, until: Until) -> Result<()> {
+        let Some(oldest) = self.best().manifest.snapshots.first() else { return Ok(()) };
+        let (store, log, nearest) = (self.store().to_owned(), self.name().clone(), Lsn::new(oldest.position));
+        match until {
+            Until::End | Until::Somewhere => Ok(()),
+            Until::Position(wanted) => Err(Error::Unreachable { store, log, wanted, first: nearest, end: self.end() }),
+            Until::Time(wanted) => Err(Error::Moment { store, log, wanted, nearest, time: oldest.time }),
+        }
     }
 
     /// The digest of the segment before the one at this place among those of the best copy.
@@ -255,13 +269,25 @@ impl Archive {
         Err(trouble.expect("the store whose plan it is was asked"))
     }
 
+    /// A tail object, from the first store that has it whole: wherever it lies, its name says what it holds.
+    pub(crate) async fn tail_from_any(&self, entry: &TailEntry) -> Result<Vec<u8>> {
+        let mut trouble = None;
+        for copy in self.copies() {
+            match tail_object(&self.place(copy), entry).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => trouble = trouble.or(Some(error)),
+            }
+        }
+        Err(trouble.expect("an archive has a copy"))
+    }
+
     /// Joins the objects of the segment that is not sealed yet.
     async fn lay_tail(&self, plan: &FetchPlan, dir: &Path) -> Result<(u64, u64)> {
         let (place, size) = (self.place(self.best()), self.facts().size);
         let Some(first) = plan.tail.first() else { return Ok((0, 0)) };
         let mut objects = Vec::new();
         for entry in &plan.tail {
-            objects.push(tail_object(&place, entry));
+            objects.push(self.tail_from_any(entry));
         }
         let mut objects = futures_util::stream::iter(objects).buffered(TAIL_AT_ONCE);
         let mut bytes = Vec::new();

@@ -32,7 +32,7 @@ mod verify;
 
 pub use archive::{Archive, Listed, list};
 pub use archiver::{ArchiveSettings, Archiver, Round};
-pub use copy::{Copied, copy};
+pub use copy::{Copied, CopyPlan, copy};
 pub use error::{Error, Result};
 pub use fetch::{Begin, FetchPlan, Fetched, Reach, Until};
 pub use gap::GapEntry;

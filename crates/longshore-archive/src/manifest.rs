@@ -112,6 +112,10 @@ pub struct Manifest {
     first: u64,
     /// When this was written, microseconds UTC.
     pub updated: u64,
+    /// The header checksum of the record that ends where the archive does: what tells this history from another one of the same
+    /// lives, as a copy of the log has that was written to by itself.
+    #[serde(default)]
+    pub(crate) link: Option<u32>,
     chunks: Vec<ChunkEntry>,
     /// The newest sealed segments.
     segments: Vec<SegmentEntry>,
@@ -161,6 +165,7 @@ impl Manifest {
             before: facts.before.to_string(),
             first: first.get(),
             updated: 0,
+            link: None,
             chunks: Vec::new(),
             segments: Vec::new(),
             tail: Vec::new(),
@@ -227,6 +232,24 @@ impl Manifest {
     /// How many segments are archived.
     pub fn segment_count(&self) -> u64 {
         self.next_base().saturating_sub(self.first) / self.segment_size.max(1)
+    }
+
+    /// Whether one that ends where this does ends with another record.
+    pub(crate) fn has_parted_at_end(&self, other: &Manifest) -> bool {
+        self.link.zip(other.link).is_some_and(|(ours, theirs)| ours != theirs)
+    }
+
+    /// Takes over what a later manifest of the same log, of which `segments` are all, has and this one has not.
+    pub(crate) fn go_on_with(&mut self, later: &Manifest, segments: Vec<SegmentEntry>) {
+        let next = self.next_base();
+        self.segments.extend(segments.into_iter().filter(|entry| next <= entry.base));
+        for entry in &later.snapshots {
+            if !self.snapshots.iter().any(|ours| ours.position == entry.position) {
+                self.add_snapshot(entry.clone());
+            }
+        }
+        (self.tail, self.history, self.link) = (later.tail.clone(), later.history.clone(), later.link);
+        self.updated = later.updated;
     }
 
     /// When the oldest record was written that the manifest itself tells of, microseconds UTC.
@@ -298,6 +321,7 @@ impl Manifest {
 
     /// Sets aside what lies beyond the position at which a later epoch parted; what was of no use to begin with is forgotten.
     pub(crate) fn fork_at(&mut self, at: Lsn) {
+        self.link = None;
         let size = self.segment_size;
         let beyond = |entry: &SegmentEntry| at.get() < entry.base.saturating_add(size);
         let (kept, cut): (Vec<_>, Vec<_>) =

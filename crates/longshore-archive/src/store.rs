@@ -99,7 +99,7 @@ impl Store {
     /// [`Error::NoBucket`]; [`Error::Store`] is what the store said.
     pub async fn get(&self, name: &str) -> Result<Option<(Bytes, Version)>> {
         let got = match self.objects.get(&self.path(name)).await {
-            Err(error) if Store::is_absent(&error) => return Ok(None),
+            Err(error) if Store::is_absent(&error) => return self.must_be_mounted().map(|()| None),
             got => got.map_err(|error| self.failed(name, error))?,
         };
         let tag = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
@@ -130,6 +130,7 @@ impl Store {
     /// # Errors
     /// As [`get`](Self::get). After one the object may be there.
     pub async fn create(&self, name: &str, bytes: Bytes) -> Result<bool> {
+        self.must_be_mounted()?;
         if self.goes_in_parts(&bytes) {
             return match self.len(name).await? {
                 Some(_) => Ok(false),
@@ -155,6 +156,7 @@ impl Store {
     /// # Errors
     /// As [`get`](Self::get). After one the object may be there.
     pub async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
+        self.must_be_mounted()?;
         let path = self.path(name);
         let put = match self.goes_in_parts(&bytes) {
             true => large::put(&*self.objects, &path, &bytes).await,
@@ -168,6 +170,14 @@ impl Store {
         }
     }
 
+    /// A directory that is gone is never made anew: a volume that is not mounted looks like one.
+    fn must_be_mounted(&self) -> Result<()> {
+        match &self.local {
+            Some(root) if !root.is_dir() => Err(Error::NoDirectory { url: self.label.to_string() }),
+            _ => Ok(()),
+        }
+    }
+
     /// A file is written once however long it is.
     fn goes_in_parts(&self, bytes: &Bytes) -> bool {
         self.local.is_none() && large::LARGE < bytes.len()
@@ -178,6 +188,7 @@ impl Store {
     /// # Errors
     /// As [`get`](Self::get). After one it may have been changed.
     pub async fn swap(&self, name: &str, bytes: Bytes, seen: Option<Version>) -> Result<Option<Version>> {
+        self.must_be_mounted()?;
         if let Some(root) = &self.local {
             return local::swap(root, self, name, bytes, seen).await;
         }

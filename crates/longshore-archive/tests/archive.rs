@@ -12,7 +12,7 @@ use faulty::Faulty;
 use longshore_archive::envelope::{self, Sealing};
 use longshore_archive::keys::{Context, parse_keys};
 use longshore_archive::{
-    Archive, ArchiveSettings, Archiver, Begin, Error, Finding, Store, Until, copy, list, orphans, verify,
+    Archive, ArchiveSettings, Archiver, Begin, CopyPlan, Error, Finding, Store, Until, copy, list, orphans, verify,
 };
 use longshore_format::{ErrorKind, LogId, Lsn};
 use object_store::memory::InMemory;
@@ -376,14 +376,15 @@ async fn a_copy_is_an_archive_and_takes_only_what_is_new() {
         rig.seal();
         archiver.finish().await.unwrap();
         let before = objects(&*objects_there).await;
-        let plan = copy(&from, &to, &name(), None, true, |_| {}).await.unwrap();
+        let plan =
+            copy(&from, &to, &name(), None, CopyPlan { plan_only: true, ..CopyPlan::default() }, |_| {}).await.unwrap();
         assert_eq!(objects(&*objects_there).await, before, "a plan changes nothing");
-        let copied = copy(&from, &to, &name(), None, false, |_| {}).await.unwrap();
+        let copied = copy(&from, &to, &name(), None, CopyPlan::default(), |_| {}).await.unwrap();
         assert_eq!(plan, copied);
         assert!(0 < copied.copied && (before.is_empty() || copied.copied < copied.objects), "{copied:?}");
         comes_back(&rig, std::slice::from_ref(&to), &at_once()).await;
     }
-    assert_eq!(copy(&from, &to, &name(), None, false, |_| {}).await.unwrap().copied, 0);
+    assert_eq!(copy(&from, &to, &name(), None, CopyPlan::default(), |_| {}).await.unwrap().copied, 0);
 }
 
 #[tokio::test]
@@ -444,16 +445,16 @@ async fn a_copy_never_takes_back_what_its_target_has_and_the_source_has_not() {
     rig.append(100);
     archiver.finish().await.unwrap();
     for store in [&disk, &other] {
-        copy(&live, store, &name(), None, false, |_| {}).await.unwrap();
+        copy(&live, store, &name(), None, CopyPlan::default(), |_| {}).await.unwrap();
     }
     let (one, two) = (rig.twin(), rig.twin());
     let end = one.append(50);
     assert_eq!(one.archiver(&live, &at_once()).await.finish().await.unwrap(), end);
-    assert_eq!(copy(&disk, &live, &name(), None, false, |_| {}).await.unwrap().copied, 0);
+    assert_eq!(copy(&disk, &live, &name(), None, CopyPlan::default(), |_| {}).await.unwrap().copied, 0);
     comes_back(&one, std::slice::from_ref(&live), &at_once()).await;
     assert_eq!(list(&live, None).await.unwrap()[0].end, end);
     two.append_other(50);
     two.archiver(&other, &at_once()).await.finish().await.unwrap();
-    let refused = copy(&other, &live, &name(), None, false, |_| {}).await.unwrap_err();
+    let refused = copy(&other, &live, &name(), None, CopyPlan::default(), |_| {}).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Fenced, "{refused}");
 }

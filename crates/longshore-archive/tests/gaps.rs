@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use longshore_archive::{
-    Archive, ArchiveSettings, Archiver, Begin, Finding, Keep, Proven, SnapshotFacts, Store, Until, copy, forget, list,
-    orphans, verify, verify_since,
+    Archive, ArchiveSettings, Archiver, Begin, CopyPlan, Finding, Keep, Proven, SnapshotFacts, Store, Until, copy,
+    forget, list, orphans, verify, verify_since,
 };
 use longshore_format::{ErrorKind, Lsn};
 use longshore_wal::Retention;
@@ -120,7 +120,7 @@ async fn with_leave_it_goes_on_behind_the_gap_and_both_sides_come_back() {
     // All of it is needed, and goes along.
     assert_eq!(orphans(&store, &name(), None, Duration::ZERO, true).await.unwrap().objects, Vec::<String>::new());
     let other = memory();
-    copy(&store, &other, &name(), None, false, |_| {}).await.unwrap();
+    copy(&store, &other, &name(), None, CopyPlan::default(), |_| {}).await.unwrap();
     assert_eq!(opened(&other).await.reaching(Until::Position(end)).await.unwrap().end(), end);
 
     // Another archiver finds it so and goes on.

@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_archive::{Archive, ArchiveSettings, Begin, Error, FetchPlan, Finding, LeftOut, Store, Until};
+use longshore_archive::{Archive, ArchiveSettings, Begin, CopyPlan, Error, FetchPlan, Finding, LeftOut, Store, Until};
 use longshore_format::{ErrorKind, Lsn};
 use longshore_wal::RecordDraft;
 use object_store::memory::InMemory;
@@ -167,7 +167,7 @@ async fn a_hole_is_one_that_no_store_fills() {
     let stage = Stage::new().await;
     let copy = Arc::new(InMemory::new());
     let far = Store::of(Arc::clone(&copy) as Arc<dyn ObjectStore>, "far");
-    longshore_archive::copy(&stage.store, &far, &name(), None, false, |_| {}).await.unwrap();
+    longshore_archive::copy(&stage.store, &far, &name(), None, CopyPlan::default(), |_| {}).await.unwrap();
     let archive = stage.open().await;
     assert_eq!(archive.holes(&everything(&archive)).await.unwrap(), []);
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, TryStreamExt};
 use longshore_archive::{
-    Archive, ArchiveSettings, Archiver, Begin, Keep, Reach, Schedule, SnapshotFacts, Store, Until, copy, forget,
-    orphans, verify,
+    Archive, ArchiveSettings, Archiver, Begin, CopyPlan, Keep, Reach, Schedule, SnapshotFacts, Store, Until, copy,
+    forget, orphans, verify,
 };
 use longshore_format::{ErrorKind, Lsn};
 use object_store::memory::InMemory;
@@ -150,7 +150,7 @@ async fn what_need_not_be_kept_goes_and_all_that_is_promised_stays() {
 
     // A copy of it is as good.
     let (_, other) = memory();
-    copy(&store, &other, &name(), None, false, |_| {}).await.unwrap();
+    copy(&store, &other, &name(), None, CopyPlan::default(), |_| {}).await.unwrap();
     let archive = Archive::open(&[other], &name(), None).await.unwrap();
     assert_eq!(verify(&archive, |_| {}).await.unwrap().findings, []);
 }
@@ -249,7 +249,7 @@ async fn f_121_f_122_every_object_of_a_snapshot_that_is_damaged_or_gone_is_named
     let rig = Rig::new();
     let ((broken, first), (_, second)) = (memory(), memory());
     let _archiver = with_snapshot(&rig, &first, Keep::default()).await;
-    copy(&first, &second, &name(), None, false, |_| {}).await.unwrap();
+    copy(&first, &second, &name(), None, CopyPlan::default(), |_| {}).await.unwrap();
     let all: Vec<_> = broken.list(None).map_ok(|meta| meta.location).try_collect().await.unwrap();
     let of_snapshot: Vec<_> = all.into_iter().filter(|path| path.as_ref().contains("/snapshots/")).collect();
     assert_eq!(of_snapshot.len(), 3);

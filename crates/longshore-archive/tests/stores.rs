@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use conformance::{Races, conforms, content};
-use longshore_archive::{Archive, ArchiveSettings, Archiver, Store, copy};
+use longshore_archive::{Archive, ArchiveSettings, Archiver, CopyPlan, Store, copy};
 use longshore_format::ErrorKind;
 use proxy::Proxy;
 use support::{Rig, name};
@@ -79,12 +79,12 @@ async fn what_is_damaged_is_not_copied() {
     let mut damaged = whole.to_vec();
     damaged[whole.len() / 2] ^= 1;
     from.replace(&segment, damaged.into()).await.unwrap();
-    let refused = copy(&from, &to, &name(), None, false, |_| {}).await.unwrap_err();
+    let refused = copy(&from, &to, &name(), None, CopyPlan::default(), |_| {}).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
     assert!(refused.to_string().contains(&segment), "{refused}");
     assert_eq!((to.len(&segment).await.unwrap(), to.len("app/manifest").await.unwrap()), (None, None));
     from.replace(&segment, whole.clone()).await.unwrap();
-    copy(&from, &to, &name(), None, false, |_| {}).await.unwrap();
+    copy(&from, &to, &name(), None, CopyPlan::default(), |_| {}).await.unwrap();
     assert_eq!(content(&to, &segment).await.unwrap(), whole);
 }
 

@@ -181,13 +181,25 @@ async fn append(wal: &Wal, start: Lsn, frames: &[u8]) -> Result<()> {
     }
 }
 
+/// How often an archive is read anew that goes on while it is read.
+const ATTEMPTS: u32 = 5;
+
+async fn catch_up_from(sources: &Sources, log: &Log) -> Result<bool> {
+    let archive = sources.archive_of(log).await?;
+    catch_up(&archive, log).await
+}
+
 /// As [`catch_up`], for a log that its upstream no longer reaches; `false` if there is nothing to take it from.
 pub(crate) async fn bridge(node: &Node, log: &Log) -> bool {
     let Some(sources) = node.sources() else { return false };
-    let caught_up = match sources.archive_of(log).await {
-        Ok(archive) => catch_up(&archive, log).await,
-        Err(error) => Err(error),
-    };
+    let mut caught_up = catch_up_from(sources, log).await;
+    for _ in 0..ATTEMPTS {
+        match &caught_up {
+            // The archive goes on meanwhile, and puts what it has together: what is gone has another name now.
+            Err(error) if error.kind() == ErrorKind::Gap => caught_up = catch_up_from(sources, log).await,
+            _ => break,
+        }
+    }
     match caught_up {
         Ok(moved) => {
             tracing::info!(log = %log.name, end = %log.wal.end(), moved, "caught up from the archive");

@@ -211,6 +211,10 @@ impl Shared {
         wal.hold(Consumer::Archive, slowest);
     }
 
+    fn trouble(&self, index: usize) -> Option<String> {
+        lock(&self.stores)[index].trouble.clone()
+    }
+
     fn stopping(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }
@@ -251,7 +255,7 @@ impl Work {
                     // An archiver that was opened anew may have nothing due yet: that is no sign that the store takes it.
                     if 0 < round.objects || self.wal.durable().get() <= round.archived {
                         failures = 0;
-                        self.shared.change(self.index, |state| state.trouble = None);
+                        self.shared.change(self.index, |state| (state.trouble, state.ended) = (None, false));
                     }
                     if !round.more {
                         self.shared.pause(LOOK);
@@ -272,9 +276,14 @@ impl Work {
                     self.shared.pause(pause / 2 + pause / 1024 * u32::try_from(part).unwrap_or(0));
                 }
                 Err(error) => {
-                    tracing::error!(log = %self.name, store = self.store.label(), %error, "archiving has ended");
-                    self.shared.change(self.index, |state| state.end(&error.to_string()));
-                    return;
+                    // A person must look; whatever they put right is seen without starting the agent again.
+                    archiver = None;
+                    let told = error.to_string();
+                    if self.shared.trouble(self.index).as_ref() != Some(&told) {
+                        tracing::error!(log = %self.name, store = self.store.label(), %error, "nothing more is archived there");
+                    }
+                    self.shared.change(self.index, |state| state.end(&told));
+                    self.shared.pause(LONGEST_PAUSE);
                 }
             }
         }

@@ -11,7 +11,7 @@ use longshore_protocol::{NodeId, Region};
 use longshore_storage::{Directory, Environment, FsDirectory, SystemEnvironment};
 use longshore_transport::tls::ServerTls;
 use longshore_transport::{Access, Status};
-use longshore_wal::{CreateSpec, FollowerSpec, Role, Wal};
+use longshore_wal::{Consumer, CreateSpec, FollowerSpec, Role, Wal};
 
 use crate::archived::Sources;
 use crate::error::{Error, Result};
@@ -284,6 +284,10 @@ impl Node {
         let directory = self.directory_of(&name)?;
         let settings = wal_settings(&inner.settings, inner.role);
         let (wal, recovery) = Wal::open(directory, Arc::clone(&inner.environment), settings)?;
+        if inner.archive.get().is_some() {
+            // Until the stores have said what they have, they have nothing.
+            wal.hold(Consumer::Archive, Some(wal.first()));
+        }
         inner.events.raise(Event::Opened { log: name.clone(), end: recovery.end, cut: recovery.cut_bytes });
         let log = Log::start(
             name.clone(),

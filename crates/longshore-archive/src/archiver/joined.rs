@@ -1,7 +1,7 @@
 //! The manifest that an archiver goes on from: the one that is there, as far as it is of this log's history, or a new one.
 
 use longshore_format::{Fork, Name};
-use longshore_wal::Wal;
+use longshore_wal::{Role, Wal};
 
 use super::wall_micros;
 use crate::error::{Error, Result};
@@ -60,5 +60,19 @@ pub(super) fn reconciled(store: &Store, name: &Name, wal: &Wal, mut manifest: Ma
     if manifest.end() < wal.first() {
         return Err(Error::Gap { store: label, log, expected: manifest.end(), found: wal.first() });
     }
-    Ok(manifest)
+    match joins(wal, &manifest) {
+        true => Ok(manifest),
+        false => Err(Error::Parted { store: label, log, end: manifest.end() }),
+    }
+}
+
+/// Whether a log has what a manifest ends with. One that has other bytes there, or a writer's that ends before, is a copy of a
+/// log that was written to by itself; a follower may only not have received it yet.
+fn joins(wal: &Wal, manifest: &Manifest) -> bool {
+    use longshore_wal::Error::{Beyond, NotABoundary};
+    match wal.crc_at(manifest.end()) {
+        Ok(ours) => manifest.link.is_none_or(|theirs| ours == theirs),
+        Err(Beyond { .. }) => wal.role() == Role::Follower,
+        Err(error) => !matches!(error, NotABoundary { .. }),
+    }
 }

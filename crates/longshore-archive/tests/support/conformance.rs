@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use longshore_archive::keys::{KeyProvider, parse_keys};
-use longshore_archive::{Archive, ArchiveSettings, Begin, Finding, Store, Until, copy, list, orphans, verify};
+use longshore_archive::{
+    Archive, ArchiveSettings, Begin, CopyPlan, Finding, Store, Until, copy, list, orphans, verify,
+};
 use longshore_format::ErrorKind;
 
 use crate::support::{Rig, name, open, records};
@@ -104,9 +106,9 @@ async fn archives_come_back(store: &Store, keys: Option<Arc<dyn KeyProvider>>) {
 
     let place = tempfile::tempdir().unwrap();
     let disk = Store::open(&format!("file://{}", place.path().display())).unwrap();
-    assert!(0 < copy(store, &disk, &name(), keys, false, |_| {}).await.unwrap().copied);
+    assert!(0 < copy(store, &disk, &name(), keys, CopyPlan::default(), |_| {}).await.unwrap().copied);
     comes_back(&rig, &disk, &settings).await;
-    assert_eq!(copy(&disk, store, &name(), keys, false, |_| {}).await.unwrap().copied, 0);
+    assert_eq!(copy(&disk, store, &name(), keys, CopyPlan::default(), |_| {}).await.unwrap().copied, 0);
 
     // Who swaps the manifest first goes on.
     let (one, two) = (rig.twin(), rig.twin());

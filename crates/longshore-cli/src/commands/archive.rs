@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use longshore::archive::{self, Archive as Opened, Keep, Proven, Store};
+use longshore::archive::{self, Archive as Opened, CopyPlan, Keep, Proven, Store};
 use longshore_format::{ErrorKind, Name};
 
 use crate::failure::Failure;
@@ -68,7 +68,7 @@ pub(crate) struct Archive {
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 
-    /// Fetch everything, also what --state has proven
+    /// Verify fetches everything, also what --state has proven; copy reads what the target has, and puts right what is damaged
     #[arg(long)]
     full: bool,
 
@@ -176,7 +176,8 @@ impl Archive {
         for name in self.names(std::slice::from_ref(from)).await? {
             let keys = self.keys.open()?;
             let (mut progress, mut done) = (self.progress.start(), 0);
-            let copied = archive::copy(from, &to, &name, keys.as_deref(), self.plan, |copied| {
+            let how = CopyPlan { plan_only: self.plan, full: self.full };
+            let copied = archive::copy(from, &to, &name, keys.as_deref(), how, |copied| {
                 done += 1;
                 progress.at("copying", Unit::Objects, done, copied.objects);
             });

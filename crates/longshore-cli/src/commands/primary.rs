@@ -85,6 +85,8 @@ impl Primary {
         runtime::for_agents()?.block_on(async {
             let node = Node::primary(&self.data_dir, &settings)?;
             node.check_payloads(check_payload);
+            // Before any log is opened: nothing of it goes that a store does not have.
+            self.archive.start(&node)?;
             let names = node.open_all()?;
             if names.is_empty() && !self.init {
                 tracing::warn!(
@@ -101,7 +103,6 @@ impl Primary {
                 }
                 _ => None,
             };
-            self.archive.start(&node)?;
             let server = node.listen().await?;
             let log = self.log.unwrap_or_default();
             let (tell, told) = tokio::sync::oneshot::channel();

@@ -124,12 +124,12 @@ impl Replay {
             let archive = Archive::open(&stores, &name, self.keys.open()?).await?;
             let until = Library::needs(&archive, &target);
             let archive = archive.reaching(until).await?;
+            let begin = Library::begins(&archive, &target, &self.into.output());
+            let plan = archive.plan(until, begin)?;
             let glimpse = match self.plan || archived::is_worth_a_look(&target) {
                 true => Library::glimpse(&archive, &target).await?,
                 false => (None, Sample::default()),
             };
-            let begin = Library::begins(&archive, &target, &self.into.output());
-            let plan = archive.plan(until, begin)?;
             let known = archived::look(&archive, &plan, glimpse, &scratch, &self.into).await?;
             let refusal = archived::refusal(known.holes.as_deref());
             let told = archived::Plan::new(known, &target, &self.into, &scratch, &self.from);

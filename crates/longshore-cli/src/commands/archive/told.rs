@@ -182,7 +182,7 @@ impl Proof {
         if 0 < more {
             text += &format!("; and {more} more, listed above");
         }
-        let next = "copy it from another store with `longshore archive copy`, or restore with several --from: the good copy wins";
+        let next = "copy it from another store with `longshore archive copy --full`, or restore with several --from: the good copy wins";
         Some(Failure::new(kind, text).next(next))
     }
 }
