@@ -80,7 +80,9 @@ async fn copy_once(
         None => Some(manifest.clone()),
         Some((there, _)) => joined(source, &target, manifest, &facts, there).await?,
     };
-    if let (None, Some((there, _))) = (&next, &seen) {
+    if let (None, Some((there, _))) = (&next, &seen)
+        && there != manifest
+    {
         // The target keeps its manifest: only what that names is of use there.
         let named = gap::objects(&target, there).await.unwrap_or_default();
         objects.retain(|object| named.contains(object));

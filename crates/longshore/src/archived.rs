@@ -107,19 +107,33 @@ impl Node {
                 at: None,
             });
         }
+        let fetched = self.lay_log(sources, name).await?;
+        self.place_log(fetched, name).await
+    }
+
+    /// Fetches a log into a directory with a name that no log can have: where that is, once all of it is there.
+    async fn lay_log(&self, sources: &Sources, name: &Name) -> Result<PathBuf> {
         let archive = sources.archive(name).await?;
         let begin =
             if seeding::can_be_seeded(archive.facts().content) { Begin::Snapshot(Reach::Upto) } else { Begin::First };
         let plan = archive.plan(Until::End, begin)?;
-        // A name that no log can have, until all of it is here.
-        let (place, partial) = (self.data_dir().join(name.as_str()), self.data_dir().join(format!("{name}.fetching")));
+        let fetched = self.data_dir().join(format!("{name}.fetching"));
         tracing::info!(log = %name, store = plan.store, from = %plan.first, end = %plan.end, bytes = plan.bytes, "fetching a log from the archive");
-        archive.fetch(&plan, &partial, |_| {}).await?;
-        let failed = |error| Error::io("put a fetched log in its place", &place, error);
-        std::fs::rename(&partial, &place).map_err(failed)?;
-        self.directory().sync().map_err(failed)?;
+        archive.fetch(&plan, &fetched, |_| {}).await?;
+        Ok(fetched)
+    }
+
+    /// Gives a fetched log its name, and opens it.
+    async fn place_log(&self, fetched: PathBuf, name: &Name) -> Result<()> {
         let (node, name) = (self.clone(), name.clone());
-        blocking("open a log", move || node.open(name.as_str()).map(drop)).await
+        blocking("open a log", move || {
+            let place = node.data_dir().join(name.as_str());
+            let failed = |error| Error::io("put a fetched log in its place", &place, error);
+            std::fs::rename(&fetched, &place).map_err(failed)?;
+            node.directory().sync().map_err(failed)?;
+            node.open(name.as_str()).map(drop)
+        })
+        .await
     }
 }
 
@@ -319,15 +333,17 @@ async fn serve_seed(sources: &Sources, log: &Log) -> Result<()> {
     Ok(())
 }
 
-/// Begins a copy anew that the archive no longer reaches back to; its sinks are given a snapshot.
+/// Begins a copy anew that the archive no longer reaches back to; its sinks are given a snapshot. The copy goes when the other is
+/// here.
 async fn begin_anew(node: &Node, sources: &Sources, log: &Arc<Log>) -> Result<()> {
+    let fetched = node.lay_log(sources, &log.name).await?;
     let (owned, name, end) = (node.clone(), log.name.clone(), log.wal.end());
     blocking("remove a log", move || {
         owned.close_log(&name)?;
         owned.discard_log(&name)
     })
     .await?;
-    node.fetch_log(sources, &log.name).await?;
+    node.place_log(fetched, &log.name).await?;
     let to = node.require(&log.name)?.wal.first();
     node.events().raise(Event::Reseeded { log: log.name.clone(), from: end, to });
     Ok(())

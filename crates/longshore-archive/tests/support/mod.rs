@@ -111,3 +111,21 @@ pub(crate) fn records(mut reader: Reader) -> Vec<(Lsn, Vec<u8>)> {
 pub(crate) fn open(dir: &Path) -> ReadLog {
     ReadLog::open(Arc::new(FsDirectory::open(dir).unwrap())).unwrap()
 }
+
+#[allow(dead_code, reason = "each test file uses its part")]
+impl Rig {
+    /// The log, closed in order, and a copy of its directory, as a backup is: both open again, in the same life.
+    pub(crate) fn and_its_copy(self) -> (Rig, Rig) {
+        self.wal.close().unwrap();
+        let Rig { dir, wal, _threads } = self;
+        drop((wal, _threads));
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::create_dir(copy.path().join("log")).unwrap();
+        for entry in std::fs::read_dir(dir.path().join("log")).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), copy.path().join("log").join(entry.file_name())).unwrap();
+            }
+        }
+        (Rig::open(dir), Rig::open(copy))
+    }
+}
