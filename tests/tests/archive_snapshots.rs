@@ -295,3 +295,28 @@ fn f_093_a_log_that_goes_on_without_its_archive_leaves_a_gap_that_is_named_and_a
     let verified = must(longshore(["archive", "verify", "--from", &stage.store(), "--log", "app"]), b"");
     assert!(verified.contains("gap") && verified.contains("intact"), "{verified}");
 }
+
+/// F-121 for what a restore begins with: an older snapshot, and more of the log, do as well.
+#[test]
+fn f_121_a_snapshot_that_is_damaged_is_left_out_for_an_older_one() {
+    let mut stage = Stage::start(&SNAPSHOTS[..2]);
+    until("three snapshots", Instant::now() + PATIENCE, || {
+        stage.write(50);
+        (2 < stage.listed()?["snapshots"].as_array()?.len()).then_some(())
+    });
+    stage.end_primary();
+    let newest = stage.listed().unwrap()["snapshots"].as_array().unwrap().last().unwrap().as_u64().unwrap();
+    let place = Path::new(&stage.site.at("store")).join("app/snapshots");
+    let epoch = std::fs::read_dir(place).unwrap().next().unwrap().unwrap().path();
+    let piece = std::fs::read_dir(epoch.join(format!("{newest:020}"))).unwrap().map(|entry| entry.unwrap().path());
+    let piece =
+        piece.into_iter().find(|path| path.file_name().unwrap().to_string_lossy().starts_with("000000")).unwrap();
+    std::fs::write(&piece, b"not what it was").unwrap();
+    let into = stage.site.at("restored.db");
+    let to = format!("sqlite:{into}");
+    let replay = longshore(["replay", "--from", &stage.store(), "--log", "app", "--into", &to]);
+    let done = run_with(replay, b"");
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && told.contains(&format!("the snapshot at {newest} is left out")), "{told}");
+    stage.assert_equal(&into);
+}

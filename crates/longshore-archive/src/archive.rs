@@ -161,6 +161,15 @@ impl Archive {
         Ok(bytes)
     }
 
+    /// Plans without a snapshot that turned out not to hold; whether an older one, or the log from its beginning, does as well.
+    pub fn leave_out_snapshot(&mut self, position: u64) -> bool {
+        for copy in &mut self.copies {
+            copy.manifest.snapshots.retain(|entry| entry.position != position);
+        }
+        let manifest = &self.best().manifest;
+        manifest.is_whole() || manifest.snapshots.first().is_some_and(|oldest| oldest.position < position)
+    }
+
     /// The newest snapshot at or behind a position.
     pub fn newest_snapshot(&self, not_before: Lsn) -> Option<&SnapshotEntry> {
         let newest = self.best().manifest.snapshots.last();

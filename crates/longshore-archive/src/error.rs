@@ -236,6 +236,16 @@ impl Error {
         }
     }
 
+    /// Whether what is missing or damaged is of a snapshot.
+    pub fn is_of_snapshot(&self) -> bool {
+        match self {
+            Error::Missing { object, .. } | Error::Corrupt { object, .. } | Error::Envelope { object, .. } => {
+                object.contains("/snapshots/") && matches!(self.kind(), ErrorKind::Gap | ErrorKind::Corrupt)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the same may work later, with nothing changed by anybody.
     pub fn is_passing(&self) -> bool {
         matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::Denied)

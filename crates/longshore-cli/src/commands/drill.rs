@@ -111,6 +111,24 @@ impl Drill {
         removed.map(|()| reached)
     }
 
+    /// Fetches all of it: what is replayed, what it holds, and how many bytes came; `end` is where the archive ended then.
+    async fn fetch(
+        &self,
+        stores: &[Store],
+        name: &Name,
+        place: &Path,
+        phases: &mut Phases,
+        end: &mut Option<longshore::Lsn>,
+    ) -> Result<(Replay, Content, u64), Failure> {
+        let archive = Archive::open(stores, name, self.keys.open()?).await?;
+        *end = Some(archive.end());
+        let content = archive.facts().content;
+        let begin = Replay::begins(&archive, &Target::LATEST, &output_for(content, place));
+        let plan = archive.plan(Until::End, begin)?;
+        let watch = |bytes| phases.fetching(bytes, plan.bytes);
+        Ok((Replay::fetch(&archive, &plan, place, watch).await?, content, plan.bytes))
+    }
+
     fn recover(
         &self,
         stores: &[Store],
@@ -120,20 +138,21 @@ impl Drill {
     ) -> Result<Reached, Failure> {
         let begun = Instant::now();
         let mut phases = Phases::new(self.progress.start());
-        let (replay, content, bytes) = runtime::for_agents()?.block_on(async {
-            let fetching = async {
-                let archive = Archive::open(stores, name, self.keys.open()?).await?;
-                let output = output_for(archive.facts().content, place);
-                let plan = archive.plan(Until::End, Replay::begins(&archive, &Target::LATEST, &output))?;
-                let watch = |bytes| phases.fetching(bytes, plan.bytes);
-                let replay = Replay::fetch(&archive, &plan, place, watch).await?;
-                Ok::<_, Failure>((replay, archive.facts().content, plan.bytes))
-            };
-            tokio::select! {
-                fetched = fetching => fetched,
-                () = interrupted.asked() => Err(was_interrupted()),
+        let runtime = runtime::for_agents()?;
+        let (mut seen, mut end) = (None, None);
+        let (replay, content, bytes) = loop {
+            let fetched = runtime.block_on(async {
+                tokio::select! {
+                    fetched = self.fetch(stores, name, place, &mut phases, &mut end) => fetched,
+                    () = interrupted.asked() => Err(was_interrupted()),
+                }
+            });
+            match fetched {
+                // The archive goes on meanwhile: what it has put together has another name by now.
+                Err(failure) if failure.kind() == ErrorKind::Gap && seen != end => seen = end,
+                fetched => break fetched?,
             }
-        })?;
+        };
         let fetched = Instant::now();
         let output = output_for(content, place);
         let mut applied = None;

@@ -6,12 +6,13 @@ mod progress;
 mod told;
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use longshore::apply::Check;
-use longshore::archive::{Archive, Sample};
-use longshore::{ErrorKind, Replay as Library, Stage};
+use longshore::apply::{Check, Target};
+use longshore::archive::{Archive, Sample, Store};
+use longshore::{ErrorKind, Lsn, Replay as Library, Stage};
+use longshore_format::Name;
 
 use crate::failure::Failure;
 use crate::interrupt::Interruptible;
@@ -107,7 +108,7 @@ impl Replay {
     }
 
     /// Fetches what the target needs, restores from that, and removes it again.
-    fn run_from_archive(self, target: longshore::apply::Target) -> Result<(), Failure> {
+    fn run_from_archive(self, target: Target) -> Result<(), Failure> {
         if self.follow {
             return Err(
                 Failure::invalid("--follow is for directories").next("a replica follows a log: `longshore replica`")
@@ -120,30 +121,16 @@ impl Replay {
         // Before anything is fetched: a file that is there is nobody's to replace.
         self.into.output().check_free()?;
         let mut phases = Phases::new(self.progress.start());
-        let fetched = runtime::for_agents()?.block_on(async {
-            let archive = Archive::open(&stores, &name, self.keys.open()?).await?;
-            let until = Library::needs(&archive, &target);
-            let archive = archive.reaching(until).await?;
-            let begin = Library::begins(&archive, &target, &self.into.output());
-            let plan = archive.plan(until, begin)?;
-            let glimpse = match self.plan || archived::is_worth_a_look(&target) {
-                true => Library::glimpse(&archive, &target).await?,
-                false => (None, Sample::default()),
-            };
-            let known = archived::look(&archive, &plan, glimpse, &scratch, &self.into).await?;
-            let refusal = archived::refusal(known.holes.as_deref());
-            let told = archived::Plan::new(known, &target, &self.into, &scratch, &self.from);
-            if self.plan {
-                self.tell(&told)?;
-                return refusal.map_or(Ok(None), Err);
+        let runtime = runtime::for_agents()?;
+        let (mut seen, mut end) = (None, None);
+        let fetched = loop {
+            let fetching = self.fetch(&stores, &name, &target, &scratch, &mut phases, &mut end);
+            match runtime.block_on(fetching) {
+                // An archive that goes on puts what it has together: what is gone has another name by now, or is gone.
+                Err(failure) if failure.kind() == ErrorKind::Gap && !self.plan && seen != end => seen = end,
+                fetched => break fetched?,
             }
-            phases.talk(&told);
-            if let Some(refusal) = refusal {
-                return Err(refusal);
-            }
-            let fetched = Library::fetch(&archive, &plan, &scratch, |bytes| phases.fetching(bytes, plan.bytes)).await;
-            Ok(Some((fetched?, plan.store)))
-        })?;
+        };
         let Some((replay, store)) = fetched else { return Ok(()) };
         let done = self.run_with(&replay.to(target), phases);
         done.map_err(|failure| match failure.kind() {
@@ -154,6 +141,66 @@ impl Replay {
             _ => failure,
         })?;
         std::fs::remove_dir_all(&scratch).map_err(|error| Failure::file("cannot remove", &scratch, &error))
+    }
+
+    /// Plans, and fetches what was planned: the log, and the store that it is from. `None` if this is a plan; `end` is where the
+    /// archive ended then.
+    async fn fetch(
+        &self,
+        stores: &[Store],
+        name: &Name,
+        target: &Target,
+        scratch: &Path,
+        phases: &mut Phases,
+        end: &mut Option<Lsn>,
+    ) -> Result<Option<(Library, String)>, Failure> {
+        let archive = Archive::open(stores, name, self.keys.open()?).await?;
+        *end = Some(archive.end());
+        let until = Library::needs(&archive, target);
+        let mut archive = archive.reaching(until).await?;
+        loop {
+            match self.fetch_from(&archive, target, scratch, phases).await {
+                Err(Unfetched { snapshot: Some(position), failure }) if archive.leave_out_snapshot(position) => {
+                    phases.talk(&format!("the snapshot at {position} is left out: {failure}\n"));
+                }
+                fetched => return fetched.map_err(|unfetched| unfetched.failure),
+            }
+        }
+    }
+
+    async fn fetch_from(
+        &self,
+        archive: &Archive,
+        target: &Target,
+        scratch: &Path,
+        phases: &mut Phases,
+    ) -> Result<Option<(Library, String)>, Unfetched> {
+        let until = Library::needs(archive, target);
+        let begin = Library::begins(archive, target, &self.into.output());
+        let plan = archive.plan(until, begin)?;
+        let glimpse = match self.plan || archived::is_worth_a_look(target) {
+            true => Library::glimpse(archive, target).await?,
+            false => (None, Sample::default()),
+        };
+        let known = archived::look(archive, &plan, glimpse, scratch, &self.into).await?;
+        let refusal = archived::refusal(known.holes.as_deref());
+        let told = archived::Plan::new(known, target, &self.into, scratch, &self.from);
+        if self.plan {
+            self.tell(&told)?;
+            return refusal.map_or(Ok(None), |refusal| Err(refusal.into()));
+        }
+        phases.talk(&told);
+        if let Some(refusal) = refusal {
+            return Err(refusal.into());
+        }
+        match Library::fetch(archive, &plan, scratch, |bytes| phases.fetching(bytes, plan.bytes)).await {
+            Ok(replay) => Ok(Some((replay, plan.store))),
+            Err(error) => {
+                let of_snapshot = matches!(&error, longshore::Error::Archive(error) if error.is_of_snapshot());
+                let snapshot = plan.snapshot.as_ref().filter(|_| of_snapshot).map(|entry| entry.position);
+                Err(Unfetched { snapshot, failure: error.into() })
+            }
+        }
     }
 
     fn run_with(&self, replay: &Library, mut phases: Phases) -> Result<(), Failure> {
@@ -191,6 +238,18 @@ impl Replay {
             true => output::print_json(told),
             false => output::print(&told.to_string()),
         }
+    }
+}
+
+/// Why nothing was fetched, and the snapshot that is to blame, if one is.
+struct Unfetched {
+    snapshot: Option<u64>,
+    failure: Failure,
+}
+
+impl<E: Into<Failure>> From<E> for Unfetched {
+    fn from(error: E) -> Self {
+        Unfetched { snapshot: None, failure: error.into() }
     }
 }
 
