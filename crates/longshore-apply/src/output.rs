@@ -45,7 +45,7 @@ pub trait FileOutput: Send + Sync {
     fn estimated_bytes(&self, plan: &Plan) -> u64;
 
     /// Everything is applied and the sink is closed: makes `path` complete in itself and checks it.
-    /// A failed check is [`Failure::Check`](crate::Failure::Check) and says what was found.
+    /// A failed check is [`Failure::Check`] and says what was found.
     fn complete(&self, path: &Path, check: Check) -> Result<(), SinkError>;
 }
 

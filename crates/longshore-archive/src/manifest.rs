@@ -52,7 +52,7 @@ pub struct TailEntry {
     pub bytes: u64,
     /// When their first record was written, microseconds UTC.
     pub time: u64,
-    /// How often what it holds was put together: see [`Manifest::joins`].
+    /// How often what it holds was put together: a tail that grows by a little stays a few objects that way.
     #[serde(default)]
     pub level: u8,
 }

@@ -17,7 +17,7 @@ impl Archive {
     /// told of each piece.
     ///
     /// # Errors
-    /// [`Error::Missing`] and [`Error::Corrupt`] name what no store has whole; [`Error::Io`]; what the stores say.
+    /// [`Error::Missing`](crate::Error::Missing) and [`Error::Corrupt`](crate::Error::Corrupt) name what no store has whole; [`Error::Io`](crate::Error::Io); what the stores say.
     pub async fn fetch_snapshot(
         &self,
         wanted: &SnapshotEntry,
