@@ -320,3 +320,36 @@ fn f_121_a_snapshot_that_is_damaged_is_left_out_for_an_older_one() {
     assert!(done.status.success() && told.contains(&format!("the snapshot at {newest} is left out")), "{told}");
     stage.assert_equal(&into);
 }
+
+/// F-093 for an archive: what was written while the agent was down is longer than the cap, and none of it is trimmed before the
+/// store has it.
+#[test]
+fn f_093_a_backlog_longer_than_the_cap_is_archived_without_a_gap() {
+    let little = ["--retention-slot-cap", "4MiB", "--retention-keep-size", "1MiB", "--retention-interval", "20ms"];
+    let mut stage = Stage::start(&little);
+    stage.write(100);
+    stage.end_primary();
+    let last = stage.listed().unwrap()["end"].as_u64().unwrap();
+    // What differs is found by comparing: one run of all of it.
+    stage.db.execute_batch("CREATE TABLE big (body BLOB)").unwrap();
+    for _ in 0..60 {
+        stage.db.execute("INSERT INTO big VALUES (randomblob(200000))", []).unwrap();
+    }
+    let (data, app, store) = (stage.site.at("captured"), stage.site.at("app.db"), stage.store());
+    let common = ["primary", "--data-dir", &data, "--sqlite", &app, "--log", "app", "--archive", &store];
+    let rest = ["--archive-every", "20ms", "--log-segment-size", "1MiB"];
+    let mut primary = Running::start(agent(&stage.site, "primary", &[&common[..], &rest, &little].concat()));
+    primary.listening();
+    stage.primary = Some(primary);
+    stage.write(20);
+    until("the backlog to be archived", Instant::now() + PATIENCE, || {
+        let listed = stage.listed()?;
+        assert!(listed["gaps"].as_array()?.is_empty(), "{listed}");
+        (last + (10 << 20) < listed["end"].as_u64()?).then_some(())
+    });
+    stage.end_primary();
+    let into = stage.site.at("restored.db");
+    let to = format!("sqlite:{into}");
+    must(longshore(["replay", "--from", &stage.store(), "--log", "app", "--into", &to]), b"");
+    stage.assert_equal(&into);
+}

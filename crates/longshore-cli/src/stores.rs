@@ -123,7 +123,16 @@ pub(crate) fn is_address(text: &str) -> bool {
     text.contains("://")
 }
 
-/// The stores at these addresses.
+/// The stores at these addresses. One that is named twice would count as two.
 pub(crate) fn open(urls: &[String]) -> Result<Vec<Store>, Failure> {
-    urls.iter().map(|url| Ok(Store::open(url)?)).collect()
+    let stores = urls.iter().map(|url| Ok(Store::open(url)?)).collect::<Result<Vec<_>, Failure>>()?;
+    let label = |store: &Store| store.label().trim_end_matches('/').to_owned();
+    let twice =
+        stores.iter().enumerate().find(|(at, store)| stores[..*at].iter().any(|other| label(other) == label(store)));
+    match twice {
+        Some((_, store)) => {
+            Err(Failure::invalid(format!("{} is named twice", store.label())).next("name each store once"))
+        }
+        None => Ok(stores),
+    }
 }

@@ -37,7 +37,7 @@ impl Answer {
             ["ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed", "InvalidAccessKeyId"];
         match error {
             StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => Answer::Denied,
-            _ if has(&denied) => Answer::Denied,
+            _ if has(&denied) || is_forbidden(error) => Answer::Denied,
             _ if has(&["PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"]) => {
                 Answer::Elsewhere
             }
@@ -54,6 +54,19 @@ impl Answer {
             Answer::Other => "it is tried again, look at network, endpoint and the store itself",
         }
     }
+}
+
+/// Whether a file system has refused it.
+fn is_forbidden(error: &StoreError) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::PermissionDenied) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 #[cfg(test)]
@@ -83,5 +96,8 @@ mod tests {
         assert_eq!(Answer::of(&generic(&code("ExpiredToken"))), Answer::Denied);
         assert_eq!(Answer::of(&generic(&code("AuthorizationHeaderMalformed"))), Answer::Elsewhere);
         assert_eq!(Answer::of(&generic("connection refused")), Answer::Other);
+        let io = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let forbidden = StoreError::Generic { store: "LocalFileSystem", source: Box::new(io) };
+        assert_eq!(Answer::of(&forbidden), Answer::Denied);
     }
 }
