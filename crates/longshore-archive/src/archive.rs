@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::fetch::{Reach, Until};
 use crate::gap::GapEntry;
 use crate::keys::KeyProvider;
-use crate::manifest::{Facts, Manifest, Place, SegmentEntry, SnapshotEntry};
+use crate::manifest::{Facts, Manifest, SegmentEntry, SnapshotEntry};
+use crate::place::Place;
 use crate::store::Store;
 
 /// The archive of one log in one or several stores. What one of them lacks, or holds damaged, is taken from another.

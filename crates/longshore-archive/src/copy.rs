@@ -5,7 +5,8 @@ use longshore_format::{ErrorKind, Fork, Name};
 use crate::error::{Error, Result};
 use crate::gap;
 use crate::keys::KeyProvider;
-use crate::manifest::{Facts, Manifest, Place};
+use crate::manifest::{Facts, Manifest};
+use crate::place::Place;
 use crate::store::Store;
 
 /// What a copy did.

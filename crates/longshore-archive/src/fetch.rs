@@ -22,7 +22,8 @@ use crate::archive::Archive;
 use crate::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::files::io;
-use crate::manifest::{MANIFEST, Place, SegmentEntry, SnapshotEntry, TailEntry};
+use crate::manifest::{MANIFEST, SegmentEntry, SnapshotEntry, TailEntry};
+use crate::place::Place;
 use partial::Partial;
 use segment::Stored;
 

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::archive::{Archive, Copy};
 use crate::error::Result;
 use crate::fetch::Until;
-use crate::manifest::{Manifest, Place};
+use crate::manifest::Manifest;
+use crate::place::Place;
 use crate::snapshot;
 
 /// A range of a log that is in no archive, and nobody will bring any more.

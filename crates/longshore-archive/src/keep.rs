@@ -7,7 +7,8 @@ use longshore_format::{ErrorKind, Lsn};
 use crate::archiver::wall_micros;
 use crate::error::Result;
 use crate::gap;
-use crate::manifest::{Manifest, Place, SnapshotEntry};
+use crate::manifest::{Manifest, SnapshotEntry};
+use crate::place::Place;
 use crate::snapshot;
 
 /// What is kept of an archive. What both keep is kept, and without either everything. Only what comes before a snapshot ever

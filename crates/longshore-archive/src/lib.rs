@@ -24,6 +24,7 @@ mod gap;
 mod keep;
 mod listing;
 mod peek;
+mod place;
 mod prune;
 mod snapshot;
 mod store;

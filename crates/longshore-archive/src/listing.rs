@@ -9,7 +9,8 @@ use crate::archive::{Archive, Copy};
 use crate::error::Result;
 use crate::fetch::FetchPlan;
 use crate::gap;
-use crate::manifest::{MANIFEST, Manifest, Place};
+use crate::manifest::{MANIFEST, Manifest};
+use crate::place::Place;
 use crate::verify::Finding;
 
 /// The objects of one log in one store, with their lengths and ages.

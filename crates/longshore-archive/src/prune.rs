@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::keep::Keep;
 use crate::keys::KeyProvider;
 use crate::listing;
-use crate::manifest::{MANIFEST, Place};
+use crate::manifest::MANIFEST;
+use crate::place::Place;
 use crate::store::Store;
 
 /// What nobody needs.

@@ -13,7 +13,8 @@ use longshore_format::Lsn;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::manifest::{Place, SnapshotEntry};
+use crate::manifest::SnapshotEntry;
+use crate::place::Place;
 
 /// What a snapshot is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

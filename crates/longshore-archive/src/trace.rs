@@ -5,7 +5,8 @@ use longshore_format::{Frames, Kind, Lsn, Name, SegmentSize};
 
 use crate::error::{Error, Result};
 use crate::keys::KeyProvider;
-use crate::manifest::{MANIFEST, Manifest, Place};
+use crate::manifest::{MANIFEST, Manifest};
+use crate::place::Place;
 use crate::store::Store;
 
 /// Up to where a log is archived in a store; `None` if it is not archived there. The manifest alone is read.

@@ -6,7 +6,8 @@ use longshore_wal::{Role, Wal};
 use super::wall_micros;
 use crate::error::{Error, Result};
 use crate::gap::{self, GapEntry};
-use crate::manifest::{Facts, Manifest, Place};
+use crate::manifest::{Facts, Manifest};
+use crate::place::Place;
 use crate::store::Store;
 
 /// The manifest of a log that is not archived yet.

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::archive::Copy;
-use crate::manifest::{Place, SegmentEntry};
+use crate::manifest::SegmentEntry;
+use crate::place::Place;
 
 /// Up to where the stores of some logs were found whole. What is before need not be fetched again: a sealed segment never
 /// changes, and its name says what it holds.
