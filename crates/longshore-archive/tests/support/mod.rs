@@ -39,19 +39,16 @@ impl Rig {
 
     /// Another writer of the log as it is now, who does not know of this one.
     pub(crate) fn twin(&self) -> Rig {
-        let dir = tempfile::tempdir().unwrap();
-        let to = dir.path().join("log");
-        std::fs::create_dir(&to).unwrap();
-        for entry in std::fs::read_dir(self.dir.path().join("log")).unwrap().map(Result::unwrap) {
-            if entry.file_type().unwrap().is_file() {
-                match std::fs::copy(entry.path(), to.join(entry.file_name())) {
-                    // A segment that was just being prepared has got its name.
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                    copied => copied.map(|_| ()).unwrap(),
-                }
-            }
-        }
-        Rig::open(dir)
+        Rig::open(copy_of(&self.dir))
+    }
+
+    /// The log, closed in order, and a copy of its directory, as a backup is: both open again, in the same life.
+    pub(crate) fn and_its_copy(self) -> (Rig, Rig) {
+        self.wal.close().unwrap();
+        let Rig { dir, wal, _threads } = self;
+        drop((wal, _threads));
+        let copy = copy_of(&dir);
+        (Rig::open(dir), Rig::open(copy))
     }
 
     /// Appends so many records, each other than the last, and makes them durable.
@@ -99,6 +96,23 @@ impl Rig {
     }
 }
 
+/// A copy of a log's directory, whoever has it open.
+fn copy_of(dir: &tempfile::TempDir) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let to = copy.path().join("log");
+    std::fs::create_dir(&to).unwrap();
+    for entry in std::fs::read_dir(dir.path().join("log")).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_file() {
+            match std::fs::copy(entry.path(), to.join(entry.file_name())) {
+                // A segment that was just being prepared has got its name.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                copied => copied.map(|_| ()).unwrap(),
+            }
+        }
+    }
+    copy
+}
+
 /// Every record of a log, as it stands there.
 pub(crate) fn records(mut reader: Reader) -> Vec<(Lsn, Vec<u8>)> {
     let mut records = Vec::new();
@@ -110,22 +124,4 @@ pub(crate) fn records(mut reader: Reader) -> Vec<(Lsn, Vec<u8>)> {
 
 pub(crate) fn open(dir: &Path) -> ReadLog {
     ReadLog::open(Arc::new(FsDirectory::open(dir).unwrap())).unwrap()
-}
-
-#[allow(dead_code, reason = "each test file uses its part")]
-impl Rig {
-    /// The log, closed in order, and a copy of its directory, as a backup is: both open again, in the same life.
-    pub(crate) fn and_its_copy(self) -> (Rig, Rig) {
-        self.wal.close().unwrap();
-        let Rig { dir, wal, _threads } = self;
-        drop((wal, _threads));
-        let copy = tempfile::tempdir().unwrap();
-        std::fs::create_dir(copy.path().join("log")).unwrap();
-        for entry in std::fs::read_dir(dir.path().join("log")).unwrap().map(Result::unwrap) {
-            if entry.file_type().unwrap().is_file() {
-                std::fs::copy(entry.path(), copy.path().join("log").join(entry.file_name())).unwrap();
-            }
-        }
-        (Rig::open(dir), Rig::open(copy))
-    }
 }
