@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::bytes::{Fields, is_zero};
 use crate::control_codec as codec;
-use crate::{Content, Digest, Epoch, EpochHistory, FormatError, LogId, Lsn, Name, SegmentSize, WriterId};
+use crate::{Content, Digest, Epoch, EpochHistory, FormatError, LogId, Lsn, Name, Policy, SegmentSize, WriterId};
 
 /// A node's own state of one log. It may be ahead of the log directory, never behind; any older
 /// version of [`durable`](Control::durable) is also true.
@@ -34,6 +34,9 @@ pub struct Control {
     pub lost: Option<Lsn>,
     /// Who follows this log, and how far each has come.
     pub slots: Vec<Slot>,
+    /// The newest policies of the log, oldest first, each with the position that its record ends at: the last one holds, the
+    /// one before it until the last is durable under both, and older ones after a truncation.
+    pub policies: Vec<(Lsn, Policy)>,
     /// A change to the directory that was decided and must be finished before anything else.
     pub intent: Option<Intent>,
 }
@@ -77,7 +80,7 @@ pub enum ControlFault {
     #[error("this is no longshore control file")]
     Magic,
     /// Whole, and written by a later version.
-    #[error("the control file was written by a newer version: format {0}, this version reads 1")]
+    #[error("the control file was written by a newer version: format {0}, this version reads up to 2")]
     NewerVersion(u16),
     /// Torn or damaged.
     #[error("the control slot does not match its checksum")]
@@ -94,14 +97,31 @@ impl Control {
     pub const WRITERS_LIMIT: usize = EpochHistory::LIMIT;
     /// The most replicas that can follow a log.
     pub const SLOTS_LIMIT: usize = 256;
-    /// The version that this code writes, and the newest it reads.
-    pub const VERSION: u16 = 1;
+    /// The most policies that are kept.
+    pub const POLICIES_LIMIT: usize = 4;
+    /// The newest version that this code reads. It writes it where there are policies; without any, version 1 says all.
+    pub const VERSION: u16 = 2;
 
     /// What this node knows to be durable on its own disk: by the saved watermark, by the clean end, and by acks, which
     /// are of bytes that had left this node and so were durable here.
     pub fn known_durable(&self) -> Lsn {
         let acked = self.slots.iter().map(|slot| slot.durable).max().unwrap_or(Lsn::ZERO);
         self.size.normalise(self.durable.max(acked).max(self.clean.unwrap_or(Lsn::ZERO)))
+    }
+
+    /// Notes a policy whose record ends at `end`, forgetting the oldest if there are too many; what ended at or after it is
+    /// superseded.
+    pub fn push_policy(&mut self, end: Lsn, policy: Policy) {
+        self.cut_policies(Lsn::new(end.get().saturating_sub(1)));
+        if self.policies.len() == Control::POLICIES_LIMIT {
+            self.policies.remove(0);
+        }
+        self.policies.push((end, policy));
+    }
+
+    /// Forgets the policies whose records end after `end`.
+    pub fn cut_policies(&mut self, end: Lsn) {
+        self.policies.retain(|(at, _)| *at <= end);
     }
 
     /// The bytes to write at the start of a slot; of two good slots the one with the greater
@@ -113,7 +133,8 @@ impl Control {
         let payload = codec::encode(self)?;
         let mut bytes = Vec::with_capacity(PRELUDE + payload.len() + 4);
         bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&Control::VERSION.to_le_bytes());
+        let version = if self.policies.is_empty() { 1 } else { Control::VERSION };
+        bytes.extend_from_slice(&version.to_le_bytes());
         bytes.extend_from_slice(&[0; 2]);
         bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&sequence.to_le_bytes());
@@ -146,10 +167,10 @@ impl Control {
         if version > Control::VERSION {
             return Err(ControlFault::NewerVersion(version));
         }
-        if version != Control::VERSION || reserved != 0 {
+        if version == 0 || reserved != 0 {
             return Err(ControlFault::Field("version"));
         }
-        Ok((sequence, codec::decode(payload)?))
+        Ok((sequence, codec::decode(payload, version)?))
     }
 
     /// Of the two slots of a control file, the newest good one: its number (0 or 1), its sequence

@@ -2,10 +2,11 @@
 
 use crate::bytes::Fields;
 use crate::control::{Control, ControlFault, Intent, Slot};
-use crate::{Content, Digest, Epoch, EpochHistory, FormatError, LogId, Name, SegmentSize, WriterId};
+use crate::{Content, Digest, Epoch, EpochHistory, FormatError, LogId, Lsn, Name, Policy, SegmentSize, WriterId};
 
 pub(crate) fn encode(control: &Control) -> Result<Vec<u8>, FormatError> {
     within("writer ids", Control::WRITERS_LIMIT, control.writers.len())?;
+    within("policies", Control::POLICIES_LIMIT, control.policies.len())?;
     within("replicas", Control::SLOTS_LIMIT, control.slots.len())?;
     let mut bytes = Vec::with_capacity(256 + control.slots.len() * SLOT_MAX);
     bytes.extend_from_slice(control.log.as_bytes());
@@ -26,11 +27,21 @@ pub(crate) fn encode(control: &Control) -> Result<Vec<u8>, FormatError> {
     for slot in &control.slots {
         push_slot(&mut bytes, slot);
     }
+    if !control.policies.is_empty() {
+        bytes.push(control.policies.len() as u8);
+    }
+    for (end, policy) in &control.policies {
+        let policy = policy.encode()?;
+        bytes.extend_from_slice(&end.get().to_le_bytes());
+        bytes.extend_from_slice(&(policy.len() as u16).to_le_bytes());
+        bytes.extend_from_slice(&policy);
+    }
     push_intent(&mut bytes, control.intent);
     Ok(bytes)
 }
 
-pub(crate) fn decode(payload: &[u8]) -> Result<Control, ControlFault> {
+/// Reads what version 1 or 2 wrote; only the latter has policies.
+pub(crate) fn decode(payload: &[u8], version: u16) -> Result<Control, ControlFault> {
     let field = ControlFault::Field;
     let mut fields = Fields(payload);
     let control = Control {
@@ -45,6 +56,10 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Control, ControlFault> {
         history: EpochHistory::take(&mut fields).map_err(|_| field("history"))?,
         writers: take_writers(&mut fields).ok_or(field("writer ids"))?,
         slots: take_slots(&mut fields).ok_or(field("replicas"))?,
+        policies: match version {
+            1 => Vec::new(),
+            _ => take_policies(&mut fields).ok_or(field("policies"))?,
+        },
         intent: take_intent(&mut fields).ok_or(field("intent"))?,
     };
     if fields.0.is_empty() { Ok(control) } else { Err(field("length")) }
@@ -107,6 +122,15 @@ fn take_slot(fields: &mut Fields<'_>) -> Option<Slot> {
             _ => return None,
         },
     })
+}
+
+fn take_policies(fields: &mut Fields<'_>) -> Option<Vec<(Lsn, Policy)>> {
+    let count = Some(usize::from(fields.u8()?)).filter(|n| *n <= Control::POLICIES_LIMIT)?;
+    let take = |_| {
+        let (end, length) = (fields.lsn()?, fields.u16()?.into());
+        Some((end, Policy::decode(fields.take(length)?)?))
+    };
+    (0..count).map(take).collect()
 }
 
 fn push_intent(bytes: &mut Vec<u8>, intent: Option<Intent>) {

@@ -19,10 +19,8 @@ impl Kind {
     pub const INCARNATION: Kind = Kind(4);
     /// A named point: [`payload::Mark`](crate::payload::Mark).
     pub const MARK: Kind = Kind(5);
-    /// Reserved for the log's durability policy; this version refuses it like an unknown kind.
+    /// What the log promises from here on, and whose copies count: [`Policy`](crate::Policy). Stands between runs.
     pub const POLICY: Kind = Kind(6);
-    /// Reserved for the log's voting replicas; this version refuses it like an unknown kind.
-    pub const VOTERS: Kind = Kind(7);
     /// The first of the user's kinds, and the default of appends that name none.
     pub const USER: Kind = Kind(256);
 
@@ -57,7 +55,6 @@ impl fmt::Display for Kind {
             Kind::INCARNATION => f.pad("incarnation"),
             Kind::MARK => f.pad("mark"),
             Kind::POLICY => f.pad("policy"),
-            Kind::VOTERS => f.pad("voters"),
             Kind(number) => fmt::Display::fmt(&number, f),
         }
     }

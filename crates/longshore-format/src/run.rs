@@ -18,7 +18,11 @@ pub(crate) fn after(open: Option<Lsn>, kind: Kind, flags: Flags, start: Lsn) -> 
             Some(_) => Ok(None),
             None => Err(Fault::RunOrder),
         },
-        Kind::MARK | Kind::ROLL | Kind::EPOCH_START | Kind::INCARNATION | Kind::ABORT => refuse,
+        Kind::POLICY if flags == Flags::NONE => match open {
+            None => Ok(None),
+            Some(_) => Err(Fault::RunOrder),
+        },
+        Kind::MARK | Kind::ROLL | Kind::EPOCH_START | Kind::INCARNATION | Kind::ABORT | Kind::POLICY => refuse,
         _ if !flags.contains(Flags::IGNORABLE) => Err(Fault::UnknownKind(kind.get())),
         // A later version's record: passed over, and like a mark it stands between runs.
         _ if flags == Flags::IGNORABLE || flags == Flags::IGNORABLE | Flags::SINGLE => match open {

@@ -1,7 +1,8 @@
 //! The highest epoch this node accepted: written down before anything is done on its word, and never lower again (F-113).
 //!
 //! The epoch of the log's own records may be lower: an upstream says that it writes a higher one before the record that
-//! begins it is here. Were that forgotten with the process, the writer of the old epoch would be believed once more.
+//! begins it is here, and a promotion fences this node before its first record. Were that forgotten with the process, the
+//! writer of the old epoch would be believed once more.
 
 use longshore_format::Epoch;
 
@@ -13,22 +14,35 @@ impl Wal {
         self.shared().control.look(|control| control.highest)
     }
 
-    /// Accepts the epoch that an upstream writes. Durable when it returns, and from then on this node is no writer of a
-    /// lower one, whoever opens the log. Refused with [`Error::Fenced`] if a higher one was accepted before, or this one
-    /// from another writer: a number has one writer, ever.
+    /// Accepts an epoch. Durable when it returns, and from then on this node is no writer of a lower one, whoever opens the
+    /// log. Refused with [`Error::Fenced`] if a higher one was accepted before, or this one from another writer: a number has
+    /// one writer, ever.
     ///
-    /// Waits for the disk if the epoch is news. For followers; a writer steps down first.
+    /// A writer steps down with it: every later append is refused as [`Error::Fenced`]. What was appended before stays, is
+    /// synced as ever, and readers go on; where it [ends](Wal::end) is settled when this returns. Waits for the disk if the
+    /// epoch is news.
     pub fn accept_epoch(&self, epoch: Epoch) -> Result<()> {
         let shared = self.shared();
         shared.alive()?;
+        let fenced = |accepted: Epoch| Error::Fenced { epoch: epoch.to_string(), accepted: accepted.to_string() };
         if shared.settings.role == Role::Writer {
-            return Err(Error::Invalid("a writer does not accept the epoch of another; open the log as a follower"));
+            let mut appender = shared.lock(&shared.append)?;
+            let own = appender.chain().life.epoch;
+            if own.number < epoch.number {
+                // Before it is written down: once it is, nothing of the old epoch may follow.
+                appender.fenced.get_or_insert(Error::Fenced { epoch: own.to_string(), accepted: epoch.to_string() });
+            }
         }
         let accepted = shared.control.raise_highest(epoch);
         if accepted != epoch {
-            return Err(Error::Fenced { epoch: epoch.to_string(), accepted: accepted.to_string() });
+            return Err(fenced(accepted));
         }
         // Also if it was known: whoever raised it may still be waiting for the disk.
         shared.control.sync().map_err(|error| shared.poison(error))
+    }
+
+    /// Whether this node was its log's writer until it accepted a later epoch.
+    pub fn is_fenced(&self) -> bool {
+        self.shared().lock(&self.shared().append).is_ok_and(|appender| appender.fenced.is_some())
     }
 }

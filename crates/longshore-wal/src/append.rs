@@ -141,6 +141,8 @@ pub(crate) struct Appender {
     pub(crate) content: Content,
     /// Whether somebody holds a [`Run`](crate::Run).
     pub(crate) in_run: bool,
+    /// Set once this writer accepted a later epoch than its own: it mints nothing more.
+    pub(crate) fenced: Option<Error>,
 }
 
 /// Kept free at the end of a body for the `Roll`, and before it for the `Abort` of an open run, so that a dropped
@@ -160,7 +162,7 @@ impl Appender {
     pub(crate) fn may_mint(&self, shared: &Shared) -> Result<()> {
         shared.alive()?;
         match shared.settings.role {
-            Role::Writer => Ok(()),
+            Role::Writer => self.fenced.as_ref().map_or(Ok(()), |fenced| Err(fenced.clone())),
             Role::Follower => Err(Error::Invalid("a follower appends only what its upstream sends; append there")),
         }
     }

@@ -92,6 +92,7 @@ impl Wal {
             clean: None,
             lost: None,
             slots: Vec::new(),
+            policies: Vec::new(),
             intent: None,
         };
         match ControlFile::read(dir) {
@@ -151,6 +152,7 @@ fn begin(
             clean: Some(position),
             lost: None,
             slots: Vec::new(),
+            policies: Vec::new(),
             intent: None,
         },
     )

@@ -1,6 +1,6 @@
 //! A follower's way of appending: the upstream's bytes, checked whole before one of them is stored.
 
-use longshore_format::{Cursor, EpochEntry, Lsn, Step};
+use longshore_format::{Cursor, EpochEntry, Kind, Lsn, Policy, Record, Step};
 
 use crate::append::Appender;
 use crate::reader::fault_of;
@@ -26,6 +26,7 @@ impl Wal {
         }
         let checked = check(&appender, frames)?;
         admit(shared, &appender, frames.len() as u64, &checked)?;
+        shared.announce_policies(&checked.policies)?;
         if !checked.lives.is_empty() {
             shared.announce_lives(&checked.lives)?;
         }
@@ -45,6 +46,7 @@ struct Checked {
     /// In which segment, from which offset on, how many bytes go.
     pieces: Vec<Piece>,
     lives: Vec<EpochEntry>,
+    policies: Vec<(Lsn, Policy)>,
 }
 
 struct Piece {
@@ -58,7 +60,7 @@ struct Piece {
 fn check(appender: &Appender, frames: &[u8]) -> Result<Checked> {
     let mut cursor = appender.cursor.clone();
     let size = cursor.size();
-    let (mut pieces, mut lives) = (Vec::<Piece>::new(), Vec::new());
+    let (mut pieces, mut lives, mut policies) = (Vec::<Piece>::new(), Vec::new(), Vec::new());
     let mut rest = frames;
     while !rest.is_empty() {
         let (position, life) = (cursor.position(), cursor.chain().life);
@@ -73,6 +75,9 @@ fn check(appender: &Appender, frames: &[u8]) -> Result<Checked> {
         if cursor.chain().life != life {
             lives.push(cursor.chain().life);
         }
+        if record.kind == Kind::POLICY {
+            policies.push((record.end, policy_of(&record)?));
+        }
         let full = size.base_of(cursor.position()) != base;
         match pieces.last_mut() {
             Some(piece) if piece.base == base => {
@@ -82,7 +87,12 @@ fn check(appender: &Appender, frames: &[u8]) -> Result<Checked> {
             _ => pieces.push(Piece { base, offset, len, full }),
         }
     }
-    Ok(Checked { cursor, pieces, lives })
+    Ok(Checked { cursor, pieces, lives, policies })
+}
+
+fn policy_of(record: &Record<'_>) -> Result<Policy> {
+    let newer = Error::Invalid("the upstream sent a policy that this version cannot read; upgrade this node first");
+    Policy::decode(record.payload).ok_or(newer)
 }
 
 /// Whether the pieces can be stored now, all of them.

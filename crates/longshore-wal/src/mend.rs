@@ -44,6 +44,7 @@ pub(crate) fn mend(dir: &Arc<dyn Directory>, control: &ControlFile, survey: &Sur
         state.clean = None;
         state.durable = survey.chain.position;
         state.history = survey.history.clone();
+        state.cut_policies(survey.chain.position);
         // Ahead of the log it stays as it is; behind, control is an old copy, and the log knows better (F-048).
         let epoch = survey.history.current().epoch;
         if state.highest.number < epoch.number {

@@ -1,7 +1,7 @@
 //! Opening a log for its owner.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use longshore_format::{Control, Cursor, EpochEntry, Flags, Incarnation, Kind, payload, payload_crc};
 use longshore_storage::{Access, Concern, Directory, Environment};
@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::control_file::ControlFile;
 use crate::mend::{Cut, mend};
 use crate::prepare::Spares;
+use crate::promote::Promotion;
 use crate::shared::{Parts, Shared};
 use crate::survey::{BelowDurable, Survey};
 use crate::view::{Live, View};
@@ -23,6 +24,16 @@ impl Wal {
     ///
     /// If the log is damaged it is refused and nothing is changed.
     pub fn open(dir: Arc<dyn Directory>, env: Arc<dyn Environment>, settings: Settings) -> Result<(Wal, Recovery)> {
+        Wal::open_as(dir, env, settings, None)
+    }
+
+    /// As [`open`](Wal::open), but as the writer of `promotion`'s epoch, which begins here.
+    pub(crate) fn open_as(
+        dir: Arc<dyn Directory>,
+        env: Arc<dyn Environment>,
+        settings: Settings,
+        promotion: Option<&Promotion>,
+    ) -> Result<(Wal, Recovery)> {
         let lock = dir.lock().map_err(Error::io("take the log's lock"))?;
         let concern = check_medium(&dir, &settings)?;
         let control = ControlFile::open(&dir, Access::Write)?;
@@ -33,7 +44,10 @@ impl Wal {
         };
         let found = control.state();
         let survey = Survey::of(&dir, &found, below)?;
-        check_writer(&dir, &found, &survey, settings.role)?;
+        match promotion {
+            None => check_writer(&dir, &found, &survey, settings.role)?,
+            Some(promotion) => promotion.check(&found)?,
+        }
         let cut = mend(&dir, &control, &survey, env.wall_micros())?;
 
         let recovery = Recovery {
@@ -56,9 +70,13 @@ impl Wal {
             clock: Clock::new(&*env, settings.clock_step),
             content: view.content,
             in_run: false,
+            fenced: None,
         };
         let wal = Wal::of(Shared::new(Parts { appender, control, spares, lock, view, env, settings }));
-        wal.begin_writing(recovery.clean)?;
+        match promotion {
+            None => wal.begin_writing(recovery.clean)?,
+            Some(promotion) => wal.begin_epoch(promotion)?,
+        }
         Ok((wal, recovery))
     }
 
@@ -77,18 +95,10 @@ impl Wal {
             }
             return Ok(());
         }
-        let mut number = [0; 8];
-        shared.env.random(&mut number).map_err(Error::io("draw a random number"))?;
-        let incarnation = Incarnation::new(u64::from_le_bytes(number));
+        let incarnation = shared.draw_incarnation()?;
         let payload = payload::NewIncarnation { incarnation }.encode();
-        if !appender.has_place_for(payload.len()) {
-            drop(appender);
-            self.prepare_once()?;
-            // All that recovery kept is durable, so nothing but the seal itself stands in the way of a next segment.
-            while self.seal_once()? {}
-            appender = shared.lock(&shared.append)?;
-            appender.make_place_for(shared, payload.len())?;
-        }
+        drop(appender);
+        let mut appender = self.place_for(payload.len())?;
         let epoch = appender.chain().life.epoch;
         let life = EpochEntry { start: appender.position(), epoch, incarnation };
         shared.announce_lives(&[life])?;
@@ -98,7 +108,31 @@ impl Wal {
     }
 }
 
+impl Wal {
+    /// The appender of a log that was just opened, with a segment in which a record with so long a payload fits.
+    pub(crate) fn place_for(&self, payload_len: usize) -> Result<MutexGuard<'_, Appender>> {
+        let shared = self.shared();
+        let appender = shared.lock(&shared.append)?;
+        if appender.has_place_for(payload_len) {
+            return Ok(appender);
+        }
+        drop(appender);
+        self.prepare_once()?;
+        // All that recovery kept is durable, so nothing but the seal itself stands in the way of a next segment.
+        while self.seal_once()? {}
+        let mut appender = shared.lock(&shared.append)?;
+        appender.make_place_for(shared, payload_len)?;
+        Ok(appender)
+    }
+}
+
 impl Shared {
+    pub(crate) fn draw_incarnation(&self) -> Result<Incarnation> {
+        let mut number = [0; 8];
+        self.env.random(&mut number).map_err(Error::io("draw a random number"))?;
+        Ok(Incarnation::new(u64::from_le_bytes(number)))
+    }
+
     /// Notes lives in control, durably, before a record of theirs is in the log: control is never behind.
     pub(crate) fn announce_lives(&self, lives: &[EpochEntry]) -> Result<()> {
         self.control.change(|state| {

@@ -73,7 +73,7 @@ impl Run {
         let shared = self.wal.shared();
         let mut appender = shared.lock(&shared.append)?;
         appender.in_run = false;
-        if abort && shared.alive().is_ok() && appender.chain().run.is_some() {
+        if abort && appender.may_mint(shared).is_ok() && appender.chain().run.is_some() {
             // Its place was kept free, so this needs no segment and no limit applies.
             appender.mint(shared, Kind::ABORT, Flags::NONE, &[], payload_crc(&[]), None)?;
             appender.publish(shared);

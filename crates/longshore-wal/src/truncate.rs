@@ -63,6 +63,7 @@ pub(crate) fn finish(dir: &Arc<dyn Directory>, control: &ControlFile) -> Result<
         if let Some(history) = state.history.before(at) {
             state.history = history;
         }
+        state.cut_policies(at);
         state.durable = at;
         state.clean = Some(at);
         state.lost = None;

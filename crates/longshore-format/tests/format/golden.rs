@@ -91,6 +91,7 @@ fn control_of_version_1() {
             seen: NOON,
             lost: false,
         }],
+        policies: Vec::new(),
         intent: None,
     };
     let bytes = control.encode_slot(3).unwrap();

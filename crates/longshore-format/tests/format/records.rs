@@ -135,7 +135,9 @@ fn every_order_of_flags_is_either_read_or_refused_as_the_rules_say() {
         // F-020
         ("an unknown kind", vec![log(Kind::new(77))], Some(Fault::UnknownKind(77))),
         ("an unknown kind with run flags", vec![(Kind::new(77), S)], Some(Fault::UnknownKind(77))),
-        ("a kind of the next issue", vec![log(Kind::POLICY)], Some(Fault::UnknownKind(6))),
+        ("a policy", vec![user(S), log(Kind::POLICY), user(S)], None),
+        ("a policy inside a run", vec![user(F), log(Kind::POLICY)], Some(Fault::RunOrder)),
+        ("a policy with flags", vec![(Kind::POLICY, S)], Some(Fault::Flags(3))),
         ("an ignorable one", vec![later(N), later(S), user(S)], None),
         ("an ignorable one inside a run", vec![user(F), later(N)], Some(Fault::RunOrder)),
         ("half an ignorable run", vec![later(F)], Some(Fault::Flags(5))),

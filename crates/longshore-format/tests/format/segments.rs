@@ -2,7 +2,7 @@
 
 use longshore_format::{
     Chain, Control, ControlFault, Digest, Epoch, Footer, FooterFault, FormatError, HeaderFault, Intent, Lsn, Name,
-    SegmentDigest, SegmentHeader, SegmentSize, Slot, WriterId,
+    Policy, SegmentDigest, SegmentHeader, SegmentSize, Shortfall, Slot, Voter, WriterId,
 };
 use proptest::prelude::*;
 
@@ -159,6 +159,18 @@ fn the_digest_covers_header_and_body_however_it_is_fed() {
     }
 }
 
+fn policy(voters: usize) -> Policy {
+    let name = |index: usize| Name::new(&format!("{index:02}{}", "x".repeat(61))).unwrap();
+    let voter = |index| Voter { node: name(index), region: Some(name(index)) };
+    Policy {
+        writer: name(0),
+        durability: "d".repeat(1024),
+        shortfall: Shortfall::Fail,
+        degraded: false,
+        voters: (0..voters).map(voter).collect(),
+    }
+}
+
 fn control() -> Control {
     let image = two_segments();
     Control {
@@ -188,6 +200,7 @@ fn control() -> Control {
                 lost: true,
             },
         ],
+        policies: vec![(Lsn::new(69_000), policy(32))],
         intent: Some(Intent::Truncate { at: Lsn::new(69_700), time: NOON }),
     }
 }
@@ -201,6 +214,7 @@ fn a_control_slot_comes_back_as_it_was() {
         lost: None,
         slots: Vec::new(),
         writers: Vec::new(),
+        policies: Vec::new(),
         intent: None,
         ..control()
     };
@@ -233,6 +247,7 @@ fn the_largest_control_fits_its_slot_and_one_more_is_refused() {
     let mut control = control();
     let longest = control.slots[1].clone();
     control.slots = vec![longest; Control::SLOTS_LIMIT];
+    control.policies = vec![(Lsn::new(1), policy(32)); Control::POLICIES_LIMIT];
     control.writers = vec![WriterId::default(); Control::WRITERS_LIMIT];
     let bytes = control.encode_slot(1).unwrap();
     assert!(bytes.len() + 4096 < Control::SLOT_LEN);
@@ -253,11 +268,11 @@ fn the_newest_good_slot_counts() {
     assert_eq!(pick([torn, &[]]), Err(ControlFault::Checksum));
     assert_eq!(pick([&[], &[]]), Err(ControlFault::Empty));
     let mut newer = new.clone();
-    newer[8] = 2;
+    newer[8] = 3;
     let end = newer.len() - 4;
     let crc = crc32fast::hash(&newer[..end]);
     newer[end..].copy_from_slice(&crc.to_le_bytes());
-    assert_eq!(pick([&old, &newer]), Err(ControlFault::NewerVersion(2)), "F-021");
+    assert_eq!(pick([&old, &newer]), Err(ControlFault::NewerVersion(3)), "F-021");
 }
 
 #[test]

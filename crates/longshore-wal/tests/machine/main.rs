@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use common::*;
 use faulty::{Done, Faults, FaultyDirectory};
-use longshore_format::{Epoch, ErrorKind, Lsn, WriterId};
+use longshore_format::{Epoch, ErrorKind, Lsn, Name, Policy, Shortfall, WriterId};
 use longshore_storage::{Directory, Environment, SystemEnvironment};
-use longshore_wal::{CreateSpec, Error, Event, ReadLog, RecordDraft, Role, Settings, Wal, set_aside};
+use longshore_wal::{CreateSpec, Error, Event, Promotion, ReadLog, RecordDraft, Role, Settings, Wal, set_aside};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -602,8 +602,20 @@ fn f_113_a_writer_whose_node_accepted_a_higher_epoch_is_one_no_more() {
     let place = Place::new();
     append(&place.open(), b"one");
     let wal = place.open();
-    assert_eq!(wal.accept_epoch(epoch(2, 9)).unwrap_err().kind(), ErrorKind::Invalid, "it steps down first");
+    let own = wal.accepted_epoch();
+    wal.accept_epoch(own).unwrap();
+    assert!(!wal.is_fenced(), "its own is no news");
+    assert_eq!(wal.accept_epoch(epoch(1, 9)).unwrap_err().kind(), ErrorKind::Fenced, "a number has one writer");
+    append(&wal, b"two");
+    wal.accept_epoch(epoch(2, 9)).unwrap();
+    assert!(wal.is_fenced());
+    let end = wal.end();
+    let refused = wal.append(&[RecordDraft::user(b"three")], None).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Fenced, "F-111");
+    assert_eq!((wal.sync_once().unwrap(), wal.end()), (end, end), "what was appended before is kept, and synced");
+    wal.close().unwrap();
     drop(wal);
+    assert_eq!(place.try_open(settings()).unwrap_err().kind(), ErrorKind::Fenced);
     let wal = place.try_open(follower()).unwrap().0;
     wal.accept_epoch(epoch(2, 9)).unwrap();
     wal.close().unwrap();
@@ -621,4 +633,89 @@ fn f_113_an_epoch_that_cannot_be_written_down_is_not_accepted() {
     faults.arm(|done| *done == Done::Synced("control".into()), 0, EIO);
     assert!(wal.accept_epoch(epoch(2, 9)).is_err());
     assert!(wal.failure().is_some(), "what the disk holds is unknown from then on");
+}
+
+/// Opens a log that was a follower's, in whatever role it has now.
+fn in_role(place: &Place) -> Wal {
+    Wal::open_in_role(place.dir(), Arc::new(SystemEnvironment), follower()).unwrap().0
+}
+
+fn promotion(number: u64, writer: u8) -> Promotion {
+    let policy = Policy {
+        writer: Name::new("us-east").unwrap(),
+        durability: "replicas:1".to_owned(),
+        shortfall: Shortfall::Block,
+        degraded: false,
+        voters: Vec::new(),
+    };
+    Promotion { epoch: epoch(number, writer), policy: Some(policy) }
+}
+
+#[test]
+fn f_113_a_promoted_follower_writes_where_its_log_ended_and_its_role_outlives_it() {
+    let source = Place::new();
+    let wal = source.open();
+    append(&wal, b"one");
+    step(&wal);
+    let place = replica_of(&wal);
+    let dir = || place.dir();
+    let environment = || Arc::new(SystemEnvironment);
+    let fork = {
+        let replica = place.try_open(follower()).unwrap().0;
+        ship(&wal, &replica, wal.end()).unwrap();
+        replica.accept_epoch(epoch(2, 7)).unwrap();
+        replica.close().unwrap();
+        replica.end()
+    };
+    assert_eq!(in_role(&place).role(), Role::Follower);
+    for refused in [promotion(1, 7), promotion(2, 8)] {
+        let error = Wal::promote(dir(), environment(), settings(), &refused).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Fenced, "F-112: {error}");
+    }
+    let (promoted, _) = Wal::promote(dir(), environment(), settings(), &promotion(2, 7)).unwrap();
+    assert_eq!(promoted.history().current().epoch, epoch(2, 7));
+    assert_eq!(promoted.history().current().start, fork);
+    assert_eq!(promoted.durable().get(), promoted.end(), "before anybody is told");
+    assert_eq!(promoted.policies().last().unwrap().1, promotion(2, 7).policy.unwrap());
+    let appended = append(&promoted, b"two");
+    promoted.close().unwrap();
+    drop(promoted);
+    let reopened = in_role(&place);
+    assert_eq!(reopened.role(), Role::Writer);
+    assert_eq!(reopened.end(), appended.end);
+    assert_eq!(reopened.policies().len(), 1);
+    drop(reopened);
+    let again = Wal::promote(dir(), environment(), settings(), &promotion(2, 7)).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Fenced, "an epoch begins once");
+}
+
+#[test]
+fn f_114_a_promotion_that_fails_at_any_sync_leaves_one_role_and_goes_through_when_run_again() {
+    let source = Place::new();
+    let wal = source.open();
+    append(&wal, b"one");
+    step(&wal);
+    let (place, faults) = (replica_of(&wal), Faults::default());
+    let replica = place.try_open(follower()).unwrap().0;
+    ship(&wal, &replica, wal.end()).unwrap();
+    replica.close().unwrap();
+    drop(replica);
+    let mut failed = 0;
+    let promoted = loop {
+        let number = 2 + failed;
+        faults.arm(|done| matches!(done, Done::Synced(_)), failed, EIO);
+        let outcome =
+            Wal::promote(faulty(&place, &faults), Arc::new(SystemEnvironment), settings(), &promotion(number, 7));
+        faults.disarm();
+        match outcome {
+            Ok((promoted, _)) => break promoted,
+            Err(_) => failed += 1,
+        }
+        let wal = in_role(&place);
+        let minted = wal.history().current().epoch == epoch(number, 7);
+        assert_eq!(wal.role() == Role::Writer, minted, "sync {failed}");
+    };
+    assert!(3 < failed, "control, segments and the record itself are synced, each at its time: {failed}");
+    assert_eq!(promoted.history().current().epoch, epoch(2 + failed, 7));
+    assert_eq!(held(&place), [b"one"]);
 }

@@ -1,0 +1,61 @@
+//! The log's policy: records of the log, of which control keeps the newest.
+//!
+//! Control learns of one before the record is in the log, so that it is never behind; what it knows of records that a crash
+//! then cut, the next open forgets.
+
+use longshore_format::{Flags, Kind, Lsn, Policy, payload_crc};
+
+use crate::append::extent;
+use crate::promote::TOO_LARGE;
+use crate::shared::Shared;
+use crate::{Result, Wal};
+
+impl Wal {
+    /// The newest policies, oldest first, each with the position that its record ends at. Empty where none was ever set, or
+    /// none came since this copy of the log began.
+    pub fn policies(&self) -> Vec<(Lsn, Policy)> {
+        self.shared().control.look(|control| control.policies.clone())
+    }
+
+    /// Appends a policy; returns where it ends. From there on it is the newest; when it holds alone is the caller's to find
+    /// out.
+    ///
+    /// # Errors
+    /// As [`Wal::mark`], `Invalid` for one that is too large.
+    pub fn set_policy(&self, policy: &Policy) -> Result<Lsn> {
+        let shared = self.shared();
+        let payload = policy.encode().map_err(|_| TOO_LARGE)?;
+        let mut appender = shared.lock(&shared.append)?;
+        appender.may_mint(shared)?;
+        appender.no_run()?;
+        appender.admit(shared, extent(payload.len()))?;
+        let minted = appender.mint(shared, Kind::POLICY, Flags::NONE, &payload, payload_crc(&payload), None)?;
+        shared.announce_policies(&[(minted.end, policy.clone())])?;
+        Ok(appender.publish(shared))
+    }
+
+    /// Notes the policy of the log that this copy began from, because its record may lie before the first one here. Does
+    /// nothing if one is known. Durable when it returns.
+    pub fn learn_policy(&self, end: Lsn, policy: Policy) -> Result<()> {
+        let shared = self.shared();
+        if self.first() < end || !self.policies().is_empty() {
+            return Ok(());
+        }
+        shared.announce_policies(&[(end, policy)])
+    }
+}
+
+impl Shared {
+    /// Notes policies in control, durably, before their records count.
+    pub(crate) fn announce_policies(&self, policies: &[(Lsn, Policy)]) -> Result<()> {
+        if policies.is_empty() {
+            return Ok(());
+        }
+        self.control.change(|control| {
+            for (end, policy) in policies {
+                control.push_policy(*end, policy.clone());
+            }
+        });
+        self.control.sync().map_err(|error| self.poison(error))
+    }
+}
