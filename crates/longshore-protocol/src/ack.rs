@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longshore_format::Lsn;
 
-use crate::{Durability, Error, Limits, NodeId, Quorum, Region, Result, Stage};
+use crate::{Durability, Error, Limits, NodeId, Policy, Quorum, Region, Result, Stage};
 
 /// How far a node is: `applied <= durable <= received`, each the end of a record, or zero for nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -95,6 +95,12 @@ pub enum Shortfall {
     Accept,
     /// It is refused before anything is written.
     Refuse,
+    /// Once it could not be had for so long, waits for it are answered when the record is durable here, until it can be had
+    /// again. What was confirmed meanwhile is not protected by failover.
+    Degrade {
+        /// How long.
+        after: Duration,
+    },
 }
 
 impl Default for AckPolicy {
@@ -131,6 +137,10 @@ pub struct AckTable {
     local: Ack,
     nodes: BTreeMap<NodeId, NodeState>,
     stores: Vec<StoreState>,
+    /// The policies that hold, of which each one's voters must have a position; without any, every node counts.
+    policies: Vec<Policy>,
+    /// Where the first record of this writer's epoch ends.
+    floor: Lsn,
 }
 
 impl AckTable {
@@ -152,6 +162,32 @@ impl AckTable {
     /// No longer counts `node`.
     pub fn forget(&mut self, node: &NodeId) {
         self.nodes.remove(node);
+    }
+
+    /// From now on only the voters of these policies count, of each as many as are asked for: one policy, or two while a
+    /// change from one to the other is not durable under both.
+    pub fn set_policies(&mut self, policies: Vec<Policy>) {
+        self.policies = policies;
+    }
+
+    /// The policies that hold.
+    pub fn policies(&self) -> &[Policy] {
+        &self.policies
+    }
+
+    /// From now on no ack below `floor` counts: where the first record of this writer's epoch ends.
+    ///
+    /// A node that holds less may yet lose that to a node whose epoch is older than this one and newer than the record's
+    /// (Raft, figure 8 of Ongaro and Ousterhout, 2014). What holds the epoch's first record cannot.
+    pub fn set_floor(&mut self, floor: Lsn) {
+        self.floor = floor;
+    }
+
+    /// The position up to which every policy that holds is met, each by its own voters; the local end of what is durable
+    /// without a policy.
+    pub fn policies_reached(&self) -> Lsn {
+        let reached = self.policies.iter().map(|policy| self.reached_by(&policy.durability, Some(policy)));
+        reached.min().unwrap_or(self.local.durable())
     }
 
     /// Sets the local node's own positions.
@@ -226,35 +262,75 @@ impl AckTable {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn reached(&self, durability: &Durability) -> Lsn {
+        let reached = self.electorates().map(|electorate| self.reached_by(durability, electorate));
+        reached.min().expect("there is one electorate at least")
+    }
+
+    fn reached_by(&self, durability: &Durability, electorate: Option<&Policy>) -> Lsn {
         let stage = durability.stage;
         let (count, positions) = match &durability.quorum {
             Quorum::Local => return self.local.at(stage),
-            Quorum::Replicas(count) => (count, self.nodes.values().map(|state| state.ack.at(stage)).collect()),
-            Quorum::Regions { count, .. } => (count, self.per_region(durability, |state| state.ack.at(stage))),
             Quorum::Archived(count) => (count, self.stores.iter().map(|store| store.archived).collect()),
+            Quorum::Replicas(count) => {
+                (count, self.counted(electorate).map(|(_, state)| state.ack.at(stage)).collect())
+            }
+            Quorum::Regions { count, .. } => {
+                (count, self.per_region(durability, electorate, |state| state.ack.at(stage)))
+            }
         };
-        nth_greatest(positions, count.get()).unwrap_or(Lsn::ZERO)
+        let reached = nth_greatest(positions, count.get()).unwrap_or(Lsn::ZERO);
+        if reached < self.floor { Lsn::ZERO } else { reached }
+    }
+
+    /// Whose voters must have a position: those of each policy that names any, else everybody.
+    fn electorates(&self) -> impl Iterator<Item = Option<&Policy>> {
+        let policies = self.policies.iter().filter(|policy| !policy.voters.is_empty());
+        let everybody = self.policies.iter().all(|policy| policy.voters.is_empty()).then_some(None);
+        policies.map(Some).chain(everybody)
+    }
+
+    /// The nodes that count, and the regions they count for: those that the policy says, else those that the grants do.
+    fn counted<'a>(
+        &'a self,
+        electorate: Option<&'a Policy>,
+    ) -> impl Iterator<Item = (Option<&'a Region>, &'a NodeState)> {
+        let electorate = electorate.filter(|policy| !policy.voters.is_empty());
+        self.nodes.iter().filter_map(move |(node, state)| match electorate {
+            None => Some((state.region.as_ref(), state)),
+            Some(policy) => policy.voters.get(node).map(|region| (region.as_ref(), state)),
+        })
     }
 
     /// Whether enough nodes are connected, or stores take what they are given, that a new record could become this durable.
     pub fn within_reach(&self, durability: &Durability) -> bool {
-        let up = match &durability.quorum {
-            Quorum::Local => return true,
-            Quorum::Replicas(count) => (count, self.nodes.values().map(|state| state.connected).collect()),
-            Quorum::Regions { count, .. } => (count, self.per_region(durability, |state| state.connected)),
-            Quorum::Archived(count) => (count, self.stores.iter().map(|store| store.taking).collect()),
-        };
-        nth_greatest(up.1, up.0.get()).unwrap_or(false)
+        self.electorates().all(|electorate| {
+            let up = match &durability.quorum {
+                Quorum::Local => return true,
+                Quorum::Archived(count) => (count, self.stores.iter().map(|store| store.taking).collect()),
+                Quorum::Replicas(count) => {
+                    (count, self.counted(electorate).map(|(_, state)| state.connected).collect())
+                }
+                Quorum::Regions { count, .. } => {
+                    (count, self.per_region(durability, electorate, |state| state.connected))
+                }
+            };
+            nth_greatest(up.1, up.0.get()).unwrap_or(false)
+        })
     }
 
     /// The best value of each region that counts.
-    fn per_region<T: Ord + Copy>(&self, durability: &Durability, value: impl Fn(&NodeState) -> T) -> Vec<T> {
+    fn per_region<T: Ord + Copy>(
+        &self,
+        durability: &Durability,
+        electorate: Option<&Policy>,
+        value: impl Fn(&NodeState) -> T,
+    ) -> Vec<T> {
         let mut best: BTreeMap<&Region, T> = BTreeMap::new();
         let Quorum::Regions { among, .. } = &durability.quorum else {
             return Vec::new();
         };
-        for state in self.nodes.values() {
-            let Some(region) = state.region.as_ref().filter(|r| among.is_empty() || among.contains(r)) else {
+        for (region, state) in self.counted(electorate) {
+            let Some(region) = region.filter(|r| among.is_empty() || among.contains(r)) else {
                 continue;
             };
             let value = value(state);
@@ -386,6 +462,63 @@ mod tests {
             assert_eq!(table.within_reach(&archived(count)), within, "archived:{count}");
         }
         assert_eq!(table.reached(&"replicas:1".parse().unwrap()), lsn(900), "and stores are no replicas");
+    }
+
+    fn policy(durability: &str, voters: &[(&str, &str)]) -> Policy {
+        let region = |region: &str| (!region.is_empty()).then(|| Region::new(region).unwrap());
+        Policy {
+            writer: NodeId::new("p").unwrap(),
+            durability: durability.parse().unwrap(),
+            shortfall: Shortfall::Accept,
+            degraded: false,
+            voters: voters.iter().map(|(node, at)| (NodeId::new(node).unwrap(), region(at))).collect(),
+        }
+    }
+
+    #[test]
+    fn only_voters_count_and_where_their_policy_has_them() {
+        let mut table = table(&[
+            ("a", "eu-west", ack(900, 900, 0)),
+            ("b", "eu-west", ack(800, 800, 0)),
+            ("c", "us-east", ack(700, 700, 0)),
+        ]);
+        table.set_policies(vec![policy("replicas:1", &[("b", "ap-south"), ("c", ""), ("p", "eu-west"), ("z", "")])]);
+        for (durability, reached) in [
+            ("local", 900),
+            ("replicas:1", 800),
+            ("replicas:2", 700),
+            ("replicas:3", 0),
+            ("regions:1", 800),
+            ("regions:1@eu-west", 0),
+            ("regions:1@ap-south", 800),
+            ("regions:2", 0),
+        ] {
+            assert_eq!(table.reached(&durability.parse().unwrap()), lsn(reached), "{durability}");
+        }
+    }
+
+    #[test]
+    fn while_a_change_is_under_way_both_policies_must_be_met() {
+        let mut table = table(&[("a", "", ack(900, 900, 0)), ("b", "", ack(500, 500, 0)), ("c", "", ack(300, 300, 0))]);
+        let (old, new) = (policy("replicas:1", &[("a", "")]), policy("replicas:2", &[("b", ""), ("c", "")]));
+        for (policies, one, all) in
+            [(vec![old.clone()], 900, 900), (vec![old, new.clone()], 500, 300), (vec![new], 500, 300)]
+        {
+            table.set_policies(policies);
+            assert_eq!(table.reached(&"replicas:1".parse().unwrap()), lsn(one));
+            assert_eq!(table.policies_reached(), lsn(all));
+        }
+        table.set_policies(Vec::new());
+        assert_eq!(table.policies_reached(), lsn(900), "without a policy, what is durable here");
+    }
+
+    #[test]
+    fn an_ack_below_the_first_record_of_the_epoch_counts_for_nothing() {
+        let mut table = table(&[("a", "", ack(900, 900, 0)), ("b", "", ack(500, 500, 0))]);
+        table.set_floor(lsn(600));
+        assert_eq!(table.reached(&"replicas:1".parse().unwrap()), lsn(900));
+        assert_eq!(table.reached(&"replicas:2".parse().unwrap()), Lsn::ZERO);
+        assert_eq!(table.reached(&Durability::LOCAL), lsn(900));
     }
 
     #[test]

@@ -63,6 +63,7 @@ impl Fake {
             content: Content::Bytes,
             segment_size: SegmentSize::MIN,
             history: self.history.clone(),
+            accepted: self.history.current().epoch,
             first: self.first,
             end: self.end(),
             last_crc: *self.crcs.last().unwrap(),
@@ -98,6 +99,9 @@ impl LogState for Fake {
     }
     fn history(&self) -> &EpochHistory {
         &self.history
+    }
+    fn accepted(&self) -> Epoch {
+        self.history.current().epoch
     }
     fn first(&self) -> Lsn {
         self.first

@@ -107,6 +107,13 @@ impl Follower {
         self.epoch
     }
 
+    /// Takes note of the highest epoch that this node accepted by whatever way: of an earlier one nothing more is taken.
+    pub fn note_accepted(&mut self, epoch: Epoch) {
+        if self.epoch.number < epoch.number {
+            self.epoch = epoch;
+        }
+    }
+
     /// Whether frames may come.
     pub fn is_streaming(&self) -> bool {
         self.stage == Stage::Streaming

@@ -37,6 +37,8 @@ pub struct Holding {
     /// The header checksum of the last record before `end`. It proves the whole past, because each record holds
     /// the one before. For an empty log: the link that its first record will carry.
     pub last_crc: u32,
+    /// The highest epoch it accepted; its own history may not have come so far.
+    pub accepted: Epoch,
     /// Where its disk once was, if it had to cut below what it had acknowledged.
     pub lost: Option<Lsn>,
     /// What its sink has applied, if the sink cannot rewind.

@@ -106,13 +106,7 @@ impl Reception {
 
     /// The answer to the first message.
     pub fn welcome<L: LogState>(&self, node: NodeId, log: &L) -> Welcome {
-        Welcome {
-            session: self.session,
-            agreed: self.agreed.clone(),
-            node,
-            epoch: log.history().current().epoch,
-            durable: log.end(),
-        }
+        Welcome { session: self.session, agreed: self.agreed.clone(), node, epoch: log.accepted(), durable: log.end() }
     }
 
     /// The peer.

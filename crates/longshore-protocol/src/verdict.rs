@@ -89,6 +89,8 @@ pub trait LogState {
     fn segment_size(&self) -> SegmentSize;
     /// Its lives.
     fn history(&self) -> &EpochHistory;
+    /// The highest epoch accepted here.
+    fn accepted(&self) -> Epoch;
     /// The oldest position held.
     fn first(&self) -> Lsn;
     /// The end of what is durable.
@@ -113,6 +115,17 @@ pub fn decide<L: LogState>(replica: &Holding, log: &L) -> Result<Verdict, L::Err
     if replica.content != log.content() || replica.segment_size != log.segment_size() {
         return Ok(Verdict::Diverged { at: log.first(), why: Difference::OtherShape });
     }
+    let verdict = by_history(replica, log)?;
+    // Whoever only follows may hear of the epoch in time, but can send nothing to a node that has already.
+    let serves = log.writes() || matches!(verdict, Verdict::Continue { .. });
+    if serves && log.accepted().number < replica.accepted.number {
+        return Ok(Verdict::Stale { epoch: replica.accepted });
+    }
+    Ok(verdict)
+}
+
+/// What the lives of the two logs say.
+fn by_history<L: LogState>(replica: &Holding, log: &L) -> Result<Verdict, L::Error> {
     match log.history().fork(&replica.history) {
         Fork::Unrelated => Ok(reseed(ReseedReason::NoCommonLife, log)),
         Fork::Ahead { at } if at < replica.end => truncate(at, replica, log),
@@ -322,7 +335,7 @@ mod tests {
             check("a sink", &upstream, &replica, expected);
         }
 
-        let stranger = Fake::new(&[(5, 5, 5, 20)]).holding();
+        let stranger = Fake::new(&[(1, 5, 5, 20)]).holding();
         check("nothing in common", &upstream, &stranger, reseed(ReseedReason::NoCommonLife, 0));
     }
 
@@ -335,6 +348,20 @@ mod tests {
         check("a follower past the fork", &follower(&[(1, 1, 1, 12)]), &replica, stale);
         let other_branch = Fake::new(&[(1, 1, 1, 12), (1, 1, 7, 3)]);
         check("a writer with a life of its own", &other_branch, &replica, stale);
+    }
+
+    #[test]
+    fn an_upstream_behind_an_epoch_that_the_replica_only_accepted_is_stale_too_f113() {
+        let upstream = Fake::new(&[(1, 1, 1, 10)]);
+        let fenced = Holding { accepted: epoch(2, 2), ..Fake::new(&[(1, 1, 1, 8)]).holding() };
+        check("fenced by a promotion", &upstream, &fenced, Verdict::Stale { epoch: epoch(2, 2) });
+        let same = Holding { accepted: epoch(1, 1), ..fenced };
+        check("not fenced", &upstream, &same, Verdict::Continue { at: lsn(8) });
+        let relay = follower(&[(1, 1, 1, 10)]);
+        let fenced = Holding { accepted: epoch(2, 2), ..same };
+        check("a relay that has not heard of it", &relay, &fenced, Verdict::Stale { epoch: epoch(2, 2) });
+        let ahead = Holding { accepted: epoch(2, 2), ..Fake::new(&[(1, 1, 1, 12)]).holding() };
+        check("a relay that is behind may hear in time", &relay, &ahead, Verdict::Wait { end: lsn(10) });
     }
 
     #[test]

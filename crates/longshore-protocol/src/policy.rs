@@ -1,0 +1,93 @@
+//! What a log promises and whose copies count, as the log's own records say.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use longshore_format as format;
+
+use crate::{Durability, NodeId, Region, Result, Shortfall};
+
+/// A log's policy: the record of kind [`Policy`](longshore_format::Kind::POLICY), read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The node that wrote the record.
+    pub writer: NodeId,
+    /// What a wait asks for by default, and what a promotion protects.
+    pub durability: Durability,
+    /// What an append does while it cannot be had.
+    pub shortfall: Shortfall,
+    /// The writer goes on without it, as `shortfall` allows.
+    pub degraded: bool,
+    /// The nodes whose copies count, and where they are.
+    pub voters: BTreeMap<NodeId, Option<Region>>,
+}
+
+impl Policy {
+    /// The policy of a record.
+    ///
+    /// # Errors
+    /// `Invalid` for a durability that this version cannot spell.
+    pub fn of_record(record: &format::Policy) -> Result<Policy> {
+        let voter = |voter: &format::Voter| (voter.node.clone().into(), voter.region.clone().map(Region::from));
+        Ok(Policy {
+            writer: record.writer.clone().into(),
+            durability: record.durability.parse()?,
+            shortfall: match record.shortfall {
+                format::Shortfall::Block => Shortfall::Accept,
+                format::Shortfall::Fail => Shortfall::Refuse,
+                format::Shortfall::Degrade(after) => Shortfall::Degrade { after: Duration::from_millis(after.into()) },
+            },
+            degraded: record.degraded,
+            voters: record.voters.iter().map(voter).collect(),
+        })
+    }
+
+    /// The record that says so.
+    pub fn to_record(&self) -> format::Policy {
+        let voter = |(node, region): (&NodeId, &Option<Region>)| format::Voter {
+            node: node.as_name().clone(),
+            region: region.as_ref().map(|region| region.as_name().clone()),
+        };
+        format::Policy {
+            writer: self.writer.as_name().clone(),
+            durability: self.durability.to_string(),
+            shortfall: match self.shortfall {
+                Shortfall::Accept => format::Shortfall::Block,
+                Shortfall::Refuse => format::Shortfall::Fail,
+                Shortfall::Degrade { after } => {
+                    format::Shortfall::Degrade(u32::try_from(after.as_millis()).unwrap_or(u32::MAX))
+                }
+            },
+            degraded: self.degraded,
+            voters: self.voters.iter().map(voter).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::node;
+
+    #[test]
+    fn a_policy_is_the_same_after_a_way_through_its_record() {
+        for (durability, shortfall, degraded) in [
+            ("local", Shortfall::Accept, false),
+            ("replicas:2/received", Shortfall::Refuse, false),
+            ("regions:2@eu-west,us-east", Shortfall::Degrade { after: Duration::from_secs(10) }, true),
+        ] {
+            let durability = durability.parse().unwrap();
+            let voters = [(node("a"), None), (node("b"), Some(Region::new("eu-west").unwrap()))].into();
+            let policy = Policy { writer: node("a"), durability, shortfall, degraded, voters };
+            assert_eq!(Policy::of_record(&policy.to_record()).unwrap(), policy);
+        }
+        let unreadable = format::Policy { durability: "planets:2".to_owned(), ..simple() };
+        assert!(Policy::of_record(&unreadable).is_err());
+    }
+
+    fn simple() -> format::Policy {
+        let durability = Durability::LOCAL;
+        let shortfall = Shortfall::Accept;
+        Policy { writer: node("a"), durability, shortfall, degraded: false, voters: BTreeMap::new() }.to_record()
+    }
+}

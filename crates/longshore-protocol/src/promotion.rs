@@ -1,0 +1,217 @@
+//! From a failed writer to the next one: which log to go on from, and whether anybody may.
+//!
+//! The course of a promotion, each step durable before the next, so that it can be run again after a crash at any of them:
+//!
+//! ```text
+//!  choose a number above every one that was accepted, and a random id of its own
+//!  accept it here, then at as many nodes as answer          they believe no earlier writer from here on
+//!  decide: is the old writer fenced?                        if not, refuse, or go on with an accepted loss
+//!          who holds the best log among those fenced?       fetch it, and decide again
+//!  begin the epoch where that log ends                      its first record makes this node the writer
+//! ```
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+use longshore_format::{Epoch, EpochHistory, Fork, Lsn};
+
+use crate::{Fence, NodeId, Policy, fence};
+
+/// What a node says of its copy of a log. After it accepted an epoch, nothing of an earlier one is added to what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witness {
+    /// Whose copy.
+    pub node: NodeId,
+    /// Its lives.
+    pub history: EpochHistory,
+    /// Its oldest position.
+    pub first: Lsn,
+    /// The end of what is durable there.
+    pub end: Lsn,
+    /// The highest epoch it accepted.
+    pub accepted: Epoch,
+    /// Whether it minted the last epoch it knows, or would have if it had not been fenced.
+    pub writes: bool,
+    /// What it acknowledged and lost, until it has it again.
+    pub lost: Option<Lsn>,
+    /// The newest policy in its log, and where its record ends.
+    pub policy: Option<(Lsn, Policy)>,
+    /// The time of its last record, in microseconds UTC; zero if it has none.
+    pub time: u64,
+}
+
+/// Two logs that no rule puts in order: the same epoch, other lives. An operator decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispute {
+    /// The two nodes.
+    pub between: (NodeId, NodeId),
+    /// The last position up to which both can be the same, if their histories meet at all.
+    pub at: Option<Lsn>,
+}
+
+/// What a promotion does next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The old writer may still confirm at its policy: have more nodes accept the epoch, or give up.
+    Fence(Fence),
+    /// Bring the own log up to that node's, then decide again.
+    Fetch {
+        /// Who has it.
+        from: NodeId,
+        /// Where it ends.
+        to: Lsn,
+    },
+    /// The own log is the one to go on from, but it lost what it once acknowledged, and nobody fenced has that.
+    Lost {
+        /// Up to where it had acknowledged.
+        to: Lsn,
+    },
+    /// Begin the epoch where the own log ends.
+    Begin {
+        /// The policy that goes on.
+        policy: Option<Policy>,
+    },
+}
+
+/// One attempt to become the writer, under one epoch.
+#[derive(Debug, Clone)]
+pub struct Promotion {
+    own: NodeId,
+    epoch: Epoch,
+    fenced: BTreeMap<NodeId, Witness>,
+}
+
+impl Promotion {
+    /// The number that an attempt must take at least, given what these nodes accepted.
+    pub fn next_number<'a>(witnesses: impl IntoIterator<Item = &'a Witness>) -> u64 {
+        witnesses.into_iter().map(|witness| witness.accepted.number).max().unwrap_or(0).saturating_add(1)
+    }
+
+    /// An attempt of `own` under `epoch`.
+    pub fn new(own: NodeId, epoch: Epoch) -> Self {
+        Self { own, epoch, fenced: BTreeMap::new() }
+    }
+
+    /// The epoch that it is to begin.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Takes what a node said *after* it accepted the epoch; the own node's words, too. Answers whether it counts: a node
+    /// that accepted another epoch is not fenced by this one.
+    pub fn heard(&mut self, witness: Witness) -> bool {
+        let fenced = witness.accepted == self.epoch;
+        if fenced {
+            self.fenced.insert(witness.node.clone(), witness);
+        }
+        fenced
+    }
+
+    /// The nodes that accepted the epoch.
+    pub fn fenced(&self) -> impl Iterator<Item = &Witness> {
+        self.fenced.values()
+    }
+
+    /// The best log among those fenced: the later epoch's before a longer one, because what the longer one has more may be a
+    /// dead branch. (As in Raft, section 5.4.1 of Ongaro and Ousterhout, 2014.)
+    ///
+    /// # Errors
+    /// Where two of them cannot be put in order.
+    pub fn best(&self) -> Result<Option<&Witness>, Dispute> {
+        best(self.fenced.values())
+    }
+
+    /// What to do next.
+    ///
+    /// # Errors
+    /// As [`best`](Self::best).
+    pub fn step(&self) -> Result<Step, Dispute> {
+        let open = || Step::Fence(Fence::Open { unfenced: BTreeSet::from([self.own.clone()]) });
+        let (Some(best), Some(own)) = (self.best()?, self.fenced.get(&self.own)) else { return Ok(open()) };
+        match self.fence_of(best) {
+            Fence::Whole => Ok(self.after_fence(best, own)),
+            fence => Ok(Step::Fence(fence)),
+        }
+    }
+
+    /// What to do next where the loss of what the old writer may still confirm was accepted.
+    ///
+    /// # Errors
+    /// As [`best`](Self::best).
+    pub fn step_accepting_loss(&self) -> Result<Step, Dispute> {
+        let (Some(best), Some(own)) = (self.best()?, self.fenced.get(&self.own)) else { return self.step() };
+        Ok(match self.after_fence(best, own) {
+            Step::Lost { .. } => Step::Begin { policy: policy_of(own) },
+            step => step,
+        })
+    }
+
+    /// Whether the writer before is fenced, as the best log's policy says.
+    pub fn fence(&self) -> Result<Fence, Dispute> {
+        Ok(self.best()?.map_or(Fence::Unprotected { writer: None }, |best| self.fence_of(best)))
+    }
+
+    fn fence_of(&self, best: &Witness) -> Fence {
+        let writer = writer_of(best, self.fenced.values());
+        let policy = best.policy.as_ref().map(|(_, policy)| policy);
+        fence(policy, writer.as_ref(), &self.fenced.keys().cloned().collect())
+    }
+
+    fn after_fence(&self, best: &Witness, own: &Witness) -> Step {
+        if order(own, best) == Ok(Ordering::Less) {
+            return Step::Fetch { from: best.node.clone(), to: best.end };
+        }
+        match own.lost.filter(|lost| own.end < *lost) {
+            Some(to) => Step::Lost { to },
+            None => Step::Begin { policy: policy_of(own) },
+        }
+    }
+}
+
+fn policy_of(witness: &Witness) -> Option<Policy> {
+    witness.policy.as_ref().map(|(_, policy)| policy.clone())
+}
+
+/// The best of some logs; of equal ones the first.
+///
+/// # Errors
+/// Where two of them cannot be put in order.
+pub fn best<'a>(witnesses: impl IntoIterator<Item = &'a Witness>) -> Result<Option<&'a Witness>, Dispute> {
+    let mut best: Option<&Witness> = None;
+    for witness in witnesses {
+        match best {
+            Some(before) if order(witness, before)? != Ordering::Greater => {}
+            _ => best = Some(witness),
+        }
+    }
+    Ok(best)
+}
+
+/// Which node writes the last epoch of `log`: the one that says so itself, else the one that wrote a policy in that epoch.
+pub fn writer_of<'a>(log: &Witness, witnesses: impl IntoIterator<Item = &'a Witness>) -> Option<NodeId> {
+    let current = log.history.current();
+    let says_so = |witness: &&Witness| witness.writes && witness.history.current().epoch == current.epoch;
+    if let Some(writer) = witnesses.into_iter().find(says_so) {
+        return Some(writer.node.clone());
+    }
+    let (end, policy) = log.policy.as_ref()?;
+    let epoch_start = log.history.entries().iter().find(|life| life.epoch == current.epoch)?.start;
+    (epoch_start < *end).then(|| policy.writer.clone())
+}
+
+/// Which of two logs is the later one.
+fn order(a: &Witness, b: &Witness) -> Result<Ordering, Dispute> {
+    let (ours, theirs) = (a.history.current().epoch, b.history.current().epoch);
+    let dispute = |at| Dispute { between: (a.node.clone(), b.node.clone()), at };
+    match a.history.fork(&b.history) {
+        Fork::Same => Ok(a.end.cmp(&b.end)),
+        Fork::Ahead { .. } => Ok(Ordering::Greater),
+        Fork::Behind { .. } => Ok(Ordering::Less),
+        Fork::Forked { .. } | Fork::Unrelated if ours.number != theirs.number => Ok(ours.number.cmp(&theirs.number)),
+        Fork::Forked { at } => Err(dispute(Some(at))),
+        Fork::Unrelated => Err(dispute(None)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+use super::*;
+use crate::Shortfall;
+use crate::fake::{Fake, Life, epoch, lsn, node};
+
+fn policy(durability: &str, writer: &str) -> Policy {
+    let voters = ["a", "b", "c", "p"].map(|name| (node(name), None)).into();
+    let durability = durability.parse().unwrap();
+    Policy { writer: node(writer), durability, shortfall: Shortfall::Accept, degraded: false, voters }
+}
+
+/// A witness whose log has these lives, and a policy as its first record.
+fn witness(name: &str, lives: &[Life], durability: &str) -> Witness {
+    let fake = Fake::new(lives);
+    Witness {
+        node: node(name),
+        history: fake.history.clone(),
+        first: lsn(0),
+        end: lsn(lives.iter().map(|life| life.3).sum()),
+        accepted: epoch(9, 9),
+        writes: false,
+        lost: None,
+        policy: Some((lsn(1), policy(durability, "p"))),
+        time: 0,
+    }
+}
+
+fn promotion(witnesses: impl IntoIterator<Item = Witness>) -> Promotion {
+    let mut promotion = Promotion::new(node("a"), epoch(9, 9));
+    for witness in witnesses {
+        assert!(promotion.heard(witness));
+    }
+    promotion
+}
+
+const OLD: &[Life] = &[(1, 1, 1, 20)];
+
+#[test]
+fn a_promotion_waits_for_its_fence_then_fetches_then_begins() {
+    let longer: &[Life] = &[(1, 1, 1, 25)];
+    let mut attempt = promotion([witness("a", OLD, "replicas:2")]);
+    let unfenced = ["b", "c", "p"].map(node).into();
+    assert_eq!(attempt.step(), Ok(Step::Fence(Fence::Open { unfenced })));
+    attempt.heard(witness("b", longer, "replicas:2"));
+    assert_eq!(attempt.step(), Ok(Step::Fetch { from: node("b"), to: lsn(25) }), "2 of 3, and b has more");
+    attempt.heard(witness("a", longer, "replicas:2"));
+    assert_eq!(attempt.step(), Ok(Step::Begin { policy: Some(policy("replicas:2", "p")) }));
+}
+
+#[test]
+fn a_node_that_accepted_another_epoch_is_not_fenced_by_this_one_f112() {
+    let mut attempt = promotion([witness("a", OLD, "replicas:1")]);
+    for other in [epoch(9, 8), epoch(8, 9), epoch(10, 9)] {
+        assert!(!attempt.heard(Witness { accepted: other, ..witness("b", OLD, "replicas:1") }));
+    }
+    assert_eq!(attempt.fenced().count(), 1);
+}
+
+#[test]
+fn of_two_logs_the_later_epoch_counts_before_the_longer_one_f115() {
+    let rows: [(&str, &[Life], &[Life], Ordering); 5] = [
+        ("longer", &[(1, 1, 1, 20)], &[(1, 1, 1, 21)], Ordering::Less),
+        ("equal", &[(1, 1, 1, 20)], &[(1, 1, 1, 20)], Ordering::Equal),
+        ("a later epoch, shorter", &[(1, 1, 1, 10), (2, 2, 2, 1)], &[(1, 1, 1, 50)], Ordering::Greater),
+        ("two branches", &[(1, 1, 1, 10), (3, 3, 3, 1)], &[(1, 1, 1, 20), (2, 2, 2, 90)], Ordering::Greater),
+        ("a later life of one epoch", &[(1, 1, 1, 10)], &[(1, 1, 1, 10), (1, 1, 2, 5)], Ordering::Less),
+    ];
+    for (what, ours, theirs, expected) in rows {
+        let (ours, theirs) = (witness("a", ours, "local"), witness("b", theirs, "local"));
+        assert_eq!(order(&ours, &theirs), Ok(expected), "{what}");
+        assert_eq!(order(&theirs, &ours), Ok(expected.reverse()), "{what}");
+    }
+}
+
+#[test]
+fn one_epoch_with_two_histories_is_a_dispute_f097_f112() {
+    for (ours, theirs) in [((2, 2, 2, 5), (2, 3, 3, 5)), ((1, 1, 7, 5), (1, 1, 8, 5))] {
+        let (ours, theirs): (&[Life], &[Life]) = (&[(1, 1, 1, 10), ours], &[(1, 1, 1, 10), theirs]);
+        let attempt = promotion([witness("a", ours, "replicas:2"), witness("b", theirs, "replicas:2")]);
+        let dispute = attempt.step().unwrap_err();
+        assert_eq!(dispute.at, Some(lsn(10)));
+    }
+}
+
+#[test]
+fn a_writer_that_accepted_the_epoch_itself_is_fenced_whatever_its_policy_f116() {
+    let old = Witness { writes: true, ..witness("p", OLD, "local") };
+    let attempt = promotion([witness("a", OLD, "local"), old]);
+    assert!(matches!(attempt.step(), Ok(Step::Begin { .. })));
+    let without = promotion([witness("a", OLD, "local"), witness("b", OLD, "local"), witness("c", OLD, "local")]);
+    let writer = Some(node("p"));
+    assert_eq!(without.step(), Ok(Step::Fence(Fence::Unprotected { writer })));
+    assert!(matches!(without.step_accepting_loss(), Ok(Step::Begin { .. })));
+}
+
+#[test]
+fn a_log_that_lost_what_it_acknowledged_is_not_gone_on_from_without_leave() {
+    let torn = Witness { lost: Some(lsn(25)), ..witness("a", OLD, "replicas:2") };
+    let attempt = promotion([torn.clone(), witness("b", OLD, "replicas:2")]);
+    assert_eq!(attempt.step(), Ok(Step::Lost { to: lsn(25) }));
+    assert!(matches!(attempt.step_accepting_loss(), Ok(Step::Begin { .. })));
+    let longer: &[Life] = &[(1, 1, 1, 30)];
+    let attempt = promotion([torn, witness("b", longer, "replicas:2")]);
+    assert_eq!(attempt.step(), Ok(Step::Fetch { from: node("b"), to: lsn(30) }), "somebody has it");
+}
+
+#[test]
+fn the_policy_of_the_best_log_is_the_one_that_counts() {
+    let newer: &[Life] = &[(1, 1, 1, 30)];
+    let joined = Witness { policy: Some((lsn(25), policy("replicas:1", "p"))), ..witness("b", newer, "replicas:2") };
+    let attempt = promotion([witness("a", OLD, "replicas:2"), joined]);
+    let unfenced = ["c", "p"].map(node).into();
+    assert_eq!(attempt.step(), Ok(Step::Fence(Fence::Open { unfenced })), "replicas:1 takes all three");
+}
+
+#[test]
+fn a_policy_of_an_earlier_epoch_does_not_say_who_writes_now() {
+    let lives: &[Life] = &[(1, 1, 1, 20), (2, 2, 2, 5)];
+    let attempt = promotion([witness("a", lives, "replicas:2"), witness("b", lives, "replicas:2")]);
+    let unfenced = ["c", "p"].map(node).into();
+    assert_eq!(attempt.step(), Ok(Step::Fence(Fence::Open { unfenced })), "either may be the writer");
+    let told = Witness { policy: Some((lsn(22), policy("replicas:2", "c"))), ..witness("b", lives, "replicas:2") };
+    let attempt = promotion([Witness { node: node("a"), ..told.clone() }, told]);
+    assert!(matches!(attempt.step(), Ok(Step::Begin { .. })), "c writes, so a and b are two of three");
+}
+
+#[test]
+fn an_attempt_takes_a_number_above_all_that_were_accepted_f113() {
+    assert_eq!(Promotion::next_number([]), 1);
+    let accepted = |number| Witness { accepted: epoch(number, 1), ..witness("a", OLD, "local") };
+    assert_eq!(Promotion::next_number(&[accepted(3), accepted(7), accepted(5)]), 8);
+}
