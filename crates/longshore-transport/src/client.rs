@@ -5,6 +5,7 @@ mod admin;
 mod connect;
 mod http;
 mod log;
+mod promotion;
 mod replication;
 
 pub use address::Address;

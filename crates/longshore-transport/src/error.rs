@@ -84,15 +84,6 @@ impl Error {
     pub(crate) fn malformed(what: impl fmt::Display) -> Error {
         Error::new(ErrorKind::Invalid, format!("malformed message: {what}"), "check the sender's version")
     }
-
-    /// Something that this version does not offer yet.
-    pub(crate) fn not_offered(what: &str) -> Error {
-        Error::new(
-            ErrorKind::Preflight,
-            format!("{what} is not offered by this version of longshore"),
-            "nothing was changed; use an agent of a later version",
-        )
-    }
 }
 
 impl fmt::Display for Error {

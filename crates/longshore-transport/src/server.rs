@@ -4,6 +4,7 @@ mod admin;
 mod body;
 mod connection;
 mod log;
+mod promotion;
 mod replication;
 
 use std::{io, sync::Arc, time::Duration};
@@ -19,8 +20,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 
 use crate::{
-    Access, AdminService, Caller, Error, LogService, ReplicationService, Result, ServerSettings, grants::Role,
-    leash::Leash, proto,
+    Access, AdminService, Caller, Error, LogService, PromotionService, ReplicationService, Result, ServerSettings,
+    grants::Role, leash::Leash, proto,
 };
 use connection::Connections;
 
@@ -33,6 +34,8 @@ pub struct Services {
     pub log: Arc<dyn LogService>,
     /// For operators.
     pub admin: Arc<dyn AdminService>,
+    /// For those who move the role of a writer.
+    pub promotion: Arc<dyn PromotionService>,
 }
 
 /// A server, until it serves.
@@ -146,7 +149,7 @@ fn routes(context: Context, services: Services) -> Result<Routes> {
         .add_service(reflection)
         .add_service(replication::service(context.clone(), services.replication))
         .add_service(log::service(context.clone(), services.log))
-        .add_service(admin::service(context, services.admin)))
+        .add_service(admin::service(context, services.admin, services.promotion)))
 }
 
 fn stopping() -> Error {

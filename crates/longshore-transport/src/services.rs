@@ -5,6 +5,7 @@
 
 mod admin;
 mod log;
+mod promotion;
 mod replication;
 
 pub use admin::{
@@ -14,6 +15,7 @@ pub use admin::{
 pub use log::{
     Append, Appended, Create, Draft, LogService, OwnedRecord, Positions, Read, RecordBatches, ReplicaPosition,
 };
+pub use promotion::{FenceState, Loss, NodeReport, Promote, Promoted, PromotionService, Surveyed};
 pub use replication::{
     LogDescription, LogSummary, ReplicationService, Seal, Segment, SegmentFile, Snapshot, SnapshotPlace, UpstreamEnd,
 };

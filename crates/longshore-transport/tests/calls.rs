@@ -13,7 +13,8 @@ use common::{
 use longshore_format::{Content, ErrorKind, Lsn, SegmentSize};
 use longshore_protocol::{Ack, NodeId, ToReplica, ToUpstream};
 use longshore_transport::{
-    Access, ClientSettings, Connector, Create, Draft, Forget, LimitsChange, Read, Server, ServerSettings, SnapshotPlace,
+    Access, ClientSettings, Connector, Create, Draft, Forget, LimitsChange, Promote, Read, Server, ServerSettings,
+    SnapshotPlace,
 };
 use tokio::{net::TcpListener, time::timeout};
 use tokio_stream::StreamExt;
@@ -162,16 +163,22 @@ async fn an_operator_sees_and_changes() {
 }
 
 #[tokio::test]
-async fn what_is_not_offered_yet_is_refused_with_the_right_kind() {
+async fn who_may_promote_surveys_fences_and_promotes() {
     let pki = Pki::new();
     pki.edit_grants("\"admin\"", "\"admin\", \"promote\"");
     let agent = Running::start(&pki).await;
     let client = connector(pki.path(), "primary").connect(&agent.pinned()).await.unwrap();
-    for error in
-        [client.promote(&name("orders"), false).await.unwrap_err(), client.fence(&name("orders"), 4).await.unwrap_err()]
-    {
-        assert_eq!(error.kind(), ErrorKind::Preflight);
-        assert!(error.to_string().contains("not offered by this version"), "{error}");
+    let log = name("orders");
+    assert_eq!(client.survey(&log, Some(Lsn::new(8000))).await.unwrap(), agent::surveyed());
+    assert_eq!(client.fence(&log, agent::epoch()).await.unwrap(), agent::surveyed());
+    let later = longshore_format::Epoch { number: 99, ..agent::epoch() };
+    assert_eq!(client.fence(&log, later).await.unwrap_err().kind(), ErrorKind::Fenced);
+    let peers = vec!["b@127.0.0.1:2".to_owned()];
+    let to = Some(Lsn::new(8000));
+    for plan in [true, false] {
+        let promote =
+            Promote { log: log.clone(), plan, accept_loss: false, switchover: false, to, peers: peers.clone() };
+        assert_eq!(client.promote(&promote).await.unwrap(), agent::promoted(!plan));
     }
     agent.stop().await;
 }
@@ -250,7 +257,8 @@ async fn a_role_for_one_call_is_none_for_another() {
     let denied = [
         replica.append(append(vec![draft("x")])).await.err(),
         replica.mark(&name("orders"), &name("m")).await.err(),
-        replica.promote(&name("orders"), true).await.err(),
+        replica.fence(&name("orders"), agent::epoch()).await.err(),
+        replica.promote(&promote_request()).await.err(),
         app.limits(&name("orders"), LimitsChange::default()).await.err(),
         replica.positions(&name("orders")).await.err(),
     ];
@@ -278,4 +286,9 @@ async fn a_name_in_a_message_is_not_believed() {
     assert!(error.to_string().contains("the certificate is of replica, the message says other"), "{error}");
     assert!(agent.agent.seen(|seen| seen.callers.is_empty()));
     agent.stop().await;
+}
+
+fn promote_request() -> Promote {
+    let log = name("orders");
+    Promote { log, plan: false, accept_loss: true, switchover: false, to: None, peers: Vec::new() }
 }

@@ -19,21 +19,22 @@ impl Wal {
     /// one writer, ever.
     ///
     /// A writer steps down with it: every later append is refused as [`Error::Fenced`]. What was appended before stays, is
-    /// synced as ever, and readers go on; where it [ends](Wal::end) is settled when this returns. Waits for the disk if the
+    /// synced as ever, and readers go on. Of either role the log's [end](Wal::end) is settled when this returns, until
+    /// somebody who accepted this epoch too sends more. Waits for the disk if the
     /// epoch is news.
     pub fn accept_epoch(&self, epoch: Epoch) -> Result<()> {
         let shared = self.shared();
         shared.alive()?;
         let fenced = |accepted: Epoch| Error::Fenced { epoch: epoch.to_string(), accepted: accepted.to_string() };
-        if shared.settings.role == Role::Writer {
-            let mut appender = shared.lock(&shared.append)?;
-            let own = appender.chain().life.epoch;
-            if own.number < epoch.number {
-                // Before it is written down: once it is, nothing of the old epoch may follow.
-                appender.fenced.get_or_insert(Error::Fenced { epoch: own.to_string(), accepted: epoch.to_string() });
-            }
+        // Under this lock, so that no frames of an earlier epoch are being stored when it has returned.
+        let mut appender = shared.lock(&shared.append)?;
+        let own = appender.chain().life.epoch;
+        if shared.settings.role == Role::Writer && own.number < epoch.number {
+            // Before it is written down: once it is, nothing of the old epoch may follow.
+            appender.fenced.get_or_insert(Error::Fenced { epoch: own.to_string(), accepted: epoch.to_string() });
         }
         let accepted = shared.control.raise_highest(epoch);
+        drop(appender);
         if accepted != epoch {
             return Err(fenced(accepted));
         }

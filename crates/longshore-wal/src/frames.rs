@@ -1,6 +1,6 @@
 //! A follower's way of appending: the upstream's bytes, checked whole before one of them is stored.
 
-use longshore_format::{Cursor, EpochEntry, Kind, Lsn, Policy, Record, Step};
+use longshore_format::{Cursor, Epoch, EpochEntry, Kind, Lsn, Policy, Record, Step};
 
 use crate::append::Appender;
 use crate::reader::fault_of;
@@ -12,13 +12,20 @@ impl Wal {
     /// checksum and every link are checked first; if anything does not hold, nothing is stored. Returns where the log
     /// ends now.
     ///
+    /// `sender` is the epoch that whoever sent them had accepted. Once this node has accepted a later one, nothing comes of
+    /// the earlier one any more, not even what was under way: [`Error::Fenced`] (F-111).
+    ///
     /// Past a limit it returns [`Error::Full`], with nothing stored; see [`Wal::wait_room`].
-    pub fn append_frames(&self, start: Lsn, frames: &[u8]) -> Result<Lsn> {
+    pub fn append_frames(&self, sender: Epoch, start: Lsn, frames: &[u8]) -> Result<Lsn> {
         let shared = self.shared();
         let mut appender = shared.lock(&shared.append)?;
         shared.alive()?;
         if shared.settings.role != Role::Follower {
             return Err(Error::Invalid("only a follower stores frames; open the log as one"));
+        }
+        let accepted = self.accepted_epoch();
+        if sender.number < accepted.number {
+            return Err(Error::Fenced { epoch: sender.to_string(), accepted: accepted.to_string() });
         }
         let end = appender.position();
         if shared.view.size.normalise(start) != end {

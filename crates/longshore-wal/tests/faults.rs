@@ -485,7 +485,7 @@ fn a_follower_that_cuts_below_what_it_acknowledged_says_so_until_it_has_it_again
     Wal::create_follower(place.dir(), &wal.start_point().unwrap()).unwrap();
     let follower_log = place.try_open(follower()).unwrap().0;
     let chunk = wal.reader(wal.first()).unwrap().next_frames(1 << 20).unwrap().unwrap();
-    let end = follower_log.append_frames(chunk.start, &chunk.bytes).unwrap();
+    let end = follower_log.append_frames(follower_log.accepted_epoch(), chunk.start, &chunk.bytes).unwrap();
     follower_log.sync_once().unwrap();
     follower_log.sync_control().unwrap();
     drop(follower_log);
@@ -501,7 +501,7 @@ fn a_follower_that_cuts_below_what_it_acknowledged_says_so_until_it_has_it_again
     let (follower_log, recovery) = place.try_open(follower()).unwrap();
     assert_eq!((recovery.end, follower_log.lost()), (at, Some(end)), "it is remembered");
     let rest = wal.reader(at).unwrap().next_frames(1 << 20).unwrap().unwrap();
-    follower_log.append_frames(at, &rest.bytes).unwrap();
+    follower_log.append_frames(follower_log.accepted_epoch(), at, &rest.bytes).unwrap();
     follower_log.sync_once().unwrap();
     assert_eq!(follower_log.lost(), None);
 }
@@ -518,7 +518,7 @@ fn a_promise_of_another_node_proves_nothing_about_this_disk() {
     Wal::create_follower(place.dir(), &wal.start_point().unwrap()).unwrap();
     let follower_log = place.try_open(follower()).unwrap().0;
     let chunk = wal.reader(wal.first()).unwrap().next_frames(1 << 20).unwrap().unwrap();
-    follower_log.append_frames(chunk.start, &chunk.bytes).unwrap();
+    follower_log.append_frames(follower_log.accepted_epoch(), chunk.start, &chunk.bytes).unwrap();
     drop(follower_log);
     let at = Lsn::new(4096 + 10 * 136);
     place.damage(0, at.get(), &[0; 136]);

@@ -225,7 +225,7 @@ fn a_follower_of_a_trimmed_log_writes_the_same_footers() {
     let other = copy.try_open(follower()).unwrap().0;
     let mut reader = wal.reader(other.end()).unwrap();
     while let Some(chunk) = reader.next_frames(1 << 20).unwrap() {
-        while let Err(error) = other.append_frames(chunk.start, &chunk.bytes) {
+        while let Err(error) = other.append_frames(other.accepted_epoch(), chunk.start, &chunk.bytes) {
             assert_eq!(error.kind(), ErrorKind::Full, "{error}");
             step(&other);
         }

@@ -250,7 +250,7 @@ fn frames_are_verbatim_and_a_follower_of_them_is_byte_identical() {
     while let Some(chunk) = reader.next_frames(5000).unwrap() {
         follower_log.set_upstream_end(wal.end());
         loop {
-            match follower_log.append_frames(chunk.start, &chunk.bytes) {
+            match follower_log.append_frames(follower_log.accepted_epoch(), chunk.start, &chunk.bytes) {
                 Err(Error::Full(_)) => step(&follower_log),
                 other => break assert_eq!(other.unwrap(), chunk.end),
             }
@@ -309,16 +309,19 @@ fn f_092_f_098_f_103_frames_that_do_not_hold_are_refused_whole() {
     for bit in 0..chunk.bytes.len() * 8 {
         let mut bytes = chunk.bytes.to_vec();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        assert!(follower_log.append_frames(start, &bytes).is_err(), "bit {bit}");
+        assert!(follower_log.append_frames(follower_log.accepted_epoch(), start, &bytes).is_err(), "bit {bit}");
         assert_eq!(follower_log.end(), start);
     }
     let cut = &chunk.bytes[..chunk.bytes.len() - 8];
-    assert!(matches!(follower_log.append_frames(start, cut), Err(Error::BadFrame { .. })));
-    let gap = follower_log.append_frames(Lsn::new(start.get() + 88), &chunk.bytes[88..]);
+    assert!(matches!(
+        follower_log.append_frames(follower_log.accepted_epoch(), start, cut),
+        Err(Error::BadFrame { .. })
+    ));
+    let gap = follower_log.append_frames(follower_log.accepted_epoch(), Lsn::new(start.get() + 88), &chunk.bytes[88..]);
     assert!(matches!(gap, Err(Error::OutOfOrder { .. })));
-    let shifted = follower_log.append_frames(start, &chunk.bytes[88..]);
+    let shifted = follower_log.append_frames(follower_log.accepted_epoch(), start, &chunk.bytes[88..]);
     assert!(matches!(shifted, Err(Error::BadFrame { .. })), "F-022: a gap inside");
-    assert_eq!(follower_log.append_frames(start, &chunk.bytes).unwrap(), chunk.end);
+    assert_eq!(follower_log.append_frames(follower_log.accepted_epoch(), start, &chunk.bytes).unwrap(), chunk.end);
 }
 
 #[test]

@@ -188,7 +188,7 @@ fn next_piece(start: Lsn, wal: &Wal, bytes: &[u8]) -> Option<(Lsn, usize)> {
 
 async fn append(wal: &Wal, start: Lsn, frames: &[u8]) -> Result<()> {
     loop {
-        match wal.append_frames(start, frames) {
+        match wal.append_frames(wal.accepted_epoch(), start, frames) {
             Err(longshore_wal::Error::Full(_)) => wal.wait_room(frames.len() as u64).await?,
             appended => return appended.map(drop).map_err(Error::from),
         }

@@ -28,7 +28,7 @@ pub(crate) async fn store(wal: &Wal, follower: &Follower, frames: &Frames) -> Re
         return Ok(Stored::To(follower.position()));
     }
     // All but what was skipped starts where the log ends, whose position is the normalised one.
-    match wal.append_frames(follower.position(), &frames.bytes[skip..]) {
+    match wal.append_frames(frames.epoch, follower.position(), &frames.bytes[skip..]) {
         Ok(end) => Ok(Stored::To(end)),
         Err(WalError::Full(_)) => Ok(Stored::NoRoom),
         Err(error) => Err(error.into()),

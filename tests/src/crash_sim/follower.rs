@@ -155,7 +155,9 @@ impl Follower {
         let Some(chunk) = self.chunk(max)? else {
             return Ok(false);
         };
-        let stored = self.node.with_room("append frames", |wal| wal.append_frames(chunk.start, &chunk.bytes));
+        let stored = self
+            .node
+            .with_room("append frames", |wal| wal.append_frames(wal.accepted_epoch(), chunk.start, &chunk.bytes));
         let stored = match stored {
             Ok(stored) => stored,
             // Whatever happened, part of it may be there.
@@ -229,7 +231,7 @@ impl Follower {
         if bytes.len() == chunk.bytes.len() && self.node.size.normalise(start) == end && bytes == *chunk.bytes {
             return Ok(()); // another name of the same position
         }
-        match self.node.wal().append_frames(start, &Bytes::from(bytes)) {
+        match self.node.wal().append_frames(self.node.wal().accepted_epoch(), start, &Bytes::from(bytes)) {
             Err(Error::BadFrame { .. } | Error::OutOfOrder { .. }) if self.node.wal().end() == end => {
                 self.node.tally.frames_refused += 1;
                 Ok(())

@@ -23,16 +23,4 @@ impl Client {
         let request = convert::admin::limits_message(log, change);
         Ok(convert::admin::parse_limits(self.answer(self.admin().limits(request)).await?))
     }
-
-    /// Makes the agent the log's writer; returns the new epoch's number.
-    pub async fn promote(&self, log: &Name, accept_loss: bool) -> Result<u64> {
-        let request = proto::PromoteRequest { log: log.to_string(), accept_loss };
-        Ok(self.answer(self.admin().promote(request)).await?.epoch)
-    }
-
-    /// Makes the agent refuse epochs before `epoch`; returns the lowest it accepts.
-    pub async fn fence(&self, log: &Name, epoch: u64) -> Result<u64> {
-        let request = proto::FenceRequest { log: log.to_string(), epoch };
-        Ok(self.answer(self.admin().fence(request)).await?.epoch)
-    }
 }

@@ -77,6 +77,7 @@ fn holding_message(holding: &Holding) -> proto::Holding {
         last_crc: holding.last_crc,
         lost: holding.lost.map(Lsn::get),
         applied: holding.applied.map(Lsn::get),
+        accepted: Some(epoch_message(&holding.accepted)),
     }
 }
 
@@ -84,11 +85,16 @@ fn parse_holding(holding: proto::Holding) -> Result<Holding> {
     if holding.end < holding.first {
         return Err(Error::malformed("a log that ends before it begins"));
     }
+    let history = parse_history(required(holding.history, "the history")?)?;
     Ok(Holding {
         log: log_id(&holding.log_id)?,
         content: content(&holding.content)?,
         segment_size: segment_size(holding.segment_size)?,
-        history: parse_history(required(holding.history, "the history")?)?,
+        accepted: match holding.accepted {
+            None => history.current().epoch,
+            accepted => epoch(accepted)?,
+        },
+        history,
         first: Lsn::new(holding.first),
         end: Lsn::new(holding.end),
         last_crc: holding.last_crc,
@@ -97,7 +103,7 @@ fn parse_holding(holding: proto::Holding) -> Result<Holding> {
     })
 }
 
-fn history_message(history: &EpochHistory) -> proto::EpochHistory {
+pub(super) fn history_message(history: &EpochHistory) -> proto::EpochHistory {
     let entry = |entry: &EpochEntry| proto::EpochEntry {
         start: entry.start.get(),
         epoch: Some(epoch_message(&entry.epoch)),
@@ -106,7 +112,7 @@ fn history_message(history: &EpochHistory) -> proto::EpochHistory {
     proto::EpochHistory { entries: history.entries().iter().map(entry).collect() }
 }
 
-fn parse_history(history: proto::EpochHistory) -> Result<EpochHistory> {
+pub(super) fn parse_history(history: proto::EpochHistory) -> Result<EpochHistory> {
     if history.entries.len() > EpochHistory::LIMIT {
         return Err(Error::malformed(format!("a history of {} lives", history.entries.len())));
     }

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use longshore_format::Lsn;
+use longshore_protocol::NodeId;
 use tokio_stream::{Stream, StreamExt};
 
-use super::{content, digest, log_id, name, required, segment_size, segment_size_field};
+use super::{content, digest, epoch, epoch_message, log_id, name, node, required, segment_size, segment_size_field};
 use crate::{
     BoxStream, Error, LogDescription, LogSummary, Result, Seal, Segment, SegmentFile, Snapshot, SnapshotPlace, proto,
 };
@@ -18,10 +19,16 @@ pub(crate) fn log_summary(log: LogSummary) -> proto::LogSummary {
         first: log.first.get(),
         durable: log.durable.get(),
         has_slot: log.has_slot,
+        accepted: log.accepted.as_ref().map(epoch_message),
+        writes: log.writes,
+        path: log.path.iter().map(NodeId::to_string).collect(),
     }
 }
 
 pub(crate) fn parse_log_summary(log: proto::LogSummary) -> Result<LogSummary> {
+    if LogSummary::MAX_PATH < log.path.len() {
+        return Err(Error::malformed(format!("a path of {} nodes", log.path.len())));
+    }
     Ok(LogSummary {
         name: name(&log.name)?,
         id: log_id(&log.log_id)?,
@@ -30,6 +37,9 @@ pub(crate) fn parse_log_summary(log: proto::LogSummary) -> Result<LogSummary> {
         first: Lsn::new(log.first),
         durable: Lsn::new(log.durable),
         has_slot: log.has_slot,
+        accepted: log.accepted.map(|accepted| epoch(Some(accepted))).transpose()?,
+        writes: log.writes,
+        path: log.path.iter().map(|name| node(name)).collect::<Result<_>>()?,
     })
 }
 

@@ -49,6 +49,7 @@ fn greeting() -> Hello {
             last_crc: u32::MAX,
             lost: Some(Lsn::MAX),
             applied: Some(Lsn::ZERO),
+            accepted: longshore_format::Epoch { number: 9, writer: longshore_format::WriterId::from_bytes([9; 16]) },
         },
     }
 }

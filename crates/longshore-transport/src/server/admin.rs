@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::Context;
 use crate::{
-    AdminService, async_trait, convert,
+    AdminService, PromotionService, async_trait, convert,
     grants::Role,
     proto::{self, admin_server},
 };
@@ -14,17 +14,21 @@ use crate::{
 /// The most bytes a request of this service can honestly need.
 const MAX_REQUEST: usize = 16 << 10;
 
-pub(super) fn service(context: Context, service: Arc<dyn AdminService>) -> admin_server::AdminServer<Admin> {
-    admin_server::AdminServer::new(Admin { context, service }).max_decoding_message_size(MAX_REQUEST)
+pub(super) fn service(
+    context: Context,
+    service: Arc<dyn AdminService>,
+    promotion: Arc<dyn PromotionService>,
+) -> admin_server::AdminServer<Admin> {
+    admin_server::AdminServer::new(Admin { context, service, promotion }).max_decoding_message_size(MAX_REQUEST)
 }
 
 pub(super) struct Admin {
-    context: Context,
+    pub(super) context: Context,
     service: Arc<dyn AdminService>,
+    pub(super) promotion: Arc<dyn PromotionService>,
 }
 
 const ADMIN: &[Role] = &[Role::Admin];
-const PROMOTE: &[Role] = &[Role::Promote];
 const SEE: &[Role] = &[Role::Admin, Role::Read];
 
 #[async_trait]
@@ -56,20 +60,18 @@ impl admin_server::Admin for Admin {
         Ok(Response::new(convert::admin::limits(limits)))
     }
 
+    async fn survey(&self, request: Request<proto::SurveyRequest>) -> Result<Response<proto::Witness>, Status> {
+        self.survey_call(request).await
+    }
+
+    async fn fence(&self, request: Request<proto::FenceRequest>) -> Result<Response<proto::Witness>, Status> {
+        self.fence_call(request).await
+    }
+
     async fn promote(
         &self,
         request: Request<proto::PromoteRequest>,
     ) -> Result<Response<proto::PromoteResponse>, Status> {
-        let log = convert::name(&request.get_ref().log)?;
-        let caller = self.context.authorize(&request, PROMOTE, &log)?;
-        let epoch = self.service.promote(&caller, &log, request.get_ref().accept_loss).await?;
-        Ok(Response::new(proto::PromoteResponse { epoch }))
-    }
-
-    async fn fence(&self, request: Request<proto::FenceRequest>) -> Result<Response<proto::FenceResponse>, Status> {
-        let log = convert::name(&request.get_ref().log)?;
-        let caller = self.context.authorize(&request, PROMOTE, &log)?;
-        let epoch = self.service.fence(&caller, &log, request.get_ref().epoch).await?;
-        Ok(Response::new(proto::FenceResponse { epoch }))
+        self.promote_call(request).await
     }
 }

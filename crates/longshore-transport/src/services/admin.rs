@@ -18,20 +18,6 @@ pub trait AdminService: Send + Sync + 'static {
 
     /// Changes what a log retains, as far as asked, and returns what holds then.
     async fn limits(&self, caller: &Caller, log: &Name, change: LimitsChange) -> Result<Limits, Error>;
-
-    /// Makes this agent the log's writer.
-    ///
-    /// Not offered yet: the given body refuses with [`ErrorKind::Preflight`](longshore_format::ErrorKind::Preflight).
-    async fn promote(&self, _caller: &Caller, _log: &Name, _accept_loss: bool) -> Result<u64, Error> {
-        Err(Error::not_offered("promotion"))
-    }
-
-    /// Makes this agent refuse epochs before `epoch`.
-    ///
-    /// Not offered yet: the given body refuses with [`ErrorKind::Preflight`](longshore_format::ErrorKind::Preflight).
-    async fn fence(&self, _caller: &Caller, _log: &Name, _epoch: u64) -> Result<u64, Error> {
-        Err(Error::not_offered("fencing"))
-    }
 }
 
 /// An agent as its operator sees it.

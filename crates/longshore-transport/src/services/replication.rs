@@ -1,8 +1,8 @@
 //! The service that replicas follow logs through.
 
 use bytes::Bytes;
-use longshore_format::{Content, Digest, LogId, Lsn, SegmentSize};
-use longshore_protocol::{Name, ToReplica, ToUpstream};
+use longshore_format::{Content, Digest, Epoch, LogId, Lsn, SegmentSize};
+use longshore_protocol::{Name, NodeId, ToReplica, ToUpstream};
 
 use crate::{Caller, Channel, Error, async_trait};
 
@@ -54,6 +54,18 @@ pub struct LogSummary {
     pub durable: Lsn,
     /// Whether a slot is kept for the caller.
     pub has_slot: bool,
+    /// The highest epoch accepted there; `None` from an agent of an earlier version.
+    pub accepted: Option<Epoch>,
+    /// Whether the agent writes the log.
+    pub writes: bool,
+    /// The nodes that the log comes through, that agent first and the writer last; empty while it follows nobody who follows
+    /// the writer.
+    pub path: Vec<NodeId>,
+}
+
+impl LogSummary {
+    /// The longest path: deeper cascades are not told apart from loops.
+    pub const MAX_PATH: usize = 16;
 }
 
 /// What a new replica needs to create its copy of a log.

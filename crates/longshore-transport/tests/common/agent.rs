@@ -11,14 +11,15 @@ use longshore_format::{
     WriterId,
 };
 use longshore_protocol::{
-    Ack, Agreed, Durability, Frames, Hello, Holding, Name, NodeId, Offer, Region, SessionId, ToReplica, ToUpstream,
-    Welcome,
+    Ack, Agreed, Durability, Frames, Hello, Holding, Name, NodeId, Offer, Policy, Region, SessionId, Shortfall,
+    ToReplica, ToUpstream, Welcome, Witness,
 };
 use longshore_transport::{
-    AdminService, Append, Appended, Caller, Create, Error, Forget, Forgotten, Lag, Limits, LimitsChange,
-    LogDescription, LogService, LogStatus, LogSummary, OwnedRecord, Positions, Read, RecordBatches, ReplicaPosition,
-    ReplicaStatus, ReplicationService, Seal, Segment, SegmentFile, Services, SinkStatus, Snapshot, SnapshotPlace,
-    Status, StoreStatus, UpstreamEnd, UpstreamStatus, async_trait, grants::Role,
+    AdminService, Append, Appended, Caller, Create, Error, FenceState, Forget, Forgotten, Lag, Limits, LimitsChange,
+    LogDescription, LogService, LogStatus, LogSummary, Loss, NodeReport, OwnedRecord, Positions, Promote, Promoted,
+    PromotionService, Read, RecordBatches, ReplicaPosition, ReplicaStatus, ReplicationService, Seal, Segment,
+    SegmentFile, Services, SinkStatus, Snapshot, SnapshotPlace, Status, StoreStatus, Surveyed, UpstreamEnd,
+    UpstreamStatus, async_trait, grants::Role,
 };
 
 use super::name;
@@ -41,7 +42,7 @@ pub const FILE_LEN: usize = 300_000;
 impl FakeAgent {
     pub fn services(&self) -> Services {
         let shared = Arc::new(self.clone());
-        Services { replication: shared.clone(), log: shared.clone(), admin: shared }
+        Services { replication: shared.clone(), log: shared.clone(), admin: shared.clone(), promotion: shared }
     }
 
     pub fn seen<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
@@ -73,6 +74,7 @@ pub fn hello(node: &str) -> Hello {
             last_crc: 0xfeed_f00d,
             lost: Some(Lsn::new(6000)),
             applied: None,
+            accepted: epoch(),
         },
     }
 }
@@ -90,6 +92,9 @@ pub fn summary(log: &str) -> LogSummary {
         first: Lsn::new(4096),
         durable: Lsn::new(9000),
         has_slot: true,
+        accepted: Some(epoch()),
+        writes: false,
+        path: ["relay", "primary"].map(|name| NodeId::new(name).unwrap()).to_vec(),
     }
 }
 
@@ -367,6 +372,79 @@ impl AdminService for FakeAgent {
 
     async fn limits(&self, _: &Caller, _: &Name, change: LimitsChange) -> Result<Limits, Error> {
         Ok(Limits { keep_bytes: change.keep_bytes.unwrap_or(LIMITS.keep_bytes), ..LIMITS })
+    }
+}
+
+/// A copy of a log with everything that can be said of one.
+pub fn surveyed() -> Surveyed {
+    let life = EpochEntry { start: Lsn::new(4096), epoch: epoch(), incarnation: Incarnation::new(3) };
+    let voters = [(NodeId::new("a").unwrap(), Some(Region::new("eu-west").unwrap()))].into();
+    let policy = Policy {
+        writer: NodeId::new("primary").unwrap(),
+        durability: "replicas:2".parse().unwrap(),
+        shortfall: Shortfall::Degrade { after: Duration::from_secs(9) },
+        degraded: false,
+        voters,
+    };
+    Surveyed {
+        log: LogId::from_bytes([7; 16]),
+        witness: Witness {
+            node: NodeId::new("replica").unwrap(),
+            history: EpochHistory::new(life),
+            first: Lsn::new(4096),
+            end: Lsn::new(9000),
+            accepted: epoch(),
+            writes: true,
+            lost: Some(Lsn::new(9008)),
+            policy: Some((Lsn::new(5000), policy)),
+            time: 77,
+        },
+        records_since: Some(5),
+    }
+}
+
+/// The answer to a promotion with everything that can be said of one.
+pub fn promoted(promoted: bool) -> Promoted {
+    let report = |node: &str, problem: Option<&str>| NodeReport {
+        node: node.to_owned(),
+        address: "a@127.0.0.1:1".to_owned(),
+        problem: problem.map(str::to_owned),
+        end: problem.is_none().then_some(Lsn::new(9000)),
+        epoch: 3,
+        writes: false,
+        votes: true,
+        fenced: problem.is_none(),
+    };
+    let loss = Loss { bytes: 9, records: Some(2), time: Some(Duration::from_millis(1500)), holder: "b".to_owned() };
+    Promoted {
+        promoted,
+        epoch: 4,
+        position: Lsn::new(9000),
+        nodes: vec![report("a", None), report("b", Some("it did not answer"))],
+        policy: Some("replicas:2".to_owned()),
+        fence: FenceState::Open(vec![NodeId::new("b").unwrap()]),
+        loss: Some(loss),
+        write_pause: Some(Duration::from_millis(250)),
+    }
+}
+
+#[async_trait]
+impl PromotionService for FakeAgent {
+    async fn survey(&self, _: &Caller, _: &Name, since: Option<Lsn>) -> Result<Surveyed, Error> {
+        assert_eq!(since, Some(Lsn::new(8000)));
+        Ok(surveyed())
+    }
+
+    async fn fence(&self, _: &Caller, log: &Name, accept: Epoch) -> Result<Surveyed, Error> {
+        match accept == epoch() {
+            true => Ok(surveyed()),
+            false => Err(Error::new(ErrorKind::Fenced, format!("log {log} has accepted another"), "take a higher one")),
+        }
+    }
+
+    async fn promote(&self, _: &Caller, request: Promote) -> Result<Promoted, Error> {
+        assert_eq!((request.to, &request.peers[..]), (Some(Lsn::new(8000)), &["b@127.0.0.1:2".to_owned()][..]));
+        Ok(promoted(!request.plan))
     }
 }
 

@@ -54,7 +54,7 @@ fn ship(from: &Wal, to: &Wal, until: Lsn) -> Result<(), Error> {
     while to.end() < until {
         let chunk = reader.next_frames(4096)?.expect("all of it is durable");
         loop {
-            match to.append_frames(chunk.start, &chunk.bytes) {
+            match to.append_frames(to.accepted_epoch(), chunk.start, &chunk.bytes) {
                 Err(Error::Full(_)) => {
                     to.sync_once()?;
                     while to.seal_once()? {}
@@ -718,4 +718,22 @@ fn f_114_a_promotion_that_fails_at_any_sync_leaves_one_role_and_goes_through_whe
     assert!(3 < failed, "control, segments and the record itself are synced, each at its time: {failed}");
     assert_eq!(promoted.history().current().epoch, epoch(2 + failed, 7));
     assert_eq!(held(&place), [b"one"]);
+}
+
+#[test]
+fn f_111_frames_of_an_earlier_epoch_are_not_stored_once_a_later_one_is_accepted() {
+    let source = Place::new();
+    let wal = source.open();
+    append(&wal, b"one");
+    step(&wal);
+    let place = replica_of(&wal);
+    let replica = place.try_open(follower()).unwrap().0;
+    let chunk = wal.reader(wal.first()).unwrap().next_frames(4096).unwrap().unwrap();
+    replica.accept_epoch(epoch(2, 9)).unwrap();
+    let error = replica.append_frames(wal.accepted_epoch(), chunk.start, &chunk.bytes).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced, "they were under way");
+    assert_eq!(replica.end(), wal.first());
+    // The same bytes from somebody who has accepted it, too.
+    replica.append_frames(epoch(2, 9), chunk.start, &chunk.bytes).unwrap();
+    assert_eq!(replica.end(), wal.end());
 }

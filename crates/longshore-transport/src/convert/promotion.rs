@@ -1,0 +1,174 @@
+//! The messages of `admin.proto` about promotion.
+
+use std::time::Duration;
+
+use longshore_format::{Lsn, Policy as PolicyRecord};
+use longshore_protocol::{NodeId, Policy, Witness};
+
+use super::hello::{history_message, parse_history};
+use super::{epoch, epoch_message, log_id, name, node, optional, required, seconds};
+use crate::{Error, FenceState, Loss, NodeReport, Promote, Promoted, Result, Surveyed, proto};
+
+const WHOLE: &str = "whole";
+const OPEN: &str = "open";
+const UNPROTECTED: &str = "unprotected";
+/// More nodes than a log can have are no honest report.
+const MAX_NODES: usize = 1024;
+/// The most peers that a request may name.
+const MAX_PEERS: usize = 64;
+
+pub(crate) fn witness_message(surveyed: Surveyed) -> proto::Witness {
+    let witness = surveyed.witness;
+    let (policy_end, policy) = match &witness.policy {
+        Some((end, policy)) => (end.get(), policy.to_record().encode().unwrap_or_default()),
+        None => (0, Vec::new()),
+    };
+    proto::Witness {
+        node: witness.node.to_string(),
+        log_id: surveyed.log.as_bytes().to_vec(),
+        history: Some(history_message(&witness.history)),
+        first: witness.first.get(),
+        end: witness.end.get(),
+        accepted: Some(epoch_message(&witness.accepted)),
+        writes: witness.writes,
+        lost: witness.lost.map(Lsn::get),
+        policy,
+        policy_end,
+        time_micros: witness.time,
+        records_since: surveyed.records_since,
+    }
+}
+
+pub(crate) fn parse_witness(witness: proto::Witness) -> Result<Surveyed> {
+    let policy = match witness.policy.is_empty() {
+        true => None,
+        false => {
+            let record = required(PolicyRecord::decode(&witness.policy), "a policy that can be read")?;
+            Some((Lsn::new(witness.policy_end), Policy::of_record(&record).map_err(Error::malformed)?))
+        }
+    };
+    if witness.end < witness.first {
+        return Err(Error::malformed("a log that ends before it begins"));
+    }
+    Ok(Surveyed {
+        log: log_id(&witness.log_id)?,
+        witness: Witness {
+            node: node(&witness.node)?,
+            history: parse_history(required(witness.history, "the history")?)?,
+            first: Lsn::new(witness.first),
+            end: Lsn::new(witness.end),
+            accepted: epoch(witness.accepted)?,
+            writes: witness.writes,
+            lost: witness.lost.map(Lsn::new),
+            policy,
+            time: witness.time_micros,
+        },
+        records_since: witness.records_since,
+    })
+}
+
+pub(crate) fn promote_message(promote: &Promote) -> proto::PromoteRequest {
+    proto::PromoteRequest {
+        log: promote.log.to_string(),
+        accept_loss: promote.accept_loss,
+        plan: promote.plan,
+        switchover: promote.switchover,
+        to: promote.to.map(Lsn::get),
+        peers: promote.peers.clone(),
+    }
+}
+
+pub(crate) fn parse_promote(request: proto::PromoteRequest) -> Result<Promote> {
+    if MAX_PEERS < request.peers.len() {
+        return Err(Error::malformed(format!("{} peers", request.peers.len())));
+    }
+    Ok(Promote {
+        log: name(&request.log)?,
+        plan: request.plan,
+        accept_loss: request.accept_loss,
+        switchover: request.switchover,
+        to: request.to.map(Lsn::new),
+        peers: request.peers,
+    })
+}
+
+pub(crate) fn promoted_message(promoted: Promoted) -> proto::PromoteResponse {
+    let (fence, unfenced) = match promoted.fence {
+        FenceState::Whole => (WHOLE, Vec::new()),
+        FenceState::Open(nodes) => (OPEN, nodes.iter().map(NodeId::to_string).collect()),
+        FenceState::Unprotected => (UNPROTECTED, Vec::new()),
+    };
+    proto::PromoteResponse {
+        promoted: promoted.promoted,
+        epoch: promoted.epoch,
+        position: promoted.position.get(),
+        nodes: promoted.nodes.into_iter().map(report_message).collect(),
+        policy: promoted.policy.unwrap_or_default(),
+        fence: fence.to_owned(),
+        unfenced,
+        loss: promoted.loss.map(loss_message),
+        write_pause_seconds: promoted.write_pause.map(|pause| pause.as_secs_f64()),
+    }
+}
+
+pub(crate) fn parse_promoted(response: proto::PromoteResponse) -> Result<Promoted> {
+    if MAX_NODES < response.nodes.len().max(response.unfenced.len()) {
+        return Err(Error::malformed(format!("{} nodes", response.nodes.len())));
+    }
+    let fence = match response.fence.as_str() {
+        WHOLE => FenceState::Whole,
+        OPEN => FenceState::Open(response.unfenced.iter().map(|name| node(name)).collect::<Result<_>>()?),
+        UNPROTECTED => FenceState::Unprotected,
+        other => return Err(Error::malformed(format!("a fence that is {other:?}"))),
+    };
+    Ok(Promoted {
+        promoted: response.promoted,
+        epoch: response.epoch,
+        position: Lsn::new(response.position),
+        nodes: response.nodes.into_iter().map(parse_report).collect(),
+        policy: optional(&response.policy).map(str::to_owned),
+        fence,
+        loss: response.loss.map(parse_loss),
+        write_pause: seconds(response.write_pause_seconds),
+    })
+}
+
+fn report_message(report: NodeReport) -> proto::NodeReport {
+    proto::NodeReport {
+        node: report.node,
+        address: report.address,
+        problem: report.problem.unwrap_or_default(),
+        end: report.end.map(Lsn::get),
+        epoch: report.epoch,
+        writes: report.writes,
+        votes: report.votes,
+        fenced: report.fenced,
+    }
+}
+
+fn parse_report(report: proto::NodeReport) -> NodeReport {
+    NodeReport {
+        problem: optional(&report.problem).map(str::to_owned),
+        node: report.node,
+        address: report.address,
+        end: report.end.map(Lsn::new),
+        epoch: report.epoch,
+        writes: report.writes,
+        votes: report.votes,
+        fenced: report.fenced,
+    }
+}
+
+fn loss_message(loss: Loss) -> proto::Loss {
+    proto::Loss {
+        bytes: loss.bytes,
+        records: loss.records,
+        seconds: loss.time.map(|time| time.as_secs_f64()),
+        holder: loss.holder,
+    }
+}
+
+fn parse_loss(loss: proto::Loss) -> Loss {
+    let time: Option<Duration> = seconds(loss.seconds);
+    Loss { bytes: loss.bytes, records: loss.records, time, holder: loss.holder }
+}
