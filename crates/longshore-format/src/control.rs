@@ -16,8 +16,8 @@ pub struct Control {
     pub content: Content,
     /// The size of its segments.
     pub size: SegmentSize,
-    /// The writer ids under which this node minted records, oldest first. Only promises in records
-    /// of these epochs speak of this node's disk.
+    /// The writer ids under which this node minted records, or tried to begin an epoch, oldest first. Only promises in
+    /// records of these epochs speak of this node's disk.
     pub writers: Vec<WriterId>,
     /// The lives of the log.
     pub history: EpochHistory,
@@ -107,6 +107,17 @@ impl Control {
     pub fn known_durable(&self) -> Lsn {
         let acked = self.slots.iter().map(|slot| slot.durable).max().unwrap_or(Lsn::ZERO);
         self.size.normalise(self.durable.max(acked).max(self.clean.unwrap_or(Lsn::ZERO)))
+    }
+
+    /// Notes an id under which this node begins an epoch, or tries to; forgets the oldest if there are too many.
+    pub fn push_writer(&mut self, writer: WriterId) {
+        if self.writers.contains(&writer) {
+            return;
+        }
+        if self.writers.len() == Control::WRITERS_LIMIT {
+            self.writers.remove(0);
+        }
+        self.writers.push(writer);
     }
 
     /// Notes a policy whose record ends at `end`, forgetting the oldest if there are too many; what ended at or after it is

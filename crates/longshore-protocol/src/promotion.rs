@@ -13,7 +13,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_format::{Epoch, EpochHistory, Fork, Lsn};
+use longshore_format::{Epoch, EpochHistory, Fork, Lsn, WriterId};
 
 use crate::{Fence, NodeId, Policy, fence};
 
@@ -30,6 +30,10 @@ pub struct Witness {
     pub end: Lsn,
     /// The highest epoch it accepted.
     pub accepted: Epoch,
+    /// The highest one it had accepted before, when it said so in answer to a fence; else the same.
+    pub before: Epoch,
+    /// The ids under which it began an epoch, or tried to. Only it can begin one of theirs.
+    pub writers: Vec<WriterId>,
     /// Whether it minted the last epoch it knows, or would have if it had not been fenced.
     pub writes: bool,
     /// What it acknowledged and lost, until it has it again.
@@ -154,7 +158,15 @@ impl Promotion {
     fn fence_of(&self, best: &Witness) -> Fence {
         let writer = writer_of(best, self.fenced.values());
         let policy = best.policy.as_ref().map(|(_, policy)| policy);
-        fence(policy, writer.as_ref(), &self.fenced.keys().cloned().collect())
+        fence(policy, writer.as_ref(), &self.fenced.keys().cloned().collect(), self.may_be_late(best))
+    }
+
+    /// Whether an epoch later than the best log's may have begun: one of those fenced had accepted it, and whoever was to begin
+    /// it is not among them to say that it did not.
+    fn may_be_late(&self, best: &Witness) -> bool {
+        let known = best.history.current().epoch.number;
+        let is_void = |epoch: Epoch| self.fenced.values().any(|witness| witness.writers.contains(&epoch.writer));
+        self.fenced.values().any(|witness| known < witness.before.number && !is_void(witness.before))
     }
 
     fn after_fence(&self, best: &Witness, own: &Witness) -> Step {

@@ -4,7 +4,7 @@
 //! begins it is here, and a promotion fences this node before its first record. Were that forgotten with the process, the
 //! writer of the old epoch would be believed once more.
 
-use longshore_format::Epoch;
+use longshore_format::{Epoch, WriterId};
 
 use crate::{Error, Result, Role, Wal};
 
@@ -40,6 +40,18 @@ impl Wal {
         }
         // Also if it was known: whoever raised it may still be waiting for the disk.
         shared.control.sync().map_err(|error| shared.poison(error))
+    }
+
+    /// Accepts an epoch that this node itself is to begin: as [`accept_epoch`](Wal::accept_epoch), and its writer id is noted as
+    /// this node's own, so that others can be told whose attempt it was.
+    pub fn attempt_epoch(&self, epoch: Epoch) -> Result<()> {
+        self.shared().control.change(|control| control.push_writer(epoch.writer));
+        self.accept_epoch(epoch)
+    }
+
+    /// The ids under which this node began an epoch, or tried to.
+    pub fn writers(&self) -> Vec<WriterId> {
+        self.shared().control.look(|control| control.writers.clone())
     }
 
     /// Whether this node was its log's writer until it accepted a later epoch.

@@ -102,10 +102,7 @@ impl Wal {
         history.push(life).expect("its number is greater, and every life has a record");
         shared.control.change(|control| {
             control.highest = promotion.epoch;
-            if control.writers.len() == Control::WRITERS_LIMIT {
-                control.writers.remove(0);
-            }
-            control.writers.push(promotion.epoch.writer);
+            control.push_writer(promotion.epoch.writer);
         });
         shared.announce_lives(&[life])?;
         let payload = payload::EpochStart { history }.encode();

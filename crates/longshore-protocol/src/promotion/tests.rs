@@ -17,6 +17,8 @@ fn witness(name: &str, lives: &[Life], durability: &str) -> Witness {
         first: lsn(0),
         end: lsn(lives.iter().map(|life| life.3).sum()),
         accepted: epoch(9, 9),
+        before: fake.history.current().epoch,
+        writers: Vec::new(),
         writes: false,
         lost: None,
         policy: Some((lsn(1), policy(durability, "p"))),
@@ -84,8 +86,14 @@ fn one_epoch_with_two_histories_is_a_dispute_f097_f112() {
 #[test]
 fn a_writer_that_accepted_the_epoch_itself_is_fenced_whatever_its_policy_f116() {
     let old = Witness { writes: true, ..witness("p", OLD, "local") };
-    let attempt = promotion([witness("a", OLD, "local"), old]);
+    let attempt = promotion([witness("a", OLD, "local"), old.clone()]);
     assert!(matches!(attempt.step(), Ok(Step::Begin { .. })));
+    // Somebody had accepted an epoch of whose beginning nobody tells; but whoever was to begin it may be there to tell.
+    let failed = Witness { before: epoch(5, 5), ..witness("a", OLD, "local") };
+    let attempt = promotion([failed.clone(), old.clone()]);
+    assert!(matches!(attempt.step(), Ok(Step::Fence(Fence::Unprotected { .. }))));
+    let tried = Witness { writers: vec![epoch(5, 5).writer], ..failed };
+    assert!(matches!(promotion([tried, old]).step(), Ok(Step::Begin { .. })));
     let without = promotion([witness("a", OLD, "local"), witness("b", OLD, "local"), witness("c", OLD, "local")]);
     let writer = Some(node("p"));
     assert_eq!(without.step(), Ok(Step::Fence(Fence::Unprotected { writer })));

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use longshore_format::{Lsn, Policy as PolicyRecord};
+use longshore_format::{Control, Lsn, Policy as PolicyRecord};
 use longshore_protocol::{NodeId, Policy, Witness};
 
 use super::hello::{history_message, parse_history};
-use super::{epoch, epoch_message, log_id, name, node, optional, required, seconds};
+use super::{epoch, epoch_message, log_id, name, node, optional, required, seconds, writer};
 use crate::{Error, FenceState, Loss, NodeReport, Promote, Promoted, Result, Surveyed, proto};
 
 const WHOLE: &str = "whole";
@@ -36,6 +36,8 @@ pub(crate) fn witness_message(surveyed: Surveyed) -> proto::Witness {
         policy_end,
         time_micros: witness.time,
         records_since: surveyed.records_since,
+        before: Some(epoch_message(&witness.before)),
+        writers: witness.writers.iter().map(|writer| writer.as_bytes().to_vec()).collect(),
     }
 }
 
@@ -47,6 +49,10 @@ pub(crate) fn parse_witness(witness: proto::Witness) -> Result<Surveyed> {
             Some((Lsn::new(witness.policy_end), Policy::of_record(&record).map_err(Error::malformed)?))
         }
     };
+    if Control::WRITERS_LIMIT < witness.writers.len() {
+        return Err(Error::malformed(format!("{} writer ids", witness.writers.len())));
+    }
+    let accepted = epoch(witness.accepted)?;
     if witness.end < witness.first {
         return Err(Error::malformed("a log that ends before it begins"));
     }
@@ -57,7 +63,9 @@ pub(crate) fn parse_witness(witness: proto::Witness) -> Result<Surveyed> {
             history: parse_history(required(witness.history, "the history")?)?,
             first: Lsn::new(witness.first),
             end: Lsn::new(witness.end),
-            accepted: epoch(witness.accepted)?,
+            before: witness.before.map_or(Ok(accepted), |before| epoch(Some(before)))?,
+            accepted,
+            writers: witness.writers.iter().map(|bytes| writer(bytes)).collect::<Result<_>>()?,
             writes: witness.writes,
             lost: witness.lost.map(Lsn::new),
             policy,

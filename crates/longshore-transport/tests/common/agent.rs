@@ -394,6 +394,8 @@ pub fn surveyed() -> Surveyed {
             first: Lsn::new(4096),
             end: Lsn::new(9000),
             accepted: epoch(),
+            before: Epoch { number: 1, ..epoch() },
+            writers: vec![epoch().writer],
             writes: true,
             lost: Some(Lsn::new(9008)),
             policy: Some((Lsn::new(5000), policy)),
