@@ -11,7 +11,9 @@ use std::time::Duration;
 use longshore::apply::{Failure, Held, LogFacts, RunEnd, Sink, SinkError};
 use longshore::format::{Record, SegmentHeader};
 use longshore::transport::tls::{ClientTls, TlsFiles};
-use longshore::transport::{Append, Client, ClientSettings, Connector, Create, Draft, Forget, LimitsChange, Read};
+use longshore::transport::{
+    Append, Client, ClientSettings, Connector, Create, Draft, Forget, LimitsChange, Promote, Read,
+};
 use longshore::{Content, ErrorKind, Event, Kind, Lsn, Name, OpenSink, Replica};
 use longshore_protocol::{Hello, Holding, Offer};
 use support::{Agent, World, append, durability, segments, until, within};
@@ -63,7 +65,10 @@ async fn a_program_appends_waits_marks_and_reads_over_the_network() -> Outcome {
     client.create(create.clone()).await?;
     assert_eq!(client.create(create).await.unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!(client.status(None).await?.logs.len(), 2);
-    assert_eq!(client.promote(&log, false).await.unwrap_err().kind(), ErrorKind::Preflight);
+    let promote =
+        Promote { log: log.clone(), plan: false, accept_loss: false, switchover: false, to: None, peers: vec![] };
+    let promoted = client.promote(&promote).await.unwrap();
+    assert!(promoted.promoted && promoted.epoch == 1, "it writes the log already: nothing is done");
     drop((client, stranger));
     served.stop().await?;
     Ok(())
@@ -284,6 +289,7 @@ fn empty_copy(replica: &str, header: &SegmentHeader) -> Hello {
             last_crc: header.chain.link,
             lost: None,
             applied: None,
+            accepted: header.chain.life.epoch,
         },
     }
 }

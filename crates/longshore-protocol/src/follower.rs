@@ -107,10 +107,11 @@ impl Follower {
         self.epoch
     }
 
-    /// Takes note of the highest epoch that this node accepted by whatever way: of an earlier one nothing more is taken.
-    pub fn note_accepted(&mut self, epoch: Epoch) {
-        if self.epoch.number < epoch.number {
-            self.epoch = epoch;
+    /// Fails once this node has accepted a later epoch, by whatever way, than its upstream on this stream.
+    pub fn still_accepts(&self, accepted: Epoch) -> Result<()> {
+        match self.epoch.number < accepted.number {
+            true => Err(Error::Fenced { current: accepted, found: self.epoch }),
+            false => Ok(()),
         }
     }
 

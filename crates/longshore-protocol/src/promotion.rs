@@ -30,8 +30,8 @@ pub struct Witness {
     pub end: Lsn,
     /// The highest epoch it accepted.
     pub accepted: Epoch,
-    /// The highest one it had accepted before, when it said so in answer to a fence; else the same.
-    pub before: Epoch,
+    /// The epochs it accepted, later than those of its history, of whose beginning it knows nothing.
+    pub attempts: Vec<Epoch>,
     /// The ids under which it began an epoch, or tried to. Only it can begin one of theirs.
     pub writers: Vec<WriterId>,
     /// Whether it minted the last epoch it knows, or would have if it had not been fenced.
@@ -161,12 +161,13 @@ impl Promotion {
         fence(policy, writer.as_ref(), &self.fenced.keys().cloned().collect(), self.may_be_late(best))
     }
 
-    /// Whether an epoch later than the best log's may have begun: one of those fenced had accepted it, and whoever was to begin
-    /// it is not among them to say that it did not.
+    /// Whether an epoch later than the best log's may have begun: one of those fenced accepted it, and whoever was to begin it
+    /// is not among them to say that it did not.
     fn may_be_late(&self, best: &Witness) -> bool {
         let known = best.history.current().epoch.number;
         let is_void = |epoch: Epoch| self.fenced.values().any(|witness| witness.writers.contains(&epoch.writer));
-        self.fenced.values().any(|witness| known < witness.before.number && !is_void(witness.before))
+        let mut attempts = self.fenced.values().flat_map(|witness| &witness.attempts);
+        attempts.any(|epoch| *epoch != self.epoch && known < epoch.number && !is_void(*epoch))
     }
 
     fn after_fence(&self, best: &Witness, own: &Witness) -> Step {

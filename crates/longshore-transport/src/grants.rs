@@ -132,6 +132,12 @@ impl Grants {
         self.of(identity).is_some_and(|grant| grant.roles(log).any(|granted| granted == role))
     }
 
+    /// The identities that may replicate a log.
+    pub fn replicas_of(&self, log: &Name) -> impl Iterator<Item = Name> {
+        let granted = self.identities.iter().filter(|(_, grant)| grant.roles(log).any(|role| role == Role::Replicate));
+        granted.filter_map(|(identity, _)| Name::new(identity).ok())
+    }
+
     /// The line which, under `[identity]`, would grant the role for the log.
     pub(crate) fn line_to_add(&self, identity: &Name, role: Role, log: &str) -> String {
         let granted = self.of(identity).and_then(|grant| grant.logs.get(log)).into_iter().flatten();

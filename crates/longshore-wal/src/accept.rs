@@ -33,7 +33,7 @@ impl Wal {
             // Before it is written down: once it is, nothing of the old epoch may follow.
             appender.fenced.get_or_insert(Error::Fenced { epoch: own.to_string(), accepted: epoch.to_string() });
         }
-        let accepted = shared.control.raise_highest(epoch);
+        let accepted = shared.control.raise_highest(epoch).ok_or(TOO_MANY)?;
         drop(appender);
         if accepted != epoch {
             return Err(fenced(accepted));
@@ -49,6 +49,14 @@ impl Wal {
         self.accept_epoch(epoch)
     }
 
+    /// The epochs accepted here that no record here began, and no later one.
+    pub fn attempts(&self) -> Vec<Epoch> {
+        let current = self.history().current().epoch.number;
+        let mut attempts = self.shared().control.look(|control| control.attempts.clone());
+        attempts.retain(|attempt| current < attempt.number);
+        attempts
+    }
+
     /// The ids under which this node began an epoch, or tried to.
     pub fn writers(&self) -> Vec<WriterId> {
         self.shared().control.look(|control| control.writers.clone())
@@ -59,3 +67,6 @@ impl Wal {
         self.shared().lock(&self.shared().append).is_ok_and(|appender| appender.fenced.is_some())
     }
 }
+
+const TOO_MANY: Error =
+    Error::Invalid("64 promotions were tried and none came about; reach the nodes that tried them first");

@@ -126,14 +126,17 @@ impl ControlFile {
         }
     }
 
-    /// Raises the highest epoch accepted to `epoch`, in memory; returns the highest there is then.
-    pub(crate) fn raise_highest(&self, epoch: Epoch) -> Epoch {
+    /// Raises the highest epoch accepted to `epoch`, in memory; returns the highest there is then, `None` when too many were
+    /// accepted that nothing came of.
+    pub(crate) fn raise_highest(&self, epoch: Epoch) -> Option<Epoch> {
         let mut state = lock(&self.state);
         if state.control.highest.number < epoch.number {
-            state.control.highest = epoch;
+            if !state.control.accept(epoch) {
+                return None;
+            }
             state.version += 1;
         }
-        state.control.highest
+        Some(state.control.highest)
     }
 
     /// Writes the state if it changed; a crash may or may not keep it. Does nothing if the file is being synced just now:

@@ -92,6 +92,7 @@ impl Wal {
             clean: None,
             lost: None,
             slots: Vec::new(),
+            attempts: Vec::new(),
             policies: Vec::new(),
             intent: None,
         };
@@ -152,6 +153,7 @@ fn begin(
             clean: Some(position),
             lost: None,
             slots: Vec::new(),
+            attempts: Vec::new(),
             policies: Vec::new(),
             intent: None,
         },

@@ -119,6 +119,39 @@ pub enum Event {
         /// Where it begins now.
         to: Lsn,
     },
+    /// A change of a log's policy is durable under the old and the new one, so that the new one holds alone.
+    PolicyHolds {
+        /// Which log.
+        log: Name,
+        /// What it asks for now.
+        durability: String,
+    },
+    /// A log's policy could not be had for as long as it allows: what is durable here alone is confirmed now. Or it can be
+    /// had again.
+    Degraded {
+        /// Which log.
+        log: Name,
+        /// Whether it is so now.
+        degraded: bool,
+        /// What the policy asks for.
+        durability: String,
+    },
+    /// A later epoch was accepted here: this node no longer writes the log. Appends and waits are refused as `Fenced`.
+    Fenced {
+        /// Which log.
+        log: Name,
+        /// The epoch, as people read it.
+        epoch: String,
+    },
+    /// This node writes a log from here on.
+    Promoted {
+        /// Which log.
+        log: Name,
+        /// The epoch, as people read it.
+        epoch: String,
+        /// Where it begins.
+        position: Lsn,
+    },
     /// A sink refused a record: applying has stopped, receiving goes on (F-106).
     ApplyStopped {
         /// Which log.
@@ -242,6 +275,19 @@ impl Event {
             }
             Self::Reseeded { log, from, to } => {
                 tracing::warn!(%log, %from, %to, "the upstream no longer reached back to this copy, which begins anew");
+            }
+            Self::PolicyHolds { log, durability } => tracing::info!(%log, durability, "the new policy holds"),
+            Self::Degraded { log, degraded: true, durability } => {
+                tracing::error!(%log, durability, "the policy cannot be had: what is durable here alone is confirmed");
+            }
+            Self::Degraded { log, degraded: false, durability } => {
+                tracing::warn!(%log, durability, "the policy can be had again");
+            }
+            Self::Fenced { log, epoch } => {
+                tracing::error!(%log, epoch, "fenced by a later epoch: this node no longer writes the log");
+            }
+            Self::Promoted { log, epoch, position } => {
+                tracing::warn!(%log, epoch, %position, "promoted: this node writes the log")
             }
             Self::ApplyStopped { log, sink, reason } => tracing::error!(%log, sink, reason, "applying stopped"),
             Self::Poisoned { log, reason } => tracing::error!(%log, reason, "log can no longer be written"),

@@ -63,6 +63,8 @@ pub enum FeedReport {
     Stale {
         /// That epoch.
         epoch: Epoch,
+        /// Whether its own log is in that epoch; else it has only accepted it.
+        begun: bool,
         /// Whether its certificate may promote, so that this node must step down.
         believed: bool,
     },
@@ -150,7 +152,8 @@ impl<'a, U: Upstream> Stream<'a, U> {
 
     fn heartbeat(&self, sent: Lsn) -> ToReplica {
         let wal = self.log.wal();
-        let (durable, epoch) = (wal.durable().get(), wal.history().current().epoch);
+        // Of a fenced node too: what it has is offered to whoever accepted the same epoch, and to nobody else.
+        let (durable, epoch) = (wal.durable().get(), wal.accepted_epoch());
         ToReplica::Heartbeat { durable, epoch, retain: self.log.retain(), sent }
     }
 }
@@ -193,7 +196,10 @@ async fn receive<U: Upstream>(
                         (stream.report)(FeedReport::Ahead { holds: reception.hello().holding.end });
                     }
                     Verdict::Continue { .. } => return Ok(reception.into_session(now)),
-                    verdict => return ended_by(stream, verdict, reception.is_believed()).map(|()| None),
+                    verdict => {
+                        let begun = reception.hello().holding.history.current().epoch;
+                        return ended_by(stream, verdict, reception.is_believed(), begun).map(|()| None);
+                    }
                 }
             }
             Reply::Nothing => tokio::select! {
@@ -210,14 +216,14 @@ async fn receive<U: Upstream>(
 }
 
 /// A verdict after which nothing follows: truncation puts itself right, everything else is an error at both ends.
-fn ended_by<U: Upstream>(stream: &Stream<'_, U>, verdict: Verdict, believed: bool) -> Result<()> {
+fn ended_by<U: Upstream>(stream: &Stream<'_, U>, verdict: Verdict, believed: bool, begun: Epoch) -> Result<()> {
     let at = match verdict {
         Verdict::Diverged { at, .. } => {
             (stream.report)(FeedReport::Diverged { at });
             Some(at)
         }
         Verdict::Stale { epoch } => {
-            (stream.report)(FeedReport::Stale { epoch, believed });
+            (stream.report)(FeedReport::Stale { epoch, begun: begun == epoch, believed });
             None
         }
         Verdict::Reseed { first_available, .. } => Some(first_available),
@@ -296,7 +302,7 @@ struct Waiting {
 async fn send(waiting: Option<&Waiting>, wal: &Wal, out: &Out) -> Result<(Lsn, usize)> {
     let Some(Waiting { chunk, .. }) = waiting else { return std::future::pending().await };
     // As of now: a heartbeat that overtook it may have told of a later epoch.
-    let epoch = wal.history().current().epoch;
+    let epoch = wal.accepted_epoch();
     out.sender.send(ToReplica::Frames(Frames { start: chunk.start, epoch, bytes: chunk.bytes.clone() })).await?;
     Ok((chunk.end, chunk.bytes.len()))
 }
@@ -342,7 +348,7 @@ async fn locate<U: Upstream>(stream: &Stream<'_, U>, session: &mut Session, out:
             Located::At(at) => {
                 let verdict = Verdict::Diverged { at, why: Difference::Bytes };
                 out.send_urgent(ToReplica::Verdict(verdict)).await?;
-                ended_by(stream, verdict, false)
+                ended_by(stream, verdict, false, stream.log.wal().accepted_epoch())
             }
         },
     }

@@ -1,6 +1,6 @@
 //! A log as the verdict on a replica sees it.
 
-use longshore_format::{Content, EpochHistory, LogId, Lsn, SegmentSize};
+use longshore_format::{Content, Epoch, EpochHistory, LogId, Lsn, SegmentSize};
 use longshore_protocol::LogState;
 use longshore_wal::{Error, Role, Wal};
 
@@ -10,13 +10,14 @@ pub(crate) struct State<'a> {
     history: EpochHistory,
     first: Lsn,
     pub(crate) end: Lsn,
+    accepted: Epoch,
 }
 
 impl<'a> State<'a> {
     pub(crate) fn of(wal: &'a Wal) -> Self {
         // The end first: lives are announced before their records are durable, never after.
         let end = wal.durable().get();
-        Self { wal, history: wal.history(), first: wal.first(), end }
+        Self { wal, history: wal.history(), first: wal.first(), end, accepted: wal.accepted_epoch() }
     }
 }
 
@@ -37,6 +38,10 @@ impl LogState for State<'_> {
 
     fn history(&self) -> &EpochHistory {
         &self.history
+    }
+
+    fn accepted(&self) -> Epoch {
+        self.accepted
     }
 
     fn first(&self) -> Lsn {

@@ -120,6 +120,8 @@ async fn take(
     // The newest segment that is sealed already is reported, too: so a proof comes soon after each start.
     let mut reported = Lsn::new(wal.sealed().get().get().saturating_sub(wal.segment_size().get()));
     loop {
+        // Whoever fenced this node meanwhile has been told where its log ends.
+        follower.still_accepts(wal.accepted_epoch())?;
         let room = store_kept(wal, &mut follower, &mut kept).await?;
         // Listen first, then look: nothing that moves in between is missed.
         let (stirred, durable, sealed) = (log.stirred(), wal.durable().get(), wal.sealed().get());

@@ -23,10 +23,10 @@ pub(crate) async fn open_or_create(node: &Node, client: &Client, offered: &LogSu
         let (node, name) = (node.clone(), name.clone());
         blocking("look for the log", move || Ok((node.get(&name), node.present()?.contains(&name)))).await?
     };
-    if let Some(log) = here {
-        return Ok(log);
-    }
     let node = node.clone();
+    if let Some(log) = here {
+        return blocking("follow what was written here", move || node.follow_on(log)).await;
+    }
     if present {
         return blocking("open a log", move || node.open(name.as_str())).await;
     }
@@ -82,6 +82,7 @@ pub(crate) fn hello(node: &Node, log: &Log) -> Hello {
             content: wal.content(),
             segment_size: wal.segment_size(),
             history: wal.history(),
+            accepted: wal.accepted_epoch(),
             first: wal.first(),
             end: wal.end(),
             last_crc: wal.last_crc(),

@@ -2,22 +2,24 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use event_listener::Listener;
 use longshore_format::{Lsn, Name};
-use longshore_protocol::{Ack, AckPolicy, Durability, Quorum, Registry, Shortfall, Stage};
+use longshore_protocol::{Ack, AckPolicy, Durability, NodeId, Quorum, Registry, Shortfall, Stage};
 use longshore_storage::Environment;
-use longshore_transport::{Positions, ReplicaPosition};
+use longshore_transport::{LogSummary, Positions, ReplicaPosition};
 use longshore_wal::{Consumer, Ended, Pressure, RecordDraft, Role, Threads, Wal};
 
 use crate::applying::Applying;
 use crate::archived::Sources;
 use crate::archiving::Archiving;
+use crate::claim::Claim;
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::lock;
+use crate::policy::Lack;
 use crate::seeding::Seeding;
 use crate::settings::{RetentionSettings, Settings};
 use crate::snapshot::Offered;
@@ -49,7 +51,11 @@ pub(crate) struct Log {
     pub(crate) environment: Arc<dyn Environment>,
     /// The directory that its own is in, for files beside it.
     pub(crate) data_dir: PathBuf,
-    policy: AckPolicy,
+    /// What a wait asks for by default: what the log says, else the settings.
+    policy: RwLock<Arc<AckPolicy>>,
+    pub(crate) lack: Mutex<Lack>,
+    /// Set while somebody other than the dialler follows for this log.
+    pub(crate) claim: Claim,
     /// What it retains; an operator may change it while it runs.
     retention: Mutex<RetentionSettings>,
     stopping: AtomicBool,
@@ -89,12 +95,17 @@ impl Log {
             events,
             environment,
             data_dir,
-            policy: settings.ack.policy(),
+            policy: RwLock::new(Arc::new(settings.ack.policy())),
+            lack: Mutex::default(),
+            claim: Claim::default(),
             retention: Mutex::new(settings.retention.clone()),
             stopping: AtomicBool::new(false),
             threads: Mutex::new(Some(threads)),
         };
         log.admit_slots();
+        if let Err(error) = log.take_policies() {
+            log.events.raise(Event::Warning { message: format!("log {}: {error}", log.name) });
+        }
         log.tick();
         log.lower_cap();
         Arc::new(log)
@@ -113,8 +124,12 @@ impl Log {
     }
 
     /// What a wait asks for by default.
-    pub(crate) fn policy(&self) -> &AckPolicy {
-        &self.policy
+    pub(crate) fn policy(&self) -> Arc<AckPolicy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_policy(&self, policy: AckPolicy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
     }
 
     /// Bytes of its volume that are to stay free.
@@ -143,8 +158,9 @@ impl Log {
         if self.stopping.load(Ordering::Acquire) {
             return Err(Error::Stopping { log: self.name.clone() });
         }
-        if self.policy.shortfall == Shortfall::Refuse && !self.standing.within_reach(&self.policy.durability) {
-            let durability = Box::new(self.policy.durability.clone());
+        let policy = self.policy();
+        if policy.shortfall == Shortfall::Refuse && !self.standing.within_reach(&policy.durability) {
+            let durability = Box::new(policy.durability.clone());
             return Err(Error::OutOfReach { log: self.name.clone(), durability });
         }
         Ok(())
@@ -161,6 +177,7 @@ impl Log {
             (Quorum::Local, Stage::Received) => self.wal.end(),
             (Quorum::Local, Stage::Durable) => self.wal.durable().get(),
             (Quorum::Local, Stage::Applied) => self.applying.applied(),
+            _ if self.is_degraded() && *durability == self.policy().durability => self.wal.durable().get(),
             // Only what is durable here is ever sent, so a replica's ack says that, too.
             _ => self.standing.reached(durability),
         }
@@ -219,6 +236,10 @@ impl Log {
     }
 
     fn look(&self, position: Lsn, durability: &Durability) -> Result<Option<Lsn>> {
+        // Whoever fenced this node counts on that it confirms nothing more; also of what was under way.
+        if durability.quorum != Quorum::Local {
+            self.must_not_be_fenced()?;
+        }
         let reached = self.reached(durability);
         if position <= reached {
             return Ok(Some(reached));
@@ -234,8 +255,23 @@ impl Log {
         must_have_stores(durability, self.standing.stores())
     }
 
-    /// A position beyond the end will not come by waiting: it was lost, or belongs to another log.
+    /// Fails once a later epoch was accepted here by the log's writer.
+    fn must_not_be_fenced(&self) -> Result<()> {
+        match self.wal.is_fenced() {
+            true => {
+                let (epoch, accepted) = (self.wal.history().current().epoch, self.wal.accepted_epoch());
+                Err(longshore_wal::Error::Fenced { epoch: epoch.to_string(), accepted: accepted.to_string() }.into())
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// Beyond the end of a log that is written here nothing will come by waiting: it was lost, or belongs to another log. What
+    /// is followed may still come: so a program reads what it wrote elsewhere.
     fn may_be_reached(&self, position: Lsn) -> Result<()> {
+        if self.wal.role() == Role::Follower {
+            return Ok(());
+        }
         let end = self.wal.end();
         if end < position {
             return Err(longshore_wal::Error::Beyond { lsn: position, end }.into());
@@ -248,6 +284,19 @@ impl Log {
             Ended::Failed(error) => error.into(),
             _ => Error::Closed { log: self.name.clone(), position },
         }
+    }
+
+    /// The nodes that the log comes through, this one first and the writer last; empty where it follows nobody who does.
+    pub(crate) fn path(&self, own: &NodeId) -> Vec<NodeId> {
+        let further = match self.wal.role() {
+            Role::Writer if self.wal.is_fenced() => return Vec::new(),
+            Role::Writer => Vec::new(),
+            Role::Follower => self.upstream.path(),
+        };
+        if self.wal.role() == Role::Follower && further.is_empty() {
+            return Vec::new();
+        }
+        [own.clone()].into_iter().chain(further).take(LogSummary::MAX_PATH).collect()
     }
 
     /// The node's own positions.
@@ -267,6 +316,8 @@ impl Log {
         for event in self.wal.events().take() {
             self.events.raise(Event::of_log(&self.name, event));
         }
+        self.settle_policies();
+        self.watch_policy(now);
         if self.wal.durable().ended().is_some() {
             self.standing.wake();
         }

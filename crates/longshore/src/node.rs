@@ -11,7 +11,7 @@ use longshore_protocol::{NodeId, Region};
 use longshore_storage::{Directory, Environment, FsDirectory, SystemEnvironment};
 use longshore_transport::tls::ServerTls;
 use longshore_transport::{Access, Status};
-use longshore_wal::{Consumer, CreateSpec, FollowerSpec, Role, Wal};
+use longshore_wal::{Consumer, CreateSpec, FollowerSpec, Recovery, Role, Settings as WalSettings, Wal};
 
 use crate::archived::Sources;
 use crate::error::{Error, Result};
@@ -21,6 +21,7 @@ use crate::lock;
 use crate::log::{Log, must_have_stores};
 use crate::metrics;
 use crate::primary::Primary;
+use crate::replica::Sinks;
 use crate::server::{Server, tls_files};
 use crate::settings::{AtCap, Settings};
 use crate::snapshot;
@@ -60,6 +61,7 @@ pub(crate) struct Inner {
     check: OnceLock<CheckPayload>,
     archive: OnceLock<(Vec<Store>, ArchiveSettings)>,
     sources: Arc<OnceLock<Sources>>,
+    sinks: Sinks,
 }
 
 /// Says why a payload cannot be in a log of some content, and what to append instead; see [`Node::check_payloads`].
@@ -99,6 +101,7 @@ impl Node {
             check: OnceLock::new(),
             archive: OnceLock::new(),
             sources: Arc::default(),
+            sinks: Sinks::default(),
         });
         Ok(Self { inner })
     }
@@ -271,6 +274,17 @@ impl Node {
 
     /// Opens a log; the same one if it is open already.
     pub(crate) fn open(&self, name: &str) -> Result<Arc<Log>> {
+        // A node that can rejoin opens a log in the role it has there; one that cannot says what is wrong.
+        let rejoins = self.inner.role == Role::Follower || !self.inner.settings.replica.upstreams.is_empty();
+        self.open_by(name, if rejoins { Wal::open_in_role } else { Wal::open })
+    }
+
+    /// Opens a log by `open`, unless it is open already.
+    pub(crate) fn open_by(
+        &self,
+        name: &str,
+        open: impl FnOnce(Arc<dyn Directory>, Arc<dyn Environment>, WalSettings) -> longshore_wal::Result<(Wal, Recovery)>,
+    ) -> Result<Arc<Log>> {
         let name = parse_name("log", name)?;
         // Held throughout, so that two callers cannot open one log twice.
         let mut logs = self.inner.logs_mut();
@@ -282,8 +296,7 @@ impl Node {
         }
         let inner = &self.inner;
         let directory = self.directory_of(&name)?;
-        let settings = wal_settings(&inner.settings, inner.role);
-        let (wal, recovery) = Wal::open(directory, Arc::clone(&inner.environment), settings)?;
+        let (wal, recovery) = open(directory, Arc::clone(&inner.environment), self.wal_settings())?;
         if inner.archive.get().is_some() {
             // Until the stores have said what they have, they have nothing.
             wal.hold(Consumer::Archive, Some(wal.first()));
@@ -298,6 +311,10 @@ impl Node {
             inner.data_dir.clone(),
             Arc::clone(&inner.sources),
         );
+        if self.access().is_some() {
+            // Before the node listens nobody knows who may replicate; then it is done for all logs.
+            self.declare_policy(&log)?;
+        }
         self.start_archiving(&log);
         logs.insert(name, Arc::clone(&log));
         Ok(log)
@@ -350,11 +367,22 @@ impl Node {
         self.inner.open_logs()
     }
 
+    /// Refuses what only the log's writer may do. Of a log that is not open, the node's own role says who that is.
     pub(crate) fn must_write(&self, log: &Name) -> Result<()> {
-        match self.inner.role {
+        match self.get(log).map_or(self.inner.role, |log| log.wal.role()) {
             Role::Writer => Ok(()),
             Role::Follower => Err(Error::NotPrimary { log: log.clone() }),
         }
+    }
+
+    /// What logs are opened with.
+    pub(crate) fn wal_settings(&self) -> WalSettings {
+        wal_settings(&self.inner.settings, self.inner.role)
+    }
+
+    /// Where the records of its logs go.
+    pub(crate) fn sinks(&self) -> &Sinks {
+        &self.inner.sinks
     }
 
     pub(crate) fn directory_of(&self, name: &Name) -> Result<Arc<dyn Directory>> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_format::{ErrorKind, Lsn, Name};
-use longshore_protocol::{ReseedReason, Verdict};
+use longshore_protocol::{NodeId, ReseedReason, Verdict};
 use longshore_transport::LogSummary;
 use longshore_wal::Consumer;
 
@@ -16,7 +16,6 @@ use crate::lanes::{Lane, Lanes, belongs_elsewhere};
 use crate::local_copy;
 use crate::log::Log;
 use crate::node::Node;
-use crate::replica::Sinks;
 use crate::seeding;
 use crate::upstream_state::Doing;
 
@@ -32,8 +31,8 @@ pub(crate) enum Outcome {
 }
 
 /// Follows a log until the connection or the upstream ends it.
-pub(crate) async fn pursue(node: &Node, lanes: &Lanes, offered: &LogSummary, sinks: &Sinks) -> Outcome {
-    match attempt(node, lanes, offered, sinks).await {
+pub(crate) async fn pursue(node: &Node, lanes: &Lanes, offered: &LogSummary, path: Vec<NodeId>) -> Outcome {
+    match attempt(node, lanes, offered, path).await {
         Ok(outcome) => outcome,
         // Bytes that were damaged on the way are sent again (F-103).
         Err(error @ Error::Wal(longshore_wal::Error::BadFrame { .. })) => Outcome::Later(error),
@@ -42,16 +41,17 @@ pub(crate) async fn pursue(node: &Node, lanes: &Lanes, offered: &LogSummary, sin
     }
 }
 
-async fn attempt(node: &Node, lanes: &Lanes, offered: &LogSummary, sinks: &Sinks) -> Result<Outcome> {
+async fn attempt(node: &Node, lanes: &Lanes, offered: &LogSummary, path: Vec<NodeId>) -> Result<Outcome> {
     let log = local_copy::open_or_create(node, lanes.live(), offered).await?;
     // As soon as it is known: it decides how the next segments are prepared.
     log.wal.set_upstream_end(offered.durable);
-    sinks.start(&log)?;
+    node.sinks().start(&log)?;
     let lane = Lane::of(Lane::Live, log.wal.end(), offered.durable, log.wal.segment_size().get());
     let client = lanes.client(lane).await?;
     let address = client.address().to_string();
     log.upstream.set(&address, Doing::Connecting, None);
     log.upstream.heard(offered.durable, log.now());
+    log.upstream.came_by(path);
     // What is offered as held must survive a power cut here.
     log.wal.wait(log.wal.end()).await?;
     let channel = client.follow(&log.name, local_copy::hello(node, &log)).await?;
@@ -60,6 +60,7 @@ async fn attempt(node: &Node, lanes: &Lanes, offered: &LogSummary, sinks: &Sinks
         end = follow::follow(&log, channel, node.settings().network.limits(), &report) => end?,
         () = belongs_elsewhere(&log, lane) => return Ok(Outcome::Again),
         error = seeding::serve(&log, lanes) => return Ok(Outcome::Later(error)),
+        () = log.claim.taken() => return Ok(Outcome::Again),
     };
     Ok(match end {
         FollowEnd::Closed => Outcome::Later(gone(&log.name, "the upstream ended the stream")),

@@ -46,7 +46,6 @@ use crate::settings::Settings;
 /// ```
 pub struct Replica {
     node: Node,
-    sinks: Sinks,
 }
 
 impl Replica {
@@ -57,7 +56,7 @@ impl Replica {
     pub fn open(data_dir: impl AsRef<Path>, settings: &Settings) -> Result<Self> {
         let node = Node::replica(data_dir.as_ref(), settings)?;
         node.open_all()?;
-        Ok(Self { node, sinks: Sinks::default() })
+        Ok(Self { node })
     }
 
     /// Applies a log to a sink that `open` opens, again whenever a passing failure may be over.
@@ -68,7 +67,7 @@ impl Replica {
     /// `Invalid` when `log` is not a name.
     pub fn apply(self, log: Option<&str>, label: &str, open: OpenSink) -> Result<Self> {
         let log = log.map(|name| parse_name("log", name)).transpose()?;
-        self.sinks.add(SinkFor { log, label: label.to_owned(), open, offer: None });
+        self.node.sinks().add(SinkFor { log, label: label.to_owned(), open, offer: None });
         Ok(self)
     }
 
@@ -85,7 +84,7 @@ impl Replica {
         offer: OfferSnapshots,
     ) -> Result<Self> {
         let log = log.map(|name| parse_name("log", name)).transpose()?;
-        self.sinks.add(SinkFor { log, label: label.to_owned(), open, offer: Some(offer) });
+        self.node.sinks().add(SinkFor { log, label: label.to_owned(), open, offer: Some(offer) });
         Ok(self)
     }
 
@@ -109,7 +108,7 @@ impl Replica {
     /// certificates cannot be used; `Poisoned` when a log could not be closed in order.
     pub async fn run_on(self, server: Server, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
         for log in self.node.logs() {
-            self.sinks.start(&log)?;
+            self.node.sinks().start(&log)?;
         }
         let stop = CancellationToken::new();
         let outcome = {
@@ -133,11 +132,11 @@ impl Replica {
 
     /// Follows the upstreams, or without any what is archived.
     fn follow(&self, stop: CancellationToken) -> Result<Pin<Box<dyn Future<Output = Result<()>> + Send>>> {
-        let (node, sinks) = (self.node.clone(), self.sinks.clone());
+        let node = self.node.clone();
         if node.settings().replica.upstreams.is_empty() && node.sources().is_some() {
-            return Ok(Box::pin(archived::follow(node, sinks, stop)));
+            return Ok(Box::pin(archived::follow(node.clone(), node.sinks().clone(), stop)));
         }
-        Ok(Box::pin(Dialler::new(node, sinks)?.run(stop)))
+        Ok(Box::pin(Dialler::new(node)?.run(stop)))
     }
 
     /// Listens for replicas of this replica and for other clients, as the settings say.

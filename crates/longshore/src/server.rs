@@ -11,6 +11,7 @@ use longshore_transport::{Access, Http2, ServerSettings, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::dial::Dialler;
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::services::NodeServices;
@@ -44,6 +45,9 @@ impl Server {
         let listener = TcpListener::bind(wanted).await.map_err(|error| cannot_listen(wanted, &error))?;
         let address = listener.local_addr().map_err(|error| cannot_listen(wanted, &error))?;
         node.set_access(access.clone());
+        for log in node.logs() {
+            node.declare_policy(&log)?;
+        }
         Ok(Self { node, listener, address, access })
     }
 
@@ -68,7 +72,17 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
         let node = self.node.clone();
         let stop = CancellationToken::new();
-        let serving = self.serve(stop.clone());
+        // A log that was promoted elsewhere comes from there from now on.
+        let rejoining = rejoin(node.clone(), stop.clone());
+        tokio::pin!(rejoining);
+        let serving = async {
+            let serving = self.serve(stop.clone());
+            tokio::pin!(serving);
+            tokio::select! {
+                ended = &mut serving => ended,
+                ended = &mut rejoining => ended.and(serving.await),
+            }
+        };
         tokio::pin!(serving);
         tokio::select! {
             ended = &mut serving => ended?,
@@ -87,11 +101,26 @@ impl Server {
     /// Serves until told to stop, and closes nothing.
     pub(crate) async fn serve(self, stop: CancellationToken) -> Result<()> {
         let services = Arc::new(NodeServices::new(self.node.clone(), stop.clone()));
-        let services = Services { replication: services.clone(), log: services.clone(), admin: services };
+        let services = Services {
+            replication: services.clone(),
+            log: services.clone(),
+            admin: services.clone(),
+            promotion: services,
+        };
         let server = longshore_transport::Server::new(self.access, server_settings(self.node.settings()), services);
         tracing::info!(address = %self.address, node = %self.node.id(), "serving");
         Ok(server.serve(self.listener, stop).await?)
     }
+}
+
+/// Asks the other nodes of this node's logs who writes them by now, and follows where it is no longer this one. Without any it
+/// only waits.
+async fn rejoin(node: Node, stop: CancellationToken) -> Result<()> {
+    if node.settings().replica.upstreams.is_empty() {
+        stop.cancelled().await;
+        return Ok(());
+    }
+    Dialler::new(node)?.run(stop).await
 }
 
 /// Lets no append in, makes durable what is there, and waits until connected replicas have it.

@@ -4,6 +4,7 @@
 
 mod admin;
 mod log;
+mod promotion;
 mod replication;
 
 use std::sync::Arc;

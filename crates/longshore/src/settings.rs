@@ -129,6 +129,14 @@ pub struct AckSettings {
     /// What `append` does while too few replicas are connected for it. Default `accept`: the append
     /// is durable here and its wait ends as `Unconfirmed`.
     pub shortfall: Shortfall,
+    /// With the shortfall `degrade`: how long the durability could not be had before what is durable here alone is
+    /// confirmed. Default 10 s, the silence after which a replica counts as gone.
+    #[serde(with = "duration")]
+    pub degrade_after: Duration,
+    /// The nodes whose copies count, the primary's own too, so that roles can move. Empty, the default: all that
+    /// `grants.toml` lets replicate the log, once the durability asks for replicas. Written into the log, like the
+    /// durability: a promotion fences as these say.
+    pub voters: Vec<String>,
 }
 
 /// What `append` does while the policy's durability cannot be had.
@@ -139,6 +147,9 @@ pub enum Shortfall {
     Accept,
     /// It is refused as `Unavailable` before anything is written.
     Refuse,
+    /// It is accepted, and after `ack.degrade_after` confirmed when it is durable here, until the policy can be had
+    /// again. What was confirmed meanwhile no failover protects.
+    Degrade,
 }
 
 /// How a replica follows its upstream.
@@ -261,7 +272,13 @@ impl Default for RetentionSettings {
 
 impl Default for AckSettings {
     fn default() -> Self {
-        Self { durability: Durability::LOCAL, timeout: Duration::from_secs(30), shortfall: Shortfall::Accept }
+        Self {
+            durability: Durability::LOCAL,
+            timeout: Duration::from_secs(30),
+            shortfall: Shortfall::Accept,
+            degrade_after: Duration::from_secs(10),
+            voters: Vec::new(),
+        }
     }
 }
 

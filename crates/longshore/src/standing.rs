@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use event_listener::{Event as Moved, EventListener};
 use longshore_format::Lsn;
-use longshore_protocol::{Ack, AckTable, Durability, NodeAck, NodeId, Rate, Region, StoreState, Timeline};
+use longshore_protocol::{Ack, AckTable, Durability, NodeAck, NodeId, Policy, Rate, Region, StoreState, Timeline};
 
 use crate::lock;
 
@@ -94,6 +94,25 @@ impl Standing {
         let mut state = self.lock();
         state.table.forget(node);
         state.replicas.remove(node);
+    }
+
+    /// From now on only voters of these policies count, and no ack below `floor`.
+    pub(crate) fn set_policies(&self, policies: Vec<Policy>, floor: Lsn) {
+        let mut state = self.lock();
+        state.table.set_policies(policies);
+        state.table.set_floor(floor);
+        drop(state);
+        self.wake();
+    }
+
+    /// The position up to which every policy that holds is met.
+    pub(crate) fn policies_reached(&self) -> Lsn {
+        self.lock().table.policies_reached()
+    }
+
+    /// How many policies hold: two while a change is not durable under both.
+    pub(crate) fn policies(&self) -> Vec<Policy> {
+        self.lock().table.policies().to_vec()
     }
 
     /// A replica opened a stream and holds this much, even if it once held more.

@@ -133,7 +133,7 @@ impl Log {
     }
 
     /// The time of the last durable record.
-    fn last_time(&self) -> Option<u64> {
+    pub(crate) fn last_time(&self) -> Option<u64> {
         let durable = self.wal.durable().get();
         let time = self.wal.reader(durable).ok()?.chain().time;
         (time != 0).then_some(time)

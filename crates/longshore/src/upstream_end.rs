@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use longshore_format::Lsn;
+use longshore_format::{Epoch, Lsn};
 use longshore_protocol::{Ack, NodeAck, NodeId, Peer};
 use longshore_transport::UpstreamEnd;
 use longshore_wal::{Role, SlotAck};
@@ -54,24 +54,34 @@ impl Served<'_> {
                 let replica = self.replica.clone();
                 log.events.raise(Event::Proved { log: log.name.clone(), replica, equal_to: to });
             }
-            FeedReport::Stale { epoch, believed } => {
-                let replica = &self.replica;
-                let message = match believed {
-                    true => {
-                        format!("log {}: {replica} has seen epoch {epoch}, which is later than this node's", log.name)
-                    }
-                    false => {
-                        format!("log {}: {replica} claims epoch {epoch}, but may not promote; not believed", log.name)
-                    }
-                };
-                log.events.raise(Event::Warning { message });
-            }
+            FeedReport::Stale { epoch, begun, believed } => self.is_stale(epoch, begun, believed),
             // A stream that a newer one of the same replica replaced ends without it.
             FeedReport::Left => log.standing.disconnected(self.replica),
             FeedReport::Diverged { at } => {
                 let peer = self.replica.to_string();
                 log.events.raise(Event::Diverged { log: log.name.clone(), peer, position: at });
             }
+        }
+    }
+
+    /// The replica knows of a later epoch than this node. If records of it exist, and it may promote, this node is no writer any
+    /// more; an epoch that was only accepted there may never begin, and stops nothing.
+    fn is_stale(&self, epoch: Epoch, begun: bool, believed: bool) {
+        let (log, replica) = (self.log, self.replica);
+        let warn = |what: String| {
+            log.events.raise(Event::Warning { message: format!("log {}: {replica} {what}", log.name) });
+        };
+        match (begun, believed) {
+            (true, true) => {
+                if let Err(error) = self.node.accept_epoch(log, epoch) {
+                    warn(format!("is in epoch {epoch}, which cannot be accepted here: {error}"));
+                }
+            }
+            (true, false) => warn(format!("claims epoch {epoch}, but may not promote; not believed")),
+            (false, _) => warn(format!(
+                "has accepted epoch {epoch} of a promotion and takes nothing from earlier ones: finish that promotion, or \
+                 promote this node again"
+            )),
         }
     }
 

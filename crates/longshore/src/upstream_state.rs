@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use longshore_format::Lsn;
+use longshore_protocol::NodeId;
 use longshore_transport::UpstreamStatus;
 
 use crate::lock;
@@ -22,6 +23,7 @@ struct Known {
     durable: Lsn,
     heard: Option<Duration>,
     proved: Option<(Lsn, Duration)>,
+    path: Vec<NodeId>,
 }
 
 /// What the follower is doing.
@@ -62,8 +64,23 @@ impl UpstreamState {
             problem,
             durable: before.as_ref().map_or(Lsn::ZERO, |before| before.durable),
             heard: before.as_ref().and_then(|before| before.heard),
-            proved: before.and_then(|before| before.proved),
+            proved: before.as_ref().and_then(|before| before.proved),
+            path: before.map_or(Vec::new(), |before| before.path),
         });
+    }
+
+    /// The nodes that the upstream gets the log through, itself first; empty where it follows nobody who follows the writer.
+    pub(crate) fn came_by(&self, path: Vec<NodeId>) {
+        if let Some(known) = &mut *self.lock() {
+            known.path = path;
+        }
+    }
+
+    /// The nodes that the log comes through while it does.
+    pub(crate) fn path(&self) -> Vec<NodeId> {
+        let known = self.lock();
+        let following = known.as_ref().filter(|known| matches!(known.doing, Doing::Following | Doing::Waiting));
+        following.map_or(Vec::new(), |known| known.path.clone())
     }
 
     /// The upstream was heard, and how far it is.

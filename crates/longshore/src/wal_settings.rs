@@ -15,8 +15,8 @@ pub(crate) fn wal_settings(settings: &Settings, role: Role) -> longshore_wal::Se
         disk_limit: settings.log.disk_limit.map(|limit| limit.0),
         prepared: settings.log.prepared_segments,
         retention: retention(&settings.retention),
-        // A follower's bytes are at its upstream: it may cut a damaged tail and fetch it again.
-        cut_below_durable: role == Role::Follower,
+        // Of no effect for a writer. A follower's bytes are at its upstream: it may cut a damaged tail and fetch it again.
+        cut_below_durable: true,
         ..longshore_wal::Settings::default()
     }
 }
@@ -60,6 +60,7 @@ impl AckSettings {
             shortfall: match self.shortfall {
                 Shortfall::Accept => longshore_protocol::Shortfall::Accept,
                 Shortfall::Refuse => longshore_protocol::Shortfall::Refuse,
+                Shortfall::Degrade => longshore_protocol::Shortfall::Degrade { after: self.degrade_after },
             },
         }
     }

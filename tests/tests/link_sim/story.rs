@@ -395,6 +395,7 @@ pub(crate) fn holding(wal: &Wal) -> Holding {
         content: wal.content(),
         segment_size: wal.segment_size(),
         history: wal.history(),
+        accepted: wal.accepted_epoch(),
         first: wal.first(),
         end: wal.end(),
         last_crc: wal.last_crc(),

@@ -158,6 +158,7 @@ impl Deaf {
                 log: header.log,
                 content: header.content,
                 segment_size: header.size,
+                accepted: header.chain.life.epoch,
                 history: header.history,
                 first: start,
                 end: start,

@@ -17,7 +17,7 @@ fn witness(name: &str, lives: &[Life], durability: &str) -> Witness {
         first: lsn(0),
         end: lsn(lives.iter().map(|life| life.3).sum()),
         accepted: epoch(9, 9),
-        before: fake.history.current().epoch,
+        attempts: vec![epoch(9, 9)],
         writers: Vec::new(),
         writes: false,
         lost: None,
@@ -89,7 +89,7 @@ fn a_writer_that_accepted_the_epoch_itself_is_fenced_whatever_its_policy_f116() 
     let attempt = promotion([witness("a", OLD, "local"), old.clone()]);
     assert!(matches!(attempt.step(), Ok(Step::Begin { .. })));
     // Somebody had accepted an epoch of whose beginning nobody tells; but whoever was to begin it may be there to tell.
-    let failed = Witness { before: epoch(5, 5), ..witness("a", OLD, "local") };
+    let failed = Witness { attempts: vec![epoch(5, 5), epoch(9, 9)], ..witness("a", OLD, "local") };
     let attempt = promotion([failed.clone(), old.clone()]);
     assert!(matches!(attempt.step(), Ok(Step::Fence(Fence::Unprotected { .. }))));
     let tried = Witness { writers: vec![epoch(5, 5).writer], ..failed };

@@ -36,7 +36,7 @@ pub(crate) fn witness_message(surveyed: Surveyed) -> proto::Witness {
         policy_end,
         time_micros: witness.time,
         records_since: surveyed.records_since,
-        before: Some(epoch_message(&witness.before)),
+        attempts: witness.attempts.iter().map(epoch_message).collect(),
         writers: witness.writers.iter().map(|writer| writer.as_bytes().to_vec()).collect(),
     }
 }
@@ -49,10 +49,9 @@ pub(crate) fn parse_witness(witness: proto::Witness) -> Result<Surveyed> {
             Some((Lsn::new(witness.policy_end), Policy::of_record(&record).map_err(Error::malformed)?))
         }
     };
-    if Control::WRITERS_LIMIT < witness.writers.len() {
-        return Err(Error::malformed(format!("{} writer ids", witness.writers.len())));
+    if Control::WRITERS_LIMIT < witness.writers.len().max(witness.attempts.len()) {
+        return Err(Error::malformed("more writer ids or attempts than a node keeps"));
     }
-    let accepted = epoch(witness.accepted)?;
     if witness.end < witness.first {
         return Err(Error::malformed("a log that ends before it begins"));
     }
@@ -63,8 +62,8 @@ pub(crate) fn parse_witness(witness: proto::Witness) -> Result<Surveyed> {
             history: parse_history(required(witness.history, "the history")?)?,
             first: Lsn::new(witness.first),
             end: Lsn::new(witness.end),
-            before: witness.before.map_or(Ok(accepted), |before| epoch(Some(before)))?,
-            accepted,
+            accepted: epoch(witness.accepted)?,
+            attempts: witness.attempts.into_iter().map(|attempt| epoch(Some(attempt))).collect::<Result<_>>()?,
             writers: witness.writers.iter().map(|bytes| writer(bytes)).collect::<Result<_>>()?,
             writes: witness.writes,
             lost: witness.lost.map(Lsn::new),

@@ -394,7 +394,7 @@ pub fn surveyed() -> Surveyed {
             first: Lsn::new(4096),
             end: Lsn::new(9000),
             accepted: epoch(),
-            before: Epoch { number: 1, ..epoch() },
+            attempts: vec![Epoch { number: 1, ..epoch() }, epoch()],
             writers: vec![epoch().writer],
             writes: true,
             lost: Some(Lsn::new(9008)),

@@ -52,14 +52,6 @@ impl AdminService for NodeServices {
         let log = self.log(log)?;
         Ok(log.change_limits(change))
     }
-
-    async fn promote(&self, _caller: &Caller, _log: &Name, _accept_loss: bool) -> Result<u64, Error> {
-        Err(LibraryError::NotOffered { what: "promotion" }.into())
-    }
-
-    async fn fence(&self, _caller: &Caller, _log: &Name, _epoch: u64) -> Result<u64, Error> {
-        Err(LibraryError::NotOffered { what: "fencing" }.into())
-    }
 }
 
 impl Log {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use longshore_format::{Lsn, Name};
 use longshore_protocol::{NodeId, Peer};
-use longshore_transport::grants::Role;
+use longshore_transport::grants::Role as Granted;
 use longshore_transport::{
     Caller, Error, LogDescription, LogSummary, ReplicationService, Seal, Segment, SegmentFile, Snapshot, SnapshotPlace,
     UpstreamEnd, async_trait,
 };
-use longshore_wal::SegmentState;
+use longshore_wal::{Role, SegmentState};
 
 use super::NodeServices;
 use crate::log::Log;
@@ -21,17 +21,17 @@ use crate::upstream_end;
 #[async_trait]
 impl ReplicationService for NodeServices {
     async fn logs(&self, caller: &Caller) -> Result<Vec<LogSummary>, Error> {
-        let granted = self.node.logs().into_iter().filter(|log| caller.may(Role::Replicate, &log.name));
-        Ok(granted.map(|log| summary(&log, &caller.node())).collect())
+        let granted = self.node.logs().into_iter().filter(|log| caller.may(Granted::Replicate, &log.name));
+        Ok(granted.map(|log| summary(&log, self.node.id(), &caller.node())).collect())
     }
 
     async fn describe(&self, caller: &Caller, log: &Name) -> Result<LogDescription, Error> {
         let log = self.log(log)?;
-        let node = caller.node();
+        let (own, node) = (self.node.id().clone(), caller.node());
         let describe = move || {
             let start = log.wal.start_point()?;
             let header = Bytes::from(start.header.encode());
-            Ok(LogDescription { summary: summary(&log, &node), header, before: start.before })
+            Ok(LogDescription { summary: summary(&log, &own, &node), header, before: start.before })
         };
         Ok(blocking("describe a log", describe).await?)
     }
@@ -43,7 +43,7 @@ impl ReplicationService for NodeServices {
             let message = format!("log {} has as many replicas as it can count", log.name);
             return Err(Error::new(longshore_format::ErrorKind::Full, message, "follow a replica instead"));
         }
-        let peer = Peer { node, region: caller.region(), may_promote: caller.may(Role::Promote, &log.name) };
+        let peer = Peer { node, region: caller.region(), may_promote: caller.may(Granted::Promote, &log.name) };
         Ok(upstream_end::serve(&self.node, log, peer, channel).await?)
     }
 
@@ -78,7 +78,7 @@ impl ReplicationService for NodeServices {
     }
 }
 
-fn summary(log: &Log, caller: &NodeId) -> LogSummary {
+fn summary(log: &Log, own: &NodeId, caller: &NodeId) -> LogSummary {
     LogSummary {
         name: log.name.clone(),
         id: log.wal.id(),
@@ -87,6 +87,9 @@ fn summary(log: &Log, caller: &NodeId) -> LogSummary {
         first: log.wal.first(),
         durable: log.wal.durable().get(),
         has_slot: log.wal.slots().iter().any(|slot| slot.name.as_str() == caller.as_str()),
+        accepted: Some(log.wal.accepted_epoch()),
+        writes: log.wal.role() == Role::Writer && !log.wal.is_fenced(),
+        path: log.path(own),
     }
 }
 

@@ -1,0 +1,202 @@
+//! Becoming a log's writer: whom to ask, in which order, and when to stop.
+//!
+//! [`longshore_protocol::Promotion`] decides everything; this asks, fetches and writes down as it says. Every step can be run
+//! again: what a node accepted it keeps, and an epoch that did not begin is void once the node that was to begin it says so.
+
+mod fetch;
+mod own;
+mod peers;
+mod report;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use longshore_format::{Epoch, ErrorKind, Name, WriterId};
+use longshore_protocol::{Dispute, Fence, NodeId, Policy, Promotion, Step};
+use longshore_storage::Environment;
+use longshore_transport::{Promote, Promoted};
+use longshore_wal::Role;
+
+use crate::error::{Error, Result};
+use crate::log::Log;
+use crate::node::Node;
+use crate::server::blocking;
+
+pub(crate) use own::{fence, survey};
+use peers::Peers;
+use report::Report;
+
+/// Makes this node the log's writer, or says what that would take and lose.
+///
+/// Dropping it stops it at some step; run again, it goes on.
+pub(crate) async fn promote(node: &Node, request: &Promote) -> Result<Promoted> {
+    let log = node.require(&request.log)?;
+    if log.wal.role() == Role::Writer && !log.wal.is_fenced() {
+        return Ok(report::already(node, &log)?);
+    }
+    let peers = Peers::survey(node, &log, &request.peers).await?;
+    let report = Report::new(node, &log, &peers)?;
+    if request.plan {
+        return report.planned(request);
+    }
+    // Whoever follows for the log meanwhile would take from one node what another is asked for.
+    let busy = || refused(ErrorKind::Busy, &request.log, "another promotion of it is under way here; wait for its end");
+    let claimed = Arc::clone(&log);
+    let claim = claimed.claim.take().ok_or_else(busy)?;
+    let outcome = Attempt { node, name: &request.log, request, peers, report }.run().await;
+    drop(claim);
+    outcome
+}
+
+/// One attempt under one epoch.
+struct Attempt<'a> {
+    node: &'a Node,
+    name: &'a Name,
+    request: &'a Promote,
+    peers: Peers,
+    report: Report,
+}
+
+impl Attempt<'_> {
+    async fn run(mut self) -> Result<Promoted> {
+        if self.request.switchover {
+            self.come_near().await?;
+        }
+        let mut promotion = Promotion::new(self.node.id().clone(), self.epoch()?);
+        promotion.heard(own::attempt(self.node, &self.log()?, promotion.epoch()).await?);
+        let stopped = Instant::now();
+        self.peers.fence(self.name, &mut promotion, self.request.switchover).await?;
+        let policy = match self.settle(&mut promotion).await {
+            Ok(policy) => policy,
+            Err(error) => return Err(self.give_back(error).await),
+        };
+        self.report.settled(&promotion, &self.peers)?;
+        let log = self.begin(promotion.epoch(), policy).await?;
+        let pause = self.report.had_writer().then(|| stopped.elapsed());
+        self.report.promoted(&log, pause)
+    }
+
+    /// Does what the rules say until nothing is left but to begin.
+    async fn settle(&self, promotion: &mut Promotion) -> Result<Option<Policy>> {
+        loop {
+            let step = match self.request.accept_loss {
+                true => promotion.step_accepting_loss(),
+                false => promotion.step(),
+            };
+            match step.map_err(|dispute| self.disputed(&dispute))? {
+                Step::Begin { policy } => return Ok(policy),
+                Step::Fetch { from, to } => {
+                    let peer = self.peers.client(&from).expect("only peers and this node are heard");
+                    fetch::up_to(self.node, self.name, peer, to).await?;
+                    let log = self.log()?;
+                    promotion.heard(own::witness(self.node, &log)?);
+                }
+                Step::Fence(fence) => return Err(self.unfenced(&fence)),
+                Step::Lost { to } => {
+                    let why = format!("this node once acknowledged up to {to} and lost what its log lacks; ");
+                    return Err(
+                        self.refused(why + "let it fetch that, promote another node, or go on with --accept-loss")
+                    );
+                }
+            }
+        }
+    }
+
+    /// Begins the epoch.
+    async fn begin(&self, epoch: Epoch, policy: Option<Policy>) -> Result<Arc<Log>> {
+        let policy = policy.map(|policy| Policy { writer: self.node.id().clone(), degraded: false, ..policy });
+        let (node, name, to) = (self.node.clone(), self.name.clone(), self.request.to);
+        blocking("begin an epoch", move || {
+            if let Some(to) = to {
+                own::cut(&node, &name, to)?;
+            }
+            let policy = policy.map(|policy| policy.to_record());
+            node.begin_epoch(&name, &longshore_wal::Promotion { epoch, policy })
+        })
+        .await
+    }
+
+    /// A writer that gives its role up stops for as long as this node lacks something: so it should lack little.
+    async fn come_near(&self) -> Result<()> {
+        let Some((writer, _)) = self.peers.writer() else {
+            let why = "no node that answers writes it; `longshore promote` goes on without one";
+            return Err(refused(ErrorKind::Unavailable, self.name, why));
+        };
+        let peer = self.peers.client(&writer).expect("it answered");
+        fetch::near(self.node, self.name, peer).await
+    }
+
+    /// Has the old writer take its role back, if it gave that up for nothing.
+    async fn give_back(&self, error: Error) -> Error {
+        let Some((writer, peer)) = self.peers.writer().filter(|_| self.request.switchover) else { return error };
+        let back = Promote {
+            log: self.name.clone(),
+            plan: false,
+            accept_loss: false,
+            switchover: false,
+            to: None,
+            peers: Vec::new(),
+        };
+        match peer.promote(&back).await {
+            Ok(_) => error,
+            Err(left) => {
+                let why = format!("{error}; and {writer}, which gave its role up, cannot take it back: {left}");
+                refused(error.kind(), self.name, &why)
+            }
+        }
+    }
+
+    fn log(&self) -> Result<Arc<Log>> {
+        self.node.require(self.name)
+    }
+
+    /// A number above every one that was heard of, and an id of this attempt's own.
+    fn epoch(&self) -> Result<Epoch> {
+        let log = self.log()?;
+        let own = own::witness(self.node, &log)?;
+        let number = Promotion::next_number(self.peers.witnesses().chain([&own]));
+        Ok(Epoch { number, writer: draw_writer(&**self.node.environment())? })
+    }
+
+    fn unfenced(&self, fence: &Fence) -> Error {
+        let what = match fence {
+            Fence::Open { unfenced } => {
+                let nodes: Vec<&str> = unfenced.iter().map(NodeId::as_str).collect();
+                format!("the writer before may still confirm appends with {}: reach them, ", nodes.join(", "))
+            }
+            Fence::Unprotected { writer } => {
+                let writer = writer.as_ref().map_or("the writer before".to_owned(), NodeId::to_string);
+                format!(
+                    "its policy needs no replica, so only {writer} itself can be fenced: stop it for good or reach it, "
+                )
+            }
+            Fence::Whole => String::new(),
+        };
+        self.refused(what + "or go on with --accept-loss, and what it confirms from now on is lost")
+    }
+
+    fn disputed(&self, dispute: &Dispute) -> Error {
+        let (a, b) = &dispute.between;
+        let at = dispute.at.map_or("nowhere in what they still know".to_owned(), |at| format!("at {at}"));
+        let why = format!(
+            "{a} and {b} wrote one epoch in two ways, and part {at}: `longshore rejoin` sets one of them aside"
+        );
+        refused(ErrorKind::Diverged, self.name, &why)
+    }
+
+    fn refused(&self, why: String) -> Error {
+        refused(ErrorKind::Fenced, self.name, &why)
+    }
+}
+
+fn refused(kind: ErrorKind, log: &Name, why: &str) -> Error {
+    Error::Refused { kind, reason: format!("log {log} has no new writer: {why}"), at: None }
+}
+
+fn draw_writer(environment: &dyn Environment) -> Result<WriterId> {
+    let mut bytes = [0; 16];
+    environment
+        .random(&mut bytes)
+        .map_err(|error| Error::io("draw a random number from", "the system".as_ref(), error))?;
+    Ok(WriterId::from_bytes(bytes))
+}

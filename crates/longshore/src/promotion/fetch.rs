@@ -1,0 +1,77 @@
+//! What one particular node has, into this node's own copy: by following it for as long as that takes.
+
+use std::time::Duration;
+
+use longshore_format::{ErrorKind, Lsn, Name};
+use longshore_protocol::Verdict;
+use longshore_transport::Client;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::refused;
+use crate::error::{Error, Result};
+use crate::follow::{self, FollowEnd, FollowReport};
+use crate::local_copy;
+use crate::node::Node;
+
+/// A node that moves nothing for so long will not.
+const STALL: Duration = Duration::from_secs(30);
+/// A writer that gives its role up makes durable and sends so much within the time that nobody notices.
+const NEAR: u64 = 1 << 20;
+
+/// Brings the log up to `to`, which the node at the other end holds. What forked from its history is set aside.
+pub(super) async fn up_to(node: &Node, name: &Name, peer: &Client, to: Lsn) -> Result<()> {
+    loop {
+        let log = node.require(name)?;
+        log.wal.wait(log.wal.end()).await?;
+        let channel = peer.follow(name, local_copy::hello(node, &log)).await?;
+        let follows = watch::Sender::new(false);
+        let report = |report| {
+            if let FollowReport::Following { .. } = report {
+                follows.send_replace(true);
+            }
+        };
+        let mut begun = follows.subscribe();
+        let reached = async {
+            drop(begun.wait_for(|follows| *follows).await);
+            let mut durable = log.wal.durable().get();
+            while durable < to {
+                let more = timeout(STALL, log.wal.durable().wait(durable.just_after())).await;
+                durable = match more {
+                    Ok(Ok(durable)) => durable,
+                    Ok(Err(ended)) => return Err(crate::link::moved(Err(ended)).expect_err("it ended")),
+                    Err(_) => return Err(stalled(name, durable, to)),
+                };
+            }
+            Ok(())
+        };
+        let end = tokio::select! {
+            reached = reached => return reached,
+            end = follow::follow(&log, channel, node.settings().network.limits(), &report) => end?,
+        };
+        match end {
+            FollowEnd::Verdict(Verdict::Truncate { fork, crc }) => local_copy::truncate(node, &log, fork, crc).await?,
+            FollowEnd::Verdict(verdict) => {
+                return Err(refused(verdict.kind().unwrap_or(ErrorKind::Unavailable), name, &verdict.to_string()));
+            }
+            FollowEnd::Refused(refusal) => return Err(refused(refusal.kind, name, &refusal.text)),
+            FollowEnd::Closed => return Err(stalled(name, log.wal.durable().get(), to)),
+        }
+    }
+}
+
+/// Follows until little is missing of what the node at the other end has by now.
+pub(super) async fn near(node: &Node, name: &Name, peer: &Client) -> Result<()> {
+    loop {
+        let there = peer.survey(name, None).await?.witness.end;
+        if there.since(node.require(name)?.wal.durable().get()) <= NEAR {
+            return Ok(());
+        }
+        up_to(node, name, peer, there).await?;
+    }
+}
+
+fn stalled(name: &Name, at: Lsn, to: Lsn) -> Error {
+    let why = format!("what is missing from {at} to {to} did not come; run it again");
+    refused(ErrorKind::Unavailable, name, &why)
+}

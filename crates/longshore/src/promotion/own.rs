@@ -1,0 +1,109 @@
+//! This node's own copy, as a promotion hears of it: surveyed, fenced, attempted, cut.
+
+use std::sync::Arc;
+
+use longshore_format::{Epoch, Lsn, Name};
+use longshore_protocol::Witness;
+use longshore_transport::Surveyed;
+use longshore_wal::{Error as WalError, Role};
+
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::log::Log;
+use crate::node::Node;
+use crate::policy;
+use crate::server::blocking;
+
+/// So much log is read to count records in it: a second of a slow disk.
+const COUNTED: u64 = 64 << 20;
+
+/// What this node's copy is; with `since`, how many of the user's records lie behind that position, if they are soon counted.
+pub(crate) async fn survey(node: &Node, log: &Arc<Log>, since: Option<Lsn>) -> Result<Surveyed> {
+    let (node, log) = (node.clone(), Arc::clone(log));
+    blocking("survey a log", move || {
+        let witness = witness(&node, &log)?;
+        let records_since = since.map_or(Ok(None), |since| count(&log, since))?;
+        Ok(Surveyed { log: log.wal.id(), witness, records_since })
+    })
+    .await
+}
+
+/// Accepts somebody's epoch and then says what this node's copy is: all of it durable, and nothing of an earlier epoch's writer
+/// comes to it from here on.
+pub(crate) async fn fence(node: &Node, log: &Arc<Log>, epoch: Epoch) -> Result<Surveyed> {
+    {
+        let (node, log) = (node.clone(), Arc::clone(log));
+        blocking("accept an epoch", move || node.accept_epoch(&log, epoch)).await?;
+    }
+    log.wal.wait(log.wal.end()).await?;
+    Ok(Surveyed { log: log.wal.id(), witness: witness(node, log)?, records_since: None })
+}
+
+/// Accepts an epoch that this node itself is to begin.
+pub(super) async fn attempt(node: &Node, log: &Arc<Log>, epoch: Epoch) -> Result<Witness> {
+    {
+        let (node, log) = (node.clone(), Arc::clone(log));
+        blocking("accept an epoch", move || {
+            log.wal.attempt_epoch(epoch)?;
+            node.accept_epoch(&log, epoch)
+        })
+        .await?;
+    }
+    log.wal.wait(log.wal.end()).await?;
+    witness(node, log)
+}
+
+/// What this node says of its copy.
+pub(super) fn witness(node: &Node, log: &Log) -> Result<Witness> {
+    let wal = &log.wal;
+    // The end first: lives and policies are known before their records are durable, never after.
+    let end = wal.durable().get();
+    Ok(Witness {
+        node: node.id().clone(),
+        history: wal.history(),
+        first: wal.first(),
+        end,
+        accepted: wal.accepted_epoch(),
+        attempts: wal.attempts(),
+        writers: wal.writers(),
+        writes: wal.role() == Role::Writer,
+        lost: wal.lost(),
+        policy: policy::newest(wal)?,
+        time: log.last_time().unwrap_or(0),
+    })
+}
+
+fn count(log: &Log, since: Lsn) -> Result<Option<u64>> {
+    let durable = log.wal.durable().get();
+    if durable <= since {
+        return Ok(Some(0));
+    }
+    if COUNTED < durable.since(since) {
+        return Ok(None);
+    }
+    let mut reader = match log.wal.reader(since) {
+        Err(WalError::NotABoundary { .. } | WalError::TooOld { .. } | WalError::Beyond { .. }) => return Ok(None),
+        reader => reader?,
+    };
+    let mut records = 0;
+    while let Some(record) = reader.next()? {
+        records += u64::from(record.kind.is_user());
+    }
+    Ok(Some(records))
+}
+
+/// Sets what lies behind `to` aside, because the epoch is to begin there.
+pub(super) fn cut(node: &Node, name: &Name, to: Lsn) -> Result<()> {
+    let log = node.require(name)?;
+    if log.wal.end() == to {
+        return Ok(());
+    }
+    log.wal.crc_at(to)?;
+    drop(log);
+    node.close_log(name)?;
+    let aside = longshore_wal::set_aside(&node.directory_of(name)?, node.environment(), to);
+    let opened = node.open_by(name.as_str(), longshore_wal::Wal::open_in_role);
+    let aside = aside?;
+    node.events().raise(Event::SetAside { log: name.clone(), from: aside.from, to: aside.to, place: aside.place });
+    opened.map(drop).map_err(Error::from)
+}

@@ -1,0 +1,182 @@
+//! What a promotion says of itself: who holds what, whether the old writer is fenced, what would be lost.
+
+use std::time::Duration;
+
+use longshore_format::{Epoch, Lsn};
+use longshore_protocol::{Fence, Policy, Promotion, Witness, best};
+use longshore_transport::{FenceState, Loss, NodeReport, Promote, Promoted};
+
+use super::own;
+use super::peers::Peers;
+use crate::error::Result;
+use crate::log::Log;
+use crate::node::Node;
+
+/// What is known before anything is done, and what came of it.
+pub(super) struct Report {
+    own: Witness,
+    /// What the upstream was last heard to have, and who it is.
+    heard: Option<(String, Lsn)>,
+    had_writer: bool,
+    known: Promoted,
+}
+
+/// What a node says that is the writer already.
+pub(super) fn already(node: &Node, log: &Log) -> Result<Promoted> {
+    let own = own::witness(node, log)?;
+    let policy = own.policy.as_ref().map(|(_, policy)| policy.durability.to_string());
+    let current = *own.history.current();
+    let nodes = vec![node_report(&own, "", true, own.policy.as_ref().map(|(_, policy)| policy))];
+    let (fence, loss, write_pause) = (FenceState::Whole, None, None);
+    Ok(Promoted {
+        promoted: true,
+        epoch: current.epoch.number,
+        position: current.start,
+        nodes,
+        policy,
+        fence,
+        loss,
+        write_pause,
+    })
+}
+
+impl Report {
+    pub(super) fn new(node: &Node, log: &Log, peers: &Peers) -> Result<Report> {
+        let own = own::witness(node, log)?;
+        let heard = log.upstream.status(log.now()).map(|upstream| (upstream.address, upstream.durable));
+        let known = Promoted {
+            promoted: false,
+            epoch: Promotion::next_number(peers.witnesses().chain([&own])),
+            position: own.end,
+            nodes: Vec::new(),
+            policy: None,
+            fence: FenceState::Unprotected,
+            loss: None,
+            write_pause: None,
+        };
+        let had_writer = peers.writer().is_some();
+        let mut report = Report { own, heard, had_writer, known };
+        // As if everybody who answered accepted it.
+        let epoch = Epoch { number: report.known.epoch, ..report.own.accepted };
+        let mut promotion = Promotion::new(report.own.node.clone(), epoch);
+        for witness in peers.witnesses().chain([&report.own]) {
+            promotion.heard(Witness { accepted: epoch, ..witness.clone() });
+        }
+        report.settled(&promotion, peers)?;
+        Ok(report)
+    }
+
+    pub(super) fn had_writer(&self) -> bool {
+        self.had_writer
+    }
+
+    /// What would be done.
+    pub(super) fn planned(mut self, request: &Promote) -> Result<Promoted> {
+        if let Some(to) = request.to.filter(|to| *to < self.known.position) {
+            let bytes = self.known.position.since(to);
+            self.known.loss = Some(Loss { bytes, records: None, time: None, holder: self.own.node.to_string() });
+            self.known.position = to;
+        }
+        Ok(self.known)
+    }
+
+    /// What was done.
+    pub(super) fn promoted(mut self, log: &Log, write_pause: Option<Duration>) -> Result<Promoted> {
+        let current = *log.wal.history().current();
+        self.known.promoted = true;
+        self.known.epoch = current.epoch.number;
+        self.known.position = current.start;
+        self.known.write_pause = write_pause;
+        Ok(self.known)
+    }
+
+    /// Who accepted, where the epoch begins, and what is left behind.
+    pub(super) fn settled(&mut self, promotion: &Promotion, peers: &Peers) -> Result<()> {
+        let begins = promotion.best().ok().flatten().unwrap_or(&self.own).clone();
+        let policy = begins.policy.as_ref().map(|(_, policy)| policy.clone());
+        self.known.position = begins.end;
+        self.known.policy = policy.as_ref().map(|policy| policy.durability.to_string());
+        self.known.fence = match promotion.fence() {
+            Ok(Fence::Whole) => FenceState::Whole,
+            Ok(Fence::Open { unfenced }) => FenceState::Open(unfenced.into_iter().collect()),
+            Ok(Fence::Unprotected { .. }) | Err(_) => FenceState::Unprotected,
+        };
+        self.known.nodes = self.nodes(promotion, peers, policy.as_ref());
+        self.known.loss = self.loss(promotion, peers, &begins);
+        Ok(())
+    }
+
+    fn nodes(&self, promotion: &Promotion, peers: &Peers, policy: Option<&Policy>) -> Vec<NodeReport> {
+        let fenced = |witness: &Witness| promotion.fenced().any(|fenced| fenced.node == witness.node);
+        let mut nodes = vec![node_report(&self.own, "", fenced(&self.own), policy)];
+        for peer in &peers.0 {
+            nodes.push(match &peer.answer {
+                Ok((_, surveyed)) => node_report(&surveyed.witness, &peer.address, fenced(&surveyed.witness), policy),
+                Err(problem) => silent("", &peer.address, problem),
+            });
+        }
+        for voter in policy.into_iter().flat_map(|policy| policy.voters.keys()) {
+            // Those who did not answer are known by their addresses only, unless these name them.
+            let known =
+                nodes.iter().any(|node| node.node == voter.as_str() || node.address.starts_with(&format!("{voter}@")));
+            if !known {
+                nodes.push(NodeReport {
+                    votes: true,
+                    ..silent(voter.as_str(), "", "it was not asked: no address of it is known")
+                });
+            }
+        }
+        for node in &mut nodes {
+            if let Some((name, _)) = node.address.split_once('@').filter(|_| node.node.is_empty()) {
+                node.node = name.to_owned();
+                node.votes = policy.is_some_and(|policy| policy.voters.keys().any(|voter| voter.as_str() == name));
+            }
+        }
+        nodes
+    }
+
+    /// What somebody has, or had when it was last heard, beyond where the epoch begins.
+    fn loss(&self, promotion: &Promotion, peers: &Peers, begins: &Witness) -> Option<Loss> {
+        let fenced = |witness: &&Witness| promotion.fenced().any(|fenced| fenced.node == witness.node);
+        let beyond = best(peers.witnesses().filter(|witness| !fenced(witness))).ok().flatten();
+        if let Some(beyond) = beyond.filter(|beyond| begins.end < beyond.end) {
+            let time = beyond.time.checked_sub(begins.time).map(Duration::from_micros);
+            let counted = peers.of(&beyond.node).filter(|_| begins.end == self.own.end);
+            return Some(Loss {
+                bytes: beyond.end.since(begins.end),
+                records: counted.and_then(|surveyed| surveyed.records_since),
+                time,
+                holder: beyond.node.to_string(),
+            });
+        }
+        let (address, durable) = self.heard.as_ref().filter(|(_, durable)| begins.end < *durable)?;
+        let holder = format!("{address}, as it was last heard");
+        Some(Loss { bytes: durable.since(begins.end), records: None, time: None, holder })
+    }
+}
+
+fn node_report(witness: &Witness, address: &str, fenced: bool, policy: Option<&Policy>) -> NodeReport {
+    NodeReport {
+        node: witness.node.to_string(),
+        address: address.to_owned(),
+        problem: None,
+        end: Some(witness.end),
+        epoch: witness.history.current().epoch.number,
+        writes: witness.writes,
+        votes: policy.is_some_and(|policy| policy.voters.contains_key(&witness.node)),
+        fenced,
+    }
+}
+
+fn silent(node: &str, address: &str, problem: &str) -> NodeReport {
+    NodeReport {
+        node: node.to_owned(),
+        address: address.to_owned(),
+        problem: Some(problem.to_owned()),
+        end: None,
+        epoch: 0,
+        writes: false,
+        votes: false,
+        fenced: false,
+    }
+}
