@@ -28,6 +28,7 @@ mod backoff;
 mod durability;
 mod error;
 mod follower;
+pub mod lease;
 mod limits;
 mod locate;
 mod message;
