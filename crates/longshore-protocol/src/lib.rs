@@ -29,6 +29,7 @@ mod durability;
 mod error;
 mod fence;
 mod follower;
+pub mod lease;
 mod limits;
 mod locate;
 mod message;
