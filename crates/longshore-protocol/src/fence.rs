@@ -5,6 +5,12 @@
 //! makes the fenced nodes meet every set of k that confirmed something before: any two such sets of n have a node in common,
 //! and that node's log holds what was confirmed. (So do read and write quorums in Gifford, *Weighted Voting for Replicated
 //! Data*, 1979.)
+//!
+//! The writer counts as one of the voters, and no more. That it accepted the epoch itself is not enough: nobody can know that
+//! no other voter began an epoch in between, at nodes that this promotion never asked. So the fence is whole when *whichever*
+//! voter is not fenced, and were it a writer, could not gather the policy from the others. (As in Lamport, Malkhi and Zhou,
+//! *Vertical Paxos*, 2009, and with k + 1 and n − k + 1 of n + 1 nodes the quorums of Howard, Malkhi and Spiegelman,
+//! *Flexible Paxos*, 2016.) That only voters begin epochs is for [`Promotion`](crate::Promotion) to see to.
 
 use std::collections::BTreeSet;
 
@@ -27,29 +33,37 @@ pub enum Fence {
     },
 }
 
-/// Whether the nodes in `fenced` keep the writer from gathering `policy`.
+/// Whether the nodes in `fenced` keep every writer before from gathering `policy`.
 ///
 /// `writer` is the node that writes the last epoch; `None` if nobody knows which that is, and then it may be any that is not
 /// fenced, so that one more must be.
 pub fn fence(policy: Option<&Policy>, writer: Option<&NodeId>, fenced: &BTreeSet<NodeId>) -> Fence {
-    if writer.is_some_and(|writer| fenced.contains(writer)) {
-        return Fence::Whole;
+    let Some(policy) = policy.filter(|policy| policy.needs_voters()) else {
+        return match writer.is_some_and(|writer| fenced.contains(writer)) {
+            true => Fence::Whole,
+            false => Fence::Unprotected { writer: writer.cloned() },
+        };
+    };
+    let free: BTreeSet<&NodeId> = policy.voters.keys().filter(|node| !fenced.contains(*node)).collect();
+    let known = writer.filter(|writer| !fenced.contains(*writer));
+    let anybody = writer.is_none().then_some(None);
+    let mut writers = free.iter().copied().chain(known).map(Some).chain(anybody);
+    match writers.any(|writer| gathers(policy, free.iter().copied().filter(|node| Some(*node) != writer))) {
+        false => Fence::Whole,
+        true => Fence::Open { unfenced: free.into_iter().chain(known).cloned().collect() },
     }
-    let unprotected = Fence::Unprotected { writer: writer.cloned() };
-    let Some(policy) = policy.filter(|policy| !policy.voters.is_empty()) else { return unprotected };
-    let free = || policy.voters.iter().filter(|(node, _)| !fenced.contains(*node) && Some(*node) != writer);
-    let gathers = match &policy.durability.quorum {
-        Quorum::Local | Quorum::Archived(_) => return unprotected,
-        Quorum::Replicas(count) => count.get() as usize <= free().count(),
+}
+
+/// Whether acks of these voters are enough.
+fn gathers<'a>(policy: &Policy, voters: impl Iterator<Item = &'a NodeId>) -> bool {
+    match &policy.durability.quorum {
+        Quorum::Local | Quorum::Archived(_) => true,
+        Quorum::Replicas(count) => count.get() as usize <= voters.count(),
         Quorum::Regions { count, among } => {
-            let regions: BTreeSet<&Region> = free().filter_map(|(_, region)| region.as_ref()).collect();
+            let regions: BTreeSet<&Region> = voters.filter_map(|node| policy.voters[node].as_ref()).collect();
             let counted = regions.into_iter().filter(|region| among.is_empty() || among.contains(region));
             count.get() as usize <= counted.count()
         }
-    };
-    match gathers {
-        false => Fence::Whole,
-        true => Fence::Open { unfenced: free().map(|(node, _)| node.clone()).chain(writer.cloned()).collect() },
     }
 }
 
@@ -87,21 +101,29 @@ mod tests {
             ("replicas:3", "", false),
             ("replicas:3", "c", true),
             ("replicas:2/received", "a", false),
-            // The writer itself is enough, whatever the policy.
-            ("replicas:1", "p", true),
+            // The writer counts like one of them: another may have taken its place meanwhile.
+            ("replicas:1", "p", false),
+            ("replicas:1", "pa", false),
+            ("replicas:1", "pab", true),
+            ("replicas:2", "p", false),
+            ("replicas:2", "pa", true),
+            ("replicas:3", "p", true),
+            // Where nobody takes part the writer itself is all that there is.
             ("local", "p", true),
             ("local", "abc", false),
             ("archived:1", "abc", false),
             ("archived:1", "p", true),
-            // No k regions left.
+            // No k regions left, for whichever of those that are left.
             ("regions:2", "a", false),
             ("regions:2", "b", false),
             ("regions:2", "ab", true),
+            ("regions:2", "bc", true),
             ("regions:3", "c", true),
             ("regions:1@us,ap", "b", false),
             ("regions:1@us,ap", "bc", true),
             ("regions:1@eu", "bc", false),
-            ("regions:1@eu", "a", true),
+            ("regions:1@eu", "a", false),
+            ("regions:1@eu", "pa", true),
             // A stranger's word changes nothing.
             ("replicas:2", "axyz", false),
         ] {
@@ -128,28 +150,27 @@ mod tests {
 
     #[test]
     fn any_fence_meets_every_set_that_could_have_confirmed() {
-        // All subsets of four voters besides the writer, and every k: the arithmetic against the definition.
+        // All subsets of five voters, every k, and whichever of them was the writer: the arithmetic against the definition.
         let five = &[("p", "eu"), ("a", "eu"), ("b", "us"), ("c", "ap"), ("d", "us")];
-        let all = ["a", "b", "c", "d"];
         let subset = |bits: u32| -> BTreeSet<NodeId> {
-            all.iter().enumerate().filter(|(index, _)| bits & (1 << index) != 0).map(|(_, name)| node(name)).collect()
+            five.iter().enumerate().filter(|(index, _)| bits & (1 << index) != 0).map(|(_, (name, _))| node(name)).collect()
         };
-        let regions = |nodes: &BTreeSet<NodeId>, policy: &Policy| {
-            nodes.iter().filter_map(|node| policy.voters[node].clone()).collect::<BTreeSet<_>>().len()
-        };
-        for k in 1..=4 {
-            for kind in ["replicas", "regions"] {
-                let policy = policy(&format!("{kind}:{k}"), five);
-                for fenced in 0..16 {
-                    let fenced = subset(fenced);
-                    let whole = fence(Some(&policy), Some(&node("p")), &fenced) == Fence::Whole;
-                    let confirms = |set: &BTreeSet<NodeId>| match kind {
-                        "replicas" => k <= set.len(),
-                        _ => k <= regions(set, &policy),
-                    };
-                    let all_met = (0..16).map(subset).filter(confirms).all(|set| !set.is_disjoint(&fenced));
-                    assert_eq!(whole, all_met, "{kind}:{k} fenced at {fenced:?}");
-                }
+        for (k, kind) in (1..=4).flat_map(|k| [(k, "replicas"), (k, "regions")]) {
+            let policy = policy(&format!("{kind}:{k}"), five);
+            let confirms = |set: &BTreeSet<NodeId>, writer: &NodeId| {
+                let others = set.iter().filter(|node| *node != writer);
+                let count = match kind {
+                    "replicas" => others.count(),
+                    _ => others.map(|node| policy.voters[node].clone()).collect::<BTreeSet<_>>().len(),
+                };
+                set.contains(writer) && k <= count
+            };
+            let could: Vec<_> =
+                (0..32).map(subset).filter(|set| policy.voters.keys().any(|writer| confirms(set, writer))).collect();
+            for fenced in (0..32).map(subset) {
+                let whole = fence(Some(&policy), Some(&node("p")), &fenced) == Fence::Whole;
+                let all_met = could.iter().all(|set| !set.is_disjoint(&fenced));
+                assert_eq!(whole, all_met, "{kind}:{k} fenced at {fenced:?}");
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longshore_format as format;
 
-use crate::{Durability, NodeId, Region, Result, Shortfall};
+use crate::{Durability, NodeId, Quorum, Region, Result, Shortfall};
 
 /// A log's policy: the record of kind [`Policy`](longshore_format::Kind::POLICY), read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,11 @@ impl Policy {
             degraded: record.degraded,
             voters: record.voters.iter().map(voter).collect(),
         })
+    }
+
+    /// Whether anybody but the writer must hold what is confirmed; else no failover protects it.
+    pub fn needs_voters(&self) -> bool {
+        !self.voters.is_empty() && matches!(self.durability.quorum, Quorum::Replicas(_) | Quorum::Regions { .. })
     }
 
     /// The record that says so.
