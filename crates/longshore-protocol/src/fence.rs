@@ -153,7 +153,11 @@ mod tests {
         // All subsets of five voters, every k, and whichever of them was the writer: the arithmetic against the definition.
         let five = &[("p", "eu"), ("a", "eu"), ("b", "us"), ("c", "ap"), ("d", "us")];
         let subset = |bits: u32| -> BTreeSet<NodeId> {
-            five.iter().enumerate().filter(|(index, _)| bits & (1 << index) != 0).map(|(_, (name, _))| node(name)).collect()
+            five.iter()
+                .enumerate()
+                .filter(|(index, _)| bits & (1 << index) != 0)
+                .map(|(_, (name, _))| node(name))
+                .collect()
         };
         for (k, kind) in (1..=4).flat_map(|k| [(k, "replicas"), (k, "regions")]) {
             let policy = policy(&format!("{kind}:{k}"), five);

@@ -127,7 +127,8 @@ mod tests {
             (vec![&two, &two, &moved], 2),
             (vec![&one, &one, &one], 1),
         ] {
-            let records: Vec<_> = records.into_iter().enumerate().map(|(at, policy)| (Lsn::new(at as u64), policy)).collect();
+            let records: Vec<_> =
+                records.into_iter().enumerate().map(|(at, policy)| (Lsn::new(at as u64), policy)).collect();
             assert_eq!(in_force(&records), &records[records.len() - holding..], "{records:?}");
         }
     }
