@@ -17,38 +17,19 @@ mod ledger;
 mod node;
 mod points;
 mod primary;
-mod runner;
 mod runs;
 mod source;
 mod steps;
 mod tally;
 mod truncation;
 
-use std::fmt;
+use std::ops::Range;
 
 pub use self::points::{PointsOf, crash_points};
-pub use self::runner::{Failure, run_seeds};
 pub use self::tally::Tally;
+pub use crate::seed_run::Violation;
+use crate::seed_run::{Failure, Simulator};
 use crate::sim_rng::Rng;
-
-/// A promise that was broken, or an error that nothing explains.
-#[derive(Debug)]
-pub struct Violation {
-    /// Which, and where.
-    pub what: String,
-    /// What was done before, oldest first.
-    pub trace: Vec<String>,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let skipped = self.trace.len().saturating_sub(60);
-        for line in &self.trace[skipped..] {
-            writeln!(f, "    {line}")?;
-        }
-        write!(f, "  {}", self.what)
-    }
-}
 
 /// Runs one seed: every third is a follower's log beside that of the primary that it follows, which
 /// crashes as well; the others are a primary's alone.
@@ -60,4 +41,9 @@ pub fn run_seed(seed: u64) -> Result<Tally, Violation> {
         "too short: {tally}"
     );
     Ok(tally)
+}
+
+/// Runs the seeds of a range on `threads` threads and adds up what they did.
+pub fn run_seeds(seeds: Range<u64>, threads: usize) -> Result<Tally, Failure> {
+    Simulator { run: run_seed, test: "-p longshore-testkit --test crash_sim seeds" }.run_all(seeds, threads)
 }

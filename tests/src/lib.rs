@@ -4,8 +4,10 @@
 pub mod bad_disk;
 pub mod conformance;
 pub mod crash_sim;
+pub mod failover_sim;
 pub mod process;
 pub mod proxy;
+pub mod seed_run;
 pub mod seeds;
 pub mod sim_disk;
 pub mod sim_env;

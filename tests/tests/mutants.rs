@@ -1,8 +1,9 @@
-//! Bugs put back one at a time, each of which the crash simulator must catch.
+//! Bugs put back one at a time, each of which a simulator must catch.
 //!
-//! A simulator that finds nothing proves nothing until it is seen to find what is there. Each file of `tests/mutants/`
-//! is one bug as a small textual change of the log's own source; this test copies the crates that the log needs, makes
-//! the change, builds, and runs the simulator, which must fail within 2,000 seeds. No hook in the log is needed.
+//! A simulator that finds nothing proves nothing until it is seen to find what is there. Each file of `tests/mutants/log`
+//! and `tests/mutants/failover` is one bug as a small textual change of the source; this test copies the crates that its
+//! simulator needs, makes the change, builds, and runs the simulator, which must fail within 2,000 seeds. No hook in the
+//! code is needed.
 //!
 //! ```text
 //! cargo test -p longshore-testkit --test mutants -- --ignored --nocapture
@@ -17,25 +18,64 @@ use std::time::Instant;
 /// Within so many seeds each bug must be caught.
 const SEEDS: u64 = 2_000;
 
-/// The crates that the simulator needs, by their directory in the repository.
-const CRATES: &[&str] = &["crates/longshore-format", "crates/longshore-storage", "crates/longshore-wal"];
+/// A simulator, and what has to be copied to build it alone.
+struct Simulator {
+    /// The test that it is, and the folder of its bugs in `tests/mutants`.
+    test: &'static str,
+    bugs: &'static str,
+    /// Which of its tests to run.
+    filter: &'static str,
+    /// The crates that it needs, in `crates`.
+    crates: &'static [&'static str],
+    /// What it needs of the testkit, whose other parts depend on more.
+    testkit: &'static [&'static str],
+    /// So many bugs there are at least.
+    least: usize,
+}
 
-/// What it needs of the testkit, whose other parts depend on more.
-const TESTKIT: &[&str] = &["sim_rng", "sim_env", "sim_disk", "crash_sim", "seeds"];
+const LOG: Simulator = Simulator {
+    test: "crash_sim",
+    bugs: "log",
+    filter: "seeds_of_six_crashes",
+    crates: &["longshore-format", "longshore-storage", "longshore-wal"],
+    testkit: &["sim_rng", "sim_env", "sim_disk", "crash_sim", "seed_run", "seeds"],
+    least: 8,
+};
+
+const FAILOVER: Simulator = Simulator {
+    test: "failover_sim",
+    bugs: "failover",
+    filter: "seeds_of_failovers",
+    crates: &["longshore-format", "longshore-protocol"],
+    testkit: &["sim_rng", "failover_sim", "seed_run", "seeds"],
+    least: 10,
+};
 
 #[test]
 #[ignore = "builds the log nine times: some two minutes"]
-fn every_bug_put_back_is_caught() {
-    let workshop = Workshop::new();
+fn every_bug_put_back_into_the_log_is_caught() {
+    every_bug_is_caught(&LOG);
+}
+
+#[test]
+#[ignore = "builds the protocol some fifteen times: some two minutes"]
+fn every_bug_put_back_into_failover_is_caught() {
+    every_bug_is_caught(&FAILOVER);
+}
+
+fn every_bug_is_caught(simulator: &'static Simulator) {
+    let workshop = Workshop::new(simulator);
     let only = std::env::var("LONGSHORE_MUTANT").ok();
     let mutants: Vec<Mutant> =
-        Mutant::all().into_iter().filter(|m| only.as_ref().is_none_or(|o| *o == m.name)).collect();
-    assert!(only.is_some() || mutants.len() >= 8, "only {} mutants", mutants.len());
-    assert!(!mutants.is_empty(), "no such mutant");
+        Mutant::all(simulator).into_iter().filter(|m| only.as_ref().is_none_or(|o| *o == m.name)).collect();
+    assert!(only.is_some() || simulator.least <= mutants.len(), "only {} mutants", mutants.len());
+    if mutants.is_empty() {
+        return println!("no such mutant for {}", simulator.test);
+    }
 
     workshop.restore();
     let (seeds, output) = workshop.caught(SEEDS / 4);
-    assert!(seeds.is_none(), "the log as it is breaks promises, so mutants prove nothing:\n{output}");
+    assert!(seeds.is_none(), "the code as it is breaks promises, so mutants prove nothing:\n{output}");
 
     let mut survivors = Vec::new();
     for mutant in &mutants {
@@ -60,6 +100,7 @@ fn every_bug_put_back_is_caught() {
 /// One bug: what to find in a file, and what to put in its place.
 struct Mutant {
     name: String,
+    file: PathBuf,
     changes: Vec<Change>,
 }
 
@@ -70,8 +111,8 @@ struct Change {
 }
 
 impl Mutant {
-    fn all() -> Vec<Mutant> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("mutants");
+    fn all(simulator: &Simulator) -> Vec<Mutant> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("mutants").join(simulator.bugs);
         let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "mutant"));
         paths.sort();
@@ -93,7 +134,7 @@ impl Mutant {
             rest = from;
         }
         assert!(!changes.is_empty(), "{name}: changes nothing");
-        Mutant { name, changes }
+        Mutant { name, file: path.to_owned(), changes }
     }
 
     fn put_into(&self, root: &Path) {
@@ -103,9 +144,12 @@ impl Mutant {
                 fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {}: {error}", self.name, change.file));
             let places = text.matches(&change.find).count();
             assert_eq!(
-                places, 1,
-                "tests/mutants/{}.mutant: its text stands {places} times in {}; adapt it to what stands there now:\n{}",
-                self.name, change.file, change.find,
+                places,
+                1,
+                "{}: its text stands {places} times in {}; adapt it to what stands there now:\n{}",
+                self.file.display(),
+                change.file,
+                change.find,
             );
             fs::write(&path, text.replace(&change.find, &change.replace)).unwrap();
         }
@@ -114,35 +158,38 @@ impl Mutant {
 
 /// A copy of the crates to put bugs into, and what was built of it, kept from run to run.
 struct Workshop {
+    simulator: &'static Simulator,
     repository: PathBuf,
     root: PathBuf,
     target: PathBuf,
 }
 
 impl Workshop {
-    fn new() -> Workshop {
+    fn new(simulator: &'static Simulator) -> Workshop {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
-        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
-        Workshop { repository, root: place.join("workspace"), target: place.join("target") }
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants").join(simulator.bugs);
+        Workshop { simulator, repository, root: place.join("workspace"), target: place.join("target") }
     }
 
     /// Makes the copy equal to the repository again. Files that are equal already keep their time, so that only what
     /// differs is built again.
     fn restore(&self) {
-        for folder in CRATES {
-            self.copy_tree(Path::new(folder));
+        let Simulator { test, crates, testkit: modules, .. } = self.simulator;
+        for folder in *crates {
+            self.copy_tree(&Path::new("crates").join(folder));
         }
         let testkit = |name: &str| Path::new("tests/src").join(name);
-        for module in TESTKIT {
+        for module in *modules {
             self.copy_file(&testkit(&format!("{module}.rs")));
             if self.repository.join(testkit(module)).is_dir() {
                 self.copy_tree(&testkit(module));
             }
         }
-        self.copy_file(Path::new("tests/tests/crash_sim.rs"));
-        let modules: String = TESTKIT.iter().map(|module| format!("pub mod {module};\n")).collect();
+        self.copy_file(&Path::new("tests/tests").join(format!("{test}.rs")));
+        let modules: String = modules.iter().map(|module| format!("pub mod {module};\n")).collect();
         self.put("tests/src/lib.rs", &format!("//! The simulator alone.\n\n{modules}"));
-        self.put("tests/Cargo.toml", TESTKIT_MANIFEST);
+        let dependencies: String = crates.iter().map(|name| format!("{name}.workspace = true\n")).collect();
+        self.put("tests/Cargo.toml", &format!("{TESTKIT_MANIFEST}{dependencies}"));
         let manifest = fs::read_to_string(self.repository.join("Cargo.toml")).unwrap();
         let members = manifest.lines().filter(|line| !line.starts_with("default-members"));
         self.put("Cargo.toml", &members.map(|line| format!("{line}\n")).collect::<String>());
@@ -184,7 +231,7 @@ impl Workshop {
     fn caught(&self, seeds: u64) -> (Option<u64>, String) {
         let built = self.cargo(seeds, &["--no-run"]);
         assert!(built.status.success(), "does not build:\n{}", String::from_utf8_lossy(&built.stderr));
-        let run = self.cargo(seeds, &["seeds_of_six_crashes", "--", "--nocapture"]);
+        let run = self.cargo(seeds, &[self.simulator.filter, "--", "--nocapture"]);
         let output = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
         if run.status.success() {
             return (None, output);
@@ -196,7 +243,7 @@ impl Workshop {
 
     fn cargo(&self, seeds: u64, arguments: &[&str]) -> Output {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["test", "--offline", "-p", "longshore-testkit", "--test", "crash_sim"]).args(arguments);
+        cargo.args(["test", "--offline", "-p", "longshore-testkit", "--test", self.simulator.test]).args(arguments);
         cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
         cargo.env("LONGSHORE_SEEDS", seeds.to_string()).env_remove("LONGSHORE_SEED").env_remove("LONGSHORE_FIRST_SEED");
         cargo.output().unwrap()
@@ -211,13 +258,9 @@ edition.workspace = true
 publish.workspace = true
 
 [dependencies]
-longshore-format.workspace = true
-longshore-storage.workspace = true
-longshore-wal.workspace = true
 bytes.workspace = true
 "#;
 
-/// The line that says what was broken.
 /// What the simulator said of it, but for what it dumps of a record.
 fn verdict(output: &str) -> String {
     let line = output

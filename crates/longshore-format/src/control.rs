@@ -37,9 +37,6 @@ pub struct Control {
     /// The newest policies of the log, oldest first, each with the position that its record ends at: the last one holds, the
     /// one before it until the last is durable under both, and older ones after a truncation.
     pub policies: Vec<(Lsn, Policy)>,
-    /// Epochs accepted here, later than the newest life, that no record here began: promotions that were tried, and may have
-    /// come about elsewhere. In the order in which they were accepted.
-    pub attempts: Vec<Epoch>,
     /// A change to the directory that was decided and must be finished before anything else.
     pub intent: Option<Intent>,
 }
@@ -102,8 +99,7 @@ impl Control {
     pub const SLOTS_LIMIT: usize = 256;
     /// The most policies that are kept.
     pub const POLICIES_LIMIT: usize = 4;
-    /// The newest version that this code reads. It writes it where there are policies or attempts; without any, version 1
-    /// says all.
+    /// The newest version that this code reads. It writes it where there are policies; without any, version 1 says all.
     pub const VERSION: u16 = 2;
 
     /// What this node knows to be durable on its own disk: by the saved watermark, by the clean end, and by acks, which
@@ -111,21 +107,6 @@ impl Control {
     pub fn known_durable(&self) -> Lsn {
         let acked = self.slots.iter().map(|slot| slot.durable).max().unwrap_or(Lsn::ZERO);
         self.size.normalise(self.durable.max(acked).max(self.clean.unwrap_or(Lsn::ZERO)))
-    }
-
-    /// Raises the highest epoch accepted, and remembers it until a record here begins it or a later one. False, with nothing
-    /// changed, when there are too many that nothing came of.
-    pub fn accept(&mut self, epoch: Epoch) -> bool {
-        let current = self.history.current().epoch.number;
-        self.attempts.retain(|attempt| current < attempt.number);
-        if self.attempts.len() == Control::WRITERS_LIMIT {
-            return false;
-        }
-        self.highest = epoch;
-        if current < epoch.number && !self.attempts.contains(&epoch) {
-            self.attempts.push(epoch);
-        }
-        true
     }
 
     /// Notes an id under which this node begins an epoch, or tries to; forgets the oldest if there are too many.
@@ -163,7 +144,7 @@ impl Control {
         let payload = codec::encode(self)?;
         let mut bytes = Vec::with_capacity(PRELUDE + payload.len() + 4);
         bytes.extend_from_slice(MAGIC);
-        let version = if codec::is_of_version_1(self) { 1 } else { Control::VERSION };
+        let version = if self.policies.is_empty() { 1 } else { Control::VERSION };
         bytes.extend_from_slice(&version.to_le_bytes());
         bytes.extend_from_slice(&[0; 2]);
         bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());

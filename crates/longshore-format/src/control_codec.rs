@@ -6,7 +6,6 @@ use crate::{Content, Digest, Epoch, EpochHistory, FormatError, LogId, Lsn, Name,
 
 pub(crate) fn encode(control: &Control) -> Result<Vec<u8>, FormatError> {
     within("writer ids", Control::WRITERS_LIMIT, control.writers.len())?;
-    within("attempts", Control::WRITERS_LIMIT, control.attempts.len())?;
     within("policies", Control::POLICIES_LIMIT, control.policies.len())?;
     within("replicas", Control::SLOTS_LIMIT, control.slots.len())?;
     let mut bytes = Vec::with_capacity(256 + control.slots.len() * SLOT_MAX);
@@ -28,12 +27,7 @@ pub(crate) fn encode(control: &Control) -> Result<Vec<u8>, FormatError> {
     for slot in &control.slots {
         push_slot(&mut bytes, slot);
     }
-    if !is_of_version_1(control) {
-        bytes.push(control.attempts.len() as u8);
-        for epoch in &control.attempts {
-            bytes.extend_from_slice(&epoch.number.to_le_bytes());
-            bytes.extend_from_slice(epoch.writer.as_bytes());
-        }
+    if !control.policies.is_empty() {
         bytes.push(control.policies.len() as u8);
     }
     for (end, policy) in &control.policies {
@@ -46,7 +40,7 @@ pub(crate) fn encode(control: &Control) -> Result<Vec<u8>, FormatError> {
     Ok(bytes)
 }
 
-/// Reads what version 1 or 2 wrote; only the latter has attempts and policies.
+/// Reads what version 1 or 2 wrote; only the latter has policies.
 pub(crate) fn decode(payload: &[u8], version: u16) -> Result<Control, ControlFault> {
     let field = ControlFault::Field;
     let mut fields = Fields(payload);
@@ -62,10 +56,6 @@ pub(crate) fn decode(payload: &[u8], version: u16) -> Result<Control, ControlFau
         history: EpochHistory::take(&mut fields).map_err(|_| field("history"))?,
         writers: take_writers(&mut fields).ok_or(field("writer ids"))?,
         slots: take_slots(&mut fields).ok_or(field("replicas"))?,
-        attempts: match version {
-            1 => Vec::new(),
-            _ => take_attempts(&mut fields).ok_or(field("attempts"))?,
-        },
         policies: match version {
             1 => Vec::new(),
             _ => take_policies(&mut fields).ok_or(field("policies"))?,
@@ -132,16 +122,6 @@ fn take_slot(fields: &mut Fields<'_>) -> Option<Slot> {
             _ => return None,
         },
     })
-}
-
-/// Whether a slot of version 1 says all of it.
-pub(crate) fn is_of_version_1(control: &Control) -> bool {
-    control.attempts.is_empty() && control.policies.is_empty()
-}
-
-fn take_attempts(fields: &mut Fields<'_>) -> Option<Vec<Epoch>> {
-    let count = Some(usize::from(fields.u8()?)).filter(|n| *n <= Control::WRITERS_LIMIT)?;
-    (0..count).map(|_| take_epoch(fields)).collect()
 }
 
 fn take_policies(fields: &mut Fields<'_>) -> Option<Vec<(Lsn, Policy)>> {

@@ -161,6 +161,27 @@ pub enum Error {
         /// Which replica.
         node: NodeId,
     },
+    /// What stands where a lease should, or would stand there, is none.
+    #[error("no lease: {why}; look at what is there: name another place with --lease, or remove it")]
+    NoLease {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Another node has the lease, or had it until lately.
+    #[error(
+        "{holder} holds the lease, in epoch {epoch}: wait until it gives it back or is silent for longer than its ttl"
+    )]
+    LeaseHeld {
+        /// Who.
+        holder: NodeId,
+        /// The epoch that it began.
+        epoch: Epoch,
+    },
+    /// Nobody has answered yet who has the lease, or not lately.
+    #[error(
+        "who holds the lease is not known: its store is asked again; if that lasts, look whether it can be reached"
+    )]
+    LeaseUnknown,
     /// The other end refused.
     #[error("refused by the peer: {}", .0.text)]
     Refused(Refusal),
@@ -171,7 +192,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Format(_) | Self::Durability { .. } => ErrorKind::Invalid,
-            Self::Version { .. } => ErrorKind::Preflight,
+            Self::Version { .. } | Self::NoLease { .. } => ErrorKind::Preflight,
             Self::Identity { .. } => ErrorKind::Denied,
             Self::Malformed { .. }
             | Self::OutOfTurn { .. }
@@ -180,9 +201,12 @@ impl Error {
             | Self::AckBeyond { .. }
             | Self::OverCredit { .. } => ErrorKind::Invalid,
             Self::TooManyNodes { .. } => ErrorKind::Full,
-            Self::Gap { .. } | Self::Silent { .. } | Self::Stalled { .. } | Self::Superseded { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::Gap { .. }
+            | Self::Silent { .. }
+            | Self::Stalled { .. }
+            | Self::Superseded { .. }
+            | Self::LeaseHeld { .. }
+            | Self::LeaseUnknown => ErrorKind::Unavailable,
             Self::Fenced { .. } => ErrorKind::Fenced,
             Self::TwoWriters { .. } | Self::Diverged { .. } => ErrorKind::Diverged,
             Self::Refused(refusal) => refusal.kind,

@@ -18,6 +18,8 @@ pub struct Follower {
     position: Lsn,
     /// The highest epoch accepted, from whomever.
     epoch: Epoch,
+    /// The epoch that the upstream last spoke in.
+    upstream: Option<Epoch>,
     /// Bytes of frames that came on this stream.
     received_bytes: u64,
     /// Bytes of them that no longer take up room.
@@ -88,6 +90,7 @@ impl Follower {
             stage: Stage::Greeting,
             position,
             epoch,
+            upstream: None,
             received_bytes: 0,
             stored_bytes: 0,
             granted: 0,
@@ -107,11 +110,11 @@ impl Follower {
         self.epoch
     }
 
-    /// Fails once this node has accepted a later epoch, by whatever way, than its upstream on this stream.
-    pub fn still_accepts(&self, accepted: Epoch) -> Result<()> {
-        match self.epoch.number < accepted.number {
-            true => Err(Error::Fenced { current: accepted, found: self.epoch }),
-            false => Ok(()),
+    /// Takes note of the highest epoch that this node accepted by whatever way: of an earlier one nothing more is taken, and
+    /// nothing is acknowledged to an upstream that still speaks in an earlier one.
+    pub fn note_accepted(&mut self, epoch: Epoch) {
+        if self.epoch.number < epoch.number {
+            self.epoch = epoch;
         }
     }
 
@@ -127,6 +130,7 @@ impl Follower {
             (ToReplica::Refused(refusal), _) => Err(Error::Refused(refusal.clone())),
             (ToReplica::Welcome(welcome), Stage::Greeting) => {
                 self.stage = Stage::Deciding;
+                self.upstream = Some(welcome.epoch);
                 Ok(FollowerTurn::Welcomed { durable: welcome.durable })
             }
             (ToReplica::Probe { at }, Stage::Deciding | Stage::Streaming) => Ok(FollowerTurn::Answer(*at)),
@@ -174,6 +178,7 @@ impl Follower {
             return Err(Error::TwoWriters { current, found: epoch });
         }
         self.epoch = epoch;
+        self.upstream = Some(epoch);
         Ok(())
     }
 
@@ -244,7 +249,13 @@ impl Follower {
     }
 
     /// Everything new since the last ack, if there is any.
+    ///
+    /// An ack is for whoever writes in the epoch that this node accepted, or a later one. A writer of an earlier one could count
+    /// it, and with it what came here, or to a node below, by another way after the later epoch's promotion had asked.
     fn ack(&mut self, own: Ack, below: &[NodeAck]) -> Option<ToUpstream> {
+        if self.upstream.is_none_or(|upstream| upstream.number < self.epoch.number) {
+            return None;
+        }
         let news =
             |relayed: &&NodeAck| relayed.ack != Ack::NONE && self.relayed.get(&relayed.node) != Some(&relayed.ack);
         let relayed: Vec<NodeAck> = below.iter().filter(news).take(Limits::MAX_RELAYED).cloned().collect();

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use longshore_format as format;
+use longshore_format::Lsn;
 
-use crate::{Durability, NodeId, Region, Result, Shortfall};
+use crate::{Durability, NodeId, Quorum, Region, Result, Shortfall};
 
 /// A log's policy: the record of kind [`Policy`](longshore_format::Kind::POLICY), read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,16 @@ impl Policy {
         })
     }
 
+    /// Whether anybody but the writer must hold what is confirmed; else no failover protects it.
+    pub fn needs_voters(&self) -> bool {
+        !self.voters.is_empty() && matches!(self.durability.quorum, Quorum::Replicas(_) | Quorum::Regions { .. })
+    }
+
+    /// Whether two policies promise the same, whoever wrote them.
+    pub fn promises_as(&self, other: &Policy) -> bool {
+        self.durability == other.durability && self.voters == other.voters
+    }
+
     /// The record that says so.
     pub fn to_record(&self) -> format::Policy {
         let voter = |(node, region): (&NodeId, &Option<Region>)| format::Voter {
@@ -64,6 +75,20 @@ impl Policy {
     }
 }
 
+/// The policies that hold in a log, of its policy records in their order: the last two, or one if both promise the same.
+///
+/// So a change is under way from its record on, and over once the new policy stands there twice. Meanwhile both hold: a
+/// position is confirmed by the voters of each, and a fence is one for each. The writer appends the second record when the
+/// first one is confirmed so, and until then no other policy; whoever begins an epoch meanwhile writes both again. (Raft's
+/// joint consensus, section 6 of Ongaro and Ousterhout, 2014, in records of one kind.)
+pub fn in_force<P: std::borrow::Borrow<Policy>>(records: &[(Lsn, P)]) -> &[(Lsn, P)] {
+    let holding = match records {
+        [.., (_, old), (_, new)] if !old.borrow().promises_as(new.borrow()) => 2,
+        [..] => 1,
+    };
+    &records[records.len().saturating_sub(holding)..]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +108,33 @@ mod tests {
         }
         let unreadable = format::Policy { durability: "planets:2".to_owned(), ..simple() };
         assert!(Policy::of_record(&unreadable).is_err());
+    }
+
+    #[test]
+    fn a_change_is_over_once_the_new_policy_stands_there_twice() {
+        let policy = |durability: &str| Policy { durability: durability.parse().unwrap(), ..read(&simple()) };
+        let (one, two) = (policy("replicas:1"), policy("replicas:2"));
+        let (other, degraded) = (Policy { writer: node("b"), ..two.clone() }, Policy { degraded: true, ..two.clone() });
+        let moved = Policy { voters: [(node("a"), None)].into(), ..two.clone() };
+        for (records, holding) in [
+            (vec![], 0),
+            (vec![&one], 1),
+            (vec![&one, &two], 2),
+            (vec![&one, &two, &two], 1),
+            // A promotion in between writes both again.
+            (vec![&one, &two, &one, &other], 2),
+            (vec![&one, &two, &other, &degraded], 1),
+            (vec![&two, &two, &moved], 2),
+            (vec![&one, &one, &one], 1),
+        ] {
+            let records: Vec<_> =
+                records.into_iter().enumerate().map(|(at, policy)| (Lsn::new(at as u64), policy)).collect();
+            assert_eq!(in_force(&records), &records[records.len() - holding..], "{records:?}");
+        }
+    }
+
+    fn read(record: &format::Policy) -> Policy {
+        Policy::of_record(record).unwrap()
     }
 
     fn simple() -> format::Policy {

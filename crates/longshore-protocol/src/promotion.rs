@@ -13,7 +13,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_format::{Epoch, EpochHistory, Fork, Lsn, WriterId};
+use longshore_format::{Epoch, EpochHistory, Fork, Lsn};
 
 use crate::{Fence, NodeId, Policy, fence};
 
@@ -30,18 +30,25 @@ pub struct Witness {
     pub end: Lsn,
     /// The highest epoch it accepted.
     pub accepted: Epoch,
-    /// The epochs it accepted, later than those of its history, of whose beginning it knows nothing.
-    pub attempts: Vec<Epoch>,
-    /// The ids under which it began an epoch, or tried to. Only it can begin one of theirs.
-    pub writers: Vec<WriterId>,
     /// Whether it minted the last epoch it knows, or would have if it had not been fenced.
     pub writes: bool,
     /// What it acknowledged and lost, until it has it again.
     pub lost: Option<Lsn>,
-    /// The newest policy in its log, and where its record ends.
-    pub policy: Option<(Lsn, Policy)>,
+    /// The policies that hold in its log, the newest last, and where their records end: see [`in_force`](crate::in_force).
+    pub policies: Vec<(Lsn, Policy)>,
     /// The time of its last record, in microseconds UTC; zero if it has none.
     pub time: u64,
+}
+
+impl Witness {
+    fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.iter().map(|(_, policy)| policy)
+    }
+
+    /// Up to where it had acknowledged what it lost and does not have again.
+    fn lost_to(&self) -> Option<Lsn> {
+        self.lost.filter(|lost| self.end < *lost)
+    }
 }
 
 /// Two logs that no rule puts in order: the same epoch, other lives. An operator decides.
@@ -70,10 +77,16 @@ pub enum Step {
         /// Up to where it had acknowledged.
         to: Lsn,
     },
+    /// This node has no vote in the log's policy. Only a voter may begin an epoch, because a fence reckons with no other writer:
+    /// promote one of these, or give this node a vote first.
+    NoVote {
+        /// Those who have one.
+        voters: BTreeSet<NodeId>,
+    },
     /// Begin the epoch where the own log ends.
     Begin {
-        /// The policy that goes on.
-        policy: Option<Policy>,
+        /// The policies that go on, each of which gets a record in the new epoch: two if a change is under way.
+        policies: Vec<Policy>,
     },
 }
 
@@ -132,6 +145,10 @@ impl Promotion {
     pub fn step(&self) -> Result<Step, Dispute> {
         let open = || Step::Fence(Fence::Open { unfenced: BTreeSet::from([self.own.clone()]) });
         let (Some(best), Some(own)) = (self.best()?, self.fenced.get(&self.own)) else { return Ok(open()) };
+        let closed_to_us = |policy: &&Policy| policy.needs_voters() && !policy.voters.contains_key(&self.own);
+        if let Some(policy) = best.policies().find(closed_to_us) {
+            return Ok(Step::NoVote { voters: policy.voters.keys().cloned().collect() });
+        }
         match self.fence_of(best) {
             Fence::Whole => Ok(self.after_fence(best, own)),
             fence => Ok(Step::Fence(fence)),
@@ -145,7 +162,7 @@ impl Promotion {
     pub fn step_accepting_loss(&self) -> Result<Step, Dispute> {
         let (Some(best), Some(own)) = (self.best()?, self.fenced.get(&self.own)) else { return self.step() };
         Ok(match self.after_fence(best, own) {
-            Step::Lost { .. } => Step::Begin { policy: policy_of(own) },
+            Step::Lost { .. } => Step::Begin { policies: own.policies().cloned().collect() },
             step => step,
         })
     }
@@ -157,32 +174,25 @@ impl Promotion {
 
     fn fence_of(&self, best: &Witness) -> Fence {
         let writer = writer_of(best, self.fenced.values());
-        let policy = best.policy.as_ref().map(|(_, policy)| policy);
-        fence(policy, writer.as_ref(), &self.fenced.keys().cloned().collect(), self.may_be_late(best))
-    }
-
-    /// Whether an epoch later than the best log's may have begun: one of those fenced accepted it, and whoever was to begin it
-    /// is not among them to say that it did not.
-    fn may_be_late(&self, best: &Witness) -> bool {
-        let known = best.history.current().epoch.number;
-        let is_void = |epoch: Epoch| self.fenced.values().any(|witness| witness.writers.contains(&epoch.writer));
-        let mut attempts = self.fenced.values().flat_map(|witness| &witness.attempts);
-        attempts.any(|epoch| *epoch != self.epoch && known < epoch.number && !is_void(*epoch))
+        // Who lost what it had acknowledged can no longer speak for it.
+        let sound = self.fenced.values().filter(|witness| witness.lost_to().is_none());
+        let fenced = sound.map(|witness| witness.node.clone()).collect();
+        if best.policies.is_empty() {
+            return fence(None, writer.as_ref(), &fenced);
+        }
+        let mut fences = best.policies().map(|policy| fence(Some(policy), writer.as_ref(), &fenced));
+        fences.find(|fence| *fence != Fence::Whole).unwrap_or(Fence::Whole)
     }
 
     fn after_fence(&self, best: &Witness, own: &Witness) -> Step {
         if order(own, best) == Ok(Ordering::Less) {
             return Step::Fetch { from: best.node.clone(), to: best.end };
         }
-        match own.lost.filter(|lost| own.end < *lost) {
+        match own.lost_to() {
             Some(to) => Step::Lost { to },
-            None => Step::Begin { policy: policy_of(own) },
+            None => Step::Begin { policies: own.policies().cloned().collect() },
         }
     }
-}
-
-fn policy_of(witness: &Witness) -> Option<Policy> {
-    witness.policy.as_ref().map(|(_, policy)| policy.clone())
 }
 
 /// The best of some logs; of equal ones the first.
@@ -207,7 +217,7 @@ pub fn writer_of<'a>(log: &Witness, witnesses: impl IntoIterator<Item = &'a Witn
     if let Some(writer) = witnesses.into_iter().find(says_so) {
         return Some(writer.node.clone());
     }
-    let (end, policy) = log.policy.as_ref()?;
+    let (end, policy) = log.policies.last()?;
     let epoch_start = log.history.entries().iter().find(|life| life.epoch == current.epoch)?.start;
     (epoch_start < *end).then(|| policy.writer.clone())
 }

@@ -4,7 +4,7 @@
 //! begins it is here, and a promotion fences this node before its first record. Were that forgotten with the process, the
 //! writer of the old epoch would be believed once more.
 
-use longshore_format::{Epoch, WriterId};
+use longshore_format::Epoch;
 
 use crate::{Error, Result, Role, Wal};
 
@@ -33,7 +33,7 @@ impl Wal {
             // Before it is written down: once it is, nothing of the old epoch may follow.
             appender.fenced.get_or_insert(Error::Fenced { epoch: own.to_string(), accepted: epoch.to_string() });
         }
-        let accepted = shared.control.raise_highest(epoch).ok_or(TOO_MANY)?;
+        let accepted = shared.control.raise_highest(epoch);
         drop(appender);
         if accepted != epoch {
             return Err(fenced(accepted));
@@ -42,31 +42,8 @@ impl Wal {
         shared.control.sync().map_err(|error| shared.poison(error))
     }
 
-    /// Accepts an epoch that this node itself is to begin: as [`accept_epoch`](Wal::accept_epoch), and its writer id is noted as
-    /// this node's own, so that others can be told whose attempt it was.
-    pub fn attempt_epoch(&self, epoch: Epoch) -> Result<()> {
-        self.shared().control.change(|control| control.push_writer(epoch.writer));
-        self.accept_epoch(epoch)
-    }
-
-    /// The epochs accepted here that no record here began, and no later one.
-    pub fn attempts(&self) -> Vec<Epoch> {
-        let current = self.history().current().epoch.number;
-        let mut attempts = self.shared().control.look(|control| control.attempts.clone());
-        attempts.retain(|attempt| current < attempt.number);
-        attempts
-    }
-
-    /// The ids under which this node began an epoch, or tried to.
-    pub fn writers(&self) -> Vec<WriterId> {
-        self.shared().control.look(|control| control.writers.clone())
-    }
-
     /// Whether this node was its log's writer until it accepted a later epoch.
     pub fn is_fenced(&self) -> bool {
         self.shared().lock(&self.shared().append).is_ok_and(|appender| appender.fenced.is_some())
     }
 }
-
-const TOO_MANY: Error =
-    Error::Invalid("64 promotions were tried and none came about; reach the nodes that tried them first");

@@ -126,17 +126,14 @@ impl ControlFile {
         }
     }
 
-    /// Raises the highest epoch accepted to `epoch`, in memory; returns the highest there is then, `None` when too many were
-    /// accepted that nothing came of.
-    pub(crate) fn raise_highest(&self, epoch: Epoch) -> Option<Epoch> {
+    /// Raises the highest epoch accepted to `epoch`, in memory; returns the highest there is then.
+    pub(crate) fn raise_highest(&self, epoch: Epoch) -> Epoch {
         let mut state = lock(&self.state);
         if state.control.highest.number < epoch.number {
-            if !state.control.accept(epoch) {
-                return None;
-            }
+            state.control.highest = epoch;
             state.version += 1;
         }
-        Some(state.control.highest)
+        state.control.highest
     }
 
     /// Writes the state if it changed; a crash may or may not keep it. Does nothing if the file is being synced just now:

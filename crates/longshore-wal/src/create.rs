@@ -92,7 +92,6 @@ impl Wal {
             clean: None,
             lost: None,
             slots: Vec::new(),
-            attempts: Vec::new(),
             policies: Vec::new(),
             intent: None,
         };
@@ -153,7 +152,6 @@ fn begin(
             clean: Some(position),
             lost: None,
             slots: Vec::new(),
-            attempts: Vec::new(),
             policies: Vec::new(),
             intent: None,
         },

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use longshore_format::{Control, Epoch, EpochEntry, Flags, Kind, Policy, payload, payload_crc};
+use longshore_format::{Control, Epoch, EpochEntry, Flags, FormatError, Kind, Policy, payload, payload_crc};
 use longshore_storage::{Directory, Environment};
 
 use crate::append::extent;
@@ -18,8 +18,8 @@ use crate::{Error, Recovery, Result, Role, Settings, Wal};
 pub struct Promotion {
     /// Its number, and the random id of this node as its writer.
     pub epoch: Epoch,
-    /// What the log promises in it, and who votes; `None` leaves what holds.
-    pub policy: Option<Policy>,
+    /// What the log promises in it, and who votes: its records follow the epoch's first, in this order.
+    pub policies: Vec<Policy>,
 }
 
 impl Promotion {
@@ -94,8 +94,9 @@ impl Wal {
         let incarnation = shared.draw_incarnation()?;
         // The history gains one entry, and is as long as it can be at most.
         let longest = payload::EpochStart { history: self.history() }.encode().len() + EpochEntry::LEN;
-        let policy = promotion.policy.as_ref().map(Policy::encode).transpose().map_err(|_| TOO_LARGE)?;
-        let room = longest + policy.as_ref().map_or(0, |policy| extent(policy.len()) as usize);
+        let policies = promotion.policies.iter().map(|policy| Ok((policy.encode()?, policy)));
+        let policies = policies.collect::<Result<Vec<_>, FormatError>>().map_err(|_| TOO_LARGE)?;
+        let room = longest + policies.iter().map(|(bytes, _)| extent(bytes.len()) as usize).sum::<usize>();
         let mut appender = self.place_for(room)?;
         let life = EpochEntry { start: appender.position(), epoch: promotion.epoch, incarnation };
         let mut history = appender.history.clone();
@@ -107,7 +108,7 @@ impl Wal {
         shared.announce_lives(&[life])?;
         let payload = payload::EpochStart { history }.encode();
         appender.mint(shared, Kind::EPOCH_START, Flags::NONE, &payload, payload_crc(&payload), Some(life))?;
-        if let (Some(bytes), Some(policy)) = (policy, &promotion.policy) {
+        for (bytes, policy) in policies {
             let minted = appender.mint(shared, Kind::POLICY, Flags::NONE, &bytes, payload_crc(&bytes), None)?;
             shared.control.change(|control| control.push_policy(minted.end, policy.clone()));
         }

@@ -121,7 +121,7 @@ async fn take(
     let mut reported = Lsn::new(wal.sealed().get().get().saturating_sub(wal.segment_size().get()));
     loop {
         // Whoever fenced this node meanwhile has been told where its log ends.
-        follower.still_accepts(wal.accepted_epoch())?;
+        follower.note_accepted(wal.accepted_epoch());
         let room = store_kept(wal, &mut follower, &mut kept).await?;
         // Listen first, then look: nothing that moves in between is missed.
         let (stirred, durable, sealed) = (log.stirred(), wal.durable().get(), wal.sealed().get());

@@ -30,44 +30,55 @@ pub(crate) fn floor(wal: &Wal) -> Lsn {
     if current.number == 1 { Lsn::ZERO } else { begins.start.just_after() }
 }
 
-/// The newest policy of a log, and where its record ends.
-pub(crate) fn newest(wal: &Wal) -> Result<Option<(Lsn, Policy)>> {
-    let newest = wal.policies().pop();
-    Ok(newest
-        .map(|(end, record)| Ok::<_, longshore_protocol::Error>((end, Policy::of_record(&record)?)))
-        .transpose()?)
+/// The policies that hold in a log, the newest last, and where their records end: two while a change is under way.
+pub(crate) fn in_force(wal: &Wal) -> Result<Vec<(Lsn, Policy)>> {
+    let read = |(end, record)| Ok::<_, longshore_protocol::Error>((end, Policy::of_record(&record)?));
+    let records = wal.policies().into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    Ok(longshore_protocol::in_force(&records).to_vec())
+}
+
+/// The newest policy of a log.
+pub(crate) fn newest(wal: &Wal) -> Result<Option<Policy>> {
+    Ok(in_force(wal)?.pop().map(|(_, policy)| policy))
 }
 
 impl Log {
-    /// Counts as the log's policies say: by the newest, and by the one before until the newest is durable under both.
+    /// Counts as the log's policies say.
     pub(crate) fn take_policies(&self) -> Result<()> {
         if self.wal.role() != Role::Writer {
             return Ok(());
         }
-        let records = self.wal.policies();
-        let last = records.iter().rev().take(2).rev();
-        let policies = last.map(|(_, record)| Policy::of_record(record)).collect::<Result<Vec<_>, _>>()?;
+        let policies: Vec<_> = in_force(&self.wal)?.into_iter().map(|(_, policy)| policy).collect();
         if let Some(newest) = policies.last() {
             let (durability, shortfall) = (newest.durability.clone(), newest.shortfall);
             self.set_policy(AckPolicy { durability, shortfall, timeout: self.policy().timeout });
         }
         self.standing.set_policies(policies, floor(&self.wal));
-        self.settle_policies();
         Ok(())
     }
 
-    /// Lets the newest policy hold alone once its record is durable under both.
+    /// Ends a change of the policy whose record is confirmed under both: the new one is written once more, and from there on
+    /// holds alone. A run that is open, or a full log, puts it off.
     pub(crate) fn settle_policies(&self) {
-        let mut policies = self.standing.policies();
-        if policies.len() < 2 {
-            return;
+        let settled = self.confirmed_change().and_then(|confirmed| {
+            let Some(policy) = confirmed else { return Ok(()) };
+            self.wal.set_policy(&policy.to_record())?;
+            self.take_policies()?;
+            self.events.raise(Event::PolicyHolds { log: self.name.clone(), durability: policy.durability.to_string() });
+            Ok(())
+        });
+        if let Err(error) = settled {
+            tracing::debug!(log = %self.name, %error, "the new policy does not hold alone yet");
         }
-        let Some((end, _)) = self.wal.policies().pop() else { return };
-        if end <= self.standing.policies_reached() {
-            let newest = policies.pop().expect("there are two");
-            self.events.raise(Event::PolicyHolds { log: self.name.clone(), durability: newest.durability.to_string() });
-            self.standing.set_policies(vec![newest], floor(&self.wal));
+    }
+
+    /// The new policy of a change whose record is confirmed under both.
+    fn confirmed_change(&self) -> Result<Option<Policy>> {
+        if self.standing.policies().len() < 2 || self.wal.is_fenced() {
+            return Ok(None);
         }
+        let reached = self.standing.policies_reached();
+        Ok(in_force(&self.wal)?.pop().filter(|(end, _)| *end <= reached).map(|(_, policy)| policy))
     }
 
     /// Whether the policy can be had, and what follows when it cannot: goes on without it, or no longer does.
@@ -95,7 +106,7 @@ impl Log {
     }
 
     fn record_degraded(&self, degraded: bool) -> Result<()> {
-        if let Some((_, policy)) = newest(&self.wal)? {
+        if let Some(policy) = newest(&self.wal)? {
             self.wal.set_policy(&Policy { degraded, ..policy }.to_record())?;
         }
         Ok(())
@@ -114,9 +125,13 @@ impl Node {
         if log.wal.role() != Role::Writer {
             return Ok(());
         }
-        let found = newest(&log.wal)?.map(|(_, policy)| policy);
-        let Some(wanted) = self.wanted_policy(log, found.as_ref())? else { return Ok(()) };
-        if found.as_ref() != Some(&wanted) {
+        let holding = in_force(&log.wal)?;
+        let found = holding.last().map(|(_, policy)| policy);
+        let Some(wanted) = self.wanted_policy(log, found)? else { return Ok(()) };
+        if 1 < holding.len() && found.is_some_and(|found| !found.promises_as(&wanted)) {
+            let message = format!("log {}: another change of its policy is under way; restart when it holds", log.name);
+            log.events.raise(Event::Warning { message });
+        } else if found != Some(&wanted) {
             log.wal.set_policy(&wanted.to_record())?;
         }
         warn_of(log, &wanted, &self.providers(log));
@@ -158,7 +173,7 @@ impl Node {
     /// Who runs the machines of a log's voters, as the grants say.
     fn providers(&self, log: &Log) -> Vec<Option<String>> {
         let Some(grants) = self.access().and_then(|access| access.grants()) else { return Vec::new() };
-        let voters = newest(&log.wal).ok().flatten().map(|(_, policy)| policy.voters).unwrap_or_default();
+        let voters = newest(&log.wal).ok().flatten().map(|policy| policy.voters).unwrap_or_default();
         voters.keys().map(|node| grants.of(node.as_name()).and_then(|grant| grant.provider.clone())).collect()
     }
 }

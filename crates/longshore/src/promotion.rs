@@ -63,33 +63,38 @@ impl Attempt<'_> {
             self.come_near().await?;
         }
         let mut promotion = Promotion::new(self.node.id().clone(), self.epoch()?);
-        promotion.heard(own::attempt(self.node, &self.log()?, promotion.epoch()).await?);
+        promotion.heard(own::fence(self.node, &self.log()?, promotion.epoch()).await?.witness);
         let stopped = Instant::now();
         self.peers.fence(self.name, &mut promotion, self.request.switchover).await?;
-        let policy = match self.settle(&mut promotion).await {
-            Ok(policy) => policy,
+        let policies = match self.settle(&mut promotion).await {
+            Ok(policies) => policies,
             Err(error) => return Err(self.give_back(error).await),
         };
         self.report.settled(&promotion, &self.peers)?;
-        let log = self.begin(promotion.epoch(), policy).await?;
+        let log = self.begin(promotion.epoch(), policies).await?;
         let pause = self.report.had_writer().then(|| stopped.elapsed());
         self.report.promoted(&log, pause)
     }
 
     /// Does what the rules say until nothing is left but to begin.
-    async fn settle(&self, promotion: &mut Promotion) -> Result<Option<Policy>> {
+    async fn settle(&self, promotion: &mut Promotion) -> Result<Vec<Policy>> {
         loop {
             let step = match self.request.accept_loss {
                 true => promotion.step_accepting_loss(),
                 false => promotion.step(),
             };
             match step.map_err(|dispute| self.disputed(&dispute))? {
-                Step::Begin { policy } => return Ok(policy),
+                Step::Begin { policies } => return Ok(policies),
                 Step::Fetch { from, to } => {
                     let peer = self.peers.client(&from).expect("only peers and this node are heard");
                     fetch::up_to(self.node, self.name, peer, to).await?;
                     let log = self.log()?;
                     promotion.heard(own::witness(self.node, &log)?);
+                }
+                Step::NoVote { voters } => {
+                    let voters: Vec<&str> = voters.iter().map(NodeId::as_str).collect();
+                    let why = format!("this node has no vote in its policy; promote one of {}, ", voters.join(", "));
+                    return Err(self.refused(why + "or go on with --accept-loss"));
                 }
                 Step::Fence(fence) => return Err(self.unfenced(&fence)),
                 Step::Lost { to } => {
@@ -103,15 +108,15 @@ impl Attempt<'_> {
     }
 
     /// Begins the epoch.
-    async fn begin(&self, epoch: Epoch, policy: Option<Policy>) -> Result<Arc<Log>> {
-        let policy = policy.map(|policy| Policy { writer: self.node.id().clone(), degraded: false, ..policy });
+    async fn begin(&self, epoch: Epoch, policies: Vec<Policy>) -> Result<Arc<Log>> {
+        let own = |policy: Policy| Policy { writer: self.node.id().clone(), degraded: false, ..policy };
+        let policies = policies.into_iter().map(|policy| own(policy).to_record()).collect();
         let (node, name, to) = (self.node.clone(), self.name.clone(), self.request.to);
         blocking("begin an epoch", move || {
             if let Some(to) = to {
                 own::cut(&node, &name, to)?;
             }
-            let policy = policy.map(|policy| policy.to_record());
-            node.begin_epoch(&name, &longshore_wal::Promotion { epoch, policy })
+            node.begin_epoch(&name, &longshore_wal::Promotion { epoch, policies })
         })
         .await
     }

@@ -91,7 +91,6 @@ fn control_of_version_1() {
             seen: NOON,
             lost: false,
         }],
-        attempts: Vec::new(),
         policies: Vec::new(),
         intent: None,
     };

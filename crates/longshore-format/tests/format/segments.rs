@@ -200,7 +200,6 @@ fn control() -> Control {
                 lost: true,
             },
         ],
-        attempts: vec![Epoch { number: 7, writer: WriterId::from_bytes([0xc3; 16]) }],
         policies: vec![(Lsn::new(69_000), policy(32))],
         intent: Some(Intent::Truncate { at: Lsn::new(69_700), time: NOON }),
     }
@@ -215,7 +214,6 @@ fn a_control_slot_comes_back_as_it_was() {
         lost: None,
         slots: Vec::new(),
         writers: Vec::new(),
-        attempts: Vec::new(),
         policies: Vec::new(),
         intent: None,
         ..control()
@@ -249,7 +247,6 @@ fn the_largest_control_fits_its_slot_and_one_more_is_refused() {
     let mut control = control();
     let longest = control.slots[1].clone();
     control.slots = vec![longest; Control::SLOTS_LIMIT];
-    control.attempts = vec![control.highest; Control::WRITERS_LIMIT];
     control.policies = vec![(Lsn::new(1), policy(32)); Control::POLICIES_LIMIT];
     control.writers = vec![WriterId::default(); Control::WRITERS_LIMIT];
     let bytes = control.encode_slot(1).unwrap();

@@ -251,3 +251,19 @@ fn what_the_upstream_says_of_itself_is_passed_on_as_it_came() {
     let error = follower.on(&ToReplica::Refused(refusal), secs(3)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
 }
+
+#[test]
+fn nothing_is_acknowledged_to_an_upstream_of_an_earlier_epoch_f113() {
+    let mut follower = streaming(ROOM);
+    follower.on(&frames(10, 12), secs(1)).unwrap();
+    follower.on_stored(lsn(12), 200);
+    follower.note_accepted(epoch(4, 4));
+    let below = NodeAck { node: node("below"), ack: ack(12, 12, 0) };
+    let late = follower.say(ack(12, 12, 0), std::slice::from_ref(&below), secs(1)).unwrap();
+    assert_eq!(late, None, "whoever asked for epoch 4 may have been told that the log ends at 10 here");
+    assert!(matches!(follower.on(&frames(12, 13), secs(1)), Err(Error::Fenced { .. })));
+    // The upstream hears of it, too, and then speaks in it.
+    follower.on(&frames_of(epoch(4, 4), lsn(12), 100), secs(2)).unwrap();
+    let said = follower.say(ack(12, 12, 0), std::slice::from_ref(&below), secs(2)).unwrap();
+    assert_eq!(said, Some(ToUpstream::Ack { ack: ack(12, 12, 0), relayed: vec![below] }));
+}

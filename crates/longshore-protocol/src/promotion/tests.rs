@@ -17,11 +17,9 @@ fn witness(name: &str, lives: &[Life], durability: &str) -> Witness {
         first: lsn(0),
         end: lsn(lives.iter().map(|life| life.3).sum()),
         accepted: epoch(9, 9),
-        attempts: vec![epoch(9, 9)],
-        writers: Vec::new(),
         writes: false,
         lost: None,
-        policy: Some((lsn(1), policy(durability, "p"))),
+        policies: vec![(lsn(1), policy(durability, "p"))],
         time: 0,
     }
 }
@@ -45,7 +43,7 @@ fn a_promotion_waits_for_its_fence_then_fetches_then_begins() {
     attempt.heard(witness("b", longer, "replicas:2"));
     assert_eq!(attempt.step(), Ok(Step::Fetch { from: node("b"), to: lsn(25) }), "2 of 3, and b has more");
     attempt.heard(witness("a", longer, "replicas:2"));
-    assert_eq!(attempt.step(), Ok(Step::Begin { policy: Some(policy("replicas:2", "p")) }));
+    assert_eq!(attempt.step(), Ok(Step::Begin { policies: vec![policy("replicas:2", "p")] }));
 }
 
 #[test]
@@ -86,14 +84,8 @@ fn one_epoch_with_two_histories_is_a_dispute_f097_f112() {
 #[test]
 fn a_writer_that_accepted_the_epoch_itself_is_fenced_whatever_its_policy_f116() {
     let old = Witness { writes: true, ..witness("p", OLD, "local") };
-    let attempt = promotion([witness("a", OLD, "local"), old.clone()]);
+    let attempt = promotion([witness("a", OLD, "local"), old]);
     assert!(matches!(attempt.step(), Ok(Step::Begin { .. })));
-    // Somebody had accepted an epoch of whose beginning nobody tells; but whoever was to begin it may be there to tell.
-    let failed = Witness { attempts: vec![epoch(5, 5), epoch(9, 9)], ..witness("a", OLD, "local") };
-    let attempt = promotion([failed.clone(), old.clone()]);
-    assert!(matches!(attempt.step(), Ok(Step::Fence(Fence::Unprotected { .. }))));
-    let tried = Witness { writers: vec![epoch(5, 5).writer], ..failed };
-    assert!(matches!(promotion([tried, old]).step(), Ok(Step::Begin { .. })));
     let without = promotion([witness("a", OLD, "local"), witness("b", OLD, "local"), witness("c", OLD, "local")]);
     let writer = Some(node("p"));
     assert_eq!(without.step(), Ok(Step::Fence(Fence::Unprotected { writer })));
@@ -103,18 +95,18 @@ fn a_writer_that_accepted_the_epoch_itself_is_fenced_whatever_its_policy_f116() 
 #[test]
 fn a_log_that_lost_what_it_acknowledged_is_not_gone_on_from_without_leave() {
     let torn = Witness { lost: Some(lsn(25)), ..witness("a", OLD, "replicas:2") };
-    let attempt = promotion([torn.clone(), witness("b", OLD, "replicas:2")]);
+    let sound = |lives| [witness("b", lives, "replicas:2"), witness("c", lives, "replicas:2")];
+    let attempt = promotion([torn.clone()].into_iter().chain(sound(OLD)));
     assert_eq!(attempt.step(), Ok(Step::Lost { to: lsn(25) }));
     assert!(matches!(attempt.step_accepting_loss(), Ok(Step::Begin { .. })));
-    let longer: &[Life] = &[(1, 1, 1, 30)];
-    let attempt = promotion([torn, witness("b", longer, "replicas:2")]);
+    let attempt = promotion([torn].into_iter().chain(sound(&[(1, 1, 1, 30)])));
     assert_eq!(attempt.step(), Ok(Step::Fetch { from: node("b"), to: lsn(30) }), "somebody has it");
 }
 
 #[test]
 fn the_policy_of_the_best_log_is_the_one_that_counts() {
     let newer: &[Life] = &[(1, 1, 1, 30)];
-    let joined = Witness { policy: Some((lsn(25), policy("replicas:1", "p"))), ..witness("b", newer, "replicas:2") };
+    let joined = Witness { policies: vec![(lsn(25), policy("replicas:1", "p"))], ..witness("b", newer, "replicas:2") };
     let attempt = promotion([witness("a", OLD, "replicas:2"), joined]);
     let unfenced = ["c", "p"].map(node).into();
     assert_eq!(attempt.step(), Ok(Step::Fence(Fence::Open { unfenced })), "replicas:1 takes all three");
@@ -126,7 +118,7 @@ fn a_policy_of_an_earlier_epoch_does_not_say_who_writes_now() {
     let attempt = promotion([witness("a", lives, "replicas:2"), witness("b", lives, "replicas:2")]);
     let unfenced = ["c", "p"].map(node).into();
     assert_eq!(attempt.step(), Ok(Step::Fence(Fence::Open { unfenced })), "either may be the writer");
-    let told = Witness { policy: Some((lsn(22), policy("replicas:2", "c"))), ..witness("b", lives, "replicas:2") };
+    let told = Witness { policies: vec![(lsn(22), policy("replicas:2", "c"))], ..witness("b", lives, "replicas:2") };
     let attempt = promotion([Witness { node: node("a"), ..told.clone() }, told]);
     assert!(matches!(attempt.step(), Ok(Step::Begin { .. })), "c writes, so a and b are two of three");
 }
@@ -136,4 +128,48 @@ fn an_attempt_takes_a_number_above_all_that_were_accepted_f113() {
     assert_eq!(Promotion::next_number([]), 1);
     let accepted = |number| Witness { accepted: epoch(number, 1), ..witness("a", OLD, "local") };
     assert_eq!(Promotion::next_number(&[accepted(3), accepted(7), accepted(5)]), 8);
+}
+
+#[test]
+fn a_node_that_lost_what_it_acknowledged_is_no_witness_of_what_was_confirmed() {
+    let torn = Witness { lost: Some(lsn(21)), ..witness("b", OLD, "replicas:2") };
+    let attempt = promotion([witness("a", OLD, "replicas:2"), torn.clone()]);
+    let unfenced = ["b", "c", "p"].map(node).into();
+    assert_eq!(attempt.step(), Ok(Step::Fence(Fence::Open { unfenced })), "b may have been the one that confirmed");
+    let again: &[Life] = &[(1, 1, 1, 21)];
+    let attempt = promotion([witness("a", again, "replicas:2"), Witness { end: lsn(21), ..torn }]);
+    assert!(matches!(attempt.step(), Ok(Step::Begin { .. })), "it has it again");
+}
+
+#[test]
+fn only_a_voter_begins_an_epoch_f112() {
+    let outsider = |witnesses: &[&str]| {
+        let mut attempt = Promotion::new(node("z"), epoch(9, 9));
+        witnesses.iter().for_each(|name| assert!(attempt.heard(witness(name, OLD, "replicas:1"))));
+        attempt
+    };
+    let voters = ["a", "b", "c", "p"].map(node).into();
+    assert_eq!(outsider(&["z", "a", "b", "c", "p"]).step(), Ok(Step::NoVote { voters }));
+    assert!(matches!(outsider(&["z", "a"]).step_accepting_loss(), Ok(Step::Begin { .. })));
+}
+
+#[test]
+fn while_a_change_is_under_way_a_promotion_fences_and_goes_on_under_both_policies() {
+    let (old, mut new) = (policy("replicas:3", "p"), policy("replicas:2", "p"));
+    new.voters = ["a", "b", "c"].map(|name| (node(name), None)).into();
+    let changing = |name| Witness {
+        policies: vec![(lsn(1), old.clone()), (lsn(2), new.clone())],
+        ..witness(name, OLD, "replicas:3")
+    };
+    let attempt = promotion([changing("a")]);
+    assert_eq!(attempt.step(), Ok(Step::Fence(Fence::Open { unfenced: ["b", "c", "p"].map(node).into() })));
+    let attempt = promotion([changing("a"), changing("b")]);
+    assert_eq!(attempt.step(), Ok(Step::Begin { policies: vec![old.clone(), new.clone()] }));
+    // The other way round it is the old one that is not fenced.
+    let swapped = |name| Witness {
+        policies: vec![(lsn(1), policy("replicas:1", "p")), (lsn(2), old.clone())],
+        ..witness(name, OLD, "replicas:3")
+    };
+    let attempt = promotion([swapped("a"), swapped("b")]);
+    assert_eq!(attempt.step(), Ok(Step::Fence(Fence::Open { unfenced: ["c", "p"].map(node).into() })));
 }

@@ -6,7 +6,7 @@ use longshore_format::{Control, Lsn, Policy as PolicyRecord};
 use longshore_protocol::{NodeId, Policy, Witness};
 
 use super::hello::{history_message, parse_history};
-use super::{epoch, epoch_message, log_id, name, node, optional, required, seconds, writer};
+use super::{epoch, epoch_message, log_id, name, node, optional, required, seconds};
 use crate::{Error, FenceState, Loss, NodeReport, Promote, Promoted, Result, Surveyed, proto};
 
 const WHOLE: &str = "whole";
@@ -19,9 +19,9 @@ const MAX_PEERS: usize = 64;
 
 pub(crate) fn witness_message(surveyed: Surveyed) -> proto::Witness {
     let witness = surveyed.witness;
-    let (policy_end, policy) = match &witness.policy {
-        Some((end, policy)) => (end.get(), policy.to_record().encode().unwrap_or_default()),
-        None => (0, Vec::new()),
+    let policy = |(end, policy): &(Lsn, Policy)| proto::PolicyRecord {
+        end: end.get(),
+        payload: policy.to_record().encode().unwrap_or_default(),
     };
     proto::Witness {
         node: witness.node.to_string(),
@@ -32,26 +32,20 @@ pub(crate) fn witness_message(surveyed: Surveyed) -> proto::Witness {
         accepted: Some(epoch_message(&witness.accepted)),
         writes: witness.writes,
         lost: witness.lost.map(Lsn::get),
-        policy,
-        policy_end,
+        policies: witness.policies.iter().map(policy).collect(),
         time_micros: witness.time,
         records_since: surveyed.records_since,
-        attempts: witness.attempts.iter().map(epoch_message).collect(),
-        writers: witness.writers.iter().map(|writer| writer.as_bytes().to_vec()).collect(),
     }
 }
 
 pub(crate) fn parse_witness(witness: proto::Witness) -> Result<Surveyed> {
-    let policy = match witness.policy.is_empty() {
-        true => None,
-        false => {
-            let record = required(PolicyRecord::decode(&witness.policy), "a policy that can be read")?;
-            Some((Lsn::new(witness.policy_end), Policy::of_record(&record).map_err(Error::malformed)?))
-        }
-    };
-    if Control::WRITERS_LIMIT < witness.writers.len().max(witness.attempts.len()) {
-        return Err(Error::malformed("more writer ids or attempts than a node keeps"));
+    if Control::POLICIES_LIMIT < witness.policies.len() {
+        return Err(Error::malformed(format!("{} policies", witness.policies.len())));
     }
+    let policy = |message: proto::PolicyRecord| {
+        let record = required(PolicyRecord::decode(&message.payload), "a policy that can be read")?;
+        Ok((Lsn::new(message.end), Policy::of_record(&record).map_err(Error::malformed)?))
+    };
     if witness.end < witness.first {
         return Err(Error::malformed("a log that ends before it begins"));
     }
@@ -63,11 +57,9 @@ pub(crate) fn parse_witness(witness: proto::Witness) -> Result<Surveyed> {
             first: Lsn::new(witness.first),
             end: Lsn::new(witness.end),
             accepted: epoch(witness.accepted)?,
-            attempts: witness.attempts.into_iter().map(|attempt| epoch(Some(attempt))).collect::<Result<_>>()?,
-            writers: witness.writers.iter().map(|bytes| writer(bytes)).collect::<Result<_>>()?,
             writes: witness.writes,
             lost: witness.lost.map(Lsn::new),
-            policy,
+            policies: witness.policies.into_iter().map(policy).collect::<Result<_>>()?,
             time: witness.time_micros,
         },
         records_since: witness.records_since,

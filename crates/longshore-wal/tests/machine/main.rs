@@ -648,7 +648,7 @@ fn promotion(number: u64, writer: u8) -> Promotion {
         degraded: false,
         voters: Vec::new(),
     };
-    Promotion { epoch: epoch(number, writer), policy: Some(policy) }
+    Promotion { epoch: epoch(number, writer), policies: vec![policy] }
 }
 
 #[test]
@@ -676,7 +676,7 @@ fn f_113_a_promoted_follower_writes_where_its_log_ended_and_its_role_outlives_it
     assert_eq!(promoted.history().current().epoch, epoch(2, 7));
     assert_eq!(promoted.history().current().start, fork);
     assert_eq!(promoted.durable().get(), promoted.end(), "before anybody is told");
-    assert_eq!(promoted.policies().last().unwrap().1, promotion(2, 7).policy.unwrap());
+    assert_eq!(promoted.policies().last().unwrap().1, promotion(2, 7).policies[0]);
     let appended = append(&promoted, b"two");
     promoted.close().unwrap();
     drop(promoted);

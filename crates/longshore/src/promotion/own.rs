@@ -39,20 +39,6 @@ pub(crate) async fn fence(node: &Node, log: &Arc<Log>, epoch: Epoch) -> Result<S
     Ok(Surveyed { log: log.wal.id(), witness: witness(node, log)?, records_since: None })
 }
 
-/// Accepts an epoch that this node itself is to begin.
-pub(super) async fn attempt(node: &Node, log: &Arc<Log>, epoch: Epoch) -> Result<Witness> {
-    {
-        let (node, log) = (node.clone(), Arc::clone(log));
-        blocking("accept an epoch", move || {
-            log.wal.attempt_epoch(epoch)?;
-            node.accept_epoch(&log, epoch)
-        })
-        .await?;
-    }
-    log.wal.wait(log.wal.end()).await?;
-    witness(node, log)
-}
-
 /// What this node says of its copy.
 pub(super) fn witness(node: &Node, log: &Log) -> Result<Witness> {
     let wal = &log.wal;
@@ -64,11 +50,9 @@ pub(super) fn witness(node: &Node, log: &Log) -> Result<Witness> {
         first: wal.first(),
         end,
         accepted: wal.accepted_epoch(),
-        attempts: wal.attempts(),
-        writers: wal.writers(),
         writes: wal.role() == Role::Writer,
         lost: wal.lost(),
-        policy: policy::newest(wal)?,
+        policies: policy::in_force(wal)?,
         time: log.last_time().unwrap_or(0),
     })
 }

@@ -24,9 +24,9 @@ pub(super) struct Report {
 /// What a node says that is the writer already.
 pub(super) fn already(node: &Node, log: &Log) -> Result<Promoted> {
     let own = own::witness(node, log)?;
-    let policy = own.policy.as_ref().map(|(_, policy)| policy.durability.to_string());
+    let policy = own.policies.last().map(|(_, policy)| policy.durability.to_string());
     let current = *own.history.current();
-    let nodes = vec![node_report(&own, "", true, own.policy.as_ref().map(|(_, policy)| policy))];
+    let nodes = vec![node_report(&own, "", true, own.policies.last().map(|(_, policy)| policy))];
     let (fence, loss, write_pause) = (FenceState::Whole, None, None);
     Ok(Promoted {
         promoted: true,
@@ -93,7 +93,7 @@ impl Report {
     /// Who accepted, where the epoch begins, and what is left behind.
     pub(super) fn settled(&mut self, promotion: &Promotion, peers: &Peers) -> Result<()> {
         let begins = promotion.best().ok().flatten().unwrap_or(&self.own).clone();
-        let policy = begins.policy.as_ref().map(|(_, policy)| policy.clone());
+        let policy = begins.policies.last().map(|(_, policy)| policy.clone());
         self.known.position = begins.end;
         self.known.policy = policy.as_ref().map(|policy| policy.durability.to_string());
         self.known.fence = match promotion.fence() {

@@ -1,0 +1,288 @@
+//! A node that wants to be the writer: the loop around `Promotion`.
+
+use std::collections::BTreeSet;
+
+use longshore_format::{Epoch, EpochEntry, Incarnation, WriterId};
+use longshore_protocol::{Dispute, Policy, Promotion, Step as Next, Witness};
+
+use super::clock::{Moment, SECOND};
+use super::net::{Call, Said};
+use super::record::{What, index, lsn};
+use super::shape::{NODES, name, number as number_of};
+use super::world::{Step, World, random_bytes};
+
+/// One attempt.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    /// Which, of all that there were.
+    number: u64,
+    stage: Stage,
+    until: Moment,
+    again: Moment,
+    /// Whether the operator accepts a loss.
+    loss: bool,
+    /// Whether its epoch is that of a lease which this node holds.
+    leased: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Asks what was accepted, to choose a number above it.
+    Survey(Vec<Witness>),
+    /// Has all accept its epoch, and fetches what another has more.
+    Fence { promotion: Promotion, fetches: bool },
+    /// The first records of its epoch are on their way to the disk.
+    Begin { epoch: Epoch, end: usize },
+}
+
+impl Attempt {
+    pub(super) fn wake(&self) -> Moment {
+        match self.stage {
+            Stage::Survey(_) => self.until,
+            _ => self.until.min(self.again),
+        }
+    }
+
+    pub(super) fn fetches(&self) -> bool {
+        matches!(self.stage, Stage::Fence { fetches: true, .. })
+    }
+}
+
+impl World {
+    /// An operator asks a node to become the writer.
+    pub(super) fn try_promotion(&mut self, number: usize, loss: bool) -> Step {
+        if !self.is_awake(number) || self.nodes[number].attempt.is_some() {
+            return Ok(());
+        }
+        self.tally.attempts += 1;
+        let attempt = self.tally.attempts;
+        let until = self.at + self.rng.within(SECOND..4 * SECOND);
+        let stage = Stage::Survey(Vec::new());
+        self.note(|| format!("{} is to be promoted", name(number)));
+        self.nodes[number].attempt = Some(Attempt { number: attempt, stage, until, again: 0, loss, leased: false });
+        for other in (0..NODES).filter(|other| *other != number) {
+            self.call(number, other, Said::Survey(attempt));
+        }
+        self.attend(number)
+    }
+
+    /// A node begins to have its epoch accepted: by itself first.
+    pub(super) fn raise_fence(&mut self, number: usize, epoch: Epoch, loss: bool, leased: bool) {
+        let node = &mut self.nodes[number];
+        if !node.copy.accept_own(epoch) {
+            return self.end_attempt(number);
+        }
+        node.copy.sync();
+        let promotion = Promotion::new(node.id.clone(), epoch);
+        let stage = Stage::Fence { promotion, fetches: false };
+        let (until, again) = (self.at + 20 * SECOND, self.at);
+        node.attempt = Some(Attempt { number: self.tally.attempts, stage, until, again, loss, leased });
+        self.abide(number);
+        self.note(|| format!("{} accepts its own epoch {epoch}", name(number)));
+    }
+
+    pub(super) fn end_attempt(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        if node.attempt.take().is_some_and(|attempt| attempt.leased) {
+            self.give_lease_back(number);
+        }
+    }
+
+    pub(super) fn begins(&self, number: usize) -> bool {
+        self.nodes[number].attempt.as_ref().is_some_and(|attempt| matches!(attempt.stage, Stage::Begin { .. }))
+    }
+
+    pub(super) fn attend_attempt(&mut self, number: usize) -> Step {
+        let node = &mut self.nodes[number];
+        let accepted = node.copy.accepted();
+        let Some(attempt) = &mut node.attempt else { return Ok(()) };
+        match &mut attempt.stage {
+            Stage::Survey(heard) => {
+                if self.at < attempt.until && heard.len() + 1 < NODES {
+                    return Ok(());
+                }
+                heard.push(node.copy.witness(node.id.clone(), &self.records));
+                let writer = WriterId::from_bytes(random_bytes(&mut self.rng));
+                let epoch = Epoch { number: Promotion::next_number(heard.iter()), writer };
+                let loss = attempt.loss;
+                self.raise_fence(number, epoch, loss, false);
+                match self.crashes_between_steps(number) {
+                    true => Ok(()),
+                    false => self.attend_attempt(number),
+                }
+            }
+            Stage::Fence { promotion, .. } if promotion.epoch() != accepted => self.overtaken(number),
+            Stage::Begin { epoch, .. } if *epoch != accepted => self.overtaken(number),
+            Stage::Fence { .. } => self.go_on(number),
+            Stage::Begin { epoch, end } if *end <= node.copy.synced() => {
+                let epoch = *epoch;
+                node.attempt = None;
+                self.ledger.begins(epoch, self.nodes[number].copy.log())?;
+                self.tally.promotions += 1;
+                self.note(|| format!("{} begins epoch {epoch}", name(number)));
+                self.take_office(number);
+                Ok(())
+            }
+            Stage::Begin { .. } => {
+                attempt.until = self.at + SECOND;
+                attempt.again = attempt.until;
+                Ok(())
+            }
+        }
+    }
+
+    fn overtaken(&mut self, number: usize) -> Step {
+        self.tally.overtaken += 1;
+        self.note(|| format!("{} is overtaken", name(number)));
+        self.end_attempt(number);
+        Ok(())
+    }
+
+    /// Has those accept that have not, and takes the next step.
+    fn go_on(&mut self, number: usize) -> Step {
+        let node = &mut self.nodes[number];
+        let (witness, at) = (node.copy.witness(node.id.clone(), &self.records), self.at);
+        let Some(attempt) = &mut node.attempt else { return Ok(()) };
+        let Stage::Fence { promotion, fetches } = &mut attempt.stage else { return Ok(()) };
+        promotion.heard(witness);
+        let (epoch, over, loss) = (promotion.epoch(), attempt.until <= at, attempt.loss);
+        let step = promotion.step();
+        let step = if loss { promotion.step_accepting_loss() } else { step };
+        let loses = loss && !matches!(promotion.step(), Ok(Next::Begin { .. }));
+        *fetches = matches!(step, Ok(Next::Fetch { .. }));
+        if attempt.again <= at {
+            attempt.again = at + 3 * SECOND;
+            let fenced: BTreeSet<usize> = promotion.fenced().map(|witness| number_of(&witness.node)).collect();
+            for other in (0..NODES).filter(|other| !fenced.contains(other)) {
+                self.call(number, other, Said::Fence(epoch));
+            }
+        }
+        match step {
+            Err(dispute) => self.dispute(number, &dispute),
+            Ok(Next::Begin { policies }) => self.begin(number, epoch, policies, loses),
+            Ok(Next::Fetch { from, .. }) if !over => {
+                let from = number_of(&from);
+                if self.nodes[number].follow.as_ref().is_none_or(|follow| follow.upstream != from) {
+                    self.tally.fetches += 1;
+                    self.note(|| format!("{} fetches from {}", name(number), name(from)));
+                    self.dial(number, from);
+                }
+                Ok(())
+            }
+            Ok(Next::Fence(_)) if !over => Ok(()),
+            Ok(refusal) => {
+                self.tally.refused_open += u64::from(matches!(refusal, Next::Fence(_)));
+                self.tally.refused_voteless += u64::from(matches!(refusal, Next::NoVote { .. }));
+                self.tally.refused_lost += u64::from(matches!(refusal, Next::Lost { .. }));
+                self.note(|| format!("{} gives up: {refusal:?}", name(number)));
+                self.end_attempt(number);
+                Ok(())
+            }
+        }
+    }
+
+    /// Appends the first records of the epoch; it has begun when they are durable.
+    fn begin(&mut self, number: usize, epoch: Epoch, policies: Vec<Policy>, loses: bool) -> Step {
+        self.hang_up(number);
+        if loses {
+            self.tally.losses += 1;
+            self.ledger.loss_accepted = true;
+        }
+        let start = lsn(self.nodes[number].copy.log().len());
+        let life = EpochEntry { start, epoch, incarnation: Incarnation::new(self.rng.next_u64()) };
+        self.mint(number, What::EpochStart(life))?;
+        for policy in policies {
+            self.promise(number, Policy { writer: name(number), ..policy })?;
+        }
+        let node = &mut self.nodes[number];
+        let end = node.copy.log().len();
+        if let Some(attempt) = &mut node.attempt {
+            attempt.stage = Stage::Begin { epoch, end };
+            (attempt.until, attempt.again) = (self.at + SECOND, self.at + SECOND);
+        }
+        self.crashes_between_steps(number);
+        Ok(())
+    }
+
+    /// Two logs that no rule puts in order: when all is well otherwise, the operator sets one of them aside.
+    fn dispute(&mut self, number: usize, dispute: &Dispute) -> Step {
+        self.note(|| format!("{}: {dispute:?}", name(number)));
+        self.end_attempt(number);
+        let other = [&dispute.between.0, &dispute.between.1].map(number_of).into_iter().find(|node| *node != number);
+        if let (Some(_), Some(other), Some(at)) = (self.calm, other, dispute.at) {
+            self.tally.disputes += 1;
+            self.truncate(other, index(at));
+        }
+        Ok(())
+    }
+
+    fn crashes_between_steps(&mut self, number: usize) -> bool {
+        let crashes = self.calm.is_none() && self.rng.one_in(12);
+        if crashes {
+            self.tally.crashed_attempts += 1;
+            self.crash(number);
+        }
+        crashes
+    }
+
+    /// A question or an answer arrives.
+    pub(super) fn called(&mut self, call: Call) -> Step {
+        let Call { from, to, what } = call;
+        match what {
+            Said::Survey(attempt) => {
+                let witness = self.nodes[to].copy.witness(name(to), &self.records);
+                self.call(to, from, Said::Surveyed(attempt, Box::new(witness)));
+            }
+            Said::Surveyed(asked, witness) => {
+                if let Some(Attempt { number, stage: Stage::Survey(heard), .. }) = &mut self.nodes[to].attempt
+                    && *number == asked
+                    && heard.iter().all(|known| known.node != witness.node)
+                {
+                    heard.push(*witness);
+                }
+            }
+            Said::Fence(epoch) => self.fence(from, to, epoch),
+            Said::Fenced(witness) => {
+                let node = &mut self.nodes[to];
+                if let Some(Attempt { stage: Stage::Fence { promotion, .. }, .. }) = &mut node.attempt {
+                    promotion.heard(*witness.clone());
+                }
+                if let Some(writer) = node.writer.as_mut().filter(|writer| writer.epoch == witness.accepted) {
+                    writer.told.insert(from);
+                }
+            }
+            Said::Refused { asked, accepted } => self.refused(to, asked, accepted),
+        }
+        self.attend(to)
+    }
+
+    /// A node accepts an epoch, durable before it says so. Nothing of an earlier one is added to what it says.
+    fn fence(&mut self, from: usize, number: usize, epoch: Epoch) {
+        let node = &mut self.nodes[number];
+        if !node.copy.accept(epoch) {
+            let accepted = node.copy.accepted();
+            return self.call(number, from, Said::Refused { asked: epoch, accepted });
+        }
+        node.copy.sync();
+        let witness = node.copy.witness(node.id.clone(), &self.records);
+        self.note(|| format!("{} accepts epoch {epoch} at {} of {}", name(number), index(witness.end), name(from)));
+        self.abide(number);
+        self.call(number, from, Said::Fenced(Box::new(witness)));
+    }
+
+    fn refused(&mut self, number: usize, asked: Epoch, accepted: Epoch) {
+        let node = &mut self.nodes[number];
+        if node.writer.as_ref().is_some_and(|writer| writer.epoch == asked) {
+            node.copy.accept(accepted);
+            return;
+        }
+        let attempt = node.attempt.as_ref();
+        if attempt.is_some_and(
+            |Attempt { stage, .. }| matches!(stage, Stage::Fence { promotion, .. } if promotion.epoch() == asked),
+        ) {
+            self.tally.overtaken += 1;
+            self.heard_of(number, accepted);
+            self.end_attempt(number);
+        }
+    }
+}
