@@ -190,7 +190,7 @@ impl Store {
     pub async fn swap(&self, name: &str, bytes: Bytes, seen: Option<Version>) -> Result<Option<Version>> {
         self.must_be_mounted()?;
         if let Some(root) = &self.local {
-            return local::swap(root, self, name, bytes, seen).await;
+            return local::swap(root, name, bytes, seen).await;
         }
         let mode = match seen {
             Some(Version(Seen::Tagged(tag))) => PutMode::Update(tag),
