@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
@@ -104,11 +104,35 @@ impl Store {
         };
         let tag = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
         let bytes = got.bytes().await.map_err(|error| self.failed(name, error))?;
-        let seen = match self.local {
-            Some(_) => Seen::Content(blake3::hash(&bytes)),
+        let version = self.version(tag, &bytes);
+        Ok(Some((bytes, version)))
+    }
+
+    fn version(&self, tag: UpdateVersion, bytes: &[u8]) -> Version {
+        Version(match self.local {
+            Some(_) => Seen::Content(blake3::hash(bytes)),
             None => Seen::Tagged(tag),
+        })
+    }
+
+    /// As [`get`](Self::get), of an object that is known to be short: of one that is longer, `limit` bytes and a few more.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_short(&self, name: &str, limit: usize) -> Result<Option<(Bytes, Version)>> {
+        let got = match self.objects.get(&self.path(name)).await {
+            Err(error) if Store::is_absent(&error) => return self.must_be_mounted().map(|()| None),
+            got => got.map_err(|error| self.failed(name, error))?,
         };
-        Ok(Some((bytes, Version(seen))))
+        let tag = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
+        let (mut pieces, mut bytes) = (got.into_stream(), BytesMut::new());
+        while bytes.len() <= limit
+            && let Some(piece) = pieces.try_next().await.map_err(|error| self.failed(name, error))?
+        {
+            bytes.extend_from_slice(&piece[..piece.len().min(limit + 1)]);
+        }
+        let version = self.version(tag, &bytes);
+        Ok(Some((bytes.freeze(), version)))
     }
 
     /// How long an object is; `None` if there is none.
