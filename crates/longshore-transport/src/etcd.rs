@@ -52,6 +52,11 @@ struct Open {
     member: String,
 }
 
+enum Next<'a> {
+    Open(Open),
+    Dial(&'a Address, Option<ClientTls>),
+}
+
 /// What a key holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
@@ -103,26 +108,40 @@ impl Etcd {
         }
     }
 
-    /// The connection, made anew if there is none that lives.
+    /// The connection, made anew if there is none that lives, to the first member that can be connected to.
     async fn open(&self) -> Result<Open> {
-        let (member, tls) = {
-            let link = &mut *lock(&self.link);
-            if let Some(open) = link.open.as_ref().filter(|open| !open.http.is_closed()) {
-                return Ok(open.clone());
+        let mut failed = None;
+        for _ in &self.members {
+            let (member, tls) = match self.next()? {
+                Next::Open(open) => return Ok(open),
+                Next::Dial(member, tls) => (member, tls),
+            };
+            let dialled = timeout(DIAL, connect(member, tls.as_ref())).await.unwrap_or_else(|_| {
+                Err(unavailable(&member.to_string(), format_args!("no connection within {} s", DIAL.as_secs())))
+            });
+            match dialled {
+                Ok(open) => {
+                    lock(&self.link).open = Some(open.clone());
+                    return Ok(open);
+                }
+                Err(error) => failed = Some(error),
             }
-            if let (None, Some(files)) = (&link.tls, &self.tls) {
-                link.tls = Some(ClientTls::load(files.clone())?);
-            }
-            let member = &self.members[link.next % self.members.len()];
-            // Whatever becomes of this one, the one after it is another.
-            link.next = link.next.wrapping_add(1);
-            (member, link.tls.clone())
-        };
-        let open = timeout(DIAL, connect(member, tls.as_ref())).await.unwrap_or_else(|_| {
-            Err(unavailable(&member.to_string(), format_args!("no connection within {} s", DIAL.as_secs())))
-        })?;
-        lock(&self.link).open = Some(open.clone());
-        Ok(open)
+        }
+        Err(failed.expect("a cluster has members"))
+    }
+
+    fn next(&self) -> Result<Next<'_>> {
+        let link = &mut *lock(&self.link);
+        if let Some(open) = link.open.as_ref().filter(|open| !open.http.is_closed()) {
+            return Ok(Next::Open(open.clone()));
+        }
+        if let (None, Some(files)) = (&link.tls, &self.tls) {
+            link.tls = Some(ClientTls::load(files.clone())?);
+        }
+        let member = &self.members[link.next % self.members.len()];
+        // Whatever becomes of this one, and even if nobody waits for it to the end, the one after it is another.
+        link.next = link.next.wrapping_add(1);
+        Ok(Next::Dial(member, link.tls.clone()))
     }
 
     /// An answer; after a failure the next call goes to the next member, because this one may be cut off from the others.
@@ -210,7 +229,7 @@ fn value_of(range: RangeResponse) -> Option<Value> {
 
 fn unavailable(member: &str, why: impl std::fmt::Display) -> Error {
     let message = format!("etcd at {member} cannot be asked: {why}");
-    Error::new(ErrorKind::Unavailable, message, "look whether it runs; the next member is asked the next time")
+    Error::new(ErrorKind::Unavailable, message, "look whether it runs and can be reached; it is asked again")
 }
 
 fn refused(member: &str, status: &Status) -> Error {

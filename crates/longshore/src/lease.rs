@@ -32,7 +32,7 @@ mod object;
 mod store;
 
 pub use longshore_protocol::lease::{LeaseObject, LeaseState, Ttl};
-pub use store::{Found, LeaseStore, Swap, Version, open};
+pub use store::{Found, LeaseStore, Swap, Version, in_store, open};
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use crate::error::Result;
 
 /// One key, changed by a transaction that compares the revision at which it was written.
 #[derive(Debug)]
-pub struct Key {
+pub(super) struct Key {
     etcd: Etcd,
     key: String,
     label: String,
@@ -19,7 +19,7 @@ pub struct Key {
 
 impl Key {
     /// The key of that name below a place.
-    pub fn new(place: &Place, name: &str) -> Key {
+    pub(super) fn new(place: &Place, name: &str) -> Key {
         let key = place.key(name);
         let label = format!("{}{}/{key}", Place::SCHEME, place.members());
         Key { etcd: Etcd::new(place), key, label }

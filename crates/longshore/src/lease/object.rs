@@ -10,7 +10,7 @@ use crate::error::Result;
 
 /// One object of a store, changed by the store's conditional put; in a directory, under a lock between processes.
 #[derive(Debug)]
-pub struct Object {
+pub(super) struct Object {
     store: Store,
     name: String,
     label: String,
@@ -18,7 +18,7 @@ pub struct Object {
 
 impl Object {
     /// The object of that name.
-    pub fn new(store: Store, name: String) -> Object {
+    pub(super) fn new(store: Store, name: String) -> Object {
         let label = format!("{}/{name}", store.label().trim_end_matches('/'));
         Object { store, name, label }
     }

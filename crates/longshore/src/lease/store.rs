@@ -57,18 +57,26 @@ pub enum Swap {
     Conflict(Found),
 }
 
-/// The store at `url`, for the lease of `log`: `s3://`, `gs://`, `az://` and `file://` as an archive has them, where it is the
-/// object `LOG.lease`, or `etcd://HOST:PORT[,HOST:PORT…][/PREFIX][?ca=FILE&cert=FILE&key=FILE]`, where it is that key. Several
-/// logs share a place, and may share it with their archive.
+/// The store at `url`, for the lease of `log`: `s3://`, `gs://`, `az://` and `file://` as an archive has them, or
+/// `etcd://HOST:PORT[,HOST:PORT…][/PREFIX][?ca=FILE&cert=FILE&key=FILE]`. There it is the object, or the key, `LOG.lease`:
+/// several logs share a place, and may share it with their archive.
 ///
 /// # Errors
 /// [`Error::Archive`](crate::Error::Archive) and [`Error::Transport`](crate::Error::Transport) say what is wrong with the
 /// address. Nothing is asked of the store yet.
 pub fn open(url: &str, log: &Name) -> Result<Arc<dyn LeaseStore>> {
-    let object = format!("{log}.lease");
     if url.starts_with(etcd::Place::SCHEME) {
-        let place: etcd::Place = url.parse()?;
-        return Ok(Arc::new(Key::new(&place, &object)));
+        return Ok(Arc::new(Key::new(&url.parse()?, &name(log))));
     }
-    Ok(Arc::new(Object::new(longshore_archive::Store::open(url)?, object)))
+    Ok(in_store(longshore_archive::Store::open(url)?, log))
+}
+
+/// An object store that was opened elsewhere, for the lease of `log`.
+pub fn in_store(store: longshore_archive::Store, log: &Name) -> Arc<dyn LeaseStore> {
+    Arc::new(Object::new(store, name(log)))
+}
+
+/// A name of a log has no dot, so that this is nobody's archive.
+fn name(log: &Name) -> String {
+    format!("{log}.lease")
 }

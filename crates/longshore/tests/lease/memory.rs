@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use longshore::Result;
-use longshore::lease::{Found, LeaseStore, Swap, Version};
+use longshore::lease::{Found, LeaseObject, LeaseStore, Swap, Version};
 use longshore::transport::async_trait;
 
 /// What is there, and how the store treats those who ask. Clones share it.
@@ -65,7 +65,8 @@ impl Memory {
 impl Inner {
     fn found(&self) -> Found {
         let version = if self.object.is_some() { Version::Number(self.writes) } else { Version::Absent };
-        Found { object: self.object.clone(), version }
+        let short = |object: &Bytes| object.slice(..object.len().min(LeaseObject::MAX_LEN + 1));
+        Found { object: self.object.as_ref().map(short), version }
     }
 }
 
