@@ -36,7 +36,7 @@ pub use store::{Found, LeaseStore, Swap, Version, in_store, open};
 
 use std::sync::Arc;
 
-use longshore_format::{Epoch, WriterId};
+use longshore_format::{Epoch, Name, WriterId};
 use longshore_protocol::NodeId;
 use longshore_protocol::lease::{Claim, Tenant};
 use longshore_storage::{Environment, SystemEnvironment};
@@ -45,6 +45,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::error::{Error, Result};
+use crate::settings::LeaseSettings;
 use keeper::{Keeper, Wish};
 
 /// One node's part in the lease of one log. Dropped, it stops asking; what it holds lapses by itself.
@@ -59,6 +60,16 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// What the settings say about the lease of `log`, joined as `node`; `None` if they name none. Must be called within a
+    /// runtime.
+    ///
+    /// # Errors
+    /// As [`open`](open()) and [`join`](Lease::join).
+    pub fn of(settings: &LeaseSettings, log: &Name, node: NodeId) -> Result<Option<Lease>> {
+        let Some(url) = &settings.url else { return Ok(None) };
+        Lease::join(open(url, log)?, node, Ttl::new(settings.ttl)?).map(Some)
+    }
+
     /// Begins to ask `store`, as `node`. Must be called within a runtime.
     ///
     /// # Errors

@@ -89,7 +89,8 @@ async fn a_lease_is_held_for_as_long_as_it_is_renewed() {
     assert_eq!((later.stamp.life, later.epoch), (first.stamp.life, first.epoch));
     let writes = later.stamp.count - first.stamp.count;
     assert!((390..=400).contains(&writes), "one every quarter of the ttl, not {writes}");
-    (a.lease.close().await, b.lease.close().await);
+    a.lease.close().await;
+    b.lease.close().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,10 +100,11 @@ async fn a_dead_holders_lease_is_free_after_its_ttl_and_taken_by_one() {
     a.sees_free().await;
     a.lease.take(writer(1), 0).await.unwrap();
     let (b, c) = (join("b", &store), join("c", &store));
-    (b.sees_held_by("a").await, c.sees_held_by("a").await);
+    b.sees_held_by("a").await;
+    c.sees_held_by("a").await;
     drop(a);
     let died = Instant::now();
-    (b.sees_free().await, c.sees_free().await);
+    tokio::join!(b.sees_free(), c.sees_free());
     let waited = died.elapsed();
     assert!(
         Ttl::DEFAULT.patience() - Ttl::DEFAULT.rhythm() <= waited && waited <= Ttl::DEFAULT.patience(),

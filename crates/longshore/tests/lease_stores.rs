@@ -14,11 +14,14 @@ mod suite;
 
 use std::process::{Child, Command};
 use std::sync::Arc;
+use std::time::Duration;
 
-use longshore::lease::{self, Swap};
+use longshore::lease::{self, Lease, LeaseObject, LeaseState, Swap};
 use longshore::transport::certs::{self, Identity};
-use longshore::{ErrorKind, Name};
+use longshore::{ErrorKind, Name, Settings};
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use tokio::io::AsyncWriteExt;
+
 use suite::{Races, conforms};
 
 fn log() -> Name {
@@ -158,4 +161,34 @@ async fn plaintext_stays_on_this_machine() {
     let refused = store.read().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid);
     assert!(refused.to_string().contains("add ?ca=FILE&cert=FILE&key=FILE"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_lease_is_joined_as_the_settings_say() {
+    let node = || "a".parse().unwrap();
+    let none = Settings::from_toml("").unwrap().lease;
+    assert!(Lease::of(&none, &log(), node()).unwrap().is_none());
+    let place = tempfile::tempdir().unwrap();
+    let text = format!("[lease]\nurl = 'file://{}'\nttl = '500ms'", place.path().display());
+    let lease = Lease::of(&Settings::from_toml(&text).unwrap().lease, &log(), node()).unwrap().unwrap();
+    lease.watch().wait_for(|state| *state == LeaseState::Free).await.unwrap();
+    lease.close().await;
+    let written = std::fs::read(place.path().join("orders.lease")).unwrap();
+    assert_eq!(LeaseObject::decode(&written).unwrap().ttl.get(), Duration::from_millis(500));
+}
+
+/// Bytes from the wire are an error and nothing worse (F-098).
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_etcd_is_an_error_that_passes() {
+    for nonsense in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], &[0xff; 4096], b""] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let store = lease::open(&format!("etcd://{}", listener.local_addr().unwrap()), &log()).unwrap();
+        let stranger = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            socket.write_all(nonsense).await.unwrap();
+        });
+        let refused = store.read().await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
+        stranger.await.unwrap();
+    }
 }
