@@ -244,6 +244,18 @@ async fn a_release_that_nobody_hears_ends_it_here_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_asks_while_the_store_is_silent_is_told_so_in_time() {
+    let store = Memory::default();
+    store.be(Manner::IsSilent);
+    let a = join("a", &store);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let asked = Instant::now();
+    let refused = a.lease.take(writer(1), 0).await.unwrap_err();
+    assert!(matches!(refused, Error::LeaseSilent { .. }), "{refused}");
+    assert!(asked.elapsed() <= 2 * Ttl::DEFAULT.rhythm(), "what is under way, and its own");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_take_whose_answer_was_lost_is_found_and_no_number_is_used_up() {
     let store = Memory::default();
     let a = join("a", &store);
@@ -279,12 +291,9 @@ async fn what_is_no_lease_is_named_and_never_overwritten() {
     let (stranger, a) = (bytes::Bytes::from_static(b"somebody else's"), join("a", &store));
     a.sees_free().await;
     store.put(Some(stranger.clone()));
-    let mut trouble = None;
-    while trouble.is_none() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        trouble = a.lease.trouble();
-    }
-    assert!(trouble.unwrap().contains("no lease: it does not begin like one"));
+    tokio::time::sleep(2 * Ttl::DEFAULT.rhythm()).await;
+    let trouble = a.lease.trouble();
+    assert!(trouble.as_ref().is_some_and(|why| why.contains("no lease: it does not begin like one")), "{trouble:?}");
     a.sees_unknown().await;
     assert_eq!(a.lease.take(writer(1), 0).await.unwrap_err().kind(), ErrorKind::Preflight);
     assert_eq!(store.object(), Some(stranger));

@@ -231,7 +231,7 @@ impl World {
         if let Some((_, _, sent)) = node.asked {
             if sent + node.tenant.patience() <= now {
                 node.asked = None;
-                node.tenant.lost(now);
+                node.tenant.lost(sent, now);
             }
         } else {
             let state = node.tenant.state(now);

@@ -203,10 +203,11 @@ impl Tenant {
         }
     }
 
-    /// What became of a request is not known: no answer, or one that says nothing. It is read next.
-    pub fn lost(&mut self, now: Duration) {
+    /// What became of a request is not known: no answer, or one that says nothing. It is read next; at once if that has taken
+    /// long enough since it was `sent`.
+    pub fn lost(&mut self, sent: Duration, now: Duration) {
         self.settled = false;
-        self.due = now.saturating_add(self.ttl.retry());
+        self.due = sent.saturating_add(self.ttl.retry()).max(now);
     }
 
     fn saw(&mut self, object: Option<LeaseObject>, now: Duration) {

@@ -23,6 +23,8 @@ pub(super) struct Keeper {
     tenant: Tenant,
     /// What the store named last.
     version: Version,
+    /// When the last request began.
+    asked: Duration,
     environment: Arc<dyn Environment>,
     state: watch::Sender<LeaseState>,
     trouble: watch::Sender<Option<String>>,
@@ -44,7 +46,7 @@ impl Keeper {
         state: watch::Sender<LeaseState>,
         trouble: watch::Sender<Option<String>>,
     ) -> Keeper {
-        Keeper { store, tenant, version: Version::Absent, environment, state, trouble }
+        Keeper { store, tenant, version: Version::Absent, asked: Duration::ZERO, environment, state, trouble }
     }
 
     pub(super) async fn run(mut self, wishes: mpsc::Receiver<Wish>, stop: CancellationToken) {
@@ -57,24 +59,32 @@ impl Keeper {
     async fn go_on(&mut self, mut wishes: mpsc::Receiver<Wish>) {
         loop {
             let now = self.tell();
-            match self.tenant.due(now) {
-                // What fails is told as trouble, and tried again.
-                Some(Due::Read) => drop(self.read().await),
-                Some(Due::Swap(object)) => drop(self.swap(object).await),
-                None => tokio::select! {
-                    wish = wishes.recv() => match wish {
-                        Some(wish) => self.grant(wish).await,
-                        None => return,
-                    },
-                    () = sleep(self.tenant.wake(now).saturating_sub(now)) => {}
+            let due = self.tenant.due(now);
+            let wait = match due {
+                Some(_) => Duration::ZERO,
+                None => self.tenant.wake(now).saturating_sub(now),
+            };
+            tokio::select! {
+                // First, because somebody waits for it; while a store is silent something is due all the time.
+                biased;
+                wish = wishes.recv() => match wish {
+                    Some(wish) => self.grant(wish).await,
+                    None => return,
+                },
+                () = sleep(wait) => match due {
+                    // What fails is told as trouble, and tried again.
+                    Some(Due::Read) => drop(self.read().await),
+                    Some(Due::Swap(object)) => drop(self.swap(object).await),
+                    None => {}
                 },
             }
         }
     }
 
     async fn grant(&mut self, wish: Wish) {
-        // Nobody waits any more for an answer that is not taken.
         match wish {
+            // Nobody waits any more for an answer that is not taken.
+            Wish::Claim(_, answer) if answer.is_closed() => {}
             Wish::Claim(claim, answer) => drop(answer.send(self.claim(claim).await)),
             Wish::Release(answer) => drop(answer.send(self.release().await)),
         }
@@ -146,6 +156,7 @@ impl Keeper {
 
     /// What the store says, unless that takes too long. Tells meanwhile what time alone changes.
     async fn answer<T>(&mut self, asked: impl Future<Output = Result<T>>) -> Result<T> {
+        self.asked = self.now();
         let (mut asked, waited) = (pin!(asked), self.tenant.patience());
         let mut over = pin!(sleep(waited));
         loop {
@@ -171,7 +182,7 @@ impl Keeper {
 
     /// What became of a request is not known.
     fn failed(&mut self, error: Error) -> Error {
-        self.tenant.lost(self.now());
+        self.tenant.lost(self.asked, self.now());
         self.tell();
         let told = error.to_string();
         self.trouble.send_if_modified(|trouble| {
