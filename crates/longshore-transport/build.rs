@@ -28,5 +28,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let generator = tonic_prost_build::configure().build_transport(false).codec_path("crate::codec::Bounded");
     ZERO_COPY.iter().fold(generator, |generator, field| generator.bytes(field)).compile_fds(descriptors)?;
+
+    // Not ours and not served: the little that is asked of another system.
+    let etcd = protox::compile(["etcd/kv.proto"], [&proto])?;
+    let generator = tonic_prost_build::configure().build_transport(false).build_server(false);
+    generator.codec_path("crate::codec::Bounded").compile_fds(etcd)?;
     Ok(())
 }

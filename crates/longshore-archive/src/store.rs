@@ -17,10 +17,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use object_store::path::Path;
-use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
+use object_store::{
+    Error as StoreError, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion,
+};
 
 use crate::error::{Error, Result};
 pub(crate) use body::Body;
@@ -98,17 +100,44 @@ impl Store {
     /// # Errors
     /// [`Error::NoBucket`]; [`Error::Store`] is what the store said.
     pub async fn get(&self, name: &str) -> Result<Option<(Bytes, Version)>> {
+        let Some((got, tag)) = self.ask(name).await? else { return Ok(None) };
+        let bytes = got.bytes().await.map_err(|error| self.failed(name, error))?;
+        let version = self.version(tag, &bytes);
+        Ok(Some((bytes, version)))
+    }
+
+    /// As [`get`](Self::get), of an object that should be short: of one that is longer, no more than `limit` bytes and one.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_short(&self, name: &str, limit: usize) -> Result<Option<(Bytes, Version)>> {
+        let Some((got, tag)) = self.ask(name).await? else { return Ok(None) };
+        let (mut pieces, mut bytes) = (got.into_stream(), BytesMut::new());
+        while bytes.len() <= limit
+            && let Some(piece) = pieces.try_next().await.map_err(|error| self.failed(name, error))?
+        {
+            let room = limit + 1 - bytes.len();
+            bytes.extend_from_slice(&piece[..piece.len().min(room)]);
+        }
+        let version = self.version(tag, &bytes);
+        Ok(Some((bytes.freeze(), version)))
+    }
+
+    /// What the store answers, before the bytes.
+    async fn ask(&self, name: &str) -> Result<Option<(GetResult, UpdateVersion)>> {
         let got = match self.objects.get(&self.path(name)).await {
             Err(error) if Store::is_absent(&error) => return self.must_be_mounted().map(|()| None),
             got => got.map_err(|error| self.failed(name, error))?,
         };
         let tag = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
-        let bytes = got.bytes().await.map_err(|error| self.failed(name, error))?;
-        let seen = match self.local {
-            Some(_) => Seen::Content(blake3::hash(&bytes)),
+        Ok(Some((got, tag)))
+    }
+
+    fn version(&self, tag: UpdateVersion, bytes: &[u8]) -> Version {
+        Version(match self.local {
+            Some(_) => Seen::Content(blake3::hash(bytes)),
             None => Seen::Tagged(tag),
-        };
-        Ok(Some((bytes, Version(seen))))
+        })
     }
 
     /// How long an object is; `None` if there is none.
@@ -190,7 +219,7 @@ impl Store {
     pub async fn swap(&self, name: &str, bytes: Bytes, seen: Option<Version>) -> Result<Option<Version>> {
         self.must_be_mounted()?;
         if let Some(root) = &self.local {
-            return local::swap(root, self, name, bytes, seen).await;
+            return local::swap(root, name, bytes, seen).await;
         }
         let mode = match seen {
             Some(Version(Seen::Tagged(tag))) => PutMode::Update(tag),

@@ -64,6 +64,31 @@ async fn a_directory_conforms() {
     conforms(&Store::open(&format!("file://{}", disk.path().display())).unwrap(), Races::OneWins).await;
 }
 
+/// Who gives up on a swap does not know what became of it; it must not be done after somebody else's.
+#[test]
+fn a_swap_in_a_directory_that_is_given_up_never_lands_on_anothers() {
+    let disk = tempfile::tempdir().unwrap();
+    let store = Store::open(&format!("file://{}", disk.path().display())).unwrap();
+    for round in 0..200 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let last = runtime.block_on(async {
+            let seen = store.get("swapped").await.unwrap().map(|(_, version)| version);
+            let given_up = store.swap("swapped", format!("given up in round {round}").into(), seen);
+            let _not_known = tokio::time::timeout(Duration::from_micros(20 * round), given_up).await;
+            loop {
+                let (seen, last) = (store.get("swapped").await.unwrap(), Bytes::from(format!("round {round}")));
+                let seen = seen.map(|(_, version)| version);
+                if store.swap("swapped", last.clone(), seen).await.unwrap().is_some() {
+                    return last;
+                }
+            }
+        });
+        // Waits for whatever goes on.
+        drop(runtime);
+        assert_eq!(std::fs::read(disk.path().join("swapped")).unwrap(), last);
+    }
+}
+
 #[tokio::test]
 async fn what_is_damaged_is_not_copied() {
     let memory = || Store::of(std::sync::Arc::new(object_store::memory::InMemory::new()), "memory");

@@ -3,7 +3,7 @@
 mod address;
 mod admin;
 mod connect;
-mod http;
+pub(crate) mod http;
 mod log;
 mod promotion;
 mod replication;
@@ -115,7 +115,7 @@ impl Client {
     }
 }
 
-fn root_cause(error: &dyn std::error::Error) -> String {
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;

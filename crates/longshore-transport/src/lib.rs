@@ -9,6 +9,7 @@
 //! * [`tls`] reads certificates and reloads them while connections stay; [`grants`] says which identity
 //!   may do what to which log; a supervisor ends every stream whose identity lost either.
 //! * [`certs`] makes a development CA.
+//! * [`etcd`] reads and changes one key of an etcd, for a lease.
 //!
 //! The wire contract is `proto/longshore/v1/*.proto`. Everything that arrives is checked once, here, and
 //! turned into types that cannot be wrong; what does not fit ends the call with
@@ -24,6 +25,7 @@ mod client;
 mod codec;
 mod convert;
 mod error;
+pub mod etcd;
 pub mod grants;
 mod leash;
 mod proto;

@@ -191,6 +191,17 @@ pub enum Error {
         /// The position it is about.
         at: Option<Lsn>,
     },
+    /// The store of a lease gave no answer in time.
+    #[error(
+        "{store} did not answer about the lease within {}: what became of the request is not known; \
+         look whether it can be reached, and ask again", format_duration(*waited)
+    )]
+    LeaseSilent {
+        /// Which store.
+        store: String,
+        /// For how long it was waited.
+        waited: Duration,
+    },
     /// A background task ended in a panic; a bug.
     #[error("the {task} task ended unexpectedly; reopen, and report a bug")]
     Task {
@@ -215,7 +226,9 @@ impl Error {
             Self::LogExists { .. } | Self::Connected { .. } => ErrorKind::Busy,
             Self::VolumeMissing { .. } | Self::NotOffered { .. } => ErrorKind::Preflight,
             Self::Unconfirmed { .. } | Self::NotDurable { .. } => ErrorKind::Unconfirmed,
-            Self::Closed { .. } | Self::Stopping { .. } | Self::OutOfReach { .. } => ErrorKind::Unavailable,
+            Self::Closed { .. } | Self::Stopping { .. } | Self::OutOfReach { .. } | Self::LeaseSilent { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => ErrorKind::NotFound,
                 _ => ErrorKind::Preflight,

@@ -39,6 +39,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod error;
 mod event;
+pub mod lease;
 mod node;
 mod primary;
 mod replay;

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use longshore_protocol::Durability;
+use longshore_protocol::lease::Ttl;
 use serde::{Deserialize, Serialize};
 
 pub use self::units::{ByteSize, format_duration, parse_duration};
@@ -43,6 +44,8 @@ pub struct Settings {
     pub network: NetworkSettings,
     /// Who this agent is, and whom it believes.
     pub tls: TlsSettings,
+    /// Who may try to be the primary next, without anybody being asked.
+    pub lease: LeaseSettings,
     /// How an agent ends.
     pub shutdown: ShutdownSettings,
 }
@@ -233,6 +236,20 @@ pub struct TlsSettings {
     pub plaintext: bool,
 }
 
+/// The lease by which a failover starts by itself. It gives liveness, never safety: see [`lease`](crate::lease).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LeaseSettings {
+    /// Where it stands, for every log as `LOG.lease`: `s3://`, `gs://`, `az://` or `file://` as an archive, or
+    /// `etcd://HOST:PORT[,HOST:PORT…][/PREFIX][?ca=FILE&cert=FILE&key=FILE]`. Default none: an operator promotes.
+    #[serde(with = "optional")]
+    pub url: Option<String>,
+    /// How long it is good for without a renewal, 500 ms to 1 h. Default 10 s: a renewal every 2.5 s, and a dead primary missed
+    /// after 11 s. Below 3 s an object store's slow answers alone are enough to lose it.
+    #[serde(with = "duration")]
+    pub ttl: Duration,
+}
+
 /// How an agent ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -307,6 +324,12 @@ impl Default for NetworkSettings {
             handshake: Duration::from_secs(10),
             stall: Duration::from_secs(30),
         }
+    }
+}
+
+impl Default for LeaseSettings {
+    fn default() -> Self {
+        Self { url: None, ttl: Ttl::DEFAULT.get() }
     }
 }
 

@@ -42,10 +42,16 @@ async fn objects_are_made_once(store: &Store) {
         store.replace("app/a", bytes.clone()).await.unwrap();
         assert_eq!(store.len("app/a").await.unwrap(), Some(bytes.len() as u64));
         assert!(content(store, "app/a").await.unwrap() == bytes);
+        let (short, version) = store.get_short("app/a", 100).await.unwrap().unwrap();
+        assert_eq!(short, bytes[..bytes.len().min(101)]);
+        if bytes.len() <= 100 {
+            store.swap("app/a", "short".into(), Some(version)).await.unwrap().expect("what was read may be swapped");
+        }
     }
     store.remove("app/a").await.unwrap();
     store.remove("app/a").await.unwrap();
     assert_eq!(content(store, "app/a").await, None);
+    assert!(store.get_short("app/a", 100).await.unwrap().is_none());
 }
 
 async fn a_swap_is_won_once(store: &Store, races: Races) {

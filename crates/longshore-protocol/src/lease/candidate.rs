@@ -99,7 +99,8 @@ mod tests {
     fn it_may_be_taken_after_it_was_seen_unchanged_for_longer_than_its_ttl() {
         let (a, b, free) = (object(Some("a"), 1), object(Some("a"), 2), object(None, 3));
         let place = Some(Candidate::new(Ttl::DEFAULT).placeholder(Stamp { life: 2, count: 1 }));
-        let rows: &[(&str, &[(u64, &Option<LeaseObject>)], bool)] = &[
+        type Row<'a> = (&'a str, &'a [(u64, &'a Option<LeaseObject>)], bool);
+        let rows: &[Row<'_>] = &[
             ("seen once says nothing", &[(0, &a)], false),
             ("however late", &[(3_600_000, &a)], false),
             ("one ttl is not enough", &[(0, &a), (10_000, &a)], false),

@@ -231,7 +231,7 @@ impl World {
         if let Some((_, _, sent)) = node.asked {
             if sent + node.tenant.patience() <= now {
                 node.asked = None;
-                node.tenant.lost(now);
+                node.tenant.lost(sent, now);
             }
         } else {
             let state = node.tenant.state(now);
@@ -276,7 +276,7 @@ impl World {
         let mut leaves = self.at;
         if !calm && self.rng.one_in(60) {
             self.strike("suspended before sending");
-            leaves += self.rng.below(3 * TTL);
+            leaves = TROUBLE.min(leaves + self.rng.below(3 * TTL));
             self.nodes[index].asleep_until = leaves;
         }
         if !calm && self.rng.one_in(12) {
@@ -376,7 +376,7 @@ impl World {
         match self.rng.below(20) {
             0..8 => {
                 let longest = if self.rng.one_in(4) { 12 * TTL } else { TTL };
-                self.nodes[index].asleep_until = self.at + self.rng.below(longest);
+                self.nodes[index].asleep_until = TROUBLE.min(self.at + self.rng.below(longest));
                 self.strike("suspended");
             }
             8..12 => self.restart(index),

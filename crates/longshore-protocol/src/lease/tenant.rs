@@ -109,11 +109,21 @@ impl Tenant {
         })
     }
 
-    /// When something is due, or what [`state`](Tenant::state) says changes by itself.
+    /// When to ask [`due`](Tenant::due) again after `now`, unless an answer or a wish comes before.
     pub fn wake(&self, now: Duration) -> Duration {
+        self.changes(now).map_or(self.due, |changes| changes.min(self.due))
+    }
+
+    /// When what [`state`](Tenant::state) says changes by itself, if nothing is heard.
+    pub fn changes(&self, now: Duration) -> Option<Duration> {
         let lapses = self.holder.as_ref().map(Holder::until);
         let forgotten = self.candidate.seen().map(|seen| seen.known_until(self.ttl));
-        [lapses, forgotten].into_iter().flatten().filter(|at| now < *at).fold(self.due, Duration::min)
+        [lapses, forgotten].into_iter().flatten().filter(|at| now < *at).min()
+    }
+
+    /// Whether the store has named what to swap against; if not, it is to be read first.
+    pub fn is_settled(&self) -> bool {
+        self.settled
     }
 
     /// How long to wait for an answer before it counts as lost.
@@ -193,10 +203,11 @@ impl Tenant {
         }
     }
 
-    /// What became of a request is not known: no answer, or one that says nothing. It is read next.
-    pub fn lost(&mut self, now: Duration) {
+    /// What became of a request is not known: no answer, or one that says nothing. It is read next; at once if that has taken
+    /// long enough since it was `sent`.
+    pub fn lost(&mut self, sent: Duration, now: Duration) {
         self.settled = false;
-        self.due = now.saturating_add(self.ttl.retry());
+        self.due = sent.saturating_add(self.ttl.retry()).max(now);
     }
 
     fn saw(&mut self, object: Option<LeaseObject>, now: Duration) {

@@ -19,7 +19,7 @@ use crate::settings::Http2;
 
 /// Sends requests into one connection. Clones share it.
 #[derive(Clone)]
-pub(super) struct Http {
+pub(crate) struct Http {
     sender: SendRequest<Body>,
     /// In plaintext: who we say we are.
     claim: Option<hyper::header::HeaderValue>,
@@ -28,7 +28,7 @@ pub(super) struct Http {
 impl Http {
     /// Takes over a connection. It lives in a task of its own, which ends with it: when the last `Http`
     /// and the last stream are dropped, or the peer is gone.
-    pub(super) async fn start<IO>(
+    pub(crate) async fn start<IO>(
         io: IO,
         settings: &Http2,
         claim: Option<hyper::header::HeaderValue>,
@@ -56,7 +56,7 @@ impl Http {
         Ok(Http { sender, claim })
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
 }

@@ -4,6 +4,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use longshore_protocol::lease::Ttl;
+
 use super::{ByteSize, Settings, format_duration};
 use crate::error::Error;
 
@@ -69,6 +71,8 @@ impl Settings {
         if self.replica.backoff_max < self.replica.backoff_min {
             return Err(refuse("replica.backoff_max", "must not be below replica.backoff_min".to_owned()));
         }
+        let [least, most] = [Ttl::LEAST, Ttl::MOST].map(|bound| bound.as_millis() as u64);
+        span("lease.ttl", self.lease.ttl, least..=most)?;
         let network = &self.network;
         size("network.window", network.window, ByteSize::kib(64)..=ByteSize::gib(1))?;
         size("network.frame", network.frame, ByteSize::kib(256)..=ByteSize::mib(1))?;
@@ -181,6 +185,7 @@ mod tests {
             ("[networks]\nwindow = '1MiB'", "network.window"),
             ("[tls]\nidentty = 'a'", "tls.identity"),
             ("upstreams = []", "replica.upstreams"),
+            ("[lease]\nuri = 's3://bucket'", "lease.url"),
         ];
         for (text, nearest) in rows {
             let message = Settings::from_toml(text).unwrap_err().to_string();
@@ -205,6 +210,8 @@ mod tests {
             ("[ack]\ndurability = 'archived:1/applied'", "ack.durability"),
             ("[ack]\nshortfall = 'hope'", "ack.shortfall"),
             ("[retention]\nslot_cap = '1B'", "retention.slot_cap"),
+            ("[lease]\nttl = '499ms'", "lease.ttl"),
+            ("[lease]\nttl = '2h'", "lease.ttl"),
         ];
         for (text, key) in rows {
             let message = Settings::from_toml(text).unwrap_err().to_string();

@@ -81,7 +81,7 @@ fn another_nodes_lease_is_not_taken_before_it_is_over() {
     tenant.found(Some(theirs(4)), secs(12));
     assert_eq!(tenant.state(secs(12)), LeaseState::Free);
     // With an answer lost, what was seen says nothing about what to swap against.
-    tenant.lost(secs(12));
+    tenant.lost(secs(12), secs(12));
     assert!(matches!(tenant.bid(mint(1)), Err(Error::LeaseUnknown)));
     tenant.found(Some(theirs(4)), secs(13));
     tenant.bid(mint(1)).unwrap();
@@ -108,9 +108,11 @@ fn a_holder_renews_every_quarter_and_counts_from_before_it_sent() {
 fn a_renewal_whose_answer_is_lost_is_no_renewal() {
     let (mut tenant, _) = holder(secs(100));
     let renewal_lost = renewal(&mut tenant, secs(103));
-    tenant.lost(secs(105));
-    assert_eq!(tenant.due(secs(105)), None);
-    assert_eq!(tenant.due(secs(106)), Some(Due::Read), "what is there is not known");
+    tenant.lost(secs(103), secs(103));
+    assert_eq!(tenant.due(secs(103)), None, "what failed at once is not asked again at once");
+    assert_eq!(tenant.due(secs(104)), Some(Due::Read), "what is there is not known");
+    tenant.lost(secs(104), secs(106));
+    assert_eq!(tenant.due(secs(106)), Some(Due::Read), "time enough has passed");
     // It had landed; that makes it what to go on from, and nothing else.
     tenant.found(Some(renewal_lost.clone()), secs(106));
     assert_eq!(tenant.state(secs(106)), LeaseState::Held { epoch: epoch(5, 1), until: secs(107) });
@@ -147,7 +149,7 @@ fn an_answer_to_a_take_that_was_lost_is_found_when_it_is_asked_again() {
     let mut tenant = tenant("us", 1);
     tenant.found(Some(LeaseObject { holder: None, ..theirs(4) }), secs(1));
     let bid = tenant.bid(mint(1)).unwrap();
-    tenant.lost(secs(3));
+    tenant.lost(secs(1), secs(3));
     tenant.found(Some(bid.clone()), secs(4));
     assert_eq!(tenant.state(secs(4)), LeaseState::Unknown, "nobody said that it has it");
     let again = tenant.bid(mint(1)).unwrap();
@@ -218,13 +220,14 @@ fn what_was_not_heard_for_a_ttl_is_not_known_any_more() {
     let mut tenant = tenant("us", 1);
     assert_eq!(tenant.state(secs(0)), LeaseState::Unknown);
     tenant.found(Some(theirs(4)), secs(1));
-    tenant.lost(secs(4));
+    tenant.lost(secs(4), secs(4));
     assert!(matches!(tenant.state(secs(10)), LeaseState::Other { .. }));
     assert_eq!(tenant.state(secs(11)), LeaseState::Unknown);
     // A failed look is repeated soon, and the change of the state wakes whoever tells it.
     assert_eq!(tenant.wake(secs(4)), secs(5));
-    tenant.lost(secs(10) + Duration::from_millis(900));
-    assert_eq!(tenant.wake(secs(10) + Duration::from_millis(900)), secs(11));
+    let later = secs(10) + Duration::from_millis(900);
+    tenant.lost(later, later);
+    assert_eq!(tenant.wake(later), secs(11));
 }
 
 #[test]
