@@ -71,6 +71,7 @@ mod truncate;
 
 pub mod inspect;
 pub mod repair;
+pub mod tails;
 
 mod error;
 mod event;
