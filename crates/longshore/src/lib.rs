@@ -56,6 +56,7 @@ mod log;
 mod metrics;
 mod standing;
 mod status;
+mod tails;
 mod upstream_state;
 mod wal_settings;
 

@@ -18,7 +18,7 @@ use longshore_transport::{
     AdminService, Append, Appended, Caller, Create, Error, Forget, Forgotten, Lag, Limits, LimitsChange,
     LogDescription, LogService, LogStatus, LogSummary, OwnedRecord, Positions, Read, RecordBatches, ReplicaPosition,
     ReplicaStatus, ReplicationService, Seal, Segment, SegmentFile, Services, SinkStatus, Snapshot, SnapshotPlace,
-    Status, StoreStatus, UpstreamEnd, UpstreamStatus, async_trait, grants::Role,
+    Status, StoreStatus, TailStatus, UpstreamEnd, UpstreamStatus, async_trait, grants::Role,
 };
 
 use super::name;
@@ -336,6 +336,14 @@ pub fn full_status() -> Status {
                 received_bytes: 0,
             },
         ],
+        tails: vec![TailStatus {
+            place: "diverged/2-31".to_owned(),
+            from: Lsn::new(2),
+            to: Lsn::new(30),
+            disk: 32,
+            epoch: epoch(),
+            set_aside: 31,
+        }],
     };
     Status {
         node: "primary".to_owned(),
