@@ -79,7 +79,11 @@ fn f_118_a_log_cut_where_its_segment_begins_goes_on_there() {
     let tail = only(&place);
     assert_eq!(tail.from, boundary);
     assert_eq!(payloads(branch(&place, &tail).reader(boundary).unwrap()), numbered(500, 400)[kept..]);
-    assert_eq!(tail.directory(&place.dir()).and_then(ReadLog::open).unwrap().first(), boundary, "nothing else is in it");
+    assert_eq!(
+        tail.directory(&place.dir()).and_then(ReadLog::open).unwrap().first(),
+        boundary,
+        "nothing else is in it"
+    );
 
     let wal = place.open();
     assert_eq!(wal.end(), boundary);

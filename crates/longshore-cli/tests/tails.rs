@@ -1,0 +1,127 @@
+//! What a fork set aside, in the hands of an operator: shown, read, replayed, verified, forgotten (F-095, F-117).
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{Agent, eventually, run, run_with};
+use tempfile::TempDir;
+
+const PRIMARY: &str = "--tls-dir tls --identity primary";
+
+/// A primary whose log went back: its replica under `r` holds `three` and `four`, which the primary under `old`, an older copy
+/// of it that goes on by itself, has not. Returns the place and the primary.
+fn forked(apply: &str) -> (TempDir, Agent) {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    run(at, "certs tls --name primary=admin,append,read,replicate --name eu-west=replicate,read").ok();
+    run(at, "init --data-dir p --log orders --segment-size 1MiB").ok();
+    let primary = Agent::start(at, &format!("primary --data-dir p {PRIMARY}"));
+    let replica = replica(at, &primary, apply);
+    append(at, &primary, "one", "replicas:1");
+    append(at, &primary, "two", "replicas:1");
+    // While it runs: whoever opens the copy finds no clean end, and begins another life.
+    assert!(Command::new("cp").args(["-r", "p", "old"]).current_dir(at).status().unwrap().success());
+    let wait = if apply.is_empty() { "replicas:1" } else { "replicas:1/applied" };
+    append(at, &primary, "three", wait);
+    append(at, &primary, "four", wait);
+    assert_eq!((replica.terminate(), primary.terminate()), (0, 0));
+    let primary = Agent::start(at, &format!("primary --data-dir old {PRIMARY}"));
+    append(at, &primary, "another three", "local");
+    (dir, primary)
+}
+
+fn replica(at: &Path, upstream: &Agent, more: &str) -> Agent {
+    let upstream = &upstream.address;
+    let follow = format!("replica --data-dir r --upstream primary@{upstream} {more}");
+    Agent::start(at, &format!("{follow} --tls-dir tls --identity eu-west --replica-backoff-max 200ms"))
+}
+
+fn append(at: &Path, primary: &Agent, record: &str, wait: &str) {
+    let command = format!("append --server primary@{} {PRIMARY} --log orders --wait {wait}", primary.address);
+    run_with(at, &command, format!("{record}\n").as_bytes()).ok();
+}
+
+fn read(at: &Path, more: &str) -> String {
+    run(at, &format!("read --data-dir r --log orders {more}")).ok()
+}
+
+/// The only tail of the replica's log, as its status shows it.
+fn tail(at: &Path) -> serde_json::Value {
+    let status = run(at, "status --data-dir r --json").json();
+    let tails = status["logs"][0]["tails"].as_array().unwrap().clone();
+    assert_eq!(tails.len(), 1, "{tails:?}");
+    tails[0].clone()
+}
+
+#[test]
+fn f_117_a_replica_rejoins_and_its_tail_is_shown_read_replayed_and_forgotten() {
+    let (dir, primary) = forked("");
+    let at = dir.path();
+    let replica = replica(at, &primary, "");
+    append(at, &primary, "another four", "replicas:1");
+    assert_eq!(read(at, ""), "one\ntwo\nanother three\nanother four\n");
+
+    let tail = tail(at);
+    let place = tail["place"].as_str().unwrap();
+    assert_eq!(tail["bytes"].as_u64().unwrap(), tail["to"].as_u64().unwrap() - tail["from"].as_u64().unwrap());
+    let server = format!("--server eu-west@{} {PRIMARY}", replica.address);
+    assert!(run(at, "status --data-dir r").ok().contains(&format!("tail {place}: ")));
+    eventually("metrics of the tail", || replica.get("/metrics").contains("longshore_log_tails{log=\"orders\"} 1"));
+    let bytes = format!("longshore_log_tail_bytes{{log=\"orders\"}} {}", tail["bytes"]);
+    assert!(replica.get("/metrics").contains(&bytes), "{bytes}");
+    let online = run(at, &format!("status {server} --json"));
+    // Whoever may read it.
+    assert_eq!(online.json()["logs"][0]["tails"][0]["place"].as_str(), Some(place));
+
+    let of_tail = format!("--tail {place}");
+    assert_eq!(read(at, &of_tail), "three\nfour\n");
+    assert_eq!(read(at, &format!("{of_tail} --start lsn:4096")), "one\ntwo\nthree\nfour\n");
+    let dump = run(at, &format!("dump --data-dir r --log orders {of_tail} --end latest")).ok();
+    assert!(dump.starts_with(&format!("tail {place} of log orders")), "{dump}");
+    assert!(dump.contains(&format!("leaves the history that won at {}", tail["from"])), "{dump}");
+    assert_eq!(dump.lines().filter(|line| line.ends_with("  run")).count(), 2, "{dump}");
+    let verdict = run(at, &format!("verify --data-dir r --log orders --deep {of_tail} --json")).json();
+    assert_eq!((&verdict["intact"], &verdict["end"], &verdict["tail"]), (&true.into(), &tail["to"], &tail["place"]));
+
+    let lost = run(at, &format!("replay --from r --log orders {of_tail} --into jsonl:-")).ok();
+    let payloads: Vec<_> = lost.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).collect();
+    let payloads: Vec<_> = payloads.iter().map(|line| line["payload"].as_str().unwrap()).collect();
+    assert_eq!(payloads, ["dGhyZWU=", "Zm91cg=="], "three and four: the transactions that were not taken over");
+    run(at, &format!("replay --from r --log orders {of_tail} --into jsonl:lost.jsonl")).ok();
+    assert_eq!(std::fs::read_to_string(at.join("lost.jsonl")).unwrap(), lost);
+
+    let forget = |place: &str| run(at, &format!("forget --data-dir r --log orders --tail {place}"));
+    assert!(forget("diverged/1-2").fails(3).contains(place), "the ones there are");
+    assert!(forget(&format!("{place} --plan")).ok().starts_with(&format!("would forget {place}")));
+    assert_eq!(read(at, &of_tail), "three\nfour\n");
+    assert!(forget(place).ok().starts_with(&format!("forgot {place}")), "beside the running agent");
+    forget(place).fails(3);
+    run(at, &format!("read --data-dir r --log orders {of_tail}")).fails(3);
+    eventually("metrics without a tail", || replica.get("/metrics").contains("longshore_log_tails{log=\"orders\"} 0"));
+    assert_eq!((replica.terminate(), primary.terminate()), (0, 0));
+    assert_eq!(read(at, ""), "one\ntwo\nanother three\nanother four\n");
+}
+
+#[test]
+fn a_tail_is_asked_for_only_where_it_can_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    run(at, "init --data-dir d --log orders --segment-size 1MiB").ok();
+    for command in [
+        "dump --data-dir d --tail x",
+        "verify --data-dir d --log orders --tail x --against h:1",
+        "read --data-dir d --log orders --tail x --follow",
+        "read --server h:1 --log orders --tail x",
+        "replay --from d --log orders --tail x --into jsonl:- --follow",
+        "replay --from file:///nowhere --log orders --tail x --into jsonl:-",
+        "forget --server h:1 --log orders --tail x",
+        "forget --data-dir d --log orders --replica x",
+        "forget --data-dir d --log orders",
+    ] {
+        run(at, command).fails(2);
+    }
+    let none = run(at, "replay --from d --log orders --tail x --into jsonl:-").fails(3);
+    assert!(none.contains("it has none"), "{none}");
+}
