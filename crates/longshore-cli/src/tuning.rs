@@ -63,7 +63,8 @@ const REPLICA: &[Row] = &[
 
 /// Settings that commands take under names of their own.
 #[cfg(test)]
-const ELSEWHERE: &[&str] = &["network.listen", "network.http", "replica.upstreams", "replica.reseed", "tls.plaintext"];
+const ELSEWHERE: &[&str] =
+    &["network.listen", "network.http", "replica.upstreams", "replica.reseed", "replica.rejoin", "tls.plaintext"];
 
 /// What an agent was told about the library's settings; `R` says which agent it is.
 #[derive(Debug, Clone)]

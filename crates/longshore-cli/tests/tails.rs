@@ -104,6 +104,104 @@ fn f_117_a_replica_rejoins_and_its_tail_is_shown_read_replayed_and_forgotten() {
     assert_eq!(read(at, ""), "one\ntwo\nanother three\nanother four\n");
 }
 
+/// The replica's agent, which ends because a person must decide: what it said.
+fn refused(at: &Path, upstream: &Agent, more: &str) -> String {
+    let upstream = &upstream.address;
+    let follow = format!("replica --data-dir r --upstream primary@{upstream} --log-accept-weak-storage true {more}");
+    run(at, &format!("{follow} --listen 127.0.0.1:0 --http 127.0.0.1:0 --tls-dir tls --identity eu-west")).fails(9)
+}
+
+fn rejoin(at: &Path, upstream: &Agent, more: &str) -> String {
+    let upstream = &upstream.address;
+    format!(
+        "rejoin --data-dir {}/r --log orders --upstream primary@{upstream} --tls-dir tls --identity eu-west {more}",
+        at.display()
+    )
+}
+
+#[test]
+fn f_095_a_replica_that_is_to_rejoin_by_hand_changes_nothing_until_it_is_told() {
+    let (dir, primary) = forked("");
+    let at = dir.path();
+    let said = refused(at, &primary, "--rejoin manual");
+    assert!(said.contains("left the history of") && said.contains("80 bytes from there to 4256"), "{said}");
+    assert!(said.contains("longshore rejoin --data-dir r --log orders --upstream primary@"), "{said}");
+    assert_eq!(read(at, ""), "one\ntwo\nthree\nfour\n");
+
+    let plan = run(at, &rejoin(at, &primary, "--plan --json")).json();
+    assert_eq!(
+        (&plan["aside"]["from"], &plan["aside"]["to"], &plan["end"]),
+        (&4176.into(), &4256.into(), &4256.into())
+    );
+    assert_eq!((&plan["aside"]["records"], &plan["aside"]["transactions"]), (&2.into(), &2.into()));
+    assert_eq!(plan["place"], serde_json::Value::Null);
+    let lives = |of: &str| plan[of].as_array().unwrap().len();
+    assert_eq!((lives("history"), lives("upstream_history")), (1, 2));
+    assert!(plan["why"].as_str().unwrap().contains("the histories part at 4176"), "{plan}");
+    let text = run(at, &rejoin(at, &primary, "--plan")).ok();
+    assert!(text.contains("nothing was changed") && text.contains("2 transactions, 2 records"), "{text}");
+    assert_eq!(read(at, ""), "one\ntwo\nthree\nfour\n");
+
+    let done = run(at, &rejoin(at, &primary, "")).ok();
+    let tail = tail(at);
+    assert!(done.contains(&format!("set aside as {}", tail["place"].as_str().unwrap())), "{done}");
+    assert_eq!((&tail["from"], &tail["to"]), (&plan["aside"]["from"], &plan["aside"]["to"]));
+    let again = run(at, &rejoin(at, &primary, "")).ok();
+    assert!(again.contains("nothing is in the way"), "{again}");
+    let replica = replica(at, &primary, "--rejoin manual");
+    append(at, &primary, "another four", "replicas:1");
+    assert_eq!(read(at, ""), "one\ntwo\nanother three\nanother four\n");
+    let busy = run(at, &rejoin(at, &primary, "--plan")).fails(7);
+    assert!(busy.contains("stop the agent"), "{busy}");
+    assert_eq!((replica.terminate(), primary.terminate()), (0, 0));
+}
+
+#[test]
+fn f_097_what_the_histories_do_not_explain_is_set_aside_only_by_an_operator() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    run(at, "certs tls --name primary=admin,append,read,replicate --name eu-west=replicate,read").ok();
+    run(at, "init --data-dir p --log orders --segment-size 1MiB").ok();
+    run_with(at, "append --data-dir p --log orders", b"one\n").ok();
+    // A clean copy goes on in the same life: nothing tells the two apart but their bytes.
+    assert!(Command::new("cp").args(["-r", "p", "old"]).current_dir(at).status().unwrap().success());
+    let first = Agent::start(at, &format!("primary --data-dir p {PRIMARY}"));
+    let replica_of_first = replica(at, &first, "");
+    append(at, &first, "two", "replicas:1");
+    append(at, &first, "three", "replicas:1");
+    assert_eq!((replica_of_first.terminate(), first.terminate()), (0, 0));
+    let primary = Agent::start(at, &format!("primary --data-dir old {PRIMARY}"));
+    for record in ["another two", "another three", "another four"] {
+        append(at, &primary, record, "local");
+    }
+
+    let said = refused(at, &primary, "");
+    assert!(said.contains("one epoch, other bytes") && said.contains("rejoin --plan"), "{said}");
+    let plan = run(at, &rejoin(at, &primary, "--plan --json")).json();
+    assert_eq!(
+        (&plan["aside"]["from"], &plan["aside"]["records"]),
+        (&4136.into(), &2.into()),
+        "the first position that differs"
+    );
+    assert_eq!(plan["why"], "one epoch, other bytes");
+    assert_eq!(plan["history"], plan["upstream_history"]);
+    assert_eq!(read(at, ""), "one\ntwo\nthree\n");
+
+    run(at, &rejoin(at, &primary, "")).ok();
+    let replica = replica(at, &primary, "");
+    append(at, &primary, "another five", "replicas:1");
+    assert_eq!(read(at, ""), "one\nanother two\nanother three\nanother four\nanother five\n");
+    assert_eq!(read(at, &format!("--tail {}", tail(at)["place"].as_str().unwrap())), "two\nthree\n");
+    assert_eq!((replica.terminate(), primary.terminate()), (0, 0));
+
+    // Another log of the same name is no copy: nothing is set aside of it.
+    run(at, "init --data-dir q --log orders --segment-size 1MiB").ok();
+    let stranger = Agent::start(at, &format!("primary --data-dir q {PRIMARY}"));
+    let other = run(at, &rejoin(at, &stranger, "")).fails(9);
+    assert!(other.contains("another id"), "{other}");
+    assert_eq!(stranger.terminate(), 0);
+}
+
 #[test]
 fn a_tail_is_asked_for_only_where_it_can_be() {
     let dir = tempfile::tempdir().unwrap();

@@ -66,11 +66,13 @@ mod read;
 mod services;
 mod upstream_end;
 
+mod ask;
 mod dial;
 mod lanes;
 mod link;
 mod local_copy;
 mod pursue;
+mod rejoin;
 mod seeding;
 mod snapshot;
 // The two loops are public for the link simulator alone, which runs them over simulated disks.
@@ -88,6 +90,7 @@ pub use error::{Error, Result};
 pub use event::{Event, Events};
 pub use node::{CheckPayload, Node};
 pub use primary::{Primary, Transaction};
+pub use rejoin::{Aside, Rejoin, RejoinPlan};
 pub use replay::{Foreseen, Output, Replay, ReplayPlan, Replayed, Room, Stage};
 pub use replica::{OfferSnapshots, Replica};
 pub use server::Server;

@@ -97,7 +97,7 @@ fn parse_holding(holding: proto::Holding) -> Result<Holding> {
     })
 }
 
-fn history_message(history: &EpochHistory) -> proto::EpochHistory {
+pub(super) fn history_message(history: &EpochHistory) -> proto::EpochHistory {
     let entry = |entry: &EpochEntry| proto::EpochEntry {
         start: entry.start.get(),
         epoch: Some(epoch_message(&entry.epoch)),
@@ -106,7 +106,7 @@ fn history_message(history: &EpochHistory) -> proto::EpochHistory {
     proto::EpochHistory { entries: history.entries().iter().map(entry).collect() }
 }
 
-fn parse_history(history: proto::EpochHistory) -> Result<EpochHistory> {
+pub(super) fn parse_history(history: proto::EpochHistory) -> Result<EpochHistory> {
     if history.entries.len() > EpochHistory::LIMIT {
         return Err(Error::malformed(format!("a history of {} lives", history.entries.len())));
     }

@@ -1,7 +1,7 @@
 //! The service that replicas follow logs through.
 
 use bytes::Bytes;
-use longshore_format::{Content, Digest, LogId, Lsn, SegmentSize};
+use longshore_format::{Content, Digest, EpochHistory, LogId, Lsn, SegmentSize};
 use longshore_protocol::{Name, ToReplica, ToUpstream};
 
 use crate::{Caller, Channel, Error, async_trait};
@@ -66,6 +66,8 @@ pub struct LogDescription {
     /// The digest of the segment before that one, `Digest::NONE` if the log begins with it: the footer of the
     /// oldest segment names it, so that a copy is byte-identical.
     pub before: Digest,
+    /// The lives of the log up to its end.
+    pub history: EpochHistory,
 }
 
 /// One segment as the upstream holds it.

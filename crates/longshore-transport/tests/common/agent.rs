@@ -101,7 +101,9 @@ impl ReplicationService for FakeAgent {
     }
 
     async fn describe(&self, _: &Caller, log: &Name) -> Result<LogDescription, Error> {
-        Ok(LogDescription { summary: summary(log.as_str()), header: Bytes::from(vec![3; 4096]), before: Digest::NONE })
+        let history = hello("eu-west").holding.history;
+        let header = Bytes::from(vec![3; 4096]);
+        Ok(LogDescription { summary: summary(log.as_str()), header, before: Digest::NONE, history })
     }
 
     /// Welcomes, then answers every ack with frames of as many bytes as it says it received.

@@ -31,7 +31,8 @@ impl ReplicationService for NodeServices {
         let describe = move || {
             let start = log.wal.start_point()?;
             let header = Bytes::from(start.header.encode());
-            Ok(LogDescription { summary: summary(&log, &node), header, before: start.before })
+            let history = log.wal.history();
+            Ok(LogDescription { summary: summary(&log, &node), header, before: start.before, history })
         };
         Ok(blocking("describe a log", describe).await?)
     }
