@@ -203,6 +203,101 @@ fn f_097_what_the_histories_do_not_explain_is_set_aside_only_by_an_operator() {
 }
 
 #[test]
+fn f_095_a_sink_that_cannot_be_taken_back_stops_the_rejoin_until_it_is_moved_away() {
+    let apply = "--apply orders=jsonl:out.jsonl";
+    let (dir, primary) = forked(apply);
+    let at = dir.path();
+    let said = refused(at, &primary, apply);
+    assert!(said.contains("jsonl:out.jsonl has applied more of it") && said.contains("longshore rejoin"), "{said}");
+    assert_eq!(read(at, ""), "one\ntwo\nthree\nfour\n");
+    run(at, &rejoin(at, &primary, "")).ok();
+
+    // Still there: it is found out that it holds what was set aside, however far the log has come by then.
+    let held_back = replica(at, &primary, apply);
+    append(at, &primary, "another four", "replicas:1");
+    let server = format!("--server eu-west@{} {PRIMARY}", held_back.address);
+    let problem = || {
+        let status = run(at, &format!("status {server} --json")).json();
+        status["logs"][0]["sinks"][0]["problem"].as_str().unwrap_or_default().to_owned()
+    };
+    eventually("the sink stops", || problem().contains("move what it has made away"));
+    assert!(problem().contains(tail(at)["place"].as_str().unwrap()), "{}", problem());
+    assert_eq!(held_back.terminate(), 0);
+    std::fs::rename(at.join("out.jsonl"), at.join("old.jsonl")).unwrap();
+    let replica = replica(at, &primary, apply);
+    append(at, &primary, "another five", "replicas:1/applied");
+    assert_eq!((replica.terminate(), primary.terminate()), (0, 0));
+    assert_eq!(std::fs::read_to_string(at.join("out.jsonl")).unwrap().lines().count(), 5);
+}
+
+#[test]
+fn f_095_a_database_of_a_branch_that_died_is_seeded_anew_and_read_by_nobody_until_then() {
+    use rusqlite::Connection;
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    run(at, "certs tls --name primary=admin,append,read,replicate --name eu-west=replicate,read").ok();
+    let write = |database: &str, sql: &str| {
+        let db = Connection::open(at.join(database)).unwrap();
+        db.pragma_update(None, "journal_mode", "wal").unwrap();
+        db.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+        db.execute_batch(sql).unwrap();
+        // Kept open it would keep its `-wal`, which the copy below needs no part of.
+        db.close().unwrap();
+    };
+    let rows = |database: &str| {
+        let db = Connection::open_with_flags(at.join(database), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+        db.busy_timeout(std::time::Duration::from_secs(10)).ok()?;
+        let rows = "SELECT group_concat(body) FROM (SELECT body FROM rows ORDER BY id)";
+        db.query_row(rows, [], |row| row.get::<_, String>(0)).ok()
+    };
+    let agent = |data: &str, database: &str| {
+        Agent::start(at, &format!("primary --data-dir {data} --sqlite {database} --log app --init {PRIMARY}"))
+    };
+    let follow = |upstream: &Agent| replica(at, upstream, "--replica-logs app --apply app=sqlite:copy.db");
+
+    write(
+        "app.db",
+        "CREATE TABLE rows (id INTEGER PRIMARY KEY, body); INSERT INTO rows (body) VALUES ('one'), ('two')",
+    );
+    let first = agent("p", "app.db");
+    let of_first = follow(&first);
+    eventually("the copy has both rows", || rows("copy.db").as_deref() == Some("one,two"));
+    // The same database and log, some time ago.
+    for (from, to) in
+        [("p", "old"), ("app.db", "old.db"), ("app.db-wal", "old.db-wal"), ("app.db-longshore", "old.db-longshore")]
+    {
+        if at.join(from).exists() {
+            assert!(Command::new("cp").args(["-r", from, to]).current_dir(at).status().unwrap().success());
+        }
+    }
+    write("app.db", "INSERT INTO rows (body) VALUES ('dead')");
+    eventually("the copy has the third row", || rows("copy.db").as_deref() == Some("one,two,dead"));
+    assert_eq!((of_first.terminate(), first.terminate()), (0, 0));
+
+    let primary = agent("old", "old.db");
+    write("old.db", "INSERT INTO rows (body) VALUES ('alive')");
+    let replica = follow(&primary);
+    let mut seen = Vec::new();
+    eventually("the copy is of the other branch", || {
+        seen.extend(rows("copy.db"));
+        seen.last().is_some_and(|last| last == "one,two,alive")
+    });
+    // A reader sees the one branch or the other, and what died never again.
+    assert!(seen.iter().all(|rows| ["one,two,dead", "one,two,alive"].contains(&rows.as_str())), "{seen:?}");
+    let place = tail(at)["place"].as_str().unwrap().to_owned();
+    write("old.db", "INSERT INTO rows (body) VALUES ('and on')");
+    eventually("the copy goes on", || rows("copy.db").as_deref() == Some("one,two,alive,and on"));
+    assert_eq!((replica.terminate(), primary.terminate()), (0, 0));
+
+    // The database as it was on the branch that died, with the row that was not taken over.
+    run(at, &format!("replay --from r --log app --tail {place} --into sqlite:lost.db")).ok();
+    assert_eq!(rows("lost.db").as_deref(), Some("one,two,dead"));
+    run(at, "replay --from r --log app --into sqlite:now.db").ok();
+    assert_eq!(rows("now.db").as_deref(), Some("one,two,alive,and on"));
+    run(at, &format!("forget --data-dir r --log app --tail {place}")).ok();
+}
+
+#[test]
 fn a_tail_is_asked_for_only_where_it_can_be() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();

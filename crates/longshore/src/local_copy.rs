@@ -120,6 +120,20 @@ pub(crate) fn left_alone(node: &Node, log: &Log, upstream: &str, fork: Lsn) -> E
     Error::Refused { kind: ErrorKind::Diverged, reason, at: Some(fork) }
 }
 
+/// That a sink holds what lies beyond a proven fork, and can neither be taken back nor given a snapshot.
+pub(crate) fn applied_past_fork(node: &Node, log: &Log, upstream: &str) -> Error {
+    let (name, sinks) = (&log.name, log.applying.sinks());
+    let sinks: Vec<_> = sinks.iter().map(|sink| sink.label.as_str()).collect();
+    let reason = format!(
+        "log {name} left the history of {upstream}, and {} has applied more of it and cannot be taken back; nothing was changed: \
+         stop the agent, run `longshore rejoin --data-dir {} --log {name} --upstream {upstream}`, move away what the sink has \
+         made and start it again",
+        sinks.join(" and "),
+        node.data_dir().display(),
+    );
+    Error::Refused { kind: ErrorKind::Diverged, reason, at: None }
+}
+
 /// Sets what lies beyond a proven fork aside as a log of its own, and opens the rest (F-095).
 pub(crate) async fn truncate(node: &Node, log: &Arc<Log>, fork: Lsn) -> Result<()> {
     let (node, name) = (node.clone(), log.name.clone());

@@ -81,8 +81,8 @@ async fn attempt(node: &Node, lanes: &Lanes, offered: &LogSummary, sinks: &Sinks
             local_copy::reseed(node, &client, &log).await?;
             Outcome::Again
         }
-        FollowEnd::Verdict(verdict @ Verdict::Reseed { reason: ReseedReason::AppliedPastFork, .. }) => {
-            past_fork(node, &client, &log, verdict).await?
+        FollowEnd::Verdict(Verdict::Reseed { reason: ReseedReason::AppliedPastFork, .. }) => {
+            past_fork(node, &client, &log).await?
         }
         FollowEnd::Verdict(verdict) => decided(node, &log, &address, verdict).await?,
     })
@@ -122,16 +122,16 @@ async fn leave(node: &Node, log: &Arc<Log>, address: &str, fork: Lsn, crc: u32) 
 
 /// A sink holds records from behind a fork. The log's are set aside; the sink finds that out when it is opened again, and is
 /// given a snapshot, which the upstream must have: without one, or with another kind of sink, nothing is changed.
-async fn past_fork(node: &Node, client: &Client, log: &Arc<Log>, verdict: Verdict) -> Result<Outcome> {
+async fn past_fork(node: &Node, client: &Client, log: &Arc<Log>) -> Result<Outcome> {
     let address = client.address().to_string();
     if !seeding::can_be_seeded(log.wal.content()) {
-        return decided(node, log, &address, verdict).await;
+        return Ok(Outcome::Refused(local_copy::applied_past_fork(node, log, &address)));
     }
     let mut hello = local_copy::hello(node, log);
     hello.holding.applied = None;
     let limits = node.settings().network.limits();
     let of_log = ask::verdict(client, &log.name, hello, limits, |at| ask::crc_or_none(log.wal.crc_at(at))).await?;
-    if let Verdict::Truncate { .. } = of_log {
+    if matches!(of_log, Verdict::Truncate { .. }) && node.settings().replica.rejoin == RejoinHow::Auto {
         // It is made now, and sent when the sink asks for it.
         let _kept_for_it = client.snapshot(&log.name, None).await?;
     }
