@@ -71,6 +71,7 @@ mod dial;
 mod lanes;
 mod link;
 mod local_copy;
+mod parting;
 mod pursue;
 mod rejoin;
 mod seeding;

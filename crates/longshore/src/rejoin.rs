@@ -17,6 +17,7 @@ use longshore_wal::{ReadLog, Role, SetAside};
 use crate::ask;
 use crate::error::{Error, Result};
 use crate::node::{own_id, parse_name};
+use crate::parting::{Next, Search};
 use crate::server::{blocking, claimed_identity, tls_files};
 use crate::settings::Settings;
 
@@ -133,48 +134,32 @@ struct Copy<'a> {
 impl Copy<'_> {
     /// Where the log must end to be a beginning of the upstream's, and why it is none; `None` if it is one.
     async fn cut(&self) -> Result<(Option<String>, Option<Lsn>)> {
-        let verdict = self.ask(self.read.end()).await?;
-        let Some(mut at) = self.parting(verdict)? else { return Ok((None, None)) };
-        let why = match verdict {
-            Verdict::Diverged { why, .. } => why.to_string(),
-            _ => format!("the histories part at {at}, where the upstream's began another life"),
-        };
-        // What the histories say of the place is checked; where that does not hold the two part still earlier.
+        let (mut search, mut end) = (Search::new(self.read.end()), self.read.end());
         loop {
-            let end = self.boundary(at).await?;
-            let verdict = self.ask(end).await?;
-            match self.parting(verdict)? {
-                None if verdict == (Verdict::Continue { at: end }) => return Ok((Some(why), Some(end))),
-                Some(earlier) if earlier < end => at = earlier,
-                _ => {
-                    let reason = format!(
-                        "log {} and the one at {} have no place in common up to {end}: {verdict}; \
-                         begin it anew, with its directory moved away and --reseed",
-                        self.log,
-                        self.client.address()
-                    );
-                    return Err(Error::Refused { kind: ErrorKind::Diverged, reason, at: Some(end) });
-                }
+            match search.on(end, self.ask(end).await?) {
+                Ok(Next::Fits) => return Ok((None, None)),
+                Ok(Next::Cut { why }) => return Ok((Some(why), Some(end))),
+                Ok(Next::Ask(at)) => end = self.boundary(at).await?,
+                Err(verdict) => return Err(self.refused(verdict, end)),
             }
         }
     }
 
-    /// Where the verdict says that the two part; `None` if the log can follow.
-    fn parting(&self, verdict: Verdict) -> Result<Option<Lsn>> {
+    /// Why no cut would make the log a beginning of the upstream's, and what would help.
+    fn refused(&self, verdict: Verdict, end: Lsn) -> Error {
         let advice = match verdict {
-            Verdict::Continue { .. } | Verdict::Wait { .. } => return Ok(None),
-            Verdict::Truncate { fork, .. } => return Ok(Some(fork)),
-            Verdict::Diverged { at, why: Difference::Bytes | Difference::ForgottenLife } => return Ok(Some(at)),
             Verdict::Diverged { why: Difference::TwoWriters, .. } => {
-                "promote the one that is to win once more: what its next epoch explains is set aside"
+                "promote the one that is to win once more, then its next epoch explains the difference"
             }
-            Verdict::Diverged { .. } => "name the upstream that holds a copy of this log",
+            Verdict::Diverged { why: Difference::OtherLog | Difference::OtherShape, .. } => {
+                "name the upstream that holds a copy of this log"
+            }
             Verdict::Stale { .. } => "name the upstream that was promoted",
-            Verdict::Reseed { .. } => "begin it anew, with its directory moved away and --reseed",
+            _ => "there is no place in common: begin it anew, with its directory moved away and --reseed",
         };
         let kind = verdict.kind().unwrap_or(ErrorKind::Diverged);
         let reason = format!("log {} at {}: {verdict}; {advice}", self.log, self.client.address());
-        Err(Error::Refused { kind, reason, at: None })
+        Error::Refused { kind, reason, at: Some(end) }
     }
 
     /// The verdict on the log if it ended at the boundary `end`.
