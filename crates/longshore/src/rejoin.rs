@@ -222,7 +222,7 @@ impl Copy<'_> {
 }
 
 fn directory(data_dir: &Path, log: &Name) -> Result<Arc<dyn Directory>> {
-    match FsDirectory::open(&data_dir.join(log.as_str())) {
+    match FsDirectory::open(data_dir.join(log.as_str())) {
         Ok(directory) => Ok(Arc::new(directory)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Err(Error::NoLog { log: log.clone(), dir: data_dir.to_owned() })
