@@ -42,6 +42,32 @@ pub struct InUse {
     _lock: Option<Box<dyn Lock>>,
 }
 
+/// What users wrote in the end of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Their records.
+    pub records: u64,
+    /// Transactions that end there.
+    pub transactions: u64,
+    /// When the last of the records was written, in microseconds since 1970 UTC; 0 without one.
+    pub last_time: u64,
+}
+
+impl Written {
+    /// Counts from the boundary `from` to the end, reading all of it.
+    pub fn after(log: &ReadLog, from: Lsn) -> Result<Written> {
+        let (mut reader, mut written) = (log.reader(from)?, Written::default());
+        while let Some(record) = reader.next()? {
+            if record.kind.is_user() {
+                written.records += 1;
+                written.transactions += u64::from(record.is_last());
+                written.last_time = record.time;
+            }
+        }
+        Ok(written)
+    }
+}
+
 /// The tails of a log, by fork and time. Reads one directory and a control file for each; changes nothing.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use longshore_protocol::{Difference, Hello, Holding, NodeId, Offer, Verdict};
 use longshore_storage::{Directory, FsDirectory, SystemEnvironment};
 use longshore_transport::tls::ClientTls;
 use longshore_transport::{Address, Client, ClientSettings, Connector};
+use longshore_wal::tails::Written;
 use longshore_wal::{ReadLog, Role, SetAside};
 
 use crate::ask;
@@ -206,16 +207,8 @@ impl Copy<'_> {
     async fn aside(&self, from: Lsn) -> Result<Aside> {
         let read = self.read.clone();
         blocking("read the log", move || {
-            let mut aside = Aside { from, to: read.end(), records: 0, transactions: 0, last_time: 0 };
-            let mut reader = read.reader(from)?;
-            while let Some(record) = reader.next()? {
-                if record.kind.is_user() {
-                    aside.records += 1;
-                    aside.transactions += u64::from(record.is_last());
-                    aside.last_time = record.time;
-                }
-            }
-            Ok(aside)
+            let Written { records, transactions, last_time } = Written::after(&read, from)?;
+            Ok(Aside { from, to: read.end(), records, transactions, last_time })
         })
         .await
     }

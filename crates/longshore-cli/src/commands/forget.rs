@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::{ArgGroup, Args};
 use longshore_protocol::NodeId;
 use longshore_transport::Forget as Request;
-use longshore_wal::tails::{self, Tail};
+use longshore_wal::tails::{self, Tail, Written};
 
 use super::place::{Place, PlaceArgs};
 use crate::cli::Global;
@@ -79,21 +79,33 @@ impl Forget {
     fn forget_tail(&self, dir: &Path, place: &str) -> Result<(), Failure> {
         if self.plan {
             let open = OpenTail::open(dir, &self.log, place)?;
-            return output::print(&self.told("would forget", &open.tail));
+            return output::print(&self.told("would forget", &open.tail, &written(&open)));
         }
-        let log = logs::directory(dir, &name("log", &self.log)?)?;
-        let forgotten = tails::forget(&log, place)?;
-        output::print(&self.told("forgot", &forgotten))
+        let written = match OpenTail::open(dir, &self.log, place) {
+            Ok(open) => written(&open),
+            // Interrupted, it is no tail any more, and not gone either.
+            Err(_) => "what was left of it".to_owned(),
+        };
+        let forgotten = tails::forget(&logs::directory(dir, &name("log", &self.log)?)?, place)?;
+        output::print(&self.told("forgot", &forgotten, &written))
     }
 
-    fn told(&self, verb: &str, tail: &Tail) -> String {
+    fn told(&self, verb: &str, tail: &Tail, written: &str) -> String {
         let Tail { place, from, to, disk, epoch, time } = tail;
         format!(
-            "{verb} {place} of {}: {} of epoch {epoch}, {from} to {to}, set aside {}; this frees {}\n",
+            "{verb} {place} of {}: {written}, {} of epoch {epoch}, {from} to {to}, set aside {}; this frees {}\n",
             self.log,
             show_bytes(tail.bytes()),
             rfc3339(*time),
             show_bytes(*disk),
         )
+    }
+}
+
+/// What is in a tail, in words. What is damaged may be forgotten, too.
+fn written(open: &OpenTail) -> String {
+    match open.branch().and_then(|branch| Ok(Written::after(&branch, open.tail.from)?)) {
+        Ok(Written { records, transactions, .. }) => format!("{transactions} transactions, {records} records"),
+        Err(failure) => format!("records that cannot be read ({failure})"),
     }
 }
