@@ -3,9 +3,9 @@
 mod common;
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use common::{Agent, eventually, run, run_with};
+use common::{Agent, eventually, longshore, run, run_with};
 use tempfile::TempDir;
 
 const PRIMARY: &str = "--tls-dir tls --identity primary";
@@ -114,9 +114,21 @@ fn f_117_a_replica_rejoins_and_its_tail_is_shown_read_replayed_and_forgotten() {
 
 /// The replica's agent, which ends because a person must decide: what it said.
 fn refused(at: &Path, upstream: &Agent, more: &str) -> String {
-    let upstream = &upstream.address;
-    let follow = format!("replica --data-dir r --upstream primary@{upstream} --log-accept-weak-storage true {more}");
-    run(at, &format!("{follow} --listen 127.0.0.1:0 --http 127.0.0.1:0 --tls-dir tls --identity eu-west")).fails(9)
+    let follow =
+        format!("replica --data-dir r --upstream primary@{} {more} --tls-dir tls --identity eu-west", upstream.address);
+    let mut command = longshore(at);
+    command.args(follow.split_whitespace()).args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    command.args(["--log-accept-weak-storage", "true"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    // Killed, should it not end by itself.
+    let mut agent = Agent { child: command.spawn().unwrap(), address: String::new(), http: String::new() };
+    let mut code = None;
+    eventually("the agent ends", || {
+        code = agent.child.try_wait().unwrap();
+        code.is_some()
+    });
+    let said = std::io::read_to_string(agent.child.stderr.take().unwrap()).unwrap();
+    assert_eq!(code.unwrap().code(), Some(9), "{said}");
+    said
 }
 
 fn rejoin(at: &Path, upstream: &Agent, more: &str) -> String {
