@@ -91,11 +91,11 @@ async fn rejoins(case: &Case) -> Outcome {
     let (from, to, place) = aside.unwrap();
     assert_eq!((from, to), (fork, dead), "{}", case.name);
     assert_eq!((status.tails.len(), &status.tails[0].place, status.tails[0].to), (1, &place, dead));
-    let log: Arc<dyn Directory> = Arc::new(FsDirectory::open(&world.dir("eu-west").join("orders"))?);
+    let log: Arc<dyn Directory> = Arc::new(FsDirectory::open(world.dir("eu-west").join("orders"))?);
     let branch = ReadLog::open(tails::find(&log, &place)?.branch(&log)?)?;
     assert_eq!(
         users(&branch, branch.first())?,
-        users(&ReadLog::open(Arc::new(FsDirectory::open(&world.dir("primary").join("orders"))?))?, branch.first())?
+        users(&ReadLog::open(Arc::new(FsDirectory::open(world.dir("primary").join("orders"))?))?, branch.first())?
     );
     assert_eq!(users(&branch, from)?, case.after);
     Ok(())
