@@ -30,6 +30,11 @@ pub trait FileOutput: Send + Sync {
         false
     }
 
+    /// Whether a part of a log makes something of its own, as lines do and a database does not.
+    fn takes_parts(&self) -> bool {
+        false
+    }
+
     /// A sink that writes to `path`, and resumes there.
     fn sink(&self, path: &Path) -> Box<dyn Sink>;
 
@@ -92,6 +97,10 @@ impl FileOutput for JsonLinesOutput {
 
     fn check_content(&self, _content: Content) -> Result<(), SinkError> {
         Ok(())
+    }
+
+    fn takes_parts(&self) -> bool {
+        true
     }
 
     fn sink(&self, path: &Path) -> Box<dyn Sink> {

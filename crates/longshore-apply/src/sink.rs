@@ -50,6 +50,13 @@ pub trait Sink: Send {
     /// inside a run, which then never happened.
     fn finish(&mut self) -> Result<(), SinkError>;
 
+    /// What it holds is of a history that did not win: from now on nobody is to read it, until the next run is committed or the
+    /// sink is dropped. It keeps out whom it can; called again, also those who were still there before. Does nothing where
+    /// there is no way to.
+    fn withhold(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// A way to make a call that blocks in this sink return with an error soon, from another thread.
     /// `None` when no call blocks for long.
     fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
@@ -82,6 +89,10 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     fn finish(&mut self) -> Result<(), SinkError> {
         (**self).finish()
     }
+    fn withhold(&mut self) -> Result<(), SinkError> {
+        (**self).withhold()
+    }
+
     fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
         (**self).interrupter()
     }

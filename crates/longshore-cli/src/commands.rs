@@ -18,6 +18,7 @@ mod mark;
 mod place;
 mod primary;
 mod read;
+mod rejoin;
 mod repair;
 mod replay;
 mod replica;
@@ -45,6 +46,7 @@ pub(crate) enum Command {
     Dump(dump::Dump),
     Verify(verify::Verify),
     Repair(repair::Repair),
+    Rejoin(rejoin::Rejoin),
     Forget(forget::Forget),
     Replay(replay::Replay),
     Archive(archive::Archive),
@@ -75,6 +77,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Dump(command) => command.run(),
         Command::Verify(command) => command.run(&global),
         Command::Repair(command) => command.run(&global),
+        Command::Rejoin(command) => command.run(&global),
         Command::Forget(command) => command.run(&global),
         Command::Replay(command) => command.run(),
         Command::Archive(command) => command.run(),

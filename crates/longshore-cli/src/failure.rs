@@ -223,7 +223,7 @@ fn hint(kind: ErrorKind) -> &'static str {
         ErrorKind::Busy => "end the process that holds it, or name another",
         ErrorKind::Preflight => "nothing was changed; put right what the message names and run it again",
         ErrorKind::Fenced | ErrorKind::Diverged => {
-            "nothing was changed; compare both ends with `longshore dump` and decide which history wins"
+            "nothing was changed; compare both ends with `longshore dump`, or beside a stopped replica with `longshore rejoin --plan`, and decide which history wins"
         }
         ErrorKind::CheckFailed => "do not use the result; run `longshore verify --deep` on the source",
         ErrorKind::Unavailable => "try again later; `longshore status` shows who is away",

@@ -29,6 +29,7 @@ mod runtime;
 mod settings;
 mod sinks;
 mod stores;
+mod tails;
 mod tuning;
 
 use std::process::ExitCode;

@@ -70,6 +70,7 @@ const ELSEWHERE: &[&str] = &[
     "network.http",
     "replica.upstreams",
     "replica.reseed",
+    "replica.rejoin",
     "tls.plaintext",
 ];
 

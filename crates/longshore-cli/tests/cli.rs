@@ -21,9 +21,9 @@ fn with_log() -> TempDir {
     dir
 }
 
-const COMMANDS: [&str; 17] = [
-    "certs", "init", "primary", "replica", "append", "read", "mark", "status", "dump", "verify", "repair", "forget",
-    "replay", "demo", "estimate", "bench", "config",
+const COMMANDS: [&str; 18] = [
+    "certs", "init", "primary", "replica", "append", "read", "mark", "status", "dump", "verify", "repair", "rejoin",
+    "forget", "replay", "demo", "estimate", "bench", "config",
 ];
 
 #[test]

@@ -46,6 +46,8 @@ struct Open {
     state: State,
     durable: Option<Held>,
     run: Run,
+    /// Readers are kept out until the next commit.
+    withheld: bool,
     /// Something could not be written, and what memory holds is no longer what belongs there.
     has_failed: bool,
 }
@@ -111,7 +113,16 @@ impl PageSink {
                 (State::There { group: Box::new(Group::new(db)), sidecar }, Some(held))
             }
         };
-        Ok(Open { path, log, limit: self.limit, state, durable, run: Run::default(), has_failed: false })
+        Ok(Open {
+            path,
+            log,
+            limit: self.limit,
+            state,
+            durable,
+            run: Run::default(),
+            withheld: false,
+            has_failed: false,
+        })
     }
 
     fn opened(&mut self) -> &mut Open {
@@ -172,6 +183,12 @@ impl Sink for PageSink {
 
     fn finish(&mut self) -> Result<(), SinkError> {
         self.opened().finish().map_err(|error| error.for_sink(&self.name()))
+    }
+
+    /// By the locks that SQLite's own readers take. A reader that comes waits as long as SQLite does, some ten seconds, and
+    /// fails; one whose transaction began before keeps what it sees until that ends.
+    fn withhold(&mut self) -> Result<(), SinkError> {
+        self.opened().withhold().map_err(|error| error.for_sink(&self.name()))
     }
 }
 
@@ -286,7 +303,18 @@ impl Open {
             group.commit()?;
         }
         self.durable = Some(end);
+        if std::mem::take(&mut self.withheld) {
+            group.database().let_readers_in()?;
+        }
         group.checkpoint_if_due()
+    }
+
+    fn withhold(&mut self) -> Result<(), Error> {
+        if let State::There { group, .. } = &self.state {
+            self.withheld = true;
+            let _some_may_still_read = group.database().keep_readers_out()?;
+        }
+        Ok(())
     }
 
     fn finish(&mut self) -> Result<(), Error> {

@@ -112,6 +112,16 @@ impl ReplicaDb {
         Ok(db)
     }
 
+    /// From now on nobody who comes can read, until [`let_readers_in`](Self::let_readers_in) or the end of this. Whether nobody
+    /// reads any more who came before; if not, try again.
+    pub(crate) fn keep_readers_out(&self) -> Result<bool, Error> {
+        self.fence.0.keep_readers_out()
+    }
+
+    pub(crate) fn let_readers_in(&self) -> Result<(), Error> {
+        self.fence.0.let_readers_in()
+    }
+
     pub(crate) fn page_size(&self) -> PageSize {
         self.page_size
     }

@@ -45,6 +45,9 @@ pub(crate) enum Granted {
 /// The locks of those who read from the `-wal`. Whoever needs the database file alone has the one before.
 const READERS: Range<c_int> = 4..8;
 
+/// The locks of everybody who reads.
+const ALL_READERS: Range<c_int> = 3..8;
+
 /// Bytes of one region of a wal-index.
 pub(crate) const REGION_LEN: usize = 32 << 10;
 
@@ -121,6 +124,31 @@ impl WalFile {
             }
             code => Err(failure(code, "unlock the wal-index")),
         }
+    }
+
+    /// Takes the locks of readers that nobody has: who comes from now on finds none. Whether all of them are taken; if not,
+    /// somebody reads who came before, and it is to be tried again.
+    pub(crate) fn keep_readers_out(&self) -> Result<bool, Error> {
+        let mut all = true;
+        for slot in ALL_READERS.filter(|slot| self.held.get() & 1 << slot == 0) {
+            match self.shm_locks(slot..slot + 1, ffi::SQLITE_SHM_LOCK | ffi::SQLITE_SHM_EXCLUSIVE) {
+                ffi::SQLITE_OK => self.held.set(self.held.get() | 1 << slot),
+                ffi::SQLITE_BUSY => all = false,
+                code => return Err(failure(code, "lock the wal-index")),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Gives back what [`keep_readers_out`](Self::keep_readers_out) took.
+    pub(crate) fn let_readers_in(&self) -> Result<(), Error> {
+        for slot in ALL_READERS.filter(|slot| self.held.get() & 1 << slot != 0) {
+            match self.shm_locks(slot..slot + 1, ffi::SQLITE_SHM_UNLOCK | ffi::SQLITE_SHM_EXCLUSIVE) {
+                ffi::SQLITE_OK => self.held.set(self.held.get() & !(1 << slot)),
+                code => return Err(failure(code, "unlock the wal-index")),
+            }
+        }
+        Ok(())
     }
 
     /// Runs `work` while nobody reads from the `-wal`; `None` if somebody does.
@@ -232,6 +260,7 @@ impl Drop for WalFile {
                 let _given_back_later = self.unlock(slot);
             }
         }
+        let _given_back_later = self.let_readers_in();
         // The connection closes with the methods that it was opened with.
         self.grant(Granted::Nothing);
     }

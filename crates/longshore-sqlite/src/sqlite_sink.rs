@@ -78,6 +78,10 @@ impl Sink for SqliteSink {
         self.chosen().finish()
     }
 
+    fn withhold(&mut self) -> Result<(), SinkError> {
+        self.chosen().withhold()
+    }
+
     fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
         self.chosen.as_ref().and_then(|chosen| chosen.interrupter())
     }

@@ -10,7 +10,7 @@ mod replication;
 
 pub use admin::{
     AdminService, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReplicaStatus, SinkStatus, Status,
-    StoreStatus, UpstreamStatus,
+    StoreStatus, TailStatus, UpstreamStatus,
 };
 pub use log::{
     Append, Appended, Create, Draft, LogService, OwnedRecord, Positions, Read, RecordBatches, ReplicaPosition,

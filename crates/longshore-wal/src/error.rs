@@ -81,6 +81,14 @@ pub enum Error {
         /// What is missing.
         missing: &'static str,
     },
+    /// There is no such tail.
+    #[error("the log has no tail {place}; {}", told(present))]
+    NoTail {
+        /// What was asked for.
+        place: String,
+        /// The places of those there are.
+        present: Vec<String>,
+    },
     /// There is a log already.
     #[error("{path} holds a log already; choose another directory")]
     Exists {
@@ -265,7 +273,7 @@ impl Error {
             Error::Beyond { .. } => ErrorKind::Unreachable,
             Error::RunOpen { .. } | Error::Closed => ErrorKind::Unavailable,
             Error::Full(_) => ErrorKind::Full,
-            Error::NotFound { .. } => ErrorKind::NotFound,
+            Error::NotFound { .. } | Error::NoTail { .. } => ErrorKind::NotFound,
             Error::Exists { .. } => ErrorKind::Busy,
             Error::Gap { .. } | Error::OutOfOrder { .. } => ErrorKind::Gap,
             Error::Corrupt { .. } | Error::Damaged { .. } | Error::Unreadable { .. } | Error::BadFrame { .. } => {
@@ -307,5 +315,12 @@ impl Error {
             Ended::Failed(error) => error,
             Ended::TimedOut => Error::TimedOut { lsn },
         }
+    }
+}
+
+fn told(tails: &[String]) -> String {
+    match tails {
+        [] => "it has none".to_owned(),
+        tails => format!("there are {}", tails.join(", ")),
     }
 }

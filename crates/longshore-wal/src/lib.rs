@@ -73,6 +73,7 @@ mod truncate;
 
 pub mod inspect;
 pub mod repair;
+pub mod tails;
 
 mod error;
 mod event;

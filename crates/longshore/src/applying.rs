@@ -20,6 +20,7 @@ use crate::event::Event;
 use crate::lock;
 use crate::log::Log;
 use crate::seeding;
+use crate::tails;
 
 /// Opens a sink: called again whenever a passing failure of the last one may be over.
 pub type OpenSink = Arc<dyn Fn() -> Result<Box<dyn Sink>, Error> + Send + Sync>;
@@ -159,18 +160,53 @@ impl ApplierTask {
             {
                 self.be_seeded(error)
             }
+            Err(Error::Apply(error @ longshore_apply::Error::SinkElsewhere { .. }))
+                if self.log.wal.role() == Role::Follower =>
+            {
+                self.leave_branch(error)
+            }
             ended => ended.map(|()| Turn::Ended),
         }
+    }
+
+    /// A sink that has applied what was set aside as a tail is seeded, if it can be, and until then read by nobody (F-095). Any
+    /// other is elsewhere for reasons that nobody knows.
+    fn leave_branch(&self, why: longshore_apply::Error) -> Result<Turn> {
+        let mut sink = (self.open)()?;
+        let failed = |failure| longshore_apply::Error::SinkOpen { sink: self.label(), failure };
+        let Some(held) = sink.open(&self.facts()).map_err(failed)? else { return Err(why.into()) };
+        let Some(tail) = tails::holding(&self.log.wal, held)? else { return Err(why.into()) };
+        if !seeding::can_be_seeded(self.log.wal.content()) {
+            let reason = format!(
+                "{} holds position {} of {}, which was set aside, and cannot be taken back; move what it has made away and start \
+                 the agent again, then it is made anew from the log",
+                self.label(),
+                held.lsn,
+                tail.place
+            );
+            return Err(Error::Refused { kind: ErrorKind::Diverged, reason, at: Some(tail.from) });
+        }
+        tracing::warn!(log = %self.log.name, sink = self.label(), held = %held.lsn, tail = tail.place, "it is of a branch that died: nobody reads it until it is seeded");
+        self.be_sent_a_seed(why, Some(sink))
     }
 
     fn be_seeded(&self, why: longshore_apply::Error) -> Result<Turn> {
         if self.be_seeded_from_archive() {
             return Ok(Turn::Seeded);
         }
+        self.be_sent_a_seed(why, None)
+    }
+
+    /// Waits for a snapshot of the upstream and gives it to the sink: to `withheld`, which is open and read by nobody, or to a
+    /// new one.
+    fn be_sent_a_seed(&self, why: longshore_apply::Error, mut withheld: Option<Box<dyn Sink>>) -> Result<Turn> {
         self.report(&format!("{why}; waiting for a snapshot of the upstream"));
         let path = seeding::path_of(&self.log.data_dir, &self.log.name);
         self.log.seeding.ask();
-        let outcome = self.wait_for_seed(why).and_then(|()| self.seed(&path));
+        let outcome = self.wait_for_seed(why, withheld.as_mut()).and_then(|()| match withheld {
+            Some(mut sink) => seeding::give(&mut *sink, &path, |_| !self.log.applying.stopping()),
+            None => self.seed(&path),
+        });
         self.log.seeding.leave(&path);
         match outcome {
             // A file that does not hold is gone by now, and fetched again.
@@ -204,12 +240,20 @@ impl ApplierTask {
     }
 
     fn seed(&self, path: &Path) -> Result<()> {
-        let facts = LogFacts { id: self.log.wal.id(), content: self.log.wal.content() };
-        seeding::apply(&mut *(self.open)()?, &facts, path, |_| !self.log.applying.stopping())
+        seeding::apply(&mut *(self.open)()?, &self.facts(), path, |_| !self.log.applying.stopping())
     }
 
-    fn wait_for_seed(&self, why: longshore_apply::Error) -> Result<()> {
+    fn facts(&self) -> LogFacts {
+        LogFacts { id: self.log.wal.id(), content: self.log.wal.content() }
+    }
+
+    fn wait_for_seed(&self, why: longshore_apply::Error, mut withheld: Option<&mut Box<dyn Sink>>) -> Result<()> {
         loop {
+            if let Some(sink) = &mut withheld {
+                // Who was still there a moment ago may have gone.
+                let failed = |failure| longshore_apply::Error::SinkOpen { sink: self.label(), failure };
+                sink.withhold().map_err(failed)?;
+            }
             match self.log.seeding.outcome() {
                 Some(seeding::Outcome::Fetched) => return Ok(()),
                 Some(seeding::Outcome::Refused(reason)) => {
@@ -226,6 +270,12 @@ impl ApplierTask {
     fn apply(&self) -> Result<()> {
         let sink = (self.open)()?;
         let mut applier = Applier::open(self.log.wal.clone(), sink, Target::LATEST)?;
+        if let Some(held) = applier.held().filter(|held| self.log.wal.end() < held.lsn)
+            && tails::holding(&self.log.wal, held)?.is_some()
+        {
+            // The log may come to that position again, with other records.
+            return Err(longshore_apply::Error::SinkElsewhere { sink: applier.sink_name(), held: held.lsn }.into());
+        }
         *lock(&self.interrupt) = Some(applier.interrupt());
         self.publish(&mut applier);
         while !self.log.applying.stopping() {

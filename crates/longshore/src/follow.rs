@@ -15,6 +15,7 @@ use longshore_protocol::{
 use longshore_transport::Channel;
 use longshore_wal::Wal;
 
+use crate::ask;
 use crate::error::{Error, Result};
 use crate::feed::LAST_WORDS;
 use crate::follow_store::{Stored, store};
@@ -215,12 +216,7 @@ async fn report_seals(wal: &Wal, reported: Lsn, sealed: Lsn, out: &Out) -> Resul
 
 /// The checksum of the record that ends at `at`, if one does and it is still held.
 fn crc_at(wal: &Wal, at: Lsn) -> Result<Option<u32>> {
-    use longshore_wal::Error::{Beyond, NotABoundary, TooOld};
-    match wal.crc_at(at) {
-        Ok(crc) => Ok(Some(crc)),
-        Err(NotABoundary { .. } | TooOld { .. } | Beyond { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    ask::crc_or_none(wal.crc_at(at))
 }
 
 impl Downstream for Arc<Log> {

@@ -58,6 +58,7 @@ mod log;
 mod metrics;
 mod standing;
 mod status;
+mod tails;
 mod upstream_state;
 mod wal_settings;
 
@@ -68,13 +69,16 @@ mod read;
 mod services;
 mod upstream_end;
 
+mod ask;
 mod dial;
 mod lanes;
 mod link;
 mod local_copy;
+mod parting;
 mod policy;
 mod promotion;
 mod pursue;
+mod rejoin;
 mod seeding;
 mod snapshot;
 // The two loops are public for the link simulator alone, which runs them over simulated disks.
@@ -92,6 +96,7 @@ pub use error::{Error, Result};
 pub use event::{Event, Events};
 pub use node::{CheckPayload, Node};
 pub use primary::{Primary, Transaction};
+pub use rejoin::{Aside, Rejoin, RejoinPlan};
 pub use replay::{Foreseen, Output, Replay, ReplayPlan, Replayed, Room, Stage};
 pub use replica::{OfferSnapshots, Replica};
 pub use server::Server;

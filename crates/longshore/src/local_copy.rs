@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use longshore_format::{Name, SegmentHeader};
+use longshore_format::{ErrorKind, Lsn, Name, SegmentHeader};
 use longshore_protocol::{Hello, Holding, Offer};
 use longshore_transport::{Client, LogSummary};
 use longshore_wal::FollowerSpec;
@@ -42,7 +42,7 @@ pub(crate) async fn open_or_create(node: &Node, client: &Client, offered: &LogSu
 async fn beginning(client: &Client, name: &Name) -> Result<FollowerSpec> {
     let description = client.describe(name).await?;
     let header = SegmentHeader::decode(&description.header).map_err(|fault| Error::Refused {
-        kind: longshore_format::ErrorKind::Corrupt,
+        kind: ErrorKind::Corrupt,
         reason: format!(
             "the upstream described log {name} by a header that does not hold: {fault}; check it with verify"
         ),
@@ -92,19 +92,51 @@ pub(crate) fn hello(node: &Node, log: &Log) -> Hello {
     }
 }
 
-/// Sets what lies beyond a proven fork aside as a log of its own, and opens the rest (F-095).
-pub(crate) async fn truncate(node: &Node, log: &Arc<Log>, fork: longshore_format::Lsn, crc: u32) -> Result<()> {
-    if log.wal.crc_at(fork)? != crc {
-        return Err(Error::Refused {
-            kind: longshore_format::ErrorKind::Diverged,
-            reason: format!(
-                "log {} differs from its upstream's before the fork at {fork} that their histories name; \
-                 nothing was changed, compare the two with verify --against",
-                log.name
-            ),
-            at: Some(fork),
-        });
+/// Refuses a fork before which the copy here is not the upstream's, whatever the histories say.
+pub(crate) fn must_agree(log: &Log, fork: Lsn, crc: u32) -> Result<()> {
+    if log.wal.crc_at(fork)? == crc {
+        return Ok(());
     }
+    Err(Error::Refused {
+        kind: ErrorKind::Diverged,
+        reason: format!(
+            "log {} differs from its upstream's before the fork at {fork} that their histories name; \
+             nothing was changed, compare the two with verify --against",
+            log.name
+        ),
+        at: Some(fork),
+    })
+}
+
+/// That an operator is to decide about what lies beyond a proven fork, and how that is done.
+pub(crate) fn left_alone(node: &Node, log: &Log, upstream: &str, fork: Lsn) -> Error {
+    let (name, end) = (&log.name, log.wal.end());
+    let reason = format!(
+        "log {name} left the history of {upstream} at {fork}: the {} bytes from there to {end} are no part of it, and with \
+         rejoin = manual nothing was changed; stop the agent and see what would be set aside with \
+         `longshore rejoin --data-dir {} --log {name} --upstream {upstream} --plan`, then run it without --plan",
+        end.since(fork),
+        node.data_dir().display(),
+    );
+    Error::Refused { kind: ErrorKind::Diverged, reason, at: Some(fork) }
+}
+
+/// That a sink holds what lies beyond a proven fork, and can neither be taken back nor given a snapshot.
+pub(crate) fn applied_past_fork(node: &Node, log: &Log, upstream: &str) -> Error {
+    let (name, sinks) = (&log.name, log.applying.sinks());
+    let sinks: Vec<_> = sinks.iter().map(|sink| sink.label.as_str()).collect();
+    let reason = format!(
+        "log {name} left the history of {upstream}, and {} has applied more of it and cannot be taken back; nothing was changed: \
+         stop the agent, run `longshore rejoin --data-dir {} --log {name} --upstream {upstream}`, move away what the sink has \
+         made and start it again",
+        sinks.join(" and "),
+        node.data_dir().display(),
+    );
+    Error::Refused { kind: ErrorKind::Diverged, reason, at: None }
+}
+
+/// Sets what lies beyond a proven fork aside as a log of its own, and opens the rest (F-095).
+pub(crate) async fn truncate(node: &Node, log: &Arc<Log>, fork: Lsn) -> Result<()> {
     let (node, name) = (node.clone(), log.name.clone());
     blocking("set a tail aside", move || {
         node.close_log(&name)?;

@@ -22,6 +22,9 @@ pub(crate) const METRICS: &[(&str, &str, &str)] = &[
     ("longshore_log_disk_used_bytes", "log", "disk taken by the log"),
     ("longshore_log_disk_free_bytes", "log", "disk left for the log"),
     ("longshore_log_append_bytes_per_second", "log", "how fast the log grows"),
+    ("longshore_log_tails", "log", "tails that forks set aside and nobody has forgotten yet"),
+    ("longshore_log_tail_bytes", "log", "bytes of log in them that are not in the history that won"),
+    ("longshore_log_tail_disk_bytes", "log", "disk taken by them"),
     ("longshore_syncs_total", "log", "syncs since the log was opened"),
     ("longshore_sync_bytes_total", "log", "bytes that they made durable"),
     ("longshore_sync_time_seconds", "log", "time that they took, together"),
@@ -142,6 +145,9 @@ fn record_log(name: &str, status: &LogStatus, pressure: &Pressure) {
     if let Some(free) = pressure.disk_free {
         set("longshore_log_disk_free_bytes", free as f64);
     }
+    set("longshore_log_tails", status.tails.len() as f64);
+    set("longshore_log_tail_bytes", status.tails.iter().map(|tail| tail.to.since(tail.from)).sum::<u64>() as f64);
+    set("longshore_log_tail_disk_bytes", status.tails.iter().map(|tail| tail.disk).sum::<u64>() as f64);
 }
 
 /// The log counts its syncs itself, off this path; here the totals are only shown.

@@ -479,7 +479,7 @@ impl Drop for Inner {
 }
 
 /// Who this node is: what its certificate says, where it has one.
-fn own_id(settings: &Settings, role: Role) -> Result<NodeId> {
+pub(crate) fn own_id(settings: &Settings, role: Role) -> Result<NodeId> {
     let tls = &settings.tls;
     if tls.identity.is_none() && tls.cert.is_some() && !tls.plaintext {
         return Ok(ServerTls::load(tls_files(tls)?)?.identity()?.into());

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use longshore_format::{ErrorKind, Lsn, Name};
 use longshore_protocol::{NodeId, ReseedReason, Verdict};
-use longshore_transport::LogSummary;
+use longshore_transport::{Client, LogSummary};
 use longshore_wal::Consumer;
 
 use crate::archived;
+use crate::ask;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::follow::{self, FollowEnd, FollowReport};
@@ -17,6 +18,7 @@ use crate::local_copy;
 use crate::log::Log;
 use crate::node::Node;
 use crate::seeding;
+use crate::settings::RejoinHow;
 use crate::upstream_state::Doing;
 
 /// How following a log ended, for now or for good.
@@ -80,6 +82,9 @@ async fn attempt(node: &Node, lanes: &Lanes, offered: &LogSummary, path: Vec<Nod
             local_copy::reseed(node, &client, &log).await?;
             Outcome::Again
         }
+        FollowEnd::Verdict(Verdict::Reseed { reason: ReseedReason::AppliedPastFork, .. }) => {
+            past_fork(node, &client, &log).await?
+        }
         FollowEnd::Verdict(verdict) => decided(node, &log, &address, verdict).await?,
     })
 }
@@ -88,8 +93,7 @@ async fn attempt(node: &Node, lanes: &Lanes, offered: &LogSummary, path: Vec<Nod
 async fn decided(node: &Node, log: &Arc<Log>, address: &str, verdict: Verdict) -> Result<Outcome> {
     let name = &log.name;
     if let Verdict::Truncate { fork, crc } = verdict {
-        local_copy::truncate(node, log, fork, crc).await?;
-        return Ok(Outcome::Again);
+        return leave(node, log, address, fork, crc).await;
     }
     let Some(kind) = verdict.kind() else {
         return Ok(Outcome::Later(gone(name, "the stream ended")));
@@ -105,6 +109,34 @@ async fn decided(node: &Node, log: &Arc<Log>, address: &str, verdict: Verdict) -
     let error = Error::Refused { kind, reason: format!("log {name} at {address}: {verdict}"), at };
     // An upstream that is behind may yet hear of the later epoch.
     Ok(if matches!(verdict, Verdict::Stale { .. }) { Outcome::Later(error) } else { Outcome::Refused(error) })
+}
+
+/// Sets aside what lies behind a fork that the histories prove, unless an operator is to decide that.
+async fn leave(node: &Node, log: &Arc<Log>, address: &str, fork: Lsn, crc: u32) -> Result<Outcome> {
+    local_copy::must_agree(log, fork, crc)?;
+    if node.settings().replica.rejoin == RejoinHow::Manual {
+        return Ok(Outcome::Refused(local_copy::left_alone(node, log, address, fork)));
+    }
+    local_copy::truncate(node, log, fork).await?;
+    Ok(Outcome::Again)
+}
+
+/// A sink holds records from behind a fork. The log's are set aside; the sink finds that out when it is opened again, and is
+/// given a snapshot, which the upstream must have: without one, or with another kind of sink, nothing is changed.
+async fn past_fork(node: &Node, client: &Client, log: &Arc<Log>) -> Result<Outcome> {
+    let address = client.address().to_string();
+    if !seeding::can_be_seeded(log.wal.content()) {
+        return Ok(Outcome::Refused(local_copy::applied_past_fork(node, log, &address)));
+    }
+    let mut hello = local_copy::hello(node, log);
+    hello.holding.applied = None;
+    let limits = node.settings().network.limits();
+    let of_log = ask::verdict(client, &log.name, hello, limits, |at| ask::crc_or_none(log.wal.crc_at(at))).await?;
+    if matches!(of_log, Verdict::Truncate { .. }) && node.settings().replica.rejoin == RejoinHow::Auto {
+        // It is made now, and sent when the sink asks for it.
+        let _kept_for_it = client.snapshot(&log.name, None).await?;
+    }
+    decided(node, log, &address, of_log).await
 }
 
 /// What following reports, into the status and to whoever waits.

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_apply::{Applier, Check, Held, Interrupt, LogFacts, Plan, Planner, Progress, Sink, Step, Target};
@@ -12,10 +13,12 @@ use longshore_wal::ReadLog;
 mod archived;
 mod output;
 mod seed;
+mod tail;
 
 pub use self::archived::Foreseen;
 pub use self::output::Output;
 use self::seed::Seed;
+use self::tail::FromTail;
 use crate::error::{Error, Result};
 use crate::node::parse_name;
 
@@ -53,6 +56,8 @@ pub struct Replay {
     log: ReadLog,
     target: Target,
     seed: Option<Seed>,
+    /// Where a tail begins, if it is one that is replayed.
+    from: Option<FromTail>,
     check: Check,
 }
 
@@ -144,7 +149,28 @@ impl Replay {
     /// `NotFound` when there is no such log; `Corrupt`, `Gap` and their like when what is there cannot
     /// be believed.
     pub fn open(from: impl AsRef<Path>, log: &str) -> Result<Replay> {
-        let dir = from.as_ref();
+        let (name, directory) = Replay::find(from.as_ref(), log)?;
+        let (target, check) = (Target::LATEST, Check::default());
+        Ok(Replay { name, log: ReadLog::open(directory)?, target, seed: None, from: None, check })
+    }
+
+    /// Opens what a fork set aside of the log `log`, at `place` below its directory ([`longshore_wal::tails`]), for reading
+    /// only.
+    ///
+    /// An output of lines, or a program, gets the transactions of the tail alone: those that the history which won has not. One
+    /// that was open at the fork is among them, and begins before it. A database is restored as this node had it before the
+    /// tail was set aside, as far as the log still reaches back. While it is replayed the tail cannot be forgotten.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `NotFound`, naming the tails there are.
+    pub fn open_tail(from: impl AsRef<Path>, log: &str, place: &str) -> Result<Replay> {
+        let (name, directory) = Replay::find(from.as_ref(), log)?;
+        let (log, from) = FromTail::open(&directory, place)?;
+        let (target, check) = (Target::LATEST, Check::default());
+        Ok(Replay { name, log, target, seed: None, from: Some(from), check })
+    }
+
+    fn find(dir: &Path, log: &str) -> Result<(Name, Arc<dyn Directory>)> {
         let name = parse_name("log", log)?;
         let directory = FsDirectory::open(dir).map_err(|error| Error::io("open", dir, error))?;
         let present = directory.list().map_err(|error| Error::io("list", dir, error))?;
@@ -152,8 +178,7 @@ impl Replay {
             return Err(Error::NoLog { log: name, dir: dir.to_owned() });
         }
         let directory = directory.open_subdir(log).map_err(|error| Error::io("open", &dir.join(log), error))?;
-        let (target, check) = (Target::LATEST, Check::default());
-        Ok(Replay { name, log: ReadLog::open(directory)?, target, seed: None, check })
+        Ok((name, directory))
     }
 
     /// Stops at `target` instead of the log's end.
@@ -208,7 +233,7 @@ impl Replay {
                 Err(error) => return Err(error),
             }
         }
-        let applier = Applier::open(self.log.clone(), output.live_sink(), self.target.clone())?;
+        let applier = Applier::open(self.log.clone(), self.beginning(output, output.live_sink()), self.target.clone())?;
         let mut followed = self.pursue(applier, started, &mut watch)?;
         if let Some(restored) = restored {
             followed.time = followed.time.or(restored.time);
@@ -305,7 +330,20 @@ impl Replay {
     }
 
     fn applier(&self, output: &Output) -> Result<ReplayApplier> {
-        Ok(Applier::open(self.log.clone(), output.sink(), Target::LATEST)?)
+        Ok(Applier::open(self.log.clone(), self.beginning(output, output.sink()), Target::LATEST)?)
+    }
+
+    /// A sink of `output` that begins where this replay does.
+    fn beginning(&self, output: &Output, sink: Box<dyn Sink>) -> Box<dyn Sink> {
+        match self.part_for(output) {
+            Some(from) => from.sink(sink),
+            None => sink,
+        }
+    }
+
+    /// The part of the log that `output` is given alone; `None`: all of it.
+    fn part_for(&self, output: &Output) -> Option<&FromTail> {
+        self.from.as_ref().filter(|_| output.takes_parts())
     }
 
     fn make_plan(&self, output: &Output, held: Option<Held>, watch: &mut Watch<'_>) -> Result<ReplayPlan> {
@@ -314,7 +352,7 @@ impl Replay {
         let label = output.label();
         let resumes = held.map(|held| held.lsn);
         let seed = self.seed.as_ref().filter(|_| held.is_none() && output.takes_snapshot(self.log.content()));
-        let held = held.or(seed.map(Seed::held));
+        let held = held.or(seed.map(Seed::held)).or(self.part_for(output).map(FromTail::held));
         let snapshot = seed.map(|seed| seed.held().lsn);
         let mut planner = Planner::new(&self.log, &label, held, self.target.clone())?;
         let plan = loop {

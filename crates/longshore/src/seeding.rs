@@ -136,17 +136,17 @@ async fn fetch(log: &Log, lanes: &Lanes, path: &Path) -> Result<()> {
 /// Gives a snapshot to a sink as one run. What it holds from then on is everything up to the snapshot's position.
 ///
 /// `go_on` is told between records how many bytes of them are given, and asked; a run that is not complete never happened.
-pub(crate) fn apply(
-    sink: &mut dyn Sink,
-    facts: &LogFacts,
-    path: &Path,
-    mut go_on: impl FnMut(u64) -> bool,
-) -> Result<()> {
+pub(crate) fn apply(sink: &mut dyn Sink, facts: &LogFacts, path: &Path, go_on: impl FnMut(u64) -> bool) -> Result<()> {
+    sink.open(facts).map_err(|failure| longshore_apply::Error::SinkOpen { sink: sink.name(), failure })?;
+    give(sink, path, go_on)
+}
+
+/// As [`apply`], to a sink that is open.
+pub(crate) fn give(sink: &mut dyn Sink, path: &Path, mut go_on: impl FnMut(u64) -> bool) -> Result<()> {
     let name = sink.name();
     let failed = |failure| longshore_apply::Error::SinkOpen { sink: name.clone(), failure };
     let mut reader = SnapshotReader::open(path)?;
     let SnapshotHead { lsn, link, time, .. } = reader.head;
-    sink.open(facts).map_err(failed)?;
     sink.begin().map_err(failed)?;
     let (mut payload, mut records, mut bytes) = (Vec::new(), 0, 0);
     while reader.next_payload(&mut payload)?.is_some() {

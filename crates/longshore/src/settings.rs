@@ -167,6 +167,9 @@ pub struct ReplicaSettings {
     /// Create a log here although the upstream has a slot for it, hence knows that it once existed
     /// here (F-049). Default false: an unmounted volume must not look like a new replica.
     pub reseed: bool,
+    /// What happens to records that the histories prove to be of a branch that died. Default `auto`: they are set aside as a
+    /// tail, and the log follows. With `manual` nothing is changed until an operator says `longshore rejoin`.
+    pub rejoin: RejoinHow,
     /// First pause before dialling again; doubled up to `backoff_max`, each jittered (F-110).
     /// Default 200 ms.
     #[serde(with = "duration")]
@@ -178,6 +181,16 @@ pub struct ReplicaSettings {
     /// How often the upstream is asked for logs that are new. Default 10 s.
     #[serde(with = "duration")]
     pub discover_every: Duration,
+}
+
+/// What happens to records that the histories prove to be of a branch that died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RejoinHow {
+    /// They are set aside, and the log follows.
+    Auto,
+    /// Nothing is changed: an operator decides.
+    Manual,
 }
 
 /// Limits and rhythms of the network, both ends.
@@ -305,6 +318,7 @@ impl Default for ReplicaSettings {
             upstreams: Vec::new(),
             logs: Vec::new(),
             reseed: false,
+            rejoin: RejoinHow::Auto,
             backoff_min: Duration::from_millis(200),
             backoff_max: Duration::from_secs(15),
             discover_every: Duration::from_secs(10),

@@ -10,6 +10,7 @@ use longshore_wal::{Role, SlotState};
 use crate::archiving::ArchiveStatus;
 use crate::log::Log;
 use crate::standing::Replica;
+use crate::tails;
 
 impl Log {
     /// All that is known of this log and its replicas.
@@ -40,6 +41,7 @@ impl Log {
             upstream: self.upstream.status(now),
             sinks: self.sink_statuses(end, now),
             stores: self.store_statuses(durable, now),
+            tails: tails::statuses(&self.wal),
         }
     }
 

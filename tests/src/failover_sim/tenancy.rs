@@ -116,7 +116,7 @@ impl World {
         if let Some((_, _, sent)) = tenancy.waits {
             if sent + tenancy.tenant.patience() <= now {
                 tenancy.waits = None;
-                tenancy.tenant.lost(now);
+                tenancy.tenant.lost(sent, now);
             }
             return Ok(());
         }

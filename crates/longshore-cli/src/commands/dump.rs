@@ -1,25 +1,24 @@
 //! `longshore dump`: what a directory holds.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
-use longshore_format::{EpochEntry, Flags, Lsn, Name};
-use longshore_storage::Directory;
+use longshore_format::{EpochEntry, Flags, Lsn};
 use longshore_wal::inspect::{self, Depth, Listing, OtherKind, SegmentReport};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::logs::{self, position, target};
+use crate::logs::{position, target};
 use crate::output::{self, render, table};
 use crate::quantity::{rfc3339, show_bytes};
+use crate::tails::{Shown, TailArg, title};
 
 /// Show what a directory holds: logs, segments, and the records of a range
 #[derive(Debug, Args)]
 #[command(after_help = "\
 It changes nothing, may run beside a live agent, and shows a damaged log as far as it holds. --start \
 or --end add the records of the range, the log's own too, without their payloads; `longshore read` \
-prints payloads.
+prints payloads. Of a --tail the records begin at its fork.
 
 Example:
   longshore dump --data-dir data --log orders --start 4096 --end latest")]
@@ -31,6 +30,9 @@ pub(crate) struct Dump {
     /// The log to show; without it, every one
     #[arg(long, value_name = "NAME")]
     log: Option<String>,
+
+    #[command(flatten)]
+    tail: TailArg,
 
     /// Show records too, from here
     #[arg(long, value_name = "TARGET")]
@@ -48,6 +50,9 @@ pub(crate) struct Dump {
 #[derive(Serialize)]
 struct Log {
     log: String,
+    /// Its place, if this is a tail, and where that leaves the history that won.
+    tail: Option<String>,
+    fork: Option<u64>,
     id: String,
     content: String,
     segment_size_bytes: u64,
@@ -100,32 +105,33 @@ struct Record {
 
 impl Dump {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        for (name, dir) in logs::directories(&self.data_dir, self.log.as_deref())? {
-            let log = describe(&name, &dir)?;
+        for shown in self.tail.shown(&self.data_dir, self.log.as_deref())? {
+            let log = describe(&shown)?;
             match self.json {
                 true => output::print_json(&log)?,
                 false => output::print(&text(&log))?,
             }
             if self.start.is_some() || self.end.is_some() {
-                self.records(&name, &dir)?;
+                self.records(&shown)?;
             }
         }
         Ok(())
     }
 
-    fn records(&self, name: &Name, dir: &Arc<dyn Directory>) -> Result<(), Failure> {
+    fn records(&self, shown: &Shown) -> Result<(), Failure> {
+        let dir = shown.whole()?;
         let place = |flag, text: &Option<String>, otherwise: Lsn| match text.as_deref().map(|text| target(flag, text)) {
-            Some(target) => position(dir, target?),
+            Some(target) => position(&dir, target?),
             None => Ok(otherwise),
         };
-        let (start, end) = (place("start", &self.start, Lsn::ZERO)?, place("end", &self.end, Lsn::MAX)?);
-        let mut listing = Listing::open(Arc::clone(dir), start)?;
+        let (start, end) = (place("start", &self.start, shown.from())?, place("end", &self.end, Lsn::MAX)?);
+        let mut listing = Listing::open(dir, start)?;
         while let Some(record) = listing.next()? {
             if end < record.end {
                 break;
             }
             let record = Record {
-                log: name.to_string(),
+                log: shown.name.to_string(),
                 start: record.start.get(),
                 lsn: record.end.get(),
                 kind: record.kind.to_string(),
@@ -143,8 +149,8 @@ impl Dump {
     }
 }
 
-fn describe(name: &Name, dir: &Arc<dyn Directory>) -> Result<Log, Failure> {
-    let report = inspect::examine(dir, Depth::Seals)?;
+fn describe(shown: &Shown) -> Result<Log, Failure> {
+    let report = inspect::examine(&shown.dir, Depth::Seals)?;
     let control = &report.control;
     let life = |entry: &EpochEntry| Life {
         start: entry.start.get(),
@@ -165,7 +171,9 @@ fn describe(name: &Name, dir: &Arc<dyn Directory>) -> Result<Log, Failure> {
     let other =
         |other: &inspect::Other| Other { name: other.name.clone(), kind: other.kind.as_str(), bytes: other.len };
     Ok(Log {
-        log: name.to_string(),
+        log: shown.name.to_string(),
+        tail: shown.place().map(str::to_owned),
+        fork: shown.place().map(|_| shown.from().get()),
         id: control.log.to_string(),
         content: control.content.to_string(),
         segment_size_bytes: control.size.get(),
@@ -180,8 +188,8 @@ fn describe(name: &Name, dir: &Arc<dyn Directory>) -> Result<Log, Failure> {
 
 fn text(log: &Log) -> String {
     let mut text = format!(
-        "log {} ({}, id {}, segments of {}): {} to {}, known durable to {}\n",
-        log.log,
+        "{} ({}, id {}, segments of {}): {} to {}, known durable to {}\n",
+        title(&log.log, log.tail.as_deref()),
         log.content,
         log.id,
         show_bytes(log.segment_size_bytes),
@@ -189,6 +197,9 @@ fn text(log: &Log) -> String {
         log.end,
         log.durable,
     );
+    if let Some(fork) = log.fork {
+        text += &format!("  leaves the history that won at {fork}\n");
+    }
     for life in &log.lives {
         text += &format!("  from {}: epoch {} of writer {}\n", life.start, life.epoch, life.writer);
     }

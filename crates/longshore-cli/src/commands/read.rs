@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::logs::{self, boundary, target};
 use crate::records::{Format, View};
 use crate::runtime;
+use crate::tails::{OpenTail, TailArg};
 
 /// Print the records of a log
 #[derive(Debug, Args)]
@@ -23,8 +24,9 @@ use crate::runtime;
 Targets: latest, lsn:N or N, time:RFC3339 with offset, mark:NAME. What is printed lies after --start \
 and up to --end. A closed pipe ends it quietly.
 
-Example:
-  longshore read --data-dir data --log orders --start mark:monday --format json")]
+Examples:
+  longshore read --data-dir data --log orders --start mark:monday --format json
+  longshore read --data-dir data --log orders --tail diverged/81234-1764137000000000")]
 pub(crate) struct Read {
     #[command(flatten)]
     place: PlaceArgs,
@@ -33,7 +35,10 @@ pub(crate) struct Read {
     #[arg(long, value_name = "NAME")]
     log: String,
 
-    /// Where to begin; without it, at the first record there is
+    #[command(flatten)]
+    tail: TailArg,
+
+    /// Where to begin; without it, at the first record there is, of a tail at its fork
     #[arg(long, value_name = "TARGET")]
     start: Option<String>,
 
@@ -42,7 +47,7 @@ pub(crate) struct Read {
     end: Option<String>,
 
     /// Go on as the log grows
-    #[arg(long)]
+    #[arg(long, conflicts_with = "tail")]
     follow: bool,
 
     /// How records are printed
@@ -58,6 +63,9 @@ impl Read {
         let mut out = Out { to: BufWriter::with_capacity(256 << 10, io::stdout().lock()), format: self.format };
         let read = match self.place.place()? {
             Place::Directory(dir) => self.read_directory(&dir, &mut out),
+            Place::Server(_) if self.tail.tail.is_some() => Err(Failure::invalid("--tail is read from a directory")
+                .next("run it where the log is, with --data-dir")
+                .into()),
             Place::Server(server) => self.read_server(global, &server, &mut out),
         };
         match read.and_then(|()| out.flush()) {
@@ -67,11 +75,15 @@ impl Read {
     }
 
     fn read_directory(&self, dir: &Path, out: &mut Out<impl Write>) -> Result<(), Stop> {
-        let log = logs::open(dir, &self.log)?;
+        let tail = self.tail.tail.as_ref().map(|place| OpenTail::open(dir, &self.log, place)).transpose()?;
+        let (log, first) = match &tail {
+            Some(open) => (open.branch()?, Some(open.tail.from)),
+            None => (logs::open(dir, &self.log)?, None),
+        };
         let place = |flag, text: &Option<String>| -> Result<Option<Lsn>, Failure> {
             text.as_deref().map(|text| boundary(&log, target(flag, text)?)).transpose()
         };
-        let start = place("start", &self.start)?.unwrap_or(log.first());
+        let start = place("start", &self.start)?.unwrap_or(first.unwrap_or(log.first()));
         let end = place("end", &self.end)?;
         let stop = if self.follow { end } else { Some(end.unwrap_or(log.end())) };
         let mut reader = log.reader(start).map_err(Failure::from)?;

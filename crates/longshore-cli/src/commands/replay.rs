@@ -19,6 +19,7 @@ use crate::interrupt::Interruptible;
 use crate::progress::ProgressFlag;
 use crate::sinks::SinkSpec;
 use crate::stores::{self, Keys};
+use crate::tails::TailArg;
 use crate::{logs, output, runtime};
 pub(crate) use progress::Phases;
 
@@ -29,6 +30,9 @@ The plan comes first: what is read, how much, where it stops and what comes next
 made under a temporary name, synced, checked and renamed; interrupted, it resumes when run again.
 
 Targets: latest, lsn:N or N, time:RFC3339 with offset, mark:NAME.
+
+Of a --tail, jsonl: and exec: get the transactions that the history which won has not, and nothing else; sqlite: becomes the
+database as this node had it before the tail was set aside.
 
 Examples:
   longshore replay --from data --log orders --to time:2026-11-22T09:30:00+01:00 \\
@@ -44,6 +48,9 @@ pub(crate) struct Replay {
     /// The log to replay
     #[arg(long, value_name = "NAME")]
     log: String,
+
+    #[command(flatten)]
+    tail: TailArg,
 
     /// Where to stop: every transaction committed at or before it is kept
     #[arg(long, value_name = "TARGET", default_value = "latest")]
@@ -62,7 +69,7 @@ pub(crate) struct Replay {
     plan: bool,
 
     /// Go on as the log grows, until interrupted
-    #[arg(long)]
+    #[arg(long, conflicts_with = "tail")]
     follow: bool,
 
     /// Where a log from an object store lies while it is restored, in a directory of its own; beside the output unless it is
@@ -98,12 +105,20 @@ impl Replay {
             return Ok(());
         }
         if self.from.iter().any(|from| stores::is_address(from)) {
+            if self.tail.tail.is_some() {
+                return Err(Failure::invalid("--tail is of a directory; object stores hold none")
+                    .next("name the node's directory"));
+            }
             return self.run_from_archive(target);
         }
         let [from] = &self.from[..] else {
             return Err(Failure::invalid("several --from are for object stores").next("name one directory"));
         };
-        let replay = Library::open(from, &self.log)?.to(target);
+        let replay = match &self.tail.tail {
+            Some(place) => Library::open_tail(from, &self.log, place)?,
+            None => Library::open(from, &self.log)?,
+        };
+        let replay = replay.to(target);
         self.run_with(&replay, Phases::new(self.progress.start()))
     }
 

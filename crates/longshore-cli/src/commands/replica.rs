@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use longshore::settings::RejoinHow;
 
 use crate::agent;
 use crate::cli::Global;
@@ -48,6 +49,11 @@ pub(crate) struct Replica {
     #[arg(long)]
     reseed: bool,
 
+    /// What happens to records here that are of a branch that died: auto sets them aside as a tail and follows; manual
+    /// changes nothing until `longshore rejoin`
+    #[arg(long, value_name = "auto|manual", value_parser = rejoin_how, default_value = "auto")]
+    rejoin: RejoinHow,
+
     /// Where to serve replicas of this replica and clients (gRPC)
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7420")]
     listen: SocketAddr,
@@ -73,6 +79,7 @@ impl Replica {
         let follows_archive = self.upstream.is_empty();
         settings.replica.upstreams = self.upstream;
         settings.replica.reseed = self.reseed;
+        settings.replica.rejoin = self.rejoin;
         settings.tls = global.tls.settings();
         runtime::for_agents()?.block_on(async {
             let mut replica = longshore::Replica::open(&self.data_dir, &settings)?;
@@ -93,5 +100,13 @@ impl Replica {
             let (node, server) = (replica.node().clone(), replica.listen().await?);
             agent::run(node, server, self.http, |server, shutdown| replica.run_on(server, shutdown)).await
         })
+    }
+}
+
+fn rejoin_how(text: &str) -> Result<RejoinHow, String> {
+    match text {
+        "auto" => Ok(RejoinHow::Auto),
+        "manual" => Ok(RejoinHow::Manual),
+        _ => Err("it is auto or manual".to_owned()),
     }
 }

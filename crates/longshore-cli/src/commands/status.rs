@@ -108,6 +108,7 @@ mod tests {
             upstream: None,
             sinks: Vec::new(),
             stores: Vec::new(),
+            tails: Vec::new(),
         }
     }
 }

@@ -7,16 +7,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use longshore_format::{ErrorKind, Name};
-use longshore_storage::Directory;
+use longshore_format::ErrorKind;
 use longshore_wal::ReadLog;
 use longshore_wal::inspect::{self, Depth, Report, State};
 use serde::Serialize;
 
 use crate::cli::Global;
 use crate::failure::Failure;
+use crate::output;
 use crate::quantity::show_bytes;
-use crate::{logs, output};
+use crate::tails::{Shown, TailArg, title};
 use database::{DatabaseSpec, Pages};
 use peer::Equality;
 
@@ -46,16 +46,19 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "NAME")]
     log: Option<String>,
 
+    #[command(flatten)]
+    tail: TailArg,
+
     /// Read every byte of every segment, not the headers and footers alone
     #[arg(long)]
     deep: bool,
 
     /// An agent whose log must be equal: [NAME@]HOST:PORT
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", conflicts_with = "tail")]
     against: Option<String>,
 
     /// A SQLite database that is captured into --log, or that it is applied to; without --log and LOG=, of the only log of pages
-    #[arg(long, value_name = "[LOG=]PATH")]
+    #[arg(long, value_name = "[LOG=]PATH", conflicts_with = "tail")]
     sqlite: Option<DatabaseSpec>,
 
     /// One JSON document for each log
@@ -66,6 +69,8 @@ pub(crate) struct Verify {
 #[derive(Serialize)]
 struct Verdict {
     log: String,
+    /// Its place, if this is a tail.
+    tail: Option<String>,
     deep: bool,
     intact: bool,
     first: u64,
@@ -93,8 +98,8 @@ impl Verify {
             Some(database) => Some(database.log(&self.data_dir, self.log.as_deref())?),
             None => self.log.clone(),
         };
-        for (name, dir) in logs::directories(&self.data_dir, log.as_deref())? {
-            let verdict = self.verify(global, &name, &dir)?;
+        for shown in self.tail.shown(&self.data_dir, log.as_deref())? {
+            let verdict = self.verify(global, &shown)?;
             match self.json {
                 true => output::print_json(&verdict)?,
                 false => output::print(&text(&verdict))?,
@@ -104,7 +109,8 @@ impl Verify {
         failure.map_or(Ok(()), Err)
     }
 
-    fn verify(&self, global: &Global, name: &Name, dir: &Arc<dyn Directory>) -> Result<Verdict, Failure> {
+    fn verify(&self, global: &Global, shown: &Shown) -> Result<Verdict, Failure> {
+        let Shown { name, dir, .. } = shown;
         let report = inspect::examine(dir, if self.deep { Depth::Records } else { Depth::Seals })?;
         let against = match &self.against {
             // What is damaged here proves nothing about the other end.
@@ -115,19 +121,20 @@ impl Verify {
             Some(database) if report.is_intact() => Some(database.compare(&ReadLog::open(Arc::clone(dir))?)?),
             _ => None,
         };
-        Ok(Verdict { against, sqlite, ..Verdict::of(name, self.deep, &report) })
+        Ok(Verdict { against, sqlite, ..Verdict::of(shown, self.deep, &report) })
     }
 }
 
 impl Verdict {
-    fn of(name: &Name, deep: bool, report: &Report) -> Self {
+    fn of(shown: &Shown, deep: bool, report: &Report) -> Self {
         let damage = report.damage().map(|(segment, finding)| Damage {
             segment: segment.base.get(),
             file: segment.file.clone(),
             what: finding.to_string(),
         });
         Self {
-            log: name.to_string(),
+            log: shown.name.to_string(),
+            tail: shown.place().map(str::to_owned),
             deep,
             intact: report.is_intact(),
             first: report.first.get(),
@@ -143,7 +150,13 @@ impl Verdict {
 
     fn failure(&self) -> Option<Failure> {
         if let Some(Damage { segment, file, what }) = self.damage.first() {
-            let message = format!("log {} is damaged: segment {segment} ({file}): {what}", self.log);
+            let what = format!("segment {segment} ({file}): {what}");
+            let message = format!("{} is damaged: {what}", title(&self.log, self.tail.as_deref()));
+            if self.tail.is_some() {
+                return Some(Failure::new(ErrorKind::Corrupt, message).next(
+                    "nothing was changed; a tail has no other copy: `longshore dump` shows its records as far as they hold",
+                ));
+            }
             return Some(Failure::new(ErrorKind::Corrupt, message).next(format!(
                 "nothing was changed; `longshore repair --log {} --segment {segment} --from ADDR|DIR --plan` \
                  shows what a good copy would mend",
@@ -159,25 +172,25 @@ impl Verdict {
 }
 
 fn text(verdict: &Verdict) -> String {
-    let Verdict { log, first, end, segments, sealed, .. } = verdict;
+    let Verdict { first, end, segments, sealed, .. } = verdict;
+    let log = title(&verdict.log, verdict.tail.as_deref());
     let looked = if verdict.deep { "every byte read" } else { "headers, footers and the unsealed part read" };
     let mut text = String::new();
     for Damage { segment, file, what } in &verdict.damage {
-        text += &format!("log {log}: segment {segment} ({file}): {what}\n");
+        text += &format!("{log}: segment {segment} ({file}): {what}\n");
     }
     if let Some(torn) = &verdict.torn_tail {
-        text += &format!("log {log}: behind {end} a torn tail ({torn}), which the next open cuts\n");
+        text += &format!("{log}: behind {end} a torn tail ({torn}), which the next open cuts\n");
     }
     let state = if verdict.intact { "intact" } else { "DAMAGED" };
     let size = show_bytes(end - first);
-    text += &format!(
-        "log {log}: {state}, {first} to {end} ({size}), {segments} segments, {sealed} of them sealed; {looked}\n"
-    );
+    text +=
+        &format!("{log}: {state}, {first} to {end} ({size}), {segments} segments, {sealed} of them sealed; {looked}\n");
     if let Some(against) = &verdict.against {
-        text += &format!("log {log}: {}\n", against.told());
+        text += &format!("{log}: {}\n", against.told());
     }
     if let Some(pages) = &verdict.sqlite {
-        text += &format!("log {log}: {}\n", pages.told());
+        text += &format!("{log}: {}\n", pages.told());
     }
     text
 }

@@ -49,6 +49,10 @@ impl Group {
         Group { db, waiting, pages, end: None, run, has_spilled: false, spilled: None, before }
     }
 
+    pub(super) fn database(&self) -> &ReplicaDb {
+        &self.db
+    }
+
     pub(super) fn page_size(&self) -> PageSize {
         self.db.page_size()
     }

@@ -934,3 +934,52 @@ fn a_snapshot_of_a_replica_is_exactly_its_position_while_it_is_applied_to() {
     drop(snapshotter.begin().unwrap());
     assert!(ReplicaSnapshotter::new(place.dir.path().join("none.db"), MAX_PAYLOAD).begin().is_err());
 }
+
+/// F-095: what it holds is of a branch that died. Readers wait until it is what the log says again, further back than it was.
+#[test]
+fn who_reads_while_it_is_withheld_waits_for_what_replaces_it() {
+    let (mut place, mut sink) = Place::counting(4096);
+    let mut log = place.log.clone();
+    place.log.at = Lsn::new(1 << 20);
+    place.apply(&mut sink, "INSERT INTO t VALUES (1, 1, 'dead'), (2, 2, 'dead')");
+    let before = Connection::open(place.replica()).unwrap();
+    before.execute_batch("BEGIN").unwrap();
+    let count = |db: &Connection| db.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count(&before), 2);
+    sink.withhold().unwrap();
+    assert_eq!(count(&before), 2, "a transaction that has begun keeps what it sees");
+    before.execute_batch("COMMIT").unwrap();
+    sink.withhold().unwrap();
+
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let path = place.replica();
+    let reader = std::thread::spawn(move || {
+        let db = Connection::open(path).unwrap();
+        sender.send(()).unwrap();
+        count(&db)
+    });
+    receiver.recv().unwrap();
+    let State::There { group, .. } = &sink.open.as_ref().unwrap().state else { panic!("it is there") };
+    assert!(group.database().keep_readers_out().unwrap(), "nobody reads any more");
+    place.primary.run("DELETE FROM t; INSERT INTO t VALUES (3, 3, 'alive')");
+    log.give(&mut sink, &place.primary.ship_whole()).unwrap();
+    sink.sync().unwrap();
+    assert_eq!(reader.join().unwrap(), 1, "what was withheld was never seen");
+    assert_eq!(count(&before), 1);
+    assert!(log.held.unwrap().lsn < place.log.held.unwrap().lsn, "it went back");
+    sink.finish().unwrap();
+    drop(sink);
+    assert_eq!(PageSink::new(place.replica()).open(&FACTS).unwrap(), log.held);
+    place.check_equal();
+}
+
+#[test]
+fn a_sink_that_is_dropped_while_it_is_withheld_lets_readers_in() {
+    let (place, mut sink) = Place::counting(4096);
+    // SQLite gives nothing back while this process has the database open.
+    let reader = Connection::open(place.replica()).unwrap();
+    reader.query_row("SELECT count(*) FROM t", [], |_| Ok(())).unwrap();
+    sink.withhold().unwrap();
+    drop(sink);
+    assert!(dump(&reader) == dump(&place.primary.db));
+}

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Error, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReplicaStatus, Result, SinkStatus, Status,
-    StoreStatus, UpstreamStatus, proto,
+    StoreStatus, TailStatus, UpstreamStatus, proto,
 };
 
 /// The shape of `StatusResponse`.
@@ -64,6 +64,7 @@ fn log(log: LogStatus) -> proto::LogStatus {
         upstream: log.upstream.map(upstream),
         sinks: log.sinks.into_iter().map(sink).collect(),
         stores: log.stores.into_iter().map(store).collect(),
+        tails: log.tails.into_iter().map(tail).collect(),
     }
 }
 
@@ -91,6 +92,7 @@ fn parse_log(log: proto::LogStatus) -> Result<LogStatus> {
         upstream: log.upstream.map(parse_upstream),
         sinks: log.sinks.into_iter().map(parse_sink).collect(),
         stores: log.stores.into_iter().map(parse_store).collect(),
+        tails: log.tails.into_iter().map(parse_tail).collect::<Result<_>>()?,
     })
 }
 
@@ -188,6 +190,29 @@ fn parse_sink(sink: proto::SinkStatus) -> SinkStatus {
         lag: parse_lag(sink.lag),
         problem: optional(&sink.problem).map(str::to_owned),
     }
+}
+
+fn tail(tail: TailStatus) -> proto::TailStatus {
+    proto::TailStatus {
+        place: tail.place,
+        from: tail.from.get(),
+        to: tail.to.get(),
+        disk_bytes: tail.disk,
+        epoch: tail.epoch.number,
+        writer: tail.epoch.writer.as_bytes().to_vec(),
+        set_aside_micros: tail.set_aside,
+    }
+}
+
+fn parse_tail(tail: proto::TailStatus) -> Result<TailStatus> {
+    Ok(TailStatus {
+        place: tail.place,
+        from: Lsn::new(tail.from),
+        to: Lsn::new(tail.to),
+        disk: tail.disk_bytes,
+        epoch: Epoch { number: tail.epoch, writer: writer(&tail.writer)? },
+        set_aside: tail.set_aside_micros,
+    })
 }
 
 fn store(store: StoreStatus) -> proto::StoreStatus {

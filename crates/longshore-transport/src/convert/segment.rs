@@ -5,6 +5,7 @@ use longshore_format::Lsn;
 use longshore_protocol::NodeId;
 use tokio_stream::{Stream, StreamExt};
 
+use super::hello::{history_message, parse_history};
 use super::{content, digest, epoch, epoch_message, log_id, name, node, required, segment_size, segment_size_field};
 use crate::{
     BoxStream, Error, LogDescription, LogSummary, Result, Seal, Segment, SegmentFile, Snapshot, SnapshotPlace, proto,
@@ -48,6 +49,7 @@ pub(crate) fn log_description(description: LogDescription) -> proto::LogDescript
         summary: Some(log_summary(description.summary)),
         header: description.header,
         before: description.before.as_bytes().to_vec(),
+        history: Some(history_message(&description.history)),
     }
 }
 
@@ -56,7 +58,8 @@ pub(crate) fn parse_log_description(description: proto::LogDescription) -> Resul
     if description.header.len() as u64 != summary.segment_size.header_len() {
         return Err(Error::malformed(format!("a header of {} bytes", description.header.len())));
     }
-    Ok(LogDescription { summary, header: description.header, before: digest(&description.before)? })
+    let history = parse_history(required(description.history, "the history")?)?;
+    Ok(LogDescription { summary, header: description.header, before: digest(&description.before)?, history })
 }
 
 pub(crate) fn segment(segment: Segment) -> proto::Segment {

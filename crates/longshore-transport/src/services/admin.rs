@@ -74,6 +74,25 @@ pub struct LogStatus {
     pub sinks: Vec<SinkStatus>,
     /// The object stores that this agent archives it into.
     pub stores: Vec<StoreStatus>,
+    /// What forks set aside here, until it is forgotten.
+    pub tails: Vec<TailStatus>,
+}
+
+/// What a fork set aside: a log directory below the log's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TailStatus {
+    /// Its directory: `diverged/<fork>-<time>`.
+    pub place: String,
+    /// The fork.
+    pub from: Lsn,
+    /// Where it ends.
+    pub to: Lsn,
+    /// Bytes that its files take.
+    pub disk: u64,
+    /// The last epoch of the branch that died.
+    pub epoch: Epoch,
+    /// When it was set aside, in microseconds UTC.
+    pub set_aside: u64,
 }
 
 /// A replica with a slot.

@@ -1,7 +1,7 @@
 //! The service that replicas follow logs through.
 
 use bytes::Bytes;
-use longshore_format::{Content, Digest, Epoch, LogId, Lsn, SegmentSize};
+use longshore_format::{Content, Digest, Epoch, EpochHistory, LogId, Lsn, SegmentSize};
 use longshore_protocol::{Name, NodeId, ToReplica, ToUpstream};
 
 use crate::{Caller, Channel, Error, async_trait};
@@ -78,6 +78,8 @@ pub struct LogDescription {
     /// The digest of the segment before that one, `Digest::NONE` if the log begins with it: the footer of the
     /// oldest segment names it, so that a copy is byte-identical.
     pub before: Digest,
+    /// The lives of the log up to its end.
+    pub history: EpochHistory,
 }
 
 /// One segment as the upstream holds it.

@@ -18,7 +18,7 @@ use longshore_transport::{
     AdminService, Append, Appended, Caller, Create, Error, FenceState, Forget, Forgotten, Lag, Limits, LimitsChange,
     LogDescription, LogService, LogStatus, LogSummary, Loss, NodeReport, OwnedRecord, Positions, Promote, Promoted,
     PromotionService, Read, RecordBatches, ReplicaPosition, ReplicaStatus, ReplicationService, Seal, Segment,
-    SegmentFile, Services, SinkStatus, Snapshot, SnapshotPlace, Status, StoreStatus, Surveyed, UpstreamEnd,
+    SegmentFile, Services, SinkStatus, Snapshot, SnapshotPlace, Status, StoreStatus, Surveyed, TailStatus, UpstreamEnd,
     UpstreamStatus, async_trait, grants::Role,
 };
 
@@ -106,7 +106,9 @@ impl ReplicationService for FakeAgent {
     }
 
     async fn describe(&self, _: &Caller, log: &Name) -> Result<LogDescription, Error> {
-        Ok(LogDescription { summary: summary(log.as_str()), header: Bytes::from(vec![3; 4096]), before: Digest::NONE })
+        let history = hello("eu-west").holding.history;
+        let header = Bytes::from(vec![3; 4096]);
+        Ok(LogDescription { summary: summary(log.as_str()), header, before: Digest::NONE, history })
     }
 
     /// Welcomes, then answers every ack with frames of as many bytes as it says it received.
@@ -341,6 +343,14 @@ pub fn full_status() -> Status {
                 received_bytes: 0,
             },
         ],
+        tails: vec![TailStatus {
+            place: "diverged/2-31".to_owned(),
+            from: Lsn::new(2),
+            to: Lsn::new(30),
+            disk: 32,
+            epoch: epoch(),
+            set_aside: 31,
+        }],
     };
     Status {
         node: "primary".to_owned(),

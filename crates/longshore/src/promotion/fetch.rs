@@ -50,7 +50,10 @@ pub(super) async fn up_to(node: &Node, name: &Name, peer: &Client, to: Lsn) -> R
             end = follow::follow(&log, channel, node.settings().network.limits(), &report) => end?,
         };
         match end {
-            FollowEnd::Verdict(Verdict::Truncate { fork, crc }) => local_copy::truncate(node, &log, fork, crc).await?,
+            FollowEnd::Verdict(Verdict::Truncate { fork, crc }) => {
+                local_copy::must_agree(&log, fork, crc)?;
+                local_copy::truncate(node, &log, fork).await?;
+            }
             FollowEnd::Verdict(verdict) => {
                 return Err(refused(verdict.kind().unwrap_or(ErrorKind::Unavailable), name, &verdict.to_string()));
             }

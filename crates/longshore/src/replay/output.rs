@@ -69,6 +69,14 @@ impl Output {
         matches!(self, Output::File { format, .. } if format.takes_snapshot(content))
     }
 
+    /// Whether a part of a log can be given to it alone.
+    pub(super) fn takes_parts(&self) -> bool {
+        match self {
+            Output::File { format, .. } => format.takes_parts(),
+            Output::Stream(_) => true,
+        }
+    }
+
     /// What an interrupted replay has left, without changing it.
     pub(super) fn held(&self) -> Result<Option<Held>> {
         match self {

@@ -31,7 +31,9 @@ impl ReplicationService for NodeServices {
         let describe = move || {
             let start = log.wal.start_point()?;
             let header = Bytes::from(start.header.encode());
-            Ok(LogDescription { summary: summary(&log, &own, &node), header, before: start.before })
+            let history = log.wal.history();
+            let summary = summary(&log, &own, &node);
+            Ok(LogDescription { summary, header, before: start.before, history })
         };
         Ok(blocking("describe a log", describe).await?)
     }

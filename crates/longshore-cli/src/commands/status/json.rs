@@ -39,6 +39,7 @@ struct Log {
     upstream: Option<Upstream>,
     sinks: Vec<Sink>,
     stores: Vec<Store>,
+    tails: Vec<Tail>,
 }
 
 #[derive(Serialize)]
@@ -123,6 +124,18 @@ struct Sink {
     problem: Option<String>,
 }
 
+/// What a fork set aside.
+#[derive(Serialize)]
+struct Tail {
+    place: String,
+    from: u64,
+    to: u64,
+    bytes: u64,
+    disk_bytes: u64,
+    epoch: String,
+    set_aside: String,
+}
+
 impl Status {
     pub(super) fn of(status: &agent::Status, figures: &Figures) -> Self {
         Self {
@@ -158,6 +171,7 @@ impl Log {
             upstream: log.upstream.as_ref().map(|upstream| Upstream::of(log, upstream)),
             sinks: log.sinks.iter().map(Sink::from).collect(),
             stores: log.stores.iter().map(store).collect(),
+            tails: log.tails.iter().map(Tail::from).collect(),
         }
     }
 }
@@ -251,6 +265,20 @@ impl From<&agent::SinkStatus> for Sink {
             applied: sink.applied.get(),
             lag: (&sink.lag).into(),
             problem: sink.problem.clone(),
+        }
+    }
+}
+
+impl From<&agent::TailStatus> for Tail {
+    fn from(tail: &agent::TailStatus) -> Self {
+        Self {
+            place: tail.place.clone(),
+            from: tail.from.get(),
+            to: tail.to.get(),
+            bytes: tail.to.since(tail.from),
+            disk_bytes: tail.disk,
+            epoch: tail.epoch.to_string(),
+            set_aside: rfc3339(tail.set_aside),
         }
     }
 }

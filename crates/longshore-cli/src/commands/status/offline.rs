@@ -6,8 +6,9 @@ use std::sync::Arc;
 use longshore_format::{Lsn, Name, Slot};
 use longshore_protocol::NodeId;
 use longshore_storage::Directory;
-use longshore_transport::{Lag, LogStatus, ReplicaStatus, Status};
+use longshore_transport::{Lag, LogStatus, ReplicaStatus, Status, TailStatus};
 use longshore_wal::inspect::{self, Depth, Report, State};
+use longshore_wal::tails::{self, Tail};
 
 use crate::failure::Failure;
 use crate::logs;
@@ -49,7 +50,13 @@ fn log_status(name: Name, dir: &Arc<dyn Directory>) -> Result<LogStatus, Failure
         upstream: None,
         sinks: Vec::new(),
         stores: Vec::new(),
+        tails: tails::list(dir)?.into_iter().map(tail).collect(),
     })
+}
+
+fn tail(tail: Tail) -> TailStatus {
+    let Tail { place, from, to, disk, epoch, time } = tail;
+    TailStatus { place, from, to, disk, epoch, set_aside: time }
 }
 
 /// What a slot says; it does not know what was sent, nor when anything was appended.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use longshore_archive::estimate::Rpo;
-use longshore_transport::{Lag, LogStatus, ReplicaStatus, SinkStatus, Status, StoreStatus, UpstreamStatus};
+use longshore_transport::{Lag, LogStatus, ReplicaStatus, SinkStatus, Status, StoreStatus, TailStatus, UpstreamStatus};
 
 use super::figures::{Figure, Figures};
 use crate::output::{render as render_table, table};
@@ -46,6 +46,9 @@ fn render_log(log: &LogStatus, figures: &Figures) -> String {
     for sink in &log.sinks {
         text += &render_sink(sink);
     }
+    for tail in &log.tails {
+        text += &render_tail(tail);
+    }
     let mut tables = Vec::new();
     if !log.replicas.is_empty() {
         tables.push(render_replicas(&log.replicas));
@@ -77,6 +80,16 @@ fn render_sink(sink: &SinkStatus) -> String {
         text += &format!("\n    STOPPED: {problem}");
     }
     text + "\n"
+}
+
+fn render_tail(tail: &TailStatus) -> String {
+    let TailStatus { place, from, to, disk, epoch, set_aside } = tail;
+    format!(
+        "  tail {place}: {} of epoch {epoch}, {from} to {to}, set aside {}, {} of disk\n",
+        show_bytes(to.since(*from)),
+        rfc3339(*set_aside),
+        show_bytes(*disk)
+    )
 }
 
 /// Where they are, then how it will go on: two tables that fit a terminal.
@@ -225,8 +238,15 @@ fn indented(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::figures::tests::{figures, store};
+    use longshore_format::Lsn;
+
     use super::super::tests::{log, replica as away};
     use super::*;
+
+    fn status() -> Status {
+        let (node, version) = ("primary".to_owned(), "0.1.0".to_owned());
+        Status { node, version, time_micros: 0, certificate_days_left: None, logs: Vec::new() }
+    }
 
     #[test]
     fn a_replica_that_is_away_is_told_of_by_what_matters() {
@@ -243,6 +263,18 @@ mod tests {
         assert_eq!(headroom(&far), "after 1.0 GiB");
         assert_eq!(headroom(&ReplicaStatus { headroom_bytes: None, ..far }), "never");
         assert!(state(&ReplicaStatus { lost: true, ..away() }).starts_with("LOST"));
+    }
+
+    #[test]
+    fn a_tail_is_told_of_by_its_place_and_its_length() {
+        let epoch = log().epoch;
+        let (from, to, set_aside) = (Lsn::new(8192), Lsn::new(8192 + 2048), 1_700_000_000_000_000);
+        let tail = TailStatus { place: "diverged/8192-17".to_owned(), from, to, disk: 64 << 20, epoch, set_aside };
+        let text = render(&Status { logs: vec![LogStatus { tails: vec![tail], ..log() }], ..status() }, &figures(None));
+        let told = format!(
+            "tail diverged/8192-17: 2.0 KiB of epoch {epoch}, 8192 to 10240, set aside 2023-11-14T22:13:20Z, 64.0 MiB of disk"
+        );
+        assert!(text.contains(&told), "{text}");
     }
 
     #[test]
