@@ -13,6 +13,7 @@
 
 mod attach;
 mod copy;
+mod brake;
 mod seal;
 mod shipped;
 mod snapshot;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use longshore_format::Lsn;
 use longshore_wal::Wal;
 
+use self::brake::Brake;
 use self::copy::PATIENCE;
 use self::seal::Seals;
 pub use self::thread::{CaptureReport, Capturing};
@@ -110,6 +112,8 @@ pub struct Capture {
     checkpointer: WalFile,
     /// Reads, for moments: its read mark is how far a checkpoint may go.
     reader: WalFile,
+    /// Holds writers up; not there while it does.
+    brake: Option<Brake>,
     view: View,
     /// What was shipped, up to the end of the log.
     shipped: PageTable,
@@ -139,8 +143,8 @@ impl Capture {
             self.looked = Instant::now();
             self.check_identity()?;
         }
-        let transactions = self.copy(PATIENCE)?;
-        self.hold_if_outrun()?;
+        let transactions = self.braked(|capture| capture.copy(PATIENCE))?;
+        self.catch_up()?;
         self.seal_if_due()?;
         Ok(if transactions == 0 { CaptureStep::Idle } else { CaptureStep::Captured(transactions) })
     }

@@ -9,6 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::seal::Seals;
+use super::brake::Brake;
 use super::view::{View, published};
 use super::{Capture, CaptureSettings, CaptureStatus, identity_of, shipped};
 use crate::check::{Severity, check};
@@ -50,6 +51,7 @@ impl Capture {
             guard,
             checkpointer,
             reader,
+            brake: Some(Brake::new(connect(database)?, size, log.clone())),
             view,
             shipped: shipped.unwrap_or_else(|| PageTable::nothing(size)),
             size,

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use longshore_format::ErrorKind;
 
 use super::view::published;
+use super::copy::PATIENCE;
 use super::{Capture, reached};
 use crate::error::Error;
 use crate::pages::WalPlace;
@@ -84,8 +85,8 @@ const ATTEMPTS: u32 = 3;
 const LONGEST_HOLD: Duration = Duration::from_millis(10);
 /// With more frames to copy than this they are not held up to finish.
 const MOST_FRAMES: u32 = 256;
-/// Nor with more than this where the `-wal` grows too long.
-const MOST_FRAMES_WHEN_OVERDUE: u32 = 1024;
+/// Nor with more than this to copy back.
+const MOST_FRAMES_LEFT: u32 = 2048;
 /// A disk that takes longer for the syncs before writers are held up is waited for, for so long.
 const CALM: Duration = Duration::from_millis(15);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -119,18 +120,17 @@ impl Capture {
     }
 
     fn seal(&mut self, truncate: bool) -> Result<Left, Error> {
-        let mut left = self.copy_back()?;
+        let mut left = self.braked(Capture::copy_back)?;
         reached("copied back");
-        self.hold_if_outrun()?;
         for _ in 0..ATTEMPTS {
             if left == Left::Pinned || left == Left::Nothing && !(truncate && self.is_long()) {
                 break;
             }
-            left = self.hold_and_finish(truncate)?;
-            if left == Left::Tail && self.is_overdue() {
+            left = match MOST_FRAMES_LEFT < self.not_copied_back()? {
                 // Less was committed meanwhile than the last time: it took less long.
-                left = self.copy_back()?;
-            }
+                true => self.braked(Capture::copy_back)?,
+                false => self.hold_and_finish(truncate)?,
+            };
         }
         Ok(left)
     }
@@ -166,25 +166,9 @@ impl Capture {
         Ok((until < len).then(|| until.max(len.saturating_sub(PIECE))))
     }
 
-    /// Holds writers up while what they committed is copied, if they commit faster than this copies otherwise.
-    pub(super) fn hold_if_outrun(&mut self) -> Result<(), Error> {
-        self.catch_up(self.settings.checkpoint_from / 2)
-    }
-
-    /// Holds writers up, for a moment at a time and as often as it takes, until at most `ahead` bytes are not copied.
-    fn catch_up(&mut self, ahead: u64) -> Result<(), Error> {
-        while ahead < self.ahead()? {
-            let Some((place, index)) = self.committed()? else { break };
-            // Before they are held up: what they have not synced may be long.
-            self.view.sync()?;
-            match self.held(|capture, until| capture.copy_synced(place, &index, Some(until), Duration::ZERO)) {
-                // Nobody is held up while the log is full: the next turn waits for room. Nor for a long transaction.
-                Err(Error::Log(error)) if error.kind() == ErrorKind::Full => break,
-                Ok(None | Some(0)) => break,
-                copied => copied?,
-            };
-            std::thread::sleep(BREATH);
-        }
+    /// Copies until writers are at most a little ahead. If they commit faster than this copies they are braked.
+    pub(super) fn catch_up(&mut self) -> Result<(), Error> {
+        while self.settings.checkpoint_from / 2 < self.ahead()? && self.braked(|capture| capture.copy(PATIENCE))? != 0 {}
         Ok(())
     }
 
@@ -229,7 +213,7 @@ impl Capture {
     /// is done before; and where that shows a disk that is slow for the moment, they are not held up now.
     fn hold_and_finish(&mut self, truncate: bool) -> Result<Left, Error> {
         let begun = Instant::now();
-        self.checkpointer.sync_database()?;
+        self.braked(|capture| capture.checkpointer.sync_database())?;
         reached("synced");
         if truncate {
             self.view.forget_cached();
@@ -237,17 +221,16 @@ impl Capture {
         if CALM < begun.elapsed() && !self.is_overdue() {
             return Ok(Left::Tail);
         }
-        let mut most = MOST_FRAMES;
-        if self.is_overdue() {
-            // A writer that does not sync what it commits is always further ahead than that.
-            most = MOST_FRAMES_WHEN_OVERDUE;
-            self.catch_up(self.frames_len(MOST_FRAMES))?;
-        } else {
-            self.copy(Duration::ZERO)?;
-        }
+        self.braked(|capture| {
+            let mut copied = capture.copy(Duration::ZERO)?;
+            while copied != 0 && capture.frames_len(MOST_FRAMES / 2) < capture.ahead()? {
+                copied = capture.copy(Duration::ZERO)?;
+            }
+            Ok(())
+        })?;
         let finished = self.held(|capture, until| {
             let Some((place, index)) = capture.committed()? else { return capture.finish_held(truncate) };
-            if most < index.max_frame - place.frame {
+            if MOST_FRAMES < index.max_frame - place.frame {
                 return Ok(Left::Tail);
             }
             capture.view.sync()?;
@@ -307,6 +290,11 @@ impl Capture {
             _ if self.frames_len(missed) <= tail => Left::Tail,
             _ => Left::Pinned,
         })
+    }
+
+    fn not_copied_back(&self) -> Result<u32, Error> {
+        let (index, backfill) = published(&self.guard, self.size)?;
+        Ok(index.max_frame.saturating_sub(backfill))
     }
 
     fn wait_durable(&self) -> Result<(), Error> {
