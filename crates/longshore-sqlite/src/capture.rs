@@ -12,8 +12,8 @@
 //! database.
 
 mod attach;
-mod copy;
 mod brake;
+mod copy;
 mod seal;
 mod shipped;
 mod snapshot;
@@ -112,8 +112,7 @@ pub struct Capture {
     checkpointer: WalFile,
     /// Reads, for moments: its read mark is how far a checkpoint may go.
     reader: WalFile,
-    /// Holds writers up; not there while it does.
-    brake: Option<Brake>,
+    brake: Brake,
     view: View,
     /// What was shipped, up to the end of the log.
     shipped: PageTable,
@@ -122,6 +121,10 @@ pub struct Capture {
     settings: CaptureSettings,
     seals: Seals,
     status: CaptureStatus,
+    /// How many frames the last step copied.
+    stepped: u32,
+    /// For how long writers were held up just now, if none has committed since.
+    held: Duration,
     /// The database file's device and inode: another file under the name is another database.
     identity: (u64, u64),
     path: PathBuf,
@@ -143,10 +146,21 @@ impl Capture {
             self.looked = Instant::now();
             self.check_identity()?;
         }
-        let transactions = self.braked(|capture| capture.copy(PATIENCE))?;
-        self.catch_up()?;
+        let (place, before) = (self.shipped.place, self.status.transactions);
+        if self.is_behind()? {
+            self.braked(|capture| capture.copy(PATIENCE))?;
+            self.catch_up()?;
+        }
+        let now = self.shipped.place;
+        self.stepped = if now.salts == place.salts { now.frame - place.frame } else { now.frame };
+        let transactions = self.status.transactions - before;
         self.seal_if_due()?;
         Ok(if transactions == 0 { CaptureStep::Idle } else { CaptureStep::Captured(transactions) })
+    }
+
+    /// Whether there is no time for a pause before the next step: as much as in this one, and the `-wal` is too long.
+    fn is_pressed(&self) -> Result<bool, Error> {
+        self.is_outrun(self.stepped)
     }
 
     /// How it goes.

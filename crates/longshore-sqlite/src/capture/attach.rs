@@ -8,8 +8,8 @@ use longshore_wal::Wal;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::seal::Seals;
 use super::brake::Brake;
+use super::seal::Seals;
 use super::view::{View, published};
 use super::{Capture, CaptureSettings, CaptureStatus, identity_of, shipped};
 use crate::check::{Severity, check};
@@ -51,7 +51,7 @@ impl Capture {
             guard,
             checkpointer,
             reader,
-            brake: Some(Brake::new(connect(database)?, size, log.clone())),
+            brake: Brake::start(connect(database)?, size, log.clone())?,
             view,
             shipped: shipped.unwrap_or_else(|| PageTable::nothing(size)),
             size,
@@ -59,6 +59,8 @@ impl Capture {
             settings,
             seals: Seals::default(),
             status: CaptureStatus::default(),
+            stepped: 0,
+            held: Duration::ZERO,
             identity: identity_of(database)?,
             path: database.to_owned(),
             looked: Instant::now(),

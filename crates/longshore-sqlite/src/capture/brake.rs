@@ -5,7 +5,8 @@
 //! So while a long `-wal` is worked at, another thread takes the write lock for a moment whenever writers have committed a
 //! little: they get as far as they pay for. Who commits slowly does not notice.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use longshore_wal::Wal;
@@ -17,68 +18,131 @@ use crate::error::Error;
 use crate::pages::PageSize;
 use crate::shm::{Slot, WalFile};
 
-/// For how long writers are held up at once. SQLite's busy handler looks again after 1, 3 and 8 ms: it finds them released.
-const HOLD: Duration = Duration::from_millis(7);
-/// What they commit between two holds, in bytes of pages.
+/// What writers commit between two holds, in bytes of pages.
 const BREATH: usize = 256 << 10;
-/// How often it is looked how much that is.
+/// For how long they are held up for each of those. SQLite's busy handler looks again after 1, 3, 8, 18 and 33 ms: it finds
+/// them released.
+const HOLD: Duration = Duration::from_millis(7);
+/// The same where this was late and they committed more, at most.
+const LATE_HOLD: Duration = Duration::from_millis(17);
+/// The same where the `-wal` is twice as long as it should be, and then for a fourth of that.
+const LONGEST_HOLD: Duration = Duration::from_millis(32);
+/// How often it is looked how much they committed.
 const LOOK: Duration = Duration::from_micros(500);
 /// For how long the lock is asked for at once: an application that is at a long transaction goes on with it.
 const LOCK_WAIT: Duration = Duration::from_millis(5);
-/// For how long the last writers that were held up are waited for, so that no other hold follows without a breath.
-const LAST_BREATH: Duration = Duration::from_millis(12);
+/// After a hold longer than this another one does not follow before writers had a breath,
+const SHORT_HOLD: Duration = Duration::from_millis(12);
+/// for which they have so long: the busy handler sleeps.
+const LAST_BREATH: Duration = Duration::from_millis(15);
 
-/// A connection that takes the write lock, and nothing else.
+/// A thread that can hold writers up, and the way to tell it. It does not compute, and has the priority of whoever attached:
+/// a hold that comes late lets writers run, and one that ends late is too long.
 pub(super) struct Brake {
-    lock: WalFile,
-    size: PageSize,
-    log: Wal,
+    /// Gone when it is to end.
+    tasks: Option<Sender<Task>>,
+    outcomes: Receiver<Result<Holds, Error>>,
+    thread: Option<JoinHandle<()>>,
 }
+
+/// How long writers were held up.
+struct Holds {
+    longest: Duration,
+    /// The last time, if none has committed since.
+    last: Duration,
+}
+
+/// Brake writers that are beyond a frame, until the other end of `working` is dropped.
+struct Task {
+    from: u32,
+    working: Receiver<()>,
+}
+
+impl Brake {
+    /// Starts the thread. `lock` is a connection that does nothing else.
+    pub(super) fn start(lock: WalFile, size: PageSize, log: Wal) -> Result<Brake, Error> {
+        let ((tasks, told), (tell, outcomes)) = (channel::<Task>(), channel());
+        let mut writers =
+            Writers { lock, size, log, released: Released { at: None, when: Instant::now(), held: Duration::ZERO } };
+        let thread = std::thread::Builder::new()
+            .name("longshore-brake".to_owned())
+            .spawn(move || while told.recv().is_ok_and(|task| tell.send(writers.brake(&task)).is_ok()) {})
+            .map_err(|source| Error::Io { path: "a thread".into(), source })?;
+        Ok(Brake { tasks: Some(tasks), outcomes, thread: Some(thread) })
+    }
+}
+
+impl Drop for Brake {
+    fn drop(&mut self) {
+        self.tasks = None;
+        // What it panicked with was told when its outcome was missed.
+        let _ended = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+const ALIVE: &str = "it ends when nobody has tasks for it";
 
 /// How far writers are: the salts of the `-wal`, and its last committed frame.
 type Progress = ([u32; 2], u32);
 
-impl Brake {
-    pub(super) fn new(lock: WalFile, size: PageSize, log: Wal) -> Brake {
-        Brake { lock, size, log }
-    }
+/// Those who write to the database, seen from the lock that they take.
+struct Writers {
+    lock: WalFile,
+    size: PageSize,
+    log: Wal,
+    released: Released,
+}
 
-    /// Brakes writers that are beyond the frame `from`, until the other end of `working` is dropped; the longest hold.
-    fn run(&self, from: u32, working: &Receiver<()>) -> Result<Duration, Error> {
-        let breath = (BREATH / self.size.bytes()).max(1) as u32;
-        let (mut released, mut longest) = ((self.progress()?, Instant::now() - LAST_BREATH), Duration::ZERO);
+/// Where they were when they were released last, when that was, and for how long they had been held up.
+#[derive(Clone, Copy)]
+struct Released {
+    at: Option<Progress>,
+    when: Instant,
+    held: Duration,
+}
+
+impl Writers {
+    fn brake(&mut self, Task { from, working }: &Task) -> Result<Holds, Error> {
+        let mut longest = Duration::ZERO;
         while goes_on(working, LOOK) {
-            let (salts, frame) = self.progress()?;
-            let (salts_then, frame_then) = released.0;
-            let committed = if salts == salts_then { frame - frame_then } else { frame };
-            if from < frame && breath <= committed && self.may_help()? && self.take()? {
+            let hold = self.due(*from)?;
+            if !hold.is_zero() && self.may_help()? && self.lock.take(Slot::Write, LOCK_WAIT)? {
                 let held = Instant::now();
-                goes_on(working, HOLD);
-                released = (self.progress()?, Instant::now());
+                goes_on(working, hold);
+                let at = self.progress();
                 self.lock.unlock(Slot::Write)?;
-                longest = longest.max(held.elapsed());
+                self.released = Released { at: Some(at?), when: Instant::now(), held: held.elapsed() };
+                longest = longest.max(self.released.held);
             }
         }
-        while released.1.elapsed() < LAST_BREATH && released.0 == self.progress()? {
+        while SHORT_HOLD < self.released.held && self.wait()? {
             std::thread::sleep(Duration::from_micros(100));
         }
-        Ok(longest)
+        Ok(Holds { longest, last: if self.wait()? { self.released.held } else { Duration::ZERO } })
+    }
+
+    /// Whether they may still be waiting for what they were held up for last.
+    fn wait(&self) -> Result<bool, Error> {
+        Ok(self.released.when.elapsed() < LAST_BREATH && self.released.at == Some(self.progress()?))
+    }
+
+    /// For how long they are to be held up for what they committed.
+    fn due(&mut self, from: u32) -> Result<Duration, Error> {
+        let at @ (salts, frame) = self.progress()?;
+        let (salts_then, frame_then) = *self.released.at.get_or_insert(at);
+        let committed = if salts == salts_then { frame.saturating_sub(frame_then) } else { frame };
+        let breath = (BREATH / self.size.bytes()).max(4) as u32;
+        Ok(match committed / breath {
+            _ if from < frame / 2 && breath / 4 <= committed => LONGEST_HOLD,
+            0 => Duration::ZERO,
+            _ if frame <= from => Duration::ZERO,
+            breaths => LATE_HOLD.min(HOLD.saturating_mul(breaths)),
+        })
     }
 
     /// While the log is full nothing gets better by holding anybody up.
     fn may_help(&self) -> Result<bool, Error> {
         self.log.wait_room_blocking(max_payload(&self.log) as u64, Some(Duration::ZERO)).map_err(Error::Log)
-    }
-
-    fn take(&self) -> Result<bool, Error> {
-        let until = Instant::now() + LOCK_WAIT;
-        while !self.lock.try_lock(Slot::Write)? {
-            if until <= Instant::now() {
-                return Ok(false);
-            }
-            std::thread::sleep(Duration::from_micros(50));
-        }
-        Ok(true)
     }
 
     fn progress(&self) -> Result<Progress, Error> {
@@ -92,28 +156,39 @@ fn goes_on(working: &Receiver<()>, wait: Duration) -> bool {
 }
 
 impl Capture {
-    /// Does something, and brakes writers meanwhile once the `-wal` is too long. Writers are not held up when this returns, and
-    /// if they were, they have committed since or had the time for it.
+    /// Does something, and brakes writers meanwhile once the `-wal` is too long. They are not held up when this returns, nor
+    /// have they been for long just before. Not within itself.
     pub(super) fn braked<T>(&mut self, work: impl FnOnce(&mut Capture) -> Result<T, Error>) -> Result<T, Error> {
         let from = self.brake_from();
         if published(&self.guard, self.size)?.0.max_frame < from / 2 {
             return work(self);
         }
-        // Without it they are being braked already.
-        let Some(mut brake) = self.brake.take() else { return work(self) };
-        let (outcome, braked) = std::thread::scope(|scope| {
-            // Dropped when the work ends, however it does.
-            let (working, done) = channel();
-            let lent = &mut brake;
-            let braking = scope.spawn(move || lent.run(from, &done));
-            let outcome = work(self);
-            drop(working);
-            (outcome, braking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        });
-        self.brake = Some(brake);
+        let (working, until) = channel();
+        let tasks = self.brake.tasks.as_ref().expect("gone when it is dropped");
+        tasks.send(Task { from, working: until }).expect(ALIVE);
+        let outcome = work(self);
+        drop(working);
+        let holds = self.brake.outcomes.recv().expect(ALIVE);
         let outcome = outcome?;
-        self.status.longest_hold = self.status.longest_hold.max(braked?);
+        let Holds { longest, last } = holds?;
+        self.status.longest_hold = self.status.longest_hold.max(longest);
+        self.held = last;
         Ok(outcome)
+    }
+
+    /// Whether writers go on making a `-wal` longer that is too long, or will be after so many more frames, and no reader is to
+    /// blame.
+    pub(super) fn is_outrun(&self, frames: u32) -> Result<bool, Error> {
+        let (index, _) = published(&self.guard, self.size)?;
+        let is_long = self.brake_from() < index.max_frame.saturating_add(frames);
+        Ok(is_long && self.is_behind()? && self.seals.pinned_for().is_none())
+    }
+
+    /// Whether anything is committed that was not copied.
+    pub(super) fn is_behind(&self) -> Result<bool, Error> {
+        let (index, _) = published(&self.guard, self.size)?;
+        let place = self.shipped.place;
+        Ok(index.salts != place.salts || index.max_frame != place.frame)
     }
 
     /// Beyond which frame writers are braked. A reader that sits makes the `-wal` long whatever is done: then it only counts
