@@ -27,8 +27,9 @@ const HOLD: Duration = Duration::from_millis(7);
 const LATE_HOLD: Duration = Duration::from_millis(17);
 /// The same where the `-wal` is twice as long as it should be, and then for a fourth of that.
 const LONGEST_HOLD: Duration = Duration::from_millis(32);
-/// How often it is looked how much they committed.
+/// How often it is looked how much they committed, and whether the `-wal` is that long.
 const LOOK: Duration = Duration::from_micros(500);
+const LOOK_FROM_AFAR: Duration = Duration::from_millis(2);
 /// For how long the lock is asked for at once: an application that is at a long transaction goes on with it.
 const LOCK_WAIT: Duration = Duration::from_millis(5);
 /// After a hold longer than this another one does not follow before writers had a breath,
@@ -104,8 +105,11 @@ struct Released {
 impl Writers {
     fn brake(&mut self, Task { from, working }: &Task) -> Result<Holds, Error> {
         let mut longest = Duration::ZERO;
-        while goes_on(working, LOOK) {
-            let hold = self.due(*from)?;
+        let mut look = LOOK;
+        while goes_on(working, look) {
+            let at = self.progress()?;
+            look = if at.1 <= *from { LOOK_FROM_AFAR } else { LOOK };
+            let hold = self.due(at, *from);
             if !hold.is_zero() && self.may_help()? && self.lock.take(Slot::Write, LOCK_WAIT)? {
                 let held = Instant::now();
                 goes_on(working, hold);
@@ -126,18 +130,17 @@ impl Writers {
         Ok(self.released.when.elapsed() < LAST_BREATH && self.released.at == Some(self.progress()?))
     }
 
-    /// For how long they are to be held up for what they committed.
-    fn due(&mut self, from: u32) -> Result<Duration, Error> {
-        let at @ (salts, frame) = self.progress()?;
-        let (salts_then, frame_then) = *self.released.at.get_or_insert(at);
+    /// For how long they are to be held up for what they committed since they were released last.
+    fn due(&mut self, at: Progress, from: u32) -> Duration {
+        let ((salts, frame), (salts_then, frame_then)) = (at, *self.released.at.get_or_insert(at));
         let committed = if salts == salts_then { frame.saturating_sub(frame_then) } else { frame };
         let breath = (BREATH / self.size.bytes()).max(4) as u32;
-        Ok(match committed / breath {
+        match committed / breath {
             _ if from < frame / 2 && breath / 4 <= committed => LONGEST_HOLD,
             0 => Duration::ZERO,
             _ if frame <= from => Duration::ZERO,
             breaths => LATE_HOLD.min(HOLD.saturating_mul(breaths)),
-        })
+        }
     }
 
     /// While the log is full nothing gets better by holding anybody up.
@@ -160,9 +163,6 @@ impl Capture {
     /// have they been for long just before. Not within itself.
     pub(super) fn braked<T>(&mut self, work: impl FnOnce(&mut Capture) -> Result<T, Error>) -> Result<T, Error> {
         let from = self.brake_from();
-        if published(&self.guard, self.size)?.0.max_frame < from / 2 {
-            return work(self);
-        }
         let (working, until) = channel();
         let tasks = self.brake.tasks.as_ref().expect("gone when it is dropped");
         tasks.send(Task { from, working: until }).expect(ALIVE);
