@@ -20,12 +20,14 @@ use crate::shm::{Slot, WalFile};
 
 /// What writers commit between two holds, in bytes of pages.
 const BREATH: usize = 256 << 10;
+/// Who takes longer for that is not held up.
+const SLOW: Duration = Duration::from_millis(50);
 /// For how long they are held up for each of those. SQLite's busy handler looks again after 1, 3, 8, 18 and 33 ms: it finds
 /// them released.
 const HOLD: Duration = Duration::from_millis(7);
 /// The same where this was late and they committed more, at most.
 const LATE_HOLD: Duration = Duration::from_millis(17);
-/// The same where the `-wal` is twice as long as it should be, and then for a fourth of that.
+/// The same where the `-wal` is twice as long as it should be, and then for half of that.
 const LONGEST_HOLD: Duration = Duration::from_millis(32);
 /// How often it is looked how much they committed, and whether the `-wal` is that long.
 const LOOK: Duration = Duration::from_micros(500);
@@ -63,8 +65,8 @@ impl Brake {
     /// Starts the thread. `lock` is a connection that does nothing else.
     pub(super) fn start(lock: WalFile, size: PageSize, log: Wal) -> Result<Brake, Error> {
         let ((tasks, told), (tell, outcomes)) = (channel::<Task>(), channel());
-        let mut writers =
-            Writers { lock, size, log, released: Released { at: None, when: Instant::now(), held: Duration::ZERO } };
+        let released = Released { at: progress(&lock, size)?, when: Instant::now(), held: Duration::ZERO };
+        let mut writers = Writers { lock, size, log, released };
         let thread = std::thread::Builder::new()
             .name("longshore-brake".to_owned())
             .spawn(move || while told.recv().is_ok_and(|task| tell.send(writers.brake(&task)).is_ok()) {})
@@ -97,60 +99,65 @@ struct Writers {
 /// Where they were when they were released last, when that was, and for how long they had been held up.
 #[derive(Clone, Copy)]
 struct Released {
-    at: Option<Progress>,
+    at: Progress,
     when: Instant,
     held: Duration,
 }
 
 impl Writers {
     fn brake(&mut self, Task { from, working }: &Task) -> Result<Holds, Error> {
-        let mut longest = Duration::ZERO;
-        let mut look = LOOK;
+        let (mut longest, mut look) = (Duration::ZERO, LOOK);
         while goes_on(working, look) {
             let at = self.progress()?;
             look = if at.1 <= *from { LOOK_FROM_AFAR } else { LOOK };
             let hold = self.due(at, *from);
-            if !hold.is_zero() && self.may_help()? && self.lock.take(Slot::Write, LOCK_WAIT)? {
+            if !hold.is_zero() && self.has_room()? && self.lock.take(Slot::Write, LOCK_WAIT)? {
                 let held = Instant::now();
                 goes_on(working, hold);
                 let at = self.progress();
                 self.lock.unlock(Slot::Write)?;
-                self.released = Released { at: Some(at?), when: Instant::now(), held: held.elapsed() };
+                self.released = Released { at: at?, when: Instant::now(), held: held.elapsed() };
                 longest = longest.max(self.released.held);
             }
         }
-        while SHORT_HOLD < self.released.held && self.wait()? {
+        while SHORT_HOLD < self.released.held && self.may_wait()? {
             std::thread::sleep(Duration::from_micros(100));
         }
-        Ok(Holds { longest, last: if self.wait()? { self.released.held } else { Duration::ZERO } })
+        Ok(Holds { longest, last: if self.may_wait()? { self.released.held } else { Duration::ZERO } })
     }
 
     /// Whether they may still be waiting for what they were held up for last.
-    fn wait(&self) -> Result<bool, Error> {
-        Ok(self.released.when.elapsed() < LAST_BREATH && self.released.at == Some(self.progress()?))
+    fn may_wait(&self) -> Result<bool, Error> {
+        Ok(self.released.when.elapsed() < LAST_BREATH && self.released.at == self.progress()?)
     }
 
     /// For how long they are to be held up for what they committed since they were released last.
     fn due(&mut self, at: Progress, from: u32) -> Duration {
-        let ((salts, frame), (salts_then, frame_then)) = (at, *self.released.at.get_or_insert(at));
+        if SLOW < self.released.when.elapsed() {
+            self.released = Released { at, when: Instant::now(), held: Duration::ZERO };
+        }
+        let ((salts, frame), (salts_then, frame_then)) = (at, self.released.at);
         let committed = if salts == salts_then { frame.saturating_sub(frame_then) } else { frame };
-        let breath = (BREATH / self.size.bytes()).max(4) as u32;
+        let breath = (BREATH / self.size.bytes()) as u32;
         match committed / breath {
-            _ if from < frame / 2 && breath / 4 <= committed => LONGEST_HOLD,
-            0 => Duration::ZERO,
             _ if frame <= from => Duration::ZERO,
-            breaths => LATE_HOLD.min(HOLD.saturating_mul(breaths)),
+            _ if from < frame / 2 && breath / 2 <= committed => LONGEST_HOLD,
+            breaths => LATE_HOLD.min(HOLD * breaths),
         }
     }
 
     /// While the log is full nothing gets better by holding anybody up.
-    fn may_help(&self) -> Result<bool, Error> {
+    fn has_room(&self) -> Result<bool, Error> {
         self.log.wait_room_blocking(max_payload(&self.log) as u64, Some(Duration::ZERO)).map_err(Error::Log)
     }
 
     fn progress(&self) -> Result<Progress, Error> {
-        published(&self.lock, self.size).map(|(index, _)| (index.salts, index.max_frame))
+        progress(&self.lock, self.size)
     }
+}
+
+fn progress(database: &WalFile, size: PageSize) -> Result<Progress, Error> {
+    published(database, size).map(|(index, _)| (index.salts, index.max_frame))
 }
 
 /// Waits so long, unless the work ends before.
@@ -188,7 +195,7 @@ impl Capture {
     pub(super) fn is_behind(&self) -> Result<bool, Error> {
         let (index, _) = published(&self.guard, self.size)?;
         let place = self.shipped.place;
-        Ok(index.salts != place.salts || index.max_frame != place.frame)
+        Ok(if index.salts == place.salts { index.max_frame != place.frame } else { index.max_frame != 0 })
     }
 
     /// Beyond which frame writers are braked. A reader that sits makes the `-wal` long whatever is done: then it only counts
