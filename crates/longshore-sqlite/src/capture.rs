@@ -43,8 +43,8 @@ pub struct CaptureSettings {
     /// mode 0600. Without it, or when it is lost, they are gathered from the log.
     pub hashes: PathBuf,
     /// The `-wal` is copied back into the database when more of it than this is in use; a writer that never pauses is then
-    /// held up for a moment, so that it begins the `-wal` anew. Default 16 MiB: four
-    /// times SQLite's own, for each time costs the application a moment.
+    /// held up for a moment, so that it begins the `-wal` anew. One that makes it longer by another quarter meanwhile is
+    /// braked. Default 16 MiB: four times SQLite's own, for each time costs the application a moment.
     pub checkpoint_from: u64,
     /// A file longer than this is cut back once nothing needs it. Default 48 MiB, to stay below 64.
     pub truncate_from: u64,
