@@ -12,6 +12,7 @@
 //! database.
 
 mod attach;
+mod brake;
 mod copy;
 mod seal;
 mod shipped;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use longshore_format::Lsn;
 use longshore_wal::Wal;
 
+use self::brake::Brake;
 use self::copy::PATIENCE;
 use self::seal::Seals;
 pub use self::thread::{CaptureReport, Capturing};
@@ -41,8 +43,8 @@ pub struct CaptureSettings {
     /// mode 0600. Without it, or when it is lost, they are gathered from the log.
     pub hashes: PathBuf,
     /// The `-wal` is copied back into the database when more of it than this is in use; a writer that never pauses is then
-    /// held up for a moment, so that it begins the `-wal` anew. Default 16 MiB: four
-    /// times SQLite's own, for each time costs the application a moment.
+    /// held up for a moment, so that it begins the `-wal` anew. One that makes it longer by another quarter meanwhile is
+    /// braked. Default 16 MiB: four times SQLite's own, for each time costs the application a moment.
     pub checkpoint_from: u64,
     /// A file longer than this is cut back once nothing needs it. Default 48 MiB, to stay below 64.
     pub truncate_from: u64,
@@ -110,6 +112,7 @@ pub struct Capture {
     checkpointer: WalFile,
     /// Reads, for moments: its read mark is how far a checkpoint may go.
     reader: WalFile,
+    brake: Brake,
     view: View,
     /// What was shipped, up to the end of the log.
     shipped: PageTable,
@@ -118,6 +121,10 @@ pub struct Capture {
     settings: CaptureSettings,
     seals: Seals,
     status: CaptureStatus,
+    /// How many frames the last step copied.
+    stepped: u32,
+    /// For how long writers were held up just now, if none has committed since.
+    held: Duration,
     /// The database file's device and inode: another file under the name is another database.
     identity: (u64, u64),
     path: PathBuf,
@@ -139,10 +146,21 @@ impl Capture {
             self.looked = Instant::now();
             self.check_identity()?;
         }
-        let transactions = self.copy(PATIENCE)?;
-        self.hold_if_outrun()?;
+        let (place, before) = (self.shipped.place, self.status.transactions);
+        if self.is_behind()? {
+            self.braked(|capture| capture.copy(PATIENCE))?;
+            self.catch_up()?;
+        }
+        let now = self.shipped.place;
+        self.stepped = if now.salts == place.salts { now.frame - place.frame } else { now.frame };
+        let transactions = self.status.transactions - before;
         self.seal_if_due()?;
         Ok(if transactions == 0 { CaptureStep::Idle } else { CaptureStep::Captured(transactions) })
+    }
+
+    /// Whether there is no time for a pause before the next step: as much as in this one, and the `-wal` is too long.
+    fn is_pressed(&self) -> Result<bool, Error> {
+        self.is_outrun(self.stepped)
     }
 
     /// How it goes.

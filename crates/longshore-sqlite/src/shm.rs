@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{Ordering, fence};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ffi};
 
@@ -113,6 +114,22 @@ impl WalFile {
             ffi::SQLITE_BUSY => Ok(false),
             code => Err(failure(code, "lock the wal-index")),
         }
+    }
+
+    /// Takes a lock for this connection, which others may have for so long.
+    pub(crate) fn take(&self, slot: Slot, wait: Duration) -> Result<bool, Error> {
+        // A writer that never pauses has it all the time but for some microseconds between two transactions: whoever sleeps
+        // meanwhile misses them. And it is ahead by dozens of frames for each millisecond that this takes.
+        const EAGER: Duration = Duration::from_millis(3);
+        let asked = Instant::now();
+        while !self.try_lock(slot)? {
+            match asked.elapsed() {
+                waited if wait <= waited => return Ok(false),
+                waited if waited < EAGER => std::hint::spin_loop(),
+                _ => std::thread::sleep(Duration::from_micros(50)),
+            }
+        }
+        Ok(true)
     }
 
     /// Gives a lock back that [`try_lock`](Self::try_lock) took.

@@ -8,6 +8,7 @@ use longshore_wal::Wal;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::brake::Brake;
 use super::seal::Seals;
 use super::view::{View, published};
 use super::{Capture, CaptureSettings, CaptureStatus, identity_of, shipped};
@@ -50,6 +51,7 @@ impl Capture {
             guard,
             checkpointer,
             reader,
+            brake: Brake::start(connect(database)?, size, log.clone())?,
             view,
             shipped: shipped.unwrap_or_else(|| PageTable::nothing(size)),
             size,
@@ -57,6 +59,8 @@ impl Capture {
             settings,
             seals: Seals::default(),
             status: CaptureStatus::default(),
+            stepped: 0,
+            held: Duration::ZERO,
             identity: identity_of(database)?,
             path: database.to_owned(),
             looked: Instant::now(),

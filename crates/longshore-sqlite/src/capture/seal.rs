@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use longshore_format::ErrorKind;
 
+use super::copy::PATIENCE;
 use super::view::published;
 use super::{Capture, reached};
 use crate::error::Error;
@@ -83,9 +84,9 @@ const ATTEMPTS: u32 = 3;
 /// For how long writers are held up at once so that they are caught up with.
 const LONGEST_HOLD: Duration = Duration::from_millis(10);
 /// With more frames to copy than this they are not held up to finish.
-const MOST_FRAMES: u32 = 256;
-/// Nor with more than this where the `-wal` grows too long.
-const MOST_FRAMES_WHEN_OVERDUE: u32 = 1024;
+const MOST_FRAMES: u32 = 512;
+/// Nor with more than this to copy back.
+const MOST_FRAMES_LEFT: u32 = 2048;
 /// A disk that takes longer for the syncs before writers are held up is waited for, for so long.
 const CALM: Duration = Duration::from_millis(15);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -101,7 +102,7 @@ impl Capture {
         self.cut_back()?;
         let due = self.settings.checkpoint_from <= self.frames_len(self.shipped.place.frame);
         let truncate = self.is_long() && self.settings.truncate_after <= still;
-        if !(due || truncate) || self.seals.are_put_off() {
+        if !(due || truncate) || self.seals.are_put_off() && !self.is_outrun(0)? {
             return Ok(());
         }
         if !truncate && self.left(u32::MAX, 0)? == Left::Nothing {
@@ -119,18 +120,16 @@ impl Capture {
     }
 
     fn seal(&mut self, truncate: bool) -> Result<Left, Error> {
-        let mut left = self.copy_back()?;
+        let mut left = self.braked(Capture::copy_back)?;
         reached("copied back");
-        self.hold_if_outrun()?;
         for _ in 0..ATTEMPTS {
             if left == Left::Pinned || left == Left::Nothing && !(truncate && self.is_long()) {
                 break;
             }
-            left = self.hold_and_finish(truncate)?;
-            if left == Left::Tail && self.is_overdue() {
-                // Less was committed meanwhile than the last time: it took less long.
-                left = self.copy_back()?;
-            }
+            left = match self.braked(|capture| capture.is_prepared(truncate))? {
+                true => self.hold_and_finish(truncate)?,
+                false => Left::Tail,
+            };
         }
         Ok(left)
     }
@@ -140,7 +139,7 @@ impl Capture {
     fn cut_back(&mut self) -> Result<(), Error> {
         while self.is_long() && self.to_cut()?.is_some() {
             // A power cut must not bring the header of those frames back, some of them being gone.
-            self.view.sync()?;
+            self.braked(|capture| capture.view.sync())?;
             let cut = self.held(|capture, _| match capture.to_cut()? {
                 Some(len) => capture.view.cut(len).map(|()| true),
                 None => Ok(false),
@@ -166,24 +165,9 @@ impl Capture {
         Ok((until < len).then(|| until.max(len.saturating_sub(PIECE))))
     }
 
-    /// Holds writers up while what they committed is copied, if they commit faster than this copies otherwise.
-    pub(super) fn hold_if_outrun(&mut self) -> Result<(), Error> {
-        self.catch_up(self.settings.checkpoint_from / 2)
-    }
-
-    /// Holds writers up, for a moment at a time and as often as it takes, until at most `ahead` bytes are not copied.
-    fn catch_up(&mut self, ahead: u64) -> Result<(), Error> {
-        while ahead < self.ahead()? {
-            let Some((place, index)) = self.committed()? else { break };
-            // Before they are held up: what they have not synced may be long.
-            self.view.sync()?;
-            match self.held(|capture, until| capture.copy_synced(place, &index, Some(until), Duration::ZERO)) {
-                // Nobody is held up while the log is full: the next turn waits for room. Nor for a long transaction.
-                Err(Error::Log(error)) if error.kind() == ErrorKind::Full => break,
-                Ok(None | Some(0)) => break,
-                copied => copied?,
-            };
-            std::thread::sleep(BREATH);
+    /// Copies until writers are at most a little ahead. If they commit faster than this copies they are braked.
+    pub(super) fn catch_up(&mut self) -> Result<(), Error> {
+        while self.settings.checkpoint_from / 2 < self.ahead()? && self.braked(|capture| capture.copy(PATIENCE))? != 0 {
         }
         Ok(())
     }
@@ -225,9 +209,13 @@ impl Capture {
         self.left(copied?.max_frame, self.settings.checkpoint_from / 2)
     }
 
-    /// Holds writers up for the little that came since, so that the next one begins the `-wal` anew. What can be done before
-    /// is done before; and where that shows a disk that is slow for the moment, they are not held up now.
-    fn hold_and_finish(&mut self, truncate: bool) -> Result<Left, Error> {
+    /// Does before writers are held up what can be done before; and where that shows a disk that is slow for the moment, they
+    /// are not to be held up now.
+    fn is_prepared(&mut self, truncate: bool) -> Result<bool, Error> {
+        if MOST_FRAMES_LEFT < self.not_copied_back()? {
+            // Less was committed meanwhile than the last time: it took less long.
+            self.copy_back()?;
+        }
         let begun = Instant::now();
         self.checkpointer.sync_database()?;
         reached("synced");
@@ -235,19 +223,17 @@ impl Capture {
             self.view.forget_cached();
         }
         if CALM < begun.elapsed() && !self.is_overdue() {
-            return Ok(Left::Tail);
+            return Ok(false);
         }
-        let mut most = MOST_FRAMES;
-        if self.is_overdue() {
-            // A writer that does not sync what it commits is always further ahead than that.
-            most = MOST_FRAMES_WHEN_OVERDUE;
-            self.catch_up(self.frames_len(MOST_FRAMES))?;
-        } else {
-            self.copy(Duration::ZERO)?;
-        }
+        while self.copy(Duration::ZERO)? != 0 && self.frames_len(MOST_FRAMES / 2) < self.ahead()? {}
+        Ok(true)
+    }
+
+    /// Holds writers up for the little that came since, so that the next one begins the `-wal` anew.
+    fn hold_and_finish(&mut self, truncate: bool) -> Result<Left, Error> {
         let finished = self.held(|capture, until| {
             let Some((place, index)) = capture.committed()? else { return capture.finish_held(truncate) };
-            if most < index.max_frame - place.frame {
+            if MOST_FRAMES < index.max_frame - place.frame {
                 return Ok(Left::Tail);
             }
             capture.view.sync()?;
@@ -267,20 +253,16 @@ impl Capture {
         work: impl FnOnce(&mut Capture, Instant) -> Result<T, Error>,
     ) -> Result<Option<T>, Error> {
         // The lock itself, not a transaction: that would leave a read mark, which a TRUNCATE would have to wait for.
-        let until = Instant::now() + self.settings.lock_wait;
-        while !self.guard.try_lock(Slot::Write)? {
-            if until <= Instant::now() {
-                return Ok(None);
-            }
-            std::thread::sleep(Duration::from_micros(50));
+        if !self.guard.take(Slot::Write, self.settings.lock_wait)? {
+            return Ok(None);
         }
-        let held = Instant::now();
+        let (held, before) = (Instant::now(), std::mem::take(&mut self.held));
         reached("writers are held");
         let done = work(self, held + LONGEST_HOLD);
         reached("finished");
         self.guard.unlock(Slot::Write)?;
         reached("released");
-        self.status.longest_hold = self.status.longest_hold.max(held.elapsed());
+        self.status.longest_hold = self.status.longest_hold.max(before + held.elapsed());
         done.map(Some)
     }
 
@@ -307,6 +289,11 @@ impl Capture {
             _ if self.frames_len(missed) <= tail => Left::Tail,
             _ => Left::Pinned,
         })
+    }
+
+    fn not_copied_back(&self) -> Result<u32, Error> {
+        let (index, backfill) = published(&self.guard, self.size)?;
+        Ok(index.max_frame.saturating_sub(backfill))
     }
 
     fn wait_durable(&self) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use longshore_format::Content;
 use longshore_storage::{FsDirectory, SystemEnvironment};
@@ -110,6 +111,41 @@ fn a_wal_index_that_a_dead_writer_left_half_written_is_recovered() {
     assert_true(&capture);
     rig.insert();
     assert_eq!(capture.step().unwrap(), CaptureStep::Captured(1));
+    assert_true(&capture);
+}
+
+#[test]
+fn only_who_commits_fast_is_held_up_and_only_while_a_long_wal_is_worked_at() {
+    let rig = Rig::new();
+    rig.app.busy_timeout(Duration::ZERO).unwrap();
+    rig.app.execute_batch("PRAGMA synchronous=NORMAL").unwrap();
+    let settings = CaptureSettings { checkpoint_from: 1 << 20, ..CaptureSettings::new(rig.at("app.pages")) };
+    let mut capture = Capture::attach(&rig.at("app.db"), rig.log.clone(), settings).unwrap();
+    let insert = || rig.app.execute("INSERT INTO t VALUES (1)", []).is_ok();
+    let frames = |capture: &Capture| published(&capture.guard, capture.size).unwrap().0.max_frame;
+    while frames(&capture) < 350 {
+        assert!(insert(), "nothing is worked at");
+    }
+    // The little that a slow application commits, and enough looks of the other thread.
+    let pass = |time| {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(time) {
+            std::thread::yield_now();
+        }
+    };
+    pass(60);
+    let slow = capture.braked(|_| {
+        let committed = (0..10).filter(|_| insert()).count();
+        pass(20);
+        Ok(committed)
+    });
+    assert_eq!(slow.unwrap(), 10);
+    assert_eq!(capture.status.longest_hold, Duration::ZERO);
+    let fast = capture.braked(|_| Ok((0..100_000).find(|_| !insert())));
+    assert!(fast.unwrap().is_some(), "a writer that never pauses is never held up");
+    assert!(insert(), "the work has ended");
+    assert!(!capture.status.longest_hold.is_zero());
+    while capture.step().unwrap() != CaptureStep::Idle {}
     assert_true(&capture);
 }
 

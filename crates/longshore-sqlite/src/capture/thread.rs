@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{JoinHandle, Thread};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use longshore_apply::{DatabaseImage, SnapshotError, Snapshotter};
@@ -36,6 +36,8 @@ pub struct Capturing {
 struct Shared {
     stop: AtomicBool,
     state: Mutex<State>,
+    /// Told when something is asked for, or it is to stop.
+    wanted: Condvar,
     answered: Condvar,
 }
 
@@ -108,7 +110,7 @@ impl Capturing {
         let mut state = self.shared.lock();
         state.asked += 1;
         let mine = state.asked;
-        self.wake();
+        self.shared.wanted.notify_all();
         while state.told < mine {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || state.ended {
@@ -129,21 +131,17 @@ impl Capturing {
 
     /// What makes snapshots of the database for replicas, as long as it is captured.
     pub fn snapshotter(&self) -> Arc<dyn Snapshotter> {
-        let thread = self.thread.as_ref().map(|thread| thread.thread().clone());
-        Arc::new(CaptureSnapshots { shared: Arc::clone(&self.shared), thread })
+        Arc::new(CaptureSnapshots { shared: Arc::clone(&self.shared) })
     }
 
     fn end(&mut self) -> Result<(), Error> {
-        self.shared.stop.store(true, Ordering::Release);
-        self.wake();
+        {
+            let _whoever_waits_looks_first = self.shared.lock();
+            self.shared.stop.store(true, Ordering::Release);
+        }
+        self.shared.wanted.notify_all();
         let joined = self.thread.take().map(JoinHandle::join);
         joined.map_or(Ok(()), |joined| joined.unwrap_or(Err(Error::NotCaptured)))
-    }
-
-    fn wake(&self) {
-        if let Some(thread) = &self.thread {
-            thread.thread().unpark();
-        }
     }
 }
 
@@ -158,7 +156,6 @@ impl Drop for Capturing {
 /// Asks the thread that captures.
 struct CaptureSnapshots {
     shared: Arc<Shared>,
-    thread: Option<Thread>,
 }
 
 impl Snapshotter for CaptureSnapshots {
@@ -171,9 +168,7 @@ impl Snapshotter for CaptureSnapshots {
             }
             state.snapshots.push(asked);
         }
-        if let Some(thread) = &self.thread {
-            thread.unpark();
-        }
+        self.shared.wanted.notify_all();
         // The thread answers, or ends and drops what was asked.
         Ok(answer.recv().map_err(|_| Error::NotCaptured)??)
     }
@@ -182,6 +177,52 @@ impl Snapshotter for CaptureSnapshots {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Waits so long, unless it is to stop or somebody wants something.
+    fn pause(&self, pause: Duration, is_wanted: impl Fn(&State) -> bool) {
+        let waits = |state: &mut State| !self.stopping() && !is_wanted(state);
+        drop(self.wanted.wait_timeout_while(self.lock(), pause, waits));
+    }
+
+    /// Steps until it is to stop.
+    fn follow(&self, mut capture: Capture) -> Result<(), Error> {
+        yield_to_the_application();
+        let mut pause = PAUSE;
+        while !self.stopping() {
+            let asked = self.lock().asked;
+            pause = match capture.step()? {
+                CaptureStep::Captured(transactions)
+                    if u64::from(BUSY) * pause.as_millis() as u64 / 1000 < transactions =>
+                {
+                    PAUSE_WHEN_BUSY
+                }
+                _ => PAUSE,
+            };
+            for asked in std::mem::take(&mut self.lock().snapshots) {
+                let begun = capture.snapshot().map(|image| Box::new(image) as Box<dyn DatabaseImage>);
+                // Whoever asked may have gone.
+                let _unheard = asked.send(begun);
+            }
+            let mut state = self.lock();
+            state.status = capture.status();
+            // A step copies all that was committed when it began.
+            if state.told < asked {
+                state.told = asked;
+                self.answered.notify_all();
+            }
+            drop(state);
+            if !capture.is_pressed()? {
+                self.pause(pause, |state| state.told < state.asked || !state.snapshots.is_empty());
+            }
+        }
+        let status = capture.detach()?;
+        self.lock().status = status;
+        Ok(())
     }
 }
 
@@ -195,13 +236,12 @@ struct Worker {
 
 impl Worker {
     fn run(self, first: Capture) -> Result<(), Error> {
-        yield_to_the_application();
         let mut attached = Some(first);
         let outcome = loop {
             match attached.take().map_or_else(|| self.attach(), Ok).and_then(|capture| self.follow(capture)) {
-                Err(error) if passes(&error) && !self.stopping() => {
+                Err(error) if passes(&error) && !self.shared.stopping() => {
                     (self.report)(CaptureReport::Paused(&error));
-                    std::thread::park_timeout(PAUSE_TO_ATTACH);
+                    self.shared.pause(PAUSE_TO_ATTACH, |_| false);
                 }
                 ended => break ended,
             }
@@ -224,44 +264,12 @@ impl Worker {
         Ok(capture)
     }
 
-    /// Steps until it is to stop.
-    fn follow(&self, mut capture: Capture) -> Result<(), Error> {
-        let mut pause = PAUSE;
-        while !self.stopping() {
-            let asked = self.shared.lock().asked;
-            pause = match capture.step()? {
-                CaptureStep::Captured(transactions)
-                    if u64::from(BUSY) * pause.as_millis() as u64 / 1000 < transactions =>
-                {
-                    PAUSE_WHEN_BUSY
-                }
-                _ => PAUSE,
-            };
-            for asked in std::mem::take(&mut self.shared.lock().snapshots) {
-                let begun = capture.snapshot().map(|image| Box::new(image) as Box<dyn DatabaseImage>);
-                // Whoever asked may have gone.
-                let _unheard = asked.send(begun);
-            }
-            let mut state = self.shared.lock();
-            state.status = capture.status();
-            // A step copies all that was committed when it began.
-            if state.told < asked {
-                state.told = asked;
-                self.shared.answered.notify_all();
-            }
-            let more = state.told < state.asked;
-            drop(state);
-            if !more {
-                std::thread::park_timeout(pause);
-            }
-        }
-        let status = capture.detach()?;
-        self.shared.lock().status = status;
-        Ok(())
-    }
-
-    fn stopping(&self) -> bool {
-        self.shared.stop.load(Ordering::Acquire)
+    /// Steps on a thread of its own, which yields to the application. This one does not: the thread that brakes writers has
+    /// the priority of the one that attaches.
+    fn follow(&self, capture: Capture) -> Result<(), Error> {
+        let shared = &self.shared;
+        std::thread::scope(|scope| scope.spawn(|| shared.follow(capture)).join())
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
