@@ -98,8 +98,8 @@ impl Copy {
     /// What the store held before a gap.
     pub(crate) async fn before(&self, place: &Place<'_>, gap: &GapEntry) -> Result<Copy> {
         let manifest = earlier(place, gap).await?;
-        let segments = manifest.all_segments(place).await?;
-        Ok(Copy { store: self.store.clone(), manifest, segments })
+        let (segments, lost) = manifest.known_segments(place).await?;
+        Ok(Copy { store: self.store.clone(), manifest, segments, lost })
     }
 
     /// Whether a target lies in what is here, as far as the manifest tells.

@@ -76,7 +76,7 @@ async fn what_is_archived_comes_back_from_memory_and_from_a_directory_encrypted_
             assert_eq!(archiver.finish().await.unwrap(), end);
             comes_back(&rig, std::slice::from_ref(&store), &settings).await;
             let listed = list(&store, settings.keys.as_deref()).await.unwrap();
-            assert_eq!((listed.len(), listed[0].end), (1, end));
+            assert_eq!((listed.len(), listed[0].1.as_ref().unwrap().end), (1, end));
         }
     }
 }
@@ -452,7 +452,7 @@ async fn a_copy_never_takes_back_what_its_target_has_and_the_source_has_not() {
     assert_eq!(one.archiver(&live, &at_once()).await.finish().await.unwrap(), end);
     assert_eq!(copy(&disk, &live, &name(), None, CopyPlan::default(), |_| {}).await.unwrap().copied, 0);
     comes_back(&one, std::slice::from_ref(&live), &at_once()).await;
-    assert_eq!(list(&live, None).await.unwrap()[0].end, end);
+    assert_eq!(list(&live, None).await.unwrap()[0].1.as_ref().unwrap().end, end);
     two.append_other(50);
     two.archiver(&other, &at_once()).await.finish().await.unwrap();
     let refused = copy(&other, &live, &name(), None, CopyPlan::default(), |_| {}).await.unwrap_err();

@@ -91,7 +91,7 @@ async fn with_leave_it_goes_on_behind_the_gap_and_both_sides_come_back() {
     assert!(archiver.is_snapshot_due(), "without its beginning nothing can be made of it");
 
     let listed = list(&store, None).await.unwrap();
-    let gaps: Vec<_> = listed[0].gaps.iter().map(|gap| (gap.start, gap.end)).collect();
+    let gaps: Vec<_> = listed[0].1.as_ref().unwrap().gaps.iter().map(|gap| (gap.start, gap.end)).collect();
     assert_eq!(gaps, [(end.get(), begin.get())]);
     let archive = opened(&store).await;
     let [Finding::AcknowledgedGap { start, end: to, .. }] = &verify(&archive, |_| {}).await.unwrap().findings[..]
@@ -127,7 +127,7 @@ async fn with_leave_it_goes_on_behind_the_gap_and_both_sides_come_back() {
     rig.append(100);
     let mut archiver = rig.archiver(&store, &settings(true)).await;
     let last = archiver.finish().await.unwrap();
-    assert_eq!(list(&store, None).await.unwrap()[0].gaps.len(), 1);
+    assert_eq!(list(&store, None).await.unwrap()[0].1.as_ref().unwrap().gaps.len(), 1);
     assert_eq!(opened(&store).await.end(), last);
 }
 

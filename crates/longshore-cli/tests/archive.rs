@@ -270,6 +270,37 @@ fn verify_tells_missing_corrupt_and_in_flight_apart_and_fetches_only_what_is_new
 }
 
 #[test]
+fn a_damaged_manifest_hides_no_other_log_and_is_named_at_the_end() {
+    let (dir, ends) = archived(3);
+    let (dir, from) = (dir.path(), store(dir.path()));
+    for copy in ["a/another", "a/third"] {
+        std::process::Command::new("cp").args(["-r", "a/orders", copy]).current_dir(dir).status().unwrap();
+    }
+    run(dir, &format!("archive copy --from {from} --to file://{} --log orders", dir.display())).ok();
+    for log in ["orders", "third"] {
+        std::fs::write(dir.join(format!("a/{log}/manifest")), "not a manifest").unwrap();
+    }
+    let told = run(dir, &format!("archive ls --from {from} --json"));
+    let logs = json(&told.stdout)["logs"].as_array().unwrap().clone();
+    assert_eq!((logs.len(), &logs[0]["log"], &logs[0]["end"]), (1, &"another".into(), &ends[2].into()));
+    assert_eq!(told.code, 6);
+    for object in ["orders/manifest", "third/manifest"] {
+        assert!(told.stderr.contains(object), "{object}: {}", told.stderr);
+    }
+    let told = run(dir, &format!("archive verify --from {from}"));
+    assert!(told.stdout.contains("log another  intact") && told.stderr.contains("orders/manifest"), "{}", told.stdout);
+    assert_eq!(told.code, 6, "{}", told.stderr);
+    run(dir, &format!("archive copy --from {from} --to file://{}", dir.display())).fails(6);
+    assert!(dir.join("another/manifest").exists(), "what is whole is copied");
+    // Of two stores, one of which is damaged, a restore takes the other; a verification says which one it is.
+    let both = format!("--from {from} --from file://{} --log orders", dir.display());
+    let told = run(dir, &format!("archive verify {both}"));
+    assert!(told.stdout.contains("NOT INTACT") && told.stderr.contains("orders/manifest"), "{}", told.stdout);
+    assert_eq!(told.code, 6, "{}", told.stderr);
+    run(dir, &format!("replay {both} --into jsonl:out.jsonl")).ok();
+}
+
+#[test]
 fn a_drill_measures_and_leaves_its_metrics_also_when_it_fails() {
     let (dir, ends) = archived(25);
     let dir = dir.path();
