@@ -25,7 +25,8 @@ use crate::manifest::{Manifest, SegmentEntry, TailEntry};
 use crate::place::Place;
 use crate::snapshot::Schedule;
 use crate::store::{Store, Version};
-use joined::{beginning, behind_gap, reconciled};
+pub(crate) use joined::beginning;
+use joined::{behind_gap, check_joined, of_our_history};
 
 /// How a log is archived.
 #[derive(Clone, Debug)]
@@ -96,13 +97,17 @@ impl Archiver {
     /// # Errors
     /// [`Error::OtherLog`] and [`Error::Fenced`]; what the store says, which may pass.
     pub async fn open(store: Store, name: Name, wal: Wal, settings: ArchiveSettings) -> Result<Archiver> {
-        let (manifest, version) = match place(&store, &name, &wal, &settings).manifest().await? {
-            Some((there, version)) => match reconciled(&store, &name, &wal, there.clone()) {
-                Err(Error::Gap { .. }) if settings.go_on_behind_gaps => {
-                    (behind_gap(&place(&store, &name, &wal, &settings), &wal, there).await?, Some(version))
+        let place = place(&store, &name, &wal, &settings);
+        let (manifest, version) = match place.manifest().await? {
+            Some((there, version)) => {
+                let there = of_our_history(&place, &wal, there).await?;
+                match check_joined(&place, &wal, &there) {
+                    Err(Error::Gap { .. }) if settings.go_on_behind_gaps => {
+                        (behind_gap(&place, &wal, there).await?, Some(version))
+                    }
+                    joined => (joined.map(|()| there)?, Some(version)),
                 }
-                reconciled => (reconciled?, Some(version)),
-            },
+            }
             None => (beginning(&wal)?, None),
         };
         Ok(Archiver { store, name, wal, settings, manifest, version, tail_at: Instant::now() })
@@ -205,7 +210,9 @@ impl Archiver {
                     self.manifest = beginning(&self.wal)?;
                     return Ok(false);
                 };
-                self.manifest = reconciled(&self.store, &self.name, &self.wal, theirs)?;
+                let theirs = of_our_history(&self.place(), &self.wal, theirs).await?;
+                check_joined(&self.place(), &self.wal, &theirs)?;
+                self.manifest = theirs;
                 self.version = Some(version);
                 Ok(false)
             }

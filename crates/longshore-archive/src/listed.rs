@@ -3,6 +3,7 @@
 use longshore_format::{Lsn, Name};
 
 use crate::error::Result;
+use crate::fork::ForkEntry;
 use crate::gap::GapEntry;
 use crate::keys::KeyProvider;
 use crate::manifest::{Facts, MANIFEST};
@@ -30,8 +31,8 @@ pub struct Listed {
     pub snapshots: Vec<Lsn>,
     /// Ranges that are in no archive.
     pub gaps: Vec<GapEntry>,
-    /// Pieces beyond a fork, which are kept and part of no restore.
-    pub aside: u64,
+    /// Branches that later epochs parted from, which are kept and part of no other restore.
+    pub forks: Vec<ForkEntry>,
     /// When it was changed last, microseconds UTC.
     pub updated: u64,
 }
@@ -63,8 +64,8 @@ async fn look(place: &Place<'_>) -> Result<Option<Listed>> {
         segments: manifest.segment_count(),
         tail: manifest.tail().len() as u64,
         snapshots: manifest.snapshots.iter().map(|snapshot| Lsn::new(snapshot.position)).collect(),
-        aside: manifest.aside.len() as u64,
         updated: manifest.updated,
         gaps: manifest.gaps,
+        forks: manifest.forks,
     }))
 }

@@ -6,7 +6,7 @@
 //! LOG/segments/EPOCH-WRITER/BASE-DIGEST          a sealed segment
 //! LOG/tail/EPOCH-WRITER/START-END-DIGEST         bytes of a segment that is not sealed yet
 //! LOG/snapshots/EPOCH-WRITER/POSITION/…          the database as of a position: its pieces, and a list of them
-//! LOG/earlier/DIGEST                             the manifest from before a gap
+//! LOG/earlier/DIGEST                             the manifest from before a gap or a fork
 //! ```
 //!
 //! An object that no manifest names does not exist for a reader: what was uploaded before a crash is uploaded again. Whoever
@@ -19,6 +19,7 @@ use longshore_format::{Content, Digest, EpochHistory, LogId, Lsn, SegmentSize};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::fork::ForkEntry;
 use crate::gap::GapEntry;
 use crate::place::Place;
 pub use chunks::ChunkEntry;
@@ -99,8 +100,9 @@ pub struct Manifest {
     /// What is in no archive: oldest first.
     #[serde(default)]
     pub gaps: Vec<GapEntry>,
-    /// What was archived beyond the fork at which a later epoch began: kept, and part of no restore.
-    pub aside: Vec<TailEntry>,
+    /// What was archived beyond the forks at which later epochs began: kept, and part of no other restore.
+    #[serde(default)]
+    pub forks: Vec<ForkEntry>,
 }
 
 const VERSION: u32 = 1;
@@ -143,7 +145,7 @@ impl Manifest {
             tail: Vec::new(),
             snapshots: Vec::new(),
             gaps: Vec::new(),
-            aside: Vec::new(),
+            forks: Vec::new(),
         }
     }
 
@@ -220,6 +222,11 @@ impl Manifest {
                 self.add_snapshot(entry.clone());
             }
         }
+        for fork in &later.forks {
+            if !self.forks.contains(fork) {
+                self.forks.push(fork.clone());
+            }
+        }
         (self.tail, self.history, self.link) = (later.tail.clone(), later.history.clone(), later.link);
         self.updated = later.updated;
     }
@@ -279,28 +286,25 @@ impl Manifest {
         joined.into_iter().map(|entry| entry.object).collect()
     }
 
-    /// Sets aside what lies beyond the position at which a later epoch parted; what was of no use to begin with is forgotten.
-    pub(crate) fn fork_at(&mut self, at: Lsn) {
-        self.link = None;
+    /// Forgets the pieces of the tail and the snapshots that end at or before a position.
+    pub(crate) fn forget_before(&mut self, at: Lsn) {
+        self.tail.retain(|entry| at.get() < entry.end);
+        self.snapshots.retain(|snapshot| at.get() < snapshot.position);
+    }
+
+    /// Forgets what lies beyond a position; what was of no use to begin with is forgotten, too.
+    pub(crate) async fn end_at(&mut self, at: Lsn, place: &Place<'_>) -> Result<()> {
+        self.open_chunks_beyond(at, place).await?;
         let size = self.segment_size;
-        let beyond = |entry: &SegmentEntry| at.get() < entry.base.saturating_add(size);
-        let (kept, cut): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.segments).into_iter().partition(|entry| !beyond(entry));
-        self.segments = kept;
-        self.aside.extend(cut.into_iter().map(|entry| TailEntry {
-            start: entry.base,
-            end: entry.base.saturating_add(size),
-            object: entry.object,
-            bytes: entry.bytes,
-            time: entry.time,
-            level: 0,
-        }));
-        let (kept, cut): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.tail).into_iter().partition(|entry| entry.end <= at.get());
-        self.aside.extend(cut);
+        self.segments.retain(|entry| entry.base.saturating_add(size) <= at.get());
         let begins = self.next_base();
-        self.tail = if kept.first().is_some_and(|entry| entry.start == begins) { kept } else { Vec::new() };
+        self.tail.retain(|entry| entry.end <= at.get());
+        if self.tail.first().is_some_and(|entry| entry.start != begins) {
+            self.tail.clear();
+        }
         self.snapshots.retain(|snapshot| snapshot.position <= at.get());
+        self.link = None;
+        Ok(())
     }
 }
 

@@ -64,6 +64,9 @@ pub async fn verify_since(archive: &Archive, proven: &Proven, mut watch: impl Fn
         }
         verified.findings.extend(copy.lost.iter().cloned());
         let whole_before = verified.findings.len() == before;
+        for branch in branches(&mut verified, &place, copy).await? {
+            fetch_rest(&mut verified, archive, &branch, 0, &mut watch).await?;
+        }
         look_for_known(&mut verified, &place, copy, &listing, known).await?;
         watch(&verified);
         fetch_rest(&mut verified, archive, copy, known, &mut watch).await?;
@@ -101,6 +104,23 @@ async fn before_gaps(verified: &mut Verified, place: &Place<'_>, copy: &Copy) ->
         }
     }
     Ok(copies)
+}
+
+/// What lies beyond each fork, and nothing of what the log went on with.
+async fn branches(verified: &mut Verified, place: &Place<'_>, copy: &Copy) -> Result<Vec<Copy>> {
+    let mut branches = Vec::new();
+    for fork in &copy.manifest.forks {
+        match copy.branch(place, fork).await {
+            Ok(mut branch) => {
+                branch.forget_before(Lsn::new(fork.start));
+                verified.findings.extend(branch.lost.iter().cloned());
+                verified.of += count(&branch);
+                branches.push(branch);
+            }
+            Err(error) => note(verified, Err(error), 0, (Lsn::new(fork.start), Lsn::new(fork.end)))?,
+        }
+    }
+    Ok(branches)
 }
 
 /// How many segments need not be fetched again. Where the manifest does not hold, what it named before vouches for nothing.

@@ -301,6 +301,47 @@ fn a_damaged_manifest_hides_no_other_log_and_is_named_at_the_end() {
 }
 
 #[test]
+fn a_branch_that_was_set_aside_is_listed_and_restored_by_its_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    run(dir, "init --data-dir d --log orders --segment-size 1MiB").ok();
+    let append = |text: &str| -> u64 {
+        run_with(dir, "append --data-dir d --log orders", text.as_bytes()).ok().trim().parse().unwrap()
+    };
+    let shared = append("shared\n");
+    // As a crash leaves it: whoever opens the copy begins another life.
+    let agent = Agent::start(dir, "primary --data-dir d --insecure-plaintext");
+    std::process::Command::new("cp").args(["-r", "d", "copy"]).current_dir(dir).status().unwrap();
+    assert_eq!(agent.terminate(), 0);
+    let end = append("of the old one\n");
+    archive(dir, end);
+    std::fs::rename(dir.join("d"), dir.join("old")).unwrap();
+    std::fs::rename(dir.join("copy"), dir.join("d")).unwrap();
+    let went_on = append("of the new one\n");
+    archive(dir, went_on);
+
+    let from = store(dir);
+    let listed = run(dir, &format!("archive ls --from {from} --json")).json();
+    let branch = &listed["logs"][0]["set_aside"][0];
+    assert_eq!(
+        (&branch["epoch"], &branch["start"], &branch["end"]),
+        (&1.into(), &shared.into(), &end.into()),
+        "{listed}"
+    );
+    assert!(run(dir, &format!("archive ls --from {from}")).ok().contains("--epoch 1"));
+    // "of the new one" and "of the old one", behind "shared".
+    for (more, last) in [("", "b2YgdGhlIG5ldyBvbmU="), ("--epoch 1", "b2YgdGhlIG9sZCBvbmU=")] {
+        let restored = run(dir, &format!("replay --from {from} --log orders --into jsonl:- --scratch . {more}")).ok();
+        assert_eq!(restored.lines().count(), 2, "{restored}");
+        assert!(restored.lines().next().unwrap().contains("c2hhcmVk"), "{restored}");
+        assert!(restored.lines().last().unwrap().contains(last), "{restored}");
+    }
+    let told = run(dir, &format!("replay --from {from} --log orders --into jsonl:- --scratch . --epoch 7")).fails(3);
+    assert!(told.contains("epoch 7"), "{told}");
+    run(dir, "replay --from d --log orders --into jsonl:- --epoch 1").fails(2);
+}
+
+#[test]
 fn a_drill_measures_and_leaves_its_metrics_also_when_it_fails() {
     let (dir, ends) = archived(25);
     let dir = dir.path();

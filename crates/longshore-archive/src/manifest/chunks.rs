@@ -50,6 +50,24 @@ impl Manifest {
         &self.chunks
     }
 
+    /// The chunks that tell of something beyond a position.
+    pub(crate) fn chunks_beyond(&self, at: Lsn) -> impl Iterator<Item = &ChunkEntry> {
+        let size = self.segment_size;
+        self.chunks.iter().skip_while(move |chunk| chunk.end(size) <= at.get())
+    }
+
+    /// Takes the entries of the chunk that a position lies in into the manifest itself; what comes after that chunk is forgotten.
+    pub(super) async fn open_chunks_beyond(&mut self, at: Lsn, place: &Place<'_>) -> Result<()> {
+        let Some(cut) = self.chunks_beyond(at).next() else { return Ok(()) };
+        let kept = self.chunks.len() - self.chunks_beyond(at).count();
+        let previous = kept.checked_sub(1).map(|before| self.chunks[before].object.as_str());
+        let mut segments = self.chunk(place, cut, previous).await?;
+        segments.retain(|entry| self.first <= entry.base);
+        self.segments = segments;
+        self.chunks.truncate(kept);
+        Ok(())
+    }
+
     /// Moves the oldest entries into an object of their own once there are many.
     pub(crate) async fn spill(&mut self, place: &Place<'_>) -> Result<()> {
         if self.segments.len() < 2 * CHUNK {

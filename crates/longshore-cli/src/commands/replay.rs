@@ -53,6 +53,10 @@ pub(crate) struct Replay {
     #[arg(long)]
     exclusive: bool,
 
+    /// Rebuild what this epoch had archived before a later one parted from it, and not what the log went on with
+    #[arg(long, value_name = "N")]
+    epoch: Option<u64>,
+
     /// What to rebuild: sqlite:PATH, jsonl:PATH, jsonl:- (stdout) or exec:CMD
     #[arg(long, value_name = "SINK")]
     into: SinkSpec,
@@ -103,6 +107,10 @@ impl Replay {
         let [from] = &self.from[..] else {
             return Err(Failure::invalid("several --from are for object stores").next("name one directory"));
         };
+        if self.epoch.is_some() {
+            return Err(Failure::invalid("--epoch is for object stores")
+                .next("what a replica sets aside is a log of its own: name its directory below diverged/"));
+        }
         let replay = Library::open(from, &self.log)?.to(target);
         self.run_with(&replay, Phases::new(self.progress.start()))
     }
@@ -154,7 +162,10 @@ impl Replay {
         phases: &mut Phases,
         end: &mut Option<Lsn>,
     ) -> Result<Option<(Library, String)>, Failure> {
-        let archive = Archive::open(stores, name, self.keys.open()?).await?;
+        let mut archive = Archive::open(stores, name, self.keys.open()?).await?;
+        if let Some(epoch) = self.epoch {
+            archive = archive.branch(epoch).await?;
+        }
         *end = Some(archive.end());
         let until = Library::needs(&archive, target);
         let mut archive = archive.reaching(until).await?;

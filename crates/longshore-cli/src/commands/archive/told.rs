@@ -29,8 +29,16 @@ struct Row {
     tail_objects: u64,
     snapshots: Vec<u64>,
     gaps: Vec<(u64, u64)>,
-    set_aside: u64,
+    set_aside: Vec<Branch>,
     updated: String,
+}
+
+/// What a later epoch parted from.
+#[derive(Serialize)]
+struct Branch {
+    epoch: u64,
+    start: u64,
+    end: u64,
 }
 
 impl From<&[Listed]> for Listing {
@@ -47,7 +55,11 @@ impl From<&[Listed]> for Listing {
             tail_objects: log.tail,
             snapshots: log.snapshots.iter().map(|position| position.get()).collect(),
             gaps: log.gaps.iter().map(|gap| (gap.start, gap.end)).collect(),
-            set_aside: log.aside,
+            set_aside: log
+                .forks
+                .iter()
+                .map(|fork| Branch { epoch: fork.epoch, start: fork.start, end: fork.end })
+                .collect(),
             updated: rfc3339(log.updated),
         };
         Self { logs: logs.iter().map(row).collect() }
@@ -74,7 +86,17 @@ impl fmt::Display for Listing {
                 row.store.clone(),
             ]);
         }
-        f.write_str(&output::render(&mut table))
+        f.write_str(&output::render(&mut table))?;
+        for row in &self.logs {
+            for Branch { epoch, start, end } in &row.set_aside {
+                let log = &row.log;
+                writeln!(
+                    f,
+                    "log {log}: what epoch {epoch} wrote from {start} to {end} is set aside; `longshore replay --epoch {epoch}` restores it"
+                )?;
+            }
+        }
+        Ok(())
     }
 }
 
