@@ -388,6 +388,41 @@ fn a_drill_that_is_interrupted_deletes_what_it_made_and_says_so() {
     assert_eq!(std::fs::read_dir(dir).unwrap().count(), before);
 }
 
+/// A store that never answers, for one object: a pipe in its place that nobody writes to.
+#[test]
+fn a_replay_or_drill_that_is_interrupted_while_it_fetches_ends_with_130_and_the_replay_goes_on() {
+    use std::io::{BufRead, BufReader, Read};
+    let (dir, _) = archived(40);
+    let (dir, from) = (dir.path(), store(dir.path()));
+    let tail = files(&dir.join("a/orders/tail")).into_iter().map(|line| line.split(' ').next().unwrap().to_owned());
+    let held: std::path::PathBuf = tail.filter(|name| name.matches('-').count() > 1).next_back().unwrap().into();
+    let aside = dir.join("held");
+    std::fs::rename(&held, &aside).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&held).status().unwrap().success());
+    let replay = format!("replay --from {from} --log orders --into jsonl:out.jsonl --progress json");
+    let drill = format!("drill --from {from} --log orders --scratch . --progress json");
+    for (command, next) in [(&replay, "goes on where it was"), (&drill, "run it again")] {
+        let mut child = longshore(dir).args(command.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap();
+        let (mut stderr, mut told) = (BufReader::new(child.stderr.take().unwrap()), String::new());
+        stderr.read_line(&mut told).unwrap();
+        assert_eq!(json(&told)["phase"], "fetching");
+        let pid = child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        stderr.read_to_string(&mut told).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{told}");
+        assert!(told.contains("interrupted") && told.contains(next), "{told}");
+    }
+    assert!(!files(dir).iter().any(|file| file.contains("drill-")), "nothing is left of a drill");
+    let fetched = std::fs::read_dir(dir.join("out.jsonl.log/orders")).unwrap().count();
+    assert!(0 < fetched);
+
+    std::fs::remove_file(&held).unwrap();
+    std::fs::rename(&aside, &held).unwrap();
+    run(dir, &replay).ok();
+    assert_eq!(std::fs::read_to_string(dir.join("out.jsonl")).unwrap().lines().count(), 40);
+    assert!(!dir.join("out.jsonl.log").exists());
+}
+
 #[test]
 fn wrong_requests_say_what_to_write() {
     let (dir, _) = archived(1);

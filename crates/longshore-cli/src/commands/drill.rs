@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use longshore::archive::{Archive, Store, Until};
+use longshore::archive::{Archive, Store};
 use longshore::{Content, ErrorKind, Output, Replay, Stage};
 use longshore_apply::{JsonLinesOutput, Target};
 use longshore_format::Name;
@@ -122,9 +122,11 @@ impl Drill {
     ) -> Result<(Replay, Content, u64), Failure> {
         let archive = Archive::open(stores, name, self.keys.open()?).await?;
         *end = Some(archive.end());
+        let until = Replay::needs(&archive, &Target::LATEST);
+        let archive = archive.reaching(until).await?;
         let content = archive.facts().content;
         let begin = Replay::begins(&archive, &Target::LATEST, &output_for(content, place));
-        let plan = archive.plan(Until::End, begin)?;
+        let plan = archive.plan(until, begin)?;
         let watch = |bytes| phases.fetching(bytes, plan.bytes);
         Ok((Replay::fetch(&archive, &plan, place, watch).await?, content, plan.bytes))
     }
@@ -141,12 +143,12 @@ impl Drill {
         let runtime = runtime::for_agents()?;
         let (mut seen, mut end) = (None, None);
         let (replay, content, bytes) = loop {
-            let fetched = runtime.block_on(async {
-                tokio::select! {
-                    fetched = self.fetch(stores, name, place, &mut phases, &mut end) => fetched,
-                    () = interrupted.asked() => Err(was_interrupted()),
-                }
-            });
+            let fetching = self.fetch(stores, name, place, &mut phases, &mut end);
+            let Some(fetched) = runtime.block_on(interrupted.unless_asked(fetching)) else {
+                // A store that does not answer is not waited for.
+                runtime.shutdown_background();
+                return Err(was_interrupted());
+            };
             match fetched {
                 // The archive goes on meanwhile: what it has put together has another name by now.
                 Err(failure) if failure.kind() == ErrorKind::Gap && seen != end => seen = end,

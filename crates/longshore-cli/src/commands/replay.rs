@@ -112,7 +112,7 @@ impl Replay {
                 .next("what a replica sets aside is a log of its own: name its directory below diverged/"));
         }
         let replay = Library::open(from, &self.log)?.to(target);
-        self.run_with(&replay, Phases::new(self.progress.start()))
+        self.run_with(&replay, Phases::new(self.progress.start()), &Interruptible::listen()?)
     }
 
     /// Fetches what the target needs, restores from that, and removes it again.
@@ -129,18 +129,23 @@ impl Replay {
         // Before anything is fetched: a file that is there is nobody's to replace.
         self.into.output().check_free()?;
         let mut phases = Phases::new(self.progress.start());
-        let runtime = runtime::for_agents()?;
+        let (runtime, interrupted) = (runtime::for_agents()?, Interruptible::listen()?);
         let (mut seen, mut end) = (None, None);
         let fetched = loop {
             let fetching = self.fetch(&stores, &name, &target, &scratch, &mut phases, &mut end);
-            match runtime.block_on(fetching) {
+            let Some(fetched) = runtime.block_on(interrupted.unless_asked(fetching)) else {
+                // A store that does not answer is not waited for.
+                runtime.shutdown_background();
+                return Err(archived::interrupted(&scratch));
+            };
+            match fetched {
                 // An archive that goes on puts what it has together: what is gone has another name by now, or is gone.
                 Err(failure) if failure.kind() == ErrorKind::Gap && !self.plan && seen != end => seen = end,
                 fetched => break fetched?,
             }
         };
         let Some((replay, store)) = fetched else { return Ok(()) };
-        let done = self.run_with(&replay.to(target), phases);
+        let done = self.run_with(&replay.to(target), phases, &interrupted);
         done.map_err(|failure| match failure.kind() {
             ErrorKind::NotFound | ErrorKind::TooOld | ErrorKind::Unreachable => {
                 let next = "name a target that is there, or a store that reaches further; `longshore archive ls` shows how far each reaches";
@@ -214,13 +219,12 @@ impl Replay {
         }
     }
 
-    fn run_with(&self, replay: &Library, mut phases: Phases) -> Result<(), Failure> {
+    fn run_with(&self, replay: &Library, mut phases: Phases, interrupted: &Interruptible) -> Result<(), Failure> {
         let output = self.into.output();
         if self.plan {
             return self.tell(&told::Plan::from(&replay.plan(&output)?));
         }
         let replay = replay.clone().checking(self.check.into());
-        let interrupted = Interruptible::listen()?;
         let watch = |stage: Stage<'_>| {
             if let Stage::Planned { plan, interrupt } = &stage {
                 interrupted.then(interrupt.clone());

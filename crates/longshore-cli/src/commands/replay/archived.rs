@@ -238,6 +238,15 @@ pub(super) fn refusal(holes: Option<&[Finding]>) -> Option<Failure> {
     error.map(Failure::from)
 }
 
+/// Why it ends where somebody asked it to, while the log was fetched.
+pub(super) fn interrupted(scratch: &Path) -> Failure {
+    let what = match scratch.exists() {
+        true => format!("interrupted while the log was fetched; what is here of it stays in {}", scratch.display()),
+        false => "interrupted before anything was fetched".to_owned(),
+    };
+    Failure::new(ErrorKind::Interrupted, what).next("run it again: it goes on where it was")
+}
+
 /// Where the log lies while it is restored: beside a file, so that an interrupted restore finds it again. It is removed
 /// afterwards, so below a directory that was named it has one of its own, whose name no log can have.
 pub(super) fn scratch(told: Option<&PathBuf>, into: &SinkSpec, log: &str) -> Result<PathBuf, Failure> {
