@@ -3,18 +3,18 @@
 //! What was fetched is checked before it gets its name, so that a file with a segment's name is that segment: an interrupted
 //! fetch goes on where it was.
 
-mod laid;
 mod partial;
 pub(crate) mod segment;
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::future::Either;
-use longshore_format::{Digest, Lsn, SegmentHeader, SegmentSize};
+use longshore_format::{Digest, Footer, Lsn, SegmentHeader, SegmentSize};
 use longshore_storage::{Directory, FsDirectory};
 use longshore_wal::{FollowerSpec, Wal};
 
@@ -24,7 +24,6 @@ use crate::error::{Error, Result};
 use crate::files::io;
 use crate::manifest::{MANIFEST, SegmentEntry, SnapshotEntry, TailEntry};
 use crate::place::Place;
-use laid::{Purpose, is_here, lay};
 use partial::Partial;
 use segment::Stored;
 
@@ -212,37 +211,18 @@ impl Archive {
     /// # Errors
     /// [`Error::Missing`] and [`Error::Corrupt`] name what no store has whole; [`Error::Io`]; what the stores say. What was
     /// fetched stays.
-    pub async fn fetch(&self, plan: &FetchPlan, dir: &Path, watch: impl FnMut(Fetched)) -> Result<()> {
-        self.fetch_to(Purpose::Stay, plan, dir, watch).await
-    }
-
-    /// As [`fetch`](Self::fetch), for a log that is read and then removed: no file waits for the disk. Interrupted, the next one
-    /// reads what is there before it goes on.
-    ///
-    /// # Errors
-    /// As [`fetch`](Self::fetch).
-    pub async fn fetch_scratch(&self, plan: &FetchPlan, dir: &Path, watch: impl FnMut(Fetched)) -> Result<()> {
-        self.fetch_to(Purpose::Scratch, plan, dir, watch).await
-    }
-
-    async fn fetch_to(
-        &self,
-        purpose: Purpose,
-        plan: &FetchPlan,
-        dir: &Path,
-        mut watch: impl FnMut(Fetched),
-    ) -> Result<()> {
+    pub async fn fetch(&self, plan: &FetchPlan, dir: &Path, mut watch: impl FnMut(Fetched)) -> Result<()> {
         let directory: Arc<dyn Directory> = Arc::new(FsDirectory::create(dir).map_err(io(dir))?);
         let _lock = directory.lock().map_err(io(dir))?;
         partial::clear(dir)?;
         self.clear_others(plan, &directory, dir)?;
         let mut fetched = Fetched { objects: 0, of: plan.objects(), bytes: 0 };
         // The tail first: nothing is left to fetch while the last files are synced.
-        let tail = Either::Left(self.lay_tail(plan, dir, purpose));
+        let tail = Either::Left(self.lay_tail(plan, dir));
         // Collected first: a closure that borrows would keep this from being sent between threads.
         let mut pieces = vec![tail];
         for entry in &plan.segments {
-            pieces.push(Either::Right(self.lay_segment(entry, dir, purpose)));
+            pieces.push(Either::Right(self.lay_segment(entry, dir)));
         }
         let mut laid = futures_util::stream::iter(pieces).buffer_unordered(segment::at_once(self.facts().size));
         while let Some(laid) = laid.next().await {
@@ -272,13 +252,13 @@ impl Archive {
     }
 
     /// Fetches one segment unless it is here, from the first store that has it whole; how many objects and bytes that were.
-    async fn lay_segment(&self, wanted: &SegmentEntry, dir: &Path, purpose: Purpose) -> Result<(u64, u64)> {
+    async fn lay_segment(&self, wanted: &SegmentEntry, dir: &Path) -> Result<(u64, u64)> {
         let size = self.facts().size;
         let path = dir.join(size.file_name(Lsn::new(wanted.base)));
-        if is_here(path.clone(), wanted, size, purpose).await? {
+        if is_here(&path, wanted, size) {
             return Ok((1, wanted.bytes));
         }
-        self.first_whole(wanted, |segment| lay(segment, path.clone(), purpose)).await?;
+        self.first_whole(wanted, |segment| lay(segment, path.clone())).await?;
         Ok((1, wanted.bytes))
     }
 
@@ -320,7 +300,7 @@ impl Archive {
     }
 
     /// Joins the objects of the segment that is not sealed yet.
-    async fn lay_tail(&self, plan: &FetchPlan, dir: &Path, purpose: Purpose) -> Result<(u64, u64)> {
+    async fn lay_tail(&self, plan: &FetchPlan, dir: &Path) -> Result<(u64, u64)> {
         let (place, size) = (self.place(self.best()), self.facts().size);
         let Some(first) = plan.tail.first() else { return Ok((0, 0)) };
         let mut objects = Vec::new();
@@ -341,7 +321,7 @@ impl Archive {
         let written = move || {
             let mut file = Partial::create(path)?;
             file.write(&bytes)?;
-            file.complete(size.get(), purpose)
+            file.complete(size.get())
         };
         blocking(written).await?;
         Ok((plan.tail.len() as u64, plan.tail.iter().map(|entry| entry.bytes).sum()))
@@ -374,6 +354,26 @@ impl Archive {
         let spec = FollowerSpec { header, before: plan.before };
         Ok(Wal::adopt(directory, &spec, &facts.history, plan.end)?)
     }
+}
+
+/// Whether a segment is here already. What has a footer was checked before it got its name.
+fn is_here(path: &Path, wanted: &SegmentEntry, size: SegmentSize) -> bool {
+    let mut trailer = [0; Footer::TRAILER_LEN];
+    let at = size.get() - Footer::TRAILER_LEN as u64;
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut trailer, at));
+    let footer = read.ok().and_then(|()| Footer::decode(&trailer, Lsn::new(wanted.base), size).ok());
+    footer.is_some_and(|footer| footer.digest.to_string() == wanted.digest)
+}
+
+/// Writes a segment to where it belongs, if it is what was sealed.
+async fn lay(segment: Stored, path: PathBuf) -> Result<()> {
+    let body = segment.body().await?;
+    blocking(move || {
+        let mut file = Partial::create(path)?;
+        segment.check(body, |piece| file.write(piece))?;
+        file.complete(segment.size().get())
+    })
+    .await
 }
 
 /// A whole segment, if it is what was sealed.

@@ -6,9 +6,9 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, TryStreamExt};
+use futures_util::FutureExt;
 use longshore_archive::{Archive, ArchiveSettings, Begin, Finding, Store, Until, verify};
-use longshore_format::{ErrorKind, Lsn};
+use longshore_format::ErrorKind;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use support::{Rig, name, open, records};
@@ -89,36 +89,4 @@ async fn a_fetch_that_is_given_up_leaves_nothing_that_the_next_one_takes_for_who
     archive.fetch(&plan, place.path(), |_| {}).await.unwrap();
     let log = open(place.path());
     assert_eq!(records(log.reader(log.first()).unwrap()), rig.records());
-}
-
-/// What is only read and removed is not synced: after a power cut a file with a segment's name may lack some of its pages.
-#[tokio::test]
-async fn what_a_power_cut_has_torn_of_a_scratch_log_is_fetched_anew_and_nothing_else() {
-    let objects = Arc::new(InMemory::new());
-    let store = Store::of(Arc::clone(&objects) as Arc<dyn ObjectStore>, "memory");
-    let rig = Rig::new();
-    rig.append(900);
-    rig.seal();
-    rig.archiver(&store, &plain()).await.finish().await.unwrap();
-    let archive = Archive::open(&[store], &name(), None).await.unwrap();
-    let plan = archive.plan(Until::End, Begin::First).unwrap();
-    let place = tempfile::tempdir().unwrap();
-    archive.fetch_scratch(&plan, place.path(), |_| {}).await.unwrap();
-
-    let size = rig.wal.segment_size();
-    let file = |index: u64| place.path().join(size.file_name(Lsn::new(index * size.get())));
-    let torn = std::fs::File::options().write(true).open(file(1)).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&torn, &[0; 4096], 8192).unwrap();
-    let segments = objects.list(Some(&"app/segments".into())).try_collect::<Vec<_>>().await.unwrap();
-    for object in
-        segments.iter().filter(|object| !object.location.to_string().contains(&format!("/{:020}-", size.get())))
-    {
-        objects.delete(&object.location).await.unwrap();
-    }
-    archive.fetch_scratch(&plan, place.path(), |_| {}).await.unwrap();
-    let log = open(place.path());
-    assert_eq!(records(log.reader(log.first()).unwrap()), rig.records());
-    // One that is gone is asked for, so that the others were not.
-    std::fs::remove_file(file(0)).unwrap();
-    assert!(archive.fetch_scratch(&plan, place.path(), |_| {}).await.is_err());
 }

@@ -6,7 +6,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::laid::Purpose;
 use crate::error::Result;
 use crate::files::io;
 
@@ -34,13 +33,9 @@ impl Partial {
         self.file.write_all(bytes).map_err(io(&self.temporary))
     }
 
-    /// Makes it `len` bytes long, and durable if it is to stay, and then gives it its name. Whoever made it syncs the directory.
-    pub(super) fn complete(self, len: u64, purpose: Purpose) -> Result<()> {
-        let whole = self.file.set_len(len);
-        let durable = match purpose {
-            Purpose::Stay => whole.and_then(|()| self.file.sync_all()),
-            Purpose::Scratch => whole,
-        };
+    /// Makes it `len` bytes long and durable, and then gives it its name. Whoever made it syncs the directory.
+    pub(super) fn complete(self, len: u64) -> Result<()> {
+        let durable = self.file.set_len(len).and_then(|()| self.file.sync_all());
         durable.and_then(|()| std::fs::rename(&self.temporary, &self.path)).map_err(io(&self.path))
     }
 }

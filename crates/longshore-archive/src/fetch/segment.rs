@@ -25,7 +25,7 @@ pub(crate) struct Stored {
 
 /// What is read, hashed and written before the next is read: little enough to stay in a processor's cache meanwhile, and
 /// enough for the hash to use all of its lanes.
-pub(super) const PIECE: usize = 256 << 10;
+const PIECE: usize = 256 << 10;
 /// What segments may hold that are on their way together.
 const IN_FLIGHT: u64 = 256 << 20;
 

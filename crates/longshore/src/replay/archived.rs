@@ -102,7 +102,7 @@ impl Replay {
             seed = Some(Seed::open(path, archive.facts().log)?);
             before = entry.bytes;
         }
-        archive.fetch_scratch(plan, &scratch.join(name), |fetched| watch(before + fetched.bytes)).await?;
+        archive.fetch(plan, &scratch.join(name), |fetched| watch(before + fetched.bytes)).await?;
         Ok(Replay { seed, ..Replay::open(scratch, name)? })
     }
 }
