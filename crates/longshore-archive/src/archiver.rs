@@ -84,6 +84,8 @@ pub struct Archiver {
     tail_at: Instant,
 }
 
+/// So long nobody has written to what is left of a put that was killed: one segment takes minutes at most.
+const KILLED: Duration = Duration::from_secs(3600);
 /// Segments between two changes of the manifest.
 const BATCH: usize = 4;
 /// Of them on their way together. Each is in memory: so that a store that is slow to answer does not wait for this processor,
@@ -91,8 +93,9 @@ const BATCH: usize = 4;
 const ON_THEIR_WAY: usize = 2;
 
 impl Archiver {
-    /// Finds out how far the log is archived in the store. Changes nothing there; to go on behind a gap, the manifest from before
-    /// is kept as an object, which the first [`round`](Self::round) that archives something names.
+    /// Finds out how far the log is archived in the store. Changes nothing there but what puts have left that were killed; to go on
+    /// behind a gap or a fork, the manifest from before is kept as an object, which the first [`round`](Self::round) that archives
+    /// something names.
     ///
     /// # Errors
     /// [`Error::OtherLog`] and [`Error::Fenced`]; what the store says, which may pass.
@@ -110,6 +113,9 @@ impl Archiver {
             }
             None => (beginning(&wal)?, None),
         };
+        if let Err(error) = store.killed_puts(name.as_str(), KILLED, false).await {
+            tracing::warn!(store = store.label(), log = %name, %error, "what killed puts have left stays");
+        }
         Ok(Archiver { store, name, wal, settings, manifest, version, tail_at: Instant::now() })
     }
 

@@ -388,17 +388,78 @@ fn a_drill_that_is_interrupted_deletes_what_it_made_and_says_so() {
     assert_eq!(std::fs::read_dir(dir).unwrap().count(), before);
 }
 
-/// A store that never answers, for one object: a pipe in its place that nobody writes to.
-#[test]
-fn a_replay_or_drill_that_is_interrupted_while_it_fetches_ends_with_130_and_the_replay_goes_on() {
-    use std::io::{BufRead, BufReader, Read};
-    let (dir, _) = archived(40);
-    let (dir, from) = (dir.path(), store(dir.path()));
+/// Has the store never answer for one object: a pipe in its place that nobody writes to. Which one, and where it is now.
+fn hold(dir: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
     let tail = files(&dir.join("a/orders/tail")).into_iter().map(|line| line.split(' ').next().unwrap().to_owned());
     let held: std::path::PathBuf = tail.filter(|name| name.matches('-').count() > 1).next_back().unwrap().into();
     let aside = dir.join("held");
     std::fs::rename(&held, &aside).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&held).status().unwrap().success());
+    (held, aside)
+}
+
+/// Kills a command once it fetches.
+fn kill_while_it_fetches(dir: &Path, command: &str) {
+    use std::io::{BufRead, BufReader};
+    let mut child = longshore(dir).args(command.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut told).unwrap();
+    assert_eq!(json(&told)["phase"], "fetching");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn what_a_kill_has_left_goes_with_the_next_run_and_nothing_else_does() {
+    let (dir, _) = archived(15);
+    let (dir, from) = (dir.path(), store(dir.path()));
+    let drills = || {
+        let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| name.starts_with("drill-")).collect();
+        names.sort();
+        names
+    };
+    let (held, aside) = hold(dir);
+    let drill = format!("drill --from {from} --log orders --scratch . --progress json");
+    kill_while_it_fetches(dir, &drill);
+    let replay = format!("replay --from {from} --log orders --into jsonl:out.jsonl --progress json");
+    kill_while_it_fetches(dir, &replay);
+    std::fs::remove_file(&held).unwrap();
+    std::fs::rename(&aside, &held).unwrap();
+
+    // Of a drill: but for one that goes on, one of another log, and what only has such a name.
+    let [dead] = &drills()[..] else { panic!("one is left") };
+    let marker = std::fs::read_dir(dir.join(dead)).unwrap().map(|entry| entry.unwrap().file_name());
+    let marker = marker.map(|name| name.into_string().unwrap()).find(|name| name.contains("made-by")).unwrap();
+    let others = ["drill-orders-1", "drill-orders-2024", "drill-orders-2-3"];
+    for other in others {
+        std::fs::create_dir(dir.join(other)).unwrap();
+    }
+    for marked in ["drill-orders-1", "drill-orders-2-3"] {
+        std::fs::write(dir.join(marked).join(&marker), "").unwrap();
+    }
+    let goes_on = std::fs::File::open(dir.join(others[0])).unwrap();
+    goes_on.lock().unwrap();
+    run(dir, &drill).ok();
+    assert_eq!(drills(), ["drill-orders-1", "drill-orders-2-3", "drill-orders-2024"]);
+
+    // Of a replay, once its output has its name; until then it is what the next run goes on with.
+    std::fs::create_dir(dir.join("mine.jsonl.log")).unwrap();
+    for output in ["out.jsonl", "mine.jsonl"] {
+        std::fs::write(dir.join(output), "").unwrap();
+        run(dir, &format!("replay --from {from} --log orders --into jsonl:{output} --plan")).fails(7);
+        assert!(dir.join(format!("{output}.log")).exists(), "a plan changes nothing");
+        run(dir, &format!("replay --from {from} --log orders --into jsonl:{output} --if-absent")).ok();
+    }
+    assert!(!dir.join("out.jsonl.log").exists() && dir.join("mine.jsonl.log").exists());
+}
+
+#[test]
+fn a_replay_or_drill_that_is_interrupted_while_it_fetches_ends_with_130_and_the_replay_goes_on() {
+    use std::io::{BufRead, BufReader, Read};
+    let (dir, _) = archived(40);
+    let (dir, from) = (dir.path(), store(dir.path()));
+    let (held, aside) = hold(dir);
     let replay = format!("replay --from {from} --log orders --into jsonl:out.jsonl --progress json");
     let drill = format!("drill --from {from} --log orders --scratch . --progress json");
     for (command, next) in [(&replay, "goes on where it was"), (&drill, "run it again")] {

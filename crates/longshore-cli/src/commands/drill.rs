@@ -1,6 +1,7 @@
 //! `longshore drill`: a recovery that is only rehearsed, and measured.
 
 mod metrics;
+mod place;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -22,6 +23,7 @@ use crate::progress::ProgressFlag;
 use crate::quantity::{now, show_bytes, show_duration};
 use crate::stores::{self, Keys};
 use crate::{output, runtime};
+use place::Place;
 
 /// Recover from an archive into a scratch directory, check it, say how long it took, and delete it
 #[derive(Debug, Args)]
@@ -99,14 +101,9 @@ impl Drill {
     fn rehearse(&self, name: &Name) -> Result<Reached, Failure> {
         let interrupted = Interruptible::listen()?;
         let stores = stores::open(&self.from)?;
-        let place = self.scratch.join(format!("drill-{name}-{}", std::process::id()));
-        let made = std::fs::create_dir(&place);
-        made.map_err(|error| {
-            Failure::file("cannot make", &place, &error)
-                .next("make the directory that --scratch names, or name another")
-        })?;
-        let reached = self.recover(&stores, name, &place, &interrupted);
-        let removed = std::fs::remove_dir_all(&place).map_err(|error| Failure::file("cannot remove", &place, &error));
+        let place = Place::make(&self.scratch, name)?;
+        let reached = self.recover(&stores, name, place.path(), &interrupted);
+        let removed = place.remove();
         let reached = reached?;
         removed.map(|()| reached)
     }

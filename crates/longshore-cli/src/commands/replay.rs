@@ -98,6 +98,11 @@ impl Replay {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let target = logs::target("to", &self.to)?;
         let target = if self.exclusive { target.before() } else { target };
+        if !self.plan
+            && let Ok(scratch) = archived::scratch(self.scratch.as_ref(), &self.into, &self.log)
+        {
+            archived::clear(&scratch, &self.into);
+        }
         if self.if_absent && self.into.is_there() {
             return Ok(());
         }
@@ -153,7 +158,7 @@ impl Replay {
             }
             _ => failure,
         })?;
-        std::fs::remove_dir_all(&scratch).map_err(|error| Failure::file("cannot remove", &scratch, &error))
+        archived::remove(&scratch).map_err(|error| Failure::file("cannot remove", &scratch, &error))
     }
 
     /// Plans, and fetches what was planned: the log, and the store that it is from. `None` if this is a plan; `end` is where the
@@ -209,6 +214,7 @@ impl Replay {
         if let Some(refusal) = refusal {
             return Err(refusal.into());
         }
+        archived::claim(scratch, &self.into)?;
         match Library::fetch(archive, &plan, scratch, |bytes| phases.fetching(bytes, plan.bytes)).await {
             Ok(replay) => Ok(Some((replay, plan.store))),
             Err(error) => {
