@@ -38,8 +38,9 @@ pub struct ArchiveSettings {
     /// Who wraps the keys; without, what is archived is not encrypted by this program.
     pub keys: Option<Arc<dyn KeyProvider>>,
     /// Whether a log that no longer reaches back to where the archive ends begins anew there, behind a gap that the manifest
-    /// names; otherwise it is not archived any more. Default: it is not.
-    pub go_on_behind_gaps: bool,
+    /// names, once nobody has changed that for so long: somebody who does may still fill the gap. Otherwise it is not archived any
+    /// more. Default: it is not.
+    pub go_on_behind_gaps: Option<Duration>,
     /// When a new snapshot is due.
     pub snapshots: Schedule,
     /// What of it need not be kept. Default: everything is.
@@ -52,7 +53,7 @@ impl Default for ArchiveSettings {
             tail_every: Duration::from_secs(1),
             level: Some(1),
             keys: None,
-            go_on_behind_gaps: false,
+            go_on_behind_gaps: None,
             snapshots: Schedule::default(),
             keep: Keep::default(),
         }
@@ -105,7 +106,9 @@ impl Archiver {
             Some((there, version)) => {
                 let there = of_our_history(&place, &wal, there).await?;
                 match check_joined(&place, &wal, &there) {
-                    Err(Error::Gap { .. }) if settings.go_on_behind_gaps => {
+                    Err(Error::Gap { .. })
+                        if settings.go_on_behind_gaps.is_some_and(|patience| there.rests_since(patience)) =>
+                    {
                         (behind_gap(&place, &wal, there).await?, Some(version))
                     }
                     joined => (joined.map(|()| there)?, Some(version)),

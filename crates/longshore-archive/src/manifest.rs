@@ -15,9 +15,12 @@
 
 mod chunks;
 
+use std::time::Duration;
+
 use longshore_format::{Content, Digest, EpochHistory, LogId, Lsn, SegmentSize};
 use serde::{Deserialize, Serialize};
 
+use crate::archiver::wall_micros;
 use crate::error::Result;
 use crate::fork::ForkEntry;
 use crate::gap::GapEntry;
@@ -211,6 +214,11 @@ impl Manifest {
     /// Whether one that ends where this does ends with another record.
     pub(crate) fn has_parted_at_end(&self, other: &Manifest) -> bool {
         self.link.zip(other.link).is_some_and(|(ours, theirs)| ours != theirs)
+    }
+
+    /// Whether nobody has changed it for so long, by this node's clock.
+    pub(crate) fn rests_since(&self, long: Duration) -> bool {
+        long <= Duration::from_micros(wall_micros().saturating_sub(self.updated))
     }
 
     /// Takes over what a later manifest of the same log, of which `segments` are all, has and this one has not.
