@@ -390,8 +390,8 @@ fn a_drill_that_is_interrupted_deletes_what_it_made_and_says_so() {
 
 /// Has the store never answer for one object: a pipe in its place that nobody writes to. Which one, and where it is now.
 fn hold(dir: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
-    let tail = files(&dir.join("a/orders/tail")).into_iter().map(|line| line.split(' ').next().unwrap().to_owned());
-    let held: std::path::PathBuf = tail.filter(|name| name.matches('-').count() > 1).next_back().unwrap().into();
+    let mut tail = files(&dir.join("a/orders/tail")).into_iter().map(|line| line.split(' ').next().unwrap().to_owned());
+    let held: std::path::PathBuf = tail.rfind(|name| name.matches('-').count() > 1).unwrap().into();
     let aside = dir.join("held");
     std::fs::rename(&held, &aside).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&held).status().unwrap().success());

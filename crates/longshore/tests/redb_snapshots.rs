@@ -9,9 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore::apply::{Sink, Target};
+use longshore::apply::{LogFacts, RunEnd, Sink, Target};
 use longshore::archive::{Archive, ArchiveSettings, Begin, Keep, Listed, Schedule, Store, Until, list};
-use longshore::{Content, ErrorKind, Output, Primary, Replay, Settings};
+use longshore::format::{Flags, Kind, LogId, Record};
+use longshore::{Content, ErrorKind, Lsn, Output, Primary, Replay, Settings};
 use redb::Database;
 
 use example::{RedbSink, Snapshots, add, counter};
@@ -73,7 +74,7 @@ fn a_restore_begins_with_a_snapshot_where_the_log_has_lost_its_beginning() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let output = into_redb(&dir.join("restored.redb"));
     let replay = runtime.block_on(async {
-        let archive = Archive::open(&[store.clone()], &"counters".parse().unwrap(), None).await.unwrap();
+        let archive = Archive::open(std::slice::from_ref(&store), &"counters".parse().unwrap(), None).await.unwrap();
         let begin = Replay::begins(&archive, &Target::LATEST, &output);
         assert!(matches!(begin, Begin::Snapshot(_)));
         let plan = archive.plan(Until::End, begin).unwrap();
@@ -90,4 +91,26 @@ fn a_restore_begins_with_a_snapshot_where_the_log_has_lost_its_beginning() {
     // A sink that cannot begin with one is refused, for this log has lost its beginning.
     let lines = Output::file(longshore::apply::JsonLinesOutput, dir.join("out.jsonl"));
     assert_eq!(replay.run(&lines, |_| ControlFlow::Continue(())).unwrap_err().kind(), ErrorKind::TooOld);
+}
+
+#[test]
+fn an_image_takes_the_place_of_what_a_sink_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("counters.redb");
+    let mut sink = RedbSink::create(&path).unwrap();
+    assert!(sink.takes_image(Content::Bytes) && !sink.takes_image(Content::Sql));
+    sink.open(&LogFacts { id: LogId::from_bytes([1; 16]), content: Content::Bytes }).unwrap();
+    for (lsn, (name, image)) in [(100, ("old", false)), (200, ("new", true))] {
+        if image { sink.begin_image() } else { sink.begin() }.unwrap();
+        let (lsn, payload) = (Lsn::new(lsn), [&7_u64.to_le_bytes()[..], name.as_bytes()].concat());
+        let (kind, flags) = (Kind::USER, Flags::FIRST);
+        let record =
+            Record { start: lsn, end: lsn, kind, flags, time: 0, durable: None, header_crc: 0, payload: &payload };
+        sink.record(&record).unwrap();
+        sink.commit(&RunEnd { start: lsn, lsn, crc: 0, time: 0, records: 1 }).unwrap();
+    }
+    assert_eq!(sink.durable(), Some(Lsn::new(200)));
+    drop(sink);
+    let database = Database::open(&path).unwrap();
+    assert_eq!((counter(&database, "old").unwrap(), counter(&database, "new").unwrap()), (0, 7));
 }
