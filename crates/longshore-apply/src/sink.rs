@@ -10,6 +10,7 @@ use longshore_format::{Content, ErrorKind, LogId, Lsn, Record};
 ///
 /// ```text
 /// open  ( begin  record+  commit )*   with sync between runs   …  finish
+/// open  begin_image  record+  commit  sync  finish             in the middle of a log
 /// ```
 ///
 /// An error from any call ends the applier; the sink is then dropped, and a new one is opened if its
@@ -28,8 +29,20 @@ pub trait Sink: Send {
     /// when the log no longer reaches back so far, the applier refuses.
     fn open(&mut self, log: &LogFacts) -> Result<Option<Held>, SinkError>;
 
+    /// Whether it can be given a whole database of this content, and so begin in the middle of a log. May be asked at any time.
+    fn takes_image(&self, _content: Content) -> bool {
+        false
+    }
+
     /// A run begins. All of it is known to be in the log.
     fn begin(&mut self) -> Result<(), SinkError>;
+
+    /// A run begins that is an image of the whole database, as a [`Snapshotter`](crate::Snapshotter) made it: once it is
+    /// committed the sink holds that, and nothing of what it held before. Only where [`takes_image`](Self::takes_image) says so;
+    /// for records that say all of what they change it is a run like any other.
+    fn begin_image(&mut self) -> Result<(), SinkError> {
+        self.begin()
+    }
 
     /// The next record of the run. Only users' records come here, those of the log itself do not.
     fn record(&mut self, record: &Record<'_>) -> Result<(), SinkError>;
@@ -71,8 +84,14 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     fn open(&mut self, log: &LogFacts) -> Result<Option<Held>, SinkError> {
         (**self).open(log)
     }
+    fn takes_image(&self, content: Content) -> bool {
+        (**self).takes_image(content)
+    }
     fn begin(&mut self) -> Result<(), SinkError> {
         (**self).begin()
+    }
+    fn begin_image(&mut self) -> Result<(), SinkError> {
+        (**self).begin_image()
     }
     fn record(&mut self, record: &Record<'_>) -> Result<(), SinkError> {
         (**self).record(record)

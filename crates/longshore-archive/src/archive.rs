@@ -1,5 +1,7 @@
 //! The archive of one log, read back: from one store, or from several that hold the same.
 
+mod lost;
+
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -7,11 +9,11 @@ use longshore_format::{Fork, Lsn, Name};
 
 use crate::error::{Error, Result};
 use crate::fetch::{Reach, Until};
-use crate::gap::GapEntry;
 use crate::keys::KeyProvider;
 use crate::manifest::{Facts, Manifest, SegmentEntry, SnapshotEntry};
 use crate::place::Place;
 use crate::store::Store;
+use crate::verify::Finding;
 
 /// The archive of one log in one or several stores. What one of them lacks, or holds damaged, is taken from another.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub struct Archive {
     facts: Facts,
     /// The one that reaches furthest first; behind all others one that goes on beyond a fork at which a later epoch began.
     copies: Vec<Copy>,
+    passed_over: Vec<Error>,
 }
 
 /// What one store holds.
@@ -28,62 +31,10 @@ pub struct Archive {
 pub(crate) struct Copy {
     pub(crate) store: Store,
     pub(crate) manifest: Manifest,
+    /// As far as they are known: what a chunk of the manifest names that does not hold is left out, or told by another store.
     pub(crate) segments: Vec<SegmentEntry>,
-}
-
-/// A log that a store holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// Which log.
-    pub name: Name,
-    /// Which store.
-    pub store: String,
-    /// What it is, and what its records mean.
-    pub facts: Facts,
-    /// The first position.
-    pub first: Lsn,
-    /// The end: a boundary.
-    pub end: Lsn,
-    /// Sealed segments.
-    pub segments: u64,
-    /// Objects of the segment that is not sealed yet.
-    pub tail: u64,
-    /// The positions of its snapshots.
-    pub snapshots: Vec<Lsn>,
-    /// Ranges that are in no archive.
-    pub gaps: Vec<GapEntry>,
-    /// Pieces beyond a fork, which are kept and part of no restore.
-    pub aside: u64,
-    /// When it was changed last, microseconds UTC.
-    pub updated: u64,
-}
-
-/// The logs that a store holds. Manifests alone are read.
-///
-/// # Errors
-/// What the store says; `Corrupt` for a manifest that does not hold.
-pub async fn list(store: &Store, keys: Option<&dyn KeyProvider>) -> Result<Vec<Listed>> {
-    let mut logs = Vec::new();
-    // Whatever else lies there is none of ours.
-    for name in store.top().await?.into_iter().filter_map(|name| name.parse::<Name>().ok()) {
-        let place = Place { store, log: &name, id: None, keys, level: None };
-        let Some((manifest, _)) = place.manifest().await? else { continue };
-        let facts = manifest.facts().map_err(|what| place.corrupt(crate::manifest::MANIFEST, what))?;
-        logs.push(Listed {
-            store: store.label().to_owned(),
-            facts,
-            first: manifest.first(),
-            end: manifest.end(),
-            segments: manifest.segment_count(),
-            tail: manifest.tail().len() as u64,
-            snapshots: manifest.snapshots.iter().map(|snapshot| Lsn::new(snapshot.position)).collect(),
-            gaps: manifest.gaps.clone(),
-            aside: manifest.aside.len() as u64,
-            updated: manifest.updated,
-            name,
-        });
-    }
-    Ok(logs)
+    /// The chunks that do not hold.
+    pub(crate) lost: Vec<Finding>,
 }
 
 impl Archive {
@@ -94,20 +45,21 @@ impl Archive {
     /// [`Error::NoLog`]; or the first store's trouble, if none of them can be used; [`Error::OtherLog`] if they hold different
     /// logs.
     pub async fn open(stores: &[Store], name: &Name, keys: Option<Arc<dyn KeyProvider>>) -> Result<Archive> {
-        let (mut copies, mut trouble): (Vec<Copy>, Option<Error>) = (Vec::new(), None);
+        let (mut copies, mut passed_over) = (Vec::new(), Vec::new());
         for store in stores {
             match Copy::open(store, name, keys.as_deref(), None).await {
                 Ok(Some(copy)) => copies.push(copy),
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(store = store.label(), %error, "a store is passed over");
-                    trouble = trouble.or(Some(error));
+                    passed_over.push(error);
                 }
             }
         }
         let copies = best_first(copies);
         let Some(best) = copies.first() else {
             let store = stores.first().map_or("no store", Store::label).to_owned();
+            let trouble = passed_over.into_iter().next();
             return Err(trouble.unwrap_or(Error::NoLog { store, log: name.clone() }));
         };
         let facts = best.facts(name)?;
@@ -118,7 +70,7 @@ impl Archive {
                 return Err(Error::OtherLog { store: copy.store.label().to_owned(), log: name.clone(), theirs, ours });
             }
         }
-        Ok(Archive { name: name.clone(), keys, facts, copies })
+        Ok(Archive { name: name.clone(), keys, facts, copies, passed_over })
     }
 
     /// Looks again how far the log is archived. What was read before and still holds is not read again.
@@ -154,6 +106,7 @@ impl Archive {
             let bytes = self.segment(entry).await?;
             return Ok(bytes[size.offset_in(boundary) as usize..size.body_end_offset() as usize].to_vec());
         }
+        best.check_known(base, &self.name)?;
         let mut bytes = Vec::new();
         for entry in best.manifest.tail().iter().filter(|entry| boundary.get() < entry.end) {
             let skipped = boundary.get().saturating_sub(entry.start) as usize;
@@ -191,6 +144,11 @@ impl Archive {
         let mut copies = std::mem::take(&mut self.copies);
         copies.retain(wanted);
         self.replace(copies)
+    }
+
+    /// Why stores that were named are no part of this.
+    pub fn passed_over(&self) -> &[Error] {
+        &self.passed_over
     }
 
     /// Which log it is.
@@ -239,7 +197,10 @@ fn best_first(copies: Vec<Copy>) -> Vec<Copy> {
     let parted: Vec<bool> = copies.iter().map(|copy| copies.iter().any(|other| copy.has_parted_from(other))).collect();
     let mut ranked: Vec<(bool, Copy)> = parted.into_iter().zip(copies).collect();
     ranked.sort_by_key(|(parted, copy)| (*parted, copy.rank()));
-    ranked.into_iter().map(|(_, copy)| copy).collect()
+    let going_on = ranked.iter().take_while(|(parted, _)| !parted).count();
+    let mut copies: Vec<Copy> = ranked.into_iter().map(|(_, copy)| copy).collect();
+    lost::fill(&mut copies[..going_on]);
+    copies
 }
 
 impl Copy {
@@ -259,11 +220,13 @@ impl Copy {
         let Some((manifest, _)) = place.manifest().await? else { return Ok(None) };
         let facts = manifest.facts().map_err(|what| place.corrupt(crate::manifest::MANIFEST, what))?;
         place.id = Some(facts.log);
-        let segments = match before.and_then(|before| before.manifest.segments_since(&before.segments, &manifest)) {
-            Some(segments) => segments,
-            None => manifest.all_segments(&place).await?,
-        };
-        Ok(Some(Copy { store: store.clone(), manifest, segments }))
+        let before = before.filter(|before| before.lost.is_empty());
+        let (segments, lost) =
+            match before.and_then(|before| before.manifest.segments_since(&before.segments, &manifest)) {
+                Some(segments) => (segments, Vec::new()),
+                None => manifest.known_segments(&place).await?,
+            };
+        Ok(Some(Copy { store: store.clone(), manifest, segments, lost }))
     }
 
     fn facts(&self, name: &Name) -> Result<Facts> {
@@ -344,7 +307,7 @@ mod tests {
         };
         let mut manifest = Manifest::new(&facts, Lsn::ZERO);
         manifest.add_tail(TailEntry { start: 0, end, object: String::new(), bytes: 0, time: 0, level: 0 });
-        Copy { store: Store::of(Arc::new(InMemory::new()), label), manifest, segments: Vec::new() }
+        Copy { store: Store::of(Arc::new(InMemory::new()), label), manifest, segments: Vec::new(), lost: Vec::new() }
     }
 
     #[test]

@@ -25,7 +25,8 @@ use crate::manifest::{Manifest, SegmentEntry, TailEntry};
 use crate::place::Place;
 use crate::snapshot::Schedule;
 use crate::store::{Store, Version};
-use joined::{beginning, behind_gap, reconciled};
+pub(crate) use joined::beginning;
+use joined::{behind_gap, check_joined, of_our_history};
 
 /// How a log is archived.
 #[derive(Clone, Debug)]
@@ -37,8 +38,9 @@ pub struct ArchiveSettings {
     /// Who wraps the keys; without, what is archived is not encrypted by this program.
     pub keys: Option<Arc<dyn KeyProvider>>,
     /// Whether a log that no longer reaches back to where the archive ends begins anew there, behind a gap that the manifest
-    /// names; otherwise it is not archived any more. Default: it is not.
-    pub go_on_behind_gaps: bool,
+    /// names, once nobody has changed that for so long: somebody who does may still fill the gap. Otherwise it is not archived any
+    /// more. Default: it is not.
+    pub go_on_behind_gaps: Option<Duration>,
     /// When a new snapshot is due.
     pub snapshots: Schedule,
     /// What of it need not be kept. Default: everything is.
@@ -51,7 +53,7 @@ impl Default for ArchiveSettings {
             tail_every: Duration::from_secs(1),
             level: Some(1),
             keys: None,
-            go_on_behind_gaps: false,
+            go_on_behind_gaps: None,
             snapshots: Schedule::default(),
             keep: Keep::default(),
         }
@@ -83,6 +85,8 @@ pub struct Archiver {
     tail_at: Instant,
 }
 
+/// So long nobody has written to what is left of a put that was killed: one segment takes minutes at most.
+const KILLED: Duration = Duration::from_secs(3600);
 /// Segments between two changes of the manifest.
 const BATCH: usize = 4;
 /// Of them on their way together. Each is in memory: so that a store that is slow to answer does not wait for this processor,
@@ -90,21 +94,31 @@ const BATCH: usize = 4;
 const ON_THEIR_WAY: usize = 2;
 
 impl Archiver {
-    /// Finds out how far the log is archived in the store. Changes nothing there; to go on behind a gap, the manifest from before
-    /// is kept as an object, which the first [`round`](Self::round) that archives something names.
+    /// Finds out how far the log is archived in the store. Changes nothing there but what puts have left that were killed; to go on
+    /// behind a gap or a fork, the manifest from before is kept as an object, which the first [`round`](Self::round) that archives
+    /// something names.
     ///
     /// # Errors
     /// [`Error::OtherLog`] and [`Error::Fenced`]; what the store says, which may pass.
     pub async fn open(store: Store, name: Name, wal: Wal, settings: ArchiveSettings) -> Result<Archiver> {
-        let (manifest, version) = match place(&store, &name, &wal, &settings).manifest().await? {
-            Some((there, version)) => match reconciled(&store, &name, &wal, there.clone()) {
-                Err(Error::Gap { .. }) if settings.go_on_behind_gaps => {
-                    (behind_gap(&place(&store, &name, &wal, &settings), &wal, there).await?, Some(version))
+        let place = place(&store, &name, &wal, &settings);
+        let (manifest, version) = match place.manifest().await? {
+            Some((there, version)) => {
+                let there = of_our_history(&place, &wal, there).await?;
+                match check_joined(&place, &wal, &there) {
+                    Err(Error::Gap { .. })
+                        if settings.go_on_behind_gaps.is_some_and(|patience| there.rests_since(patience)) =>
+                    {
+                        (behind_gap(&place, &wal, there).await?, Some(version))
+                    }
+                    joined => (joined.map(|()| there)?, Some(version)),
                 }
-                reconciled => (reconciled?, Some(version)),
-            },
+            }
             None => (beginning(&wal)?, None),
         };
+        if let Err(error) = store.killed_puts(name.as_str(), KILLED, false).await {
+            tracing::warn!(store = store.label(), log = %name, %error, "what killed puts have left stays");
+        }
         Ok(Archiver { store, name, wal, settings, manifest, version, tail_at: Instant::now() })
     }
 
@@ -205,7 +219,9 @@ impl Archiver {
                     self.manifest = beginning(&self.wal)?;
                     return Ok(false);
                 };
-                self.manifest = reconciled(&self.store, &self.name, &self.wal, theirs)?;
+                let theirs = of_our_history(&self.place(), &self.wal, theirs).await?;
+                check_joined(&self.place(), &self.wal, &theirs)?;
+                self.manifest = theirs;
                 self.version = Some(version);
                 Ok(false)
             }

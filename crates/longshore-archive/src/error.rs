@@ -63,6 +63,18 @@ pub enum Error {
         /// Which log.
         log: Name,
     },
+    /// Nothing of that epoch was archived that a later one parted from.
+    #[error(
+        "{store}: no branch of log {log} ends with epoch {epoch}; `longshore archive ls --json` lists those that were set aside"
+    )]
+    NoBranch {
+        /// Which store.
+        store: String,
+        /// Which log.
+        log: Name,
+        /// Which epoch.
+        epoch: u64,
+    },
     /// An object that the manifest names is gone.
     #[error("{store}: {object} is missing, and with it {start} to {end}; name another store that has it with --from")]
     Missing {
@@ -221,7 +233,9 @@ impl Error {
             Error::Url { .. } | Error::Feature { .. } | Error::NotABoundary { .. } => ErrorKind::Invalid,
             Error::Store { source, .. } if Answer::of(source) == Answer::Denied => ErrorKind::Denied,
             Error::Store { .. } => ErrorKind::Unavailable,
-            Error::NoLog { .. } | Error::NoDirectory { .. } | Error::NoBucket { .. } => ErrorKind::NotFound,
+            Error::NoLog { .. } | Error::NoBranch { .. } | Error::NoDirectory { .. } | Error::NoBucket { .. } => {
+                ErrorKind::NotFound
+            }
             Error::Missing { .. } | Error::Gap { .. } => ErrorKind::Gap,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::Fenced { .. } => ErrorKind::Fenced,

@@ -152,6 +152,7 @@ impl Archive {
             }
             segments.push(entry.clone());
         }
+        self.check_known(size.base_of(from), &segments, over < 2)?;
         let tail = if over < 2 { best.manifest.tail().to_vec() } else { Vec::new() };
         let begins = size.first_in(size.base_of(from)).max(first);
         let after =
@@ -161,7 +162,7 @@ impl Archive {
         let bytes = objects.chain(snapshot.iter().map(|entry| entry.bytes)).fold(0, u64::saturating_add);
         let files = segments.len() as u64 + u64::from(!tail.is_empty());
         let space = files.saturating_mul(size.get()).saturating_add(snapshot.as_ref().map_or(0, |entry| entry.len));
-        let before = self.digest_before(skipped)?;
+        let before = self.digest_before(size.base_of(from))?;
         let store = best.store.label().to_owned();
         Ok(FetchPlan { store, snapshot, first: begins, end, archived, bytes, space, before, segments, tail })
     }
@@ -177,13 +178,29 @@ impl Archive {
         }
     }
 
-    /// The digest of the segment before the one at this place among those of the best copy.
-    fn digest_before(&self, index: usize) -> Result<Digest> {
-        let Some(entry) = index.checked_sub(1).and_then(|index| self.best().segments.get(index)) else {
+    /// Refuses a plan for segments of which one between the first and the last, or the archive's end, is not known any more.
+    fn check_known(&self, first: Lsn, planned: &[SegmentEntry], to_the_end: bool) -> Result<()> {
+        let (best, size) = (self.best(), self.facts().size.get());
+        let mut expected = first;
+        for entry in planned {
+            if entry.base != expected.get() {
+                return best.check_known(expected, self.name());
+            }
+            expected = Lsn::new(expected.get().saturating_add(size));
+        }
+        if to_the_end { best.check_known(expected, self.name()) } else { Ok(()) }
+    }
+
+    /// The digest of the segment before the one at a base.
+    fn digest_before(&self, base: Lsn) -> Result<Digest> {
+        let (best, size) = (self.best(), self.facts().size);
+        if base <= size.base_of(self.first()) {
             return Ok(self.facts().before);
-        };
-        let what = || "the digest of a segment cannot be".to_owned();
-        entry.digest.parse().map_err(|_| self.place(self.best()).corrupt(MANIFEST, what()))
+        }
+        let before = Lsn::new(base.get().saturating_sub(size.get()));
+        best.check_known(before, self.name())?;
+        let digest = best.segment(before.get()).and_then(|entry| entry.digest.parse().ok());
+        digest.ok_or_else(|| self.place(best).corrupt(MANIFEST, "the digest of a segment cannot be".to_owned()))
     }
 
     /// Fetches what was planned into `dir`, which becomes an ordinary log; `watch` is told of each object. The directory is

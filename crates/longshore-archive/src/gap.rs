@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::{Archive, Copy};
 use crate::error::Result;
 use crate::fetch::Until;
+use crate::fork;
 use crate::manifest::Manifest;
 use crate::place::Place;
 use crate::snapshot;
@@ -36,24 +37,32 @@ pub(crate) async fn keep(place: &Place<'_>, manifest: &Manifest) -> Result<Strin
 
 /// The manifest from before a gap.
 pub(crate) async fn earlier(place: &Place<'_>, gap: &GapEntry) -> Result<Manifest> {
-    let json = place.get(&gap.earlier, (Lsn::ZERO, Lsn::new(gap.start))).await?;
-    if gap.earlier != format!("earlier/{}", blake3::hash(&json).to_hex()) {
-        return Err(place.corrupt(&gap.earlier, "it is not what its name says".to_owned()));
-    }
-    serde_json::from_slice(&json).map_err(|error| place.corrupt(&gap.earlier, error.to_string()))
+    kept(place, &gap.earlier, Lsn::new(gap.start)).await
 }
 
-/// Every object that a manifest needs, and those that came before its gaps, below the log's name.
+/// A manifest that was kept as an object, of a log up to `end`.
+pub(crate) async fn kept(place: &Place<'_>, object: &str, end: Lsn) -> Result<Manifest> {
+    let json = place.get(object, (Lsn::ZERO, end)).await?;
+    if object != format!("earlier/{}", blake3::hash(&json).to_hex()) {
+        return Err(place.corrupt(object, "it is not what its name says".to_owned()));
+    }
+    serde_json::from_slice(&json).map_err(|error| place.corrupt(object, error.to_string()))
+}
+
+/// Every object that a manifest needs, those of its branches, and those that came before its gaps, below the log's name.
 pub(crate) async fn objects(place: &Place<'_>, manifest: &Manifest) -> Result<Vec<String>> {
     let mut objects = Vec::new();
     let mut manifest = manifest.clone();
     loop {
         objects.extend(manifest.chunks().iter().map(|entry| entry.object.clone()));
         objects.extend(manifest.all_segments(place).await?.into_iter().map(|entry| entry.object));
-        objects.extend(manifest.tail().iter().chain(&manifest.aside).map(|entry| entry.object.clone()));
+        objects.extend(manifest.tail().iter().map(|entry| entry.object.clone()));
         for entry in &manifest.snapshots {
             objects.extend(snapshot::pieces(place, entry).await?.into_iter().map(|piece| piece.object));
             objects.push(entry.object.clone());
+        }
+        for entry in &manifest.forks {
+            objects.extend(fork::objects(place, entry).await?);
         }
         let Some(gap) = manifest.gaps.last() else { return Ok(objects) };
         objects.push(gap.earlier.clone());
@@ -97,9 +106,13 @@ impl Archive {
 impl Copy {
     /// What the store held before a gap.
     pub(crate) async fn before(&self, place: &Place<'_>, gap: &GapEntry) -> Result<Copy> {
-        let manifest = earlier(place, gap).await?;
-        let segments = manifest.all_segments(place).await?;
-        Ok(Copy { store: self.store.clone(), manifest, segments })
+        self.with(place, earlier(place, gap).await?).await
+    }
+
+    /// The same store with another manifest, which it held once.
+    pub(crate) async fn with(&self, place: &Place<'_>, manifest: Manifest) -> Result<Copy> {
+        let (segments, lost) = manifest.known_segments(place).await?;
+        Ok(Copy { store: self.store.clone(), manifest, segments, lost })
     }
 
     /// Whether a target lies in what is here, as far as the manifest tells.

@@ -6,6 +6,7 @@ use longshore_format::{ErrorKind, Lsn};
 
 use crate::archiver::wall_micros;
 use crate::error::Result;
+use crate::fork::{self, ForkEntry};
 use crate::gap;
 use crate::manifest::{Manifest, SnapshotEntry};
 use crate::place::Place;
@@ -70,6 +71,12 @@ impl Keep {
             cut.objects.push(gap.earlier.clone());
             cut.objects.extend(or_unnamed(gap::objects_before(place, gap).await)?);
             manifest.gaps.clear();
+        }
+        // A branch that parted before is older, too; of one that parted later, what is kept is what is its own.
+        let (old, kept) = std::mem::take(&mut manifest.forks).into_iter().partition(|fork| fork.start < since.get());
+        manifest.forks = kept;
+        for fork in Vec::<ForkEntry>::from_iter(old) {
+            cut.objects.extend(or_unnamed(fork::objects(place, &fork).await)?);
         }
         Ok(cut)
     }

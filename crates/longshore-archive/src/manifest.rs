@@ -6,19 +6,26 @@
 //! LOG/segments/EPOCH-WRITER/BASE-DIGEST          a sealed segment
 //! LOG/tail/EPOCH-WRITER/START-END-DIGEST         bytes of a segment that is not sealed yet
 //! LOG/snapshots/EPOCH-WRITER/POSITION/…          the database as of a position: its pieces, and a list of them
-//! LOG/earlier/DIGEST                             the manifest from before a gap
+//! LOG/earlier/DIGEST                             the manifest from before a gap or a fork
 //! ```
 //!
 //! An object that no manifest names does not exist for a reader: what was uploaded before a crash is uploaded again. Whoever
 //! holds a newer epoch changes the manifest first; from then on the swap of an older writer fails, and it learns that it is
 //! fenced.
 
+mod chunks;
+
+use std::time::Duration;
+
 use longshore_format::{Content, Digest, EpochHistory, LogId, Lsn, SegmentSize};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::archiver::wall_micros;
+use crate::error::Result;
+use crate::fork::ForkEntry;
 use crate::gap::GapEntry;
 use crate::place::Place;
+pub use chunks::ChunkEntry;
 
 /// A sealed segment in the archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,31 +75,6 @@ pub struct SnapshotEntry {
     pub time: u64,
 }
 
-/// The oldest segments, in an object of their own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChunkEntry {
-    /// The object, below the log's name: it is named by the digest of what it holds.
-    pub object: String,
-    /// The base of its first segment.
-    pub first: u64,
-    /// How many segments it names.
-    pub segments: u64,
-}
-
-impl ChunkEntry {
-    /// The base after its last segment.
-    fn end(&self, size: u64) -> u64 {
-        self.first.saturating_add(self.segments.saturating_mul(size))
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct Chunk {
-    /// The chunk before this one, so that none can be left out.
-    previous: Option<String>,
-    segments: Vec<SegmentEntry>,
-}
-
 /// What an archive of one log holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -121,15 +103,14 @@ pub struct Manifest {
     /// What is in no archive: oldest first.
     #[serde(default)]
     pub gaps: Vec<GapEntry>,
-    /// What was archived beyond the fork at which a later epoch began: kept, and part of no restore.
-    pub aside: Vec<TailEntry>,
+    /// What was archived beyond the forks at which later epochs began: kept, and part of no other restore.
+    #[serde(default)]
+    pub forks: Vec<ForkEntry>,
 }
 
 const VERSION: u32 = 1;
 /// What the manifest is called, below the log's name.
 pub(crate) const MANIFEST: &str = "manifest";
-/// The manifest names at most twice as many segments by itself.
-const CHUNK: usize = 1000;
 /// So many tail objects of a level are put together.
 const FAN: usize = 8;
 /// A manifest or a chunk is never longer.
@@ -167,7 +148,7 @@ impl Manifest {
             tail: Vec::new(),
             snapshots: Vec::new(),
             gaps: Vec::new(),
-            aside: Vec::new(),
+            forks: Vec::new(),
         }
     }
 
@@ -235,6 +216,11 @@ impl Manifest {
         self.link.zip(other.link).is_some_and(|(ours, theirs)| ours != theirs)
     }
 
+    /// Whether nobody has changed it for so long, by this node's clock.
+    pub(crate) fn rests_since(&self, long: Duration) -> bool {
+        long <= Duration::from_micros(wall_micros().saturating_sub(self.updated))
+    }
+
     /// Takes over what a later manifest of the same log, of which `segments` are all, has and this one has not.
     pub(crate) fn go_on_with(&mut self, later: &Manifest, segments: Vec<SegmentEntry>) {
         let next = self.next_base();
@@ -242,6 +228,11 @@ impl Manifest {
         for entry in &later.snapshots {
             if !self.snapshots.iter().any(|ours| ours.position == entry.position) {
                 self.add_snapshot(entry.clone());
+            }
+        }
+        for fork in &later.forks {
+            if !self.forks.contains(fork) {
+                self.forks.push(fork.clone());
             }
         }
         (self.tail, self.history, self.link) = (later.tail.clone(), later.history.clone(), later.link);
@@ -274,18 +265,6 @@ impl Manifest {
         Ok(before)
     }
 
-    /// Forgets the chunks of which nothing is left; returns their objects.
-    pub(crate) fn drop_chunks(&mut self) -> Vec<String> {
-        let (first, size) = (self.first, self.segment_size);
-        let gone = self.chunks.iter().take_while(|chunk| chunk.end(size) <= first).count();
-        self.chunks.drain(..gone).map(|chunk| chunk.object).collect()
-    }
-
-    /// The objects that hold the oldest entries.
-    pub(crate) fn chunks(&self) -> &[ChunkEntry] {
-        &self.chunks
-    }
-
     /// Adds a segment; returns the tail objects that nobody needs any more.
     pub(crate) fn add_segment(&mut self, entry: SegmentEntry) -> Vec<String> {
         self.segments.push(entry);
@@ -315,103 +294,27 @@ impl Manifest {
         joined.into_iter().map(|entry| entry.object).collect()
     }
 
-    /// Sets aside what lies beyond the position at which a later epoch parted; what was of no use to begin with is forgotten.
-    pub(crate) fn fork_at(&mut self, at: Lsn) {
-        self.link = None;
-        let size = self.segment_size;
-        let beyond = |entry: &SegmentEntry| at.get() < entry.base.saturating_add(size);
-        let (kept, cut): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.segments).into_iter().partition(|entry| !beyond(entry));
-        self.segments = kept;
-        self.aside.extend(cut.into_iter().map(|entry| TailEntry {
-            start: entry.base,
-            end: entry.base.saturating_add(size),
-            object: entry.object,
-            bytes: entry.bytes,
-            time: entry.time,
-            level: 0,
-        }));
-        let (kept, cut): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.tail).into_iter().partition(|entry| entry.end <= at.get());
-        self.aside.extend(cut);
-        let begins = self.next_base();
-        self.tail = if kept.first().is_some_and(|entry| entry.start == begins) { kept } else { Vec::new() };
-        self.snapshots.retain(|snapshot| snapshot.position <= at.get());
+    /// Forgets the pieces of the tail and the snapshots that end at or before a position.
+    pub(crate) fn forget_before(&mut self, at: Lsn) {
+        self.tail.retain(|entry| at.get() < entry.end);
+        self.snapshots.retain(|snapshot| at.get() < snapshot.position);
     }
 
-    /// Moves the oldest entries into an object of their own once there are many.
-    pub(crate) async fn spill(&mut self, place: &Place<'_>) -> Result<()> {
-        if self.segments.len() < 2 * CHUNK {
-            return Ok(());
+    /// Forgets what lies beyond a position; what was of no use to begin with is forgotten, too.
+    pub(crate) async fn end_at(&mut self, at: Lsn, place: &Place<'_>) -> Result<()> {
+        self.open_chunks_beyond(at, place).await?;
+        let size = self.segment_size;
+        self.segments.retain(|entry| entry.base.saturating_add(size) <= at.get());
+        let begins = self.next_base();
+        self.tail.retain(|entry| entry.end <= at.get());
+        if self.tail.first().is_some_and(|entry| entry.start != begins) {
+            self.tail.clear();
         }
-        let segments = self.segments[..CHUNK].to_vec();
-        let first = segments[0].base;
-        let chunk = Chunk { previous: self.chunks.last().map(|chunk| chunk.object.clone()), segments };
-        let json = serde_json::to_vec(&chunk).expect("plain data can be written as JSON");
-        let object = format!("chunks/{}", blake3::hash(&json).to_hex());
-        place.put(&object, &json).await?;
-        self.segments.drain(..CHUNK);
-        self.chunks.push(ChunkEntry { object, first, segments: CHUNK as u64 });
+        self.snapshots.retain(|snapshot| snapshot.position <= at.get());
+        self.link = None;
         Ok(())
     }
-
-    /// All segments of a later manifest that has the chunks of this one, of which these are all.
-    pub(crate) fn segments_since(&self, all: &[SegmentEntry], later: &Manifest) -> Option<Vec<SegmentEntry>> {
-        let chunked = all.len().checked_sub(self.segments.len())?;
-        let same = (self.first, &self.chunks) == (later.first, &later.chunks);
-        same.then(|| [&all[..chunked], &later.segments[..]].concat())
-    }
-
-    fn range(&self, chunk: &ChunkEntry) -> (Lsn, Lsn) {
-        let len = chunk.segments.saturating_mul(self.segment_size);
-        (Lsn::new(chunk.first), Lsn::new(chunk.first.saturating_add(len)))
-    }
-
-    /// All segments, oldest first: those in chunks are fetched, each checked against its name and the one after it.
-    pub(crate) async fn all_segments(&self, place: &Place<'_>) -> Result<Vec<SegmentEntry>> {
-        use futures_util::{StreamExt, TryStreamExt};
-        // Collected first: a closure that borrows would keep this from being sent between threads.
-        let mut wanted = Vec::new();
-        for entry in &self.chunks {
-            wanted.push(place.get(&entry.object, self.range(entry)));
-        }
-        let chunks: Vec<Vec<u8>> = futures_util::stream::iter(wanted).buffered(AT_ONCE).try_collect().await?;
-        let mut segments = Vec::new();
-        let mut previous: Option<String> = None;
-        for (entry, json) in self.chunks.iter().zip(chunks) {
-            let corrupt = |what: &str| place.corrupt(&entry.object, what.to_owned());
-            if entry.object != format!("chunks/{}", blake3::hash(&json).to_hex()) {
-                return Err(corrupt("it is not what its name says"));
-            }
-            let chunk: Chunk =
-                serde_json::from_slice(&json).map_err(|error| place.corrupt(&entry.object, error.to_string()))?;
-            // The one before the first is gone once the archive no longer reaches so far back.
-            if previous.is_some() && chunk.previous != previous || chunk.segments.len() as u64 != entry.segments {
-                return Err(corrupt("it does not follow the one before it"));
-            }
-            previous = Some(entry.object.clone());
-            segments.extend(chunk.segments);
-        }
-        segments.extend(self.segments.iter().cloned());
-        segments.retain(|entry: &SegmentEntry| self.first <= entry.base);
-        let mut expected = self.first;
-        for entry in &segments {
-            if entry.base != expected {
-                let (expected, found) = (Lsn::new(expected), Lsn::new(entry.base));
-                return Err(Error::Gap {
-                    store: place.store.label().to_owned(),
-                    log: place.log.clone(),
-                    expected,
-                    found,
-                });
-            }
-            expected = expected.saturating_add(self.segment_size);
-        }
-        Ok(segments)
-    }
 }
-
-const AT_ONCE: usize = 16;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -21,7 +21,8 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
-/// Finds what no manifest names and is older than `older_than`, and removes it unless this is `plan_only`. An archiver that is at
+/// Finds what no manifest names and is older than `older_than`, also what puts into a directory have left that were killed, and
+/// removes it unless this is `plan_only`. An archiver that is at
 /// work may be about to name what it has just made: leave it far more time than it takes for that, as an hour.
 ///
 /// # Errors
@@ -53,6 +54,10 @@ pub async fn orphans(
         for object in &pruned.objects {
             store.remove(object).await?;
         }
+    }
+    for (part, bytes) in store.killed_puts(log.as_str(), older_than, plan_only).await? {
+        pruned.bytes += bytes;
+        pruned.objects.push(part);
     }
     Ok(pruned)
 }

@@ -24,6 +24,7 @@ use object_store::{
     Error as StoreError, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion,
 };
 
+use crate::blocking::blocking;
 use crate::error::{Error, Result};
 pub(crate) use body::Body;
 
@@ -266,6 +267,31 @@ impl Store {
         // What a store's clock dates later is new.
         let age = |meta: &ObjectMeta| now.duration_since(meta.last_modified.into()).unwrap_or_default();
         Ok(found.iter().map(|meta| (name(&meta.location), meta.size, age(meta))).collect())
+    }
+
+    /// What puts into a directory have left below `under` that were killed, not written to for so long, with its length; removed,
+    /// unless this only looks. Other stores leave nothing of that kind that can be seen.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) async fn killed_puts(
+        &self,
+        under: &str,
+        older_than: Duration,
+        look_only: bool,
+    ) -> Result<Vec<(String, u64)>> {
+        let Some(root) = self.local.clone() else { return Ok(Vec::new()) };
+        let below = root.join(under);
+        let found = blocking(move || {
+            let parts = local::parts(&below, older_than).map_err(|source| Error::Io { path: below.clone(), source })?;
+            for (path, _) in parts.iter().filter(|_| !look_only) {
+                std::fs::remove_file(path).map_err(|source| Error::Io { path: path.clone(), source })?;
+            }
+            Ok(parts)
+        })
+        .await?;
+        let name = |path: &std::path::Path| path.strip_prefix(&root).unwrap_or(path).display().to_string();
+        Ok(found.into_iter().map(|(path, len)| (name(&path), len)).collect())
     }
 
     /// The names of the directories at the top.

@@ -4,11 +4,11 @@ mod finding;
 mod proven;
 
 use futures_util::{Stream, StreamExt, TryFutureExt};
-use longshore_format::{ErrorKind, Lsn};
+use longshore_format::Lsn;
 
 use crate::archive::{Archive, Copy};
 use crate::blocking::blocking;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fetch::segment::{Stored, at_once};
 use crate::fetch::{TAIL_AT_ONCE, tail_object};
 use crate::listing::{self, Listing};
@@ -35,7 +35,8 @@ pub struct Verified {
     pub proven: Proven,
 }
 
-/// Fetches every object that the log's manifests name, in every store, and checks it; `watch` is told of each.
+/// Fetches every object that the log's manifests name, in every store, and checks it; `watch` is told of each. Of a store that
+/// was [passed over](Archive::passed_over) nothing is known.
 ///
 /// # Errors
 /// What a store says that does not answer: nothing is known of its objects then.
@@ -53,14 +54,19 @@ pub async fn verify_since(archive: &Archive, proven: &Proven, mut watch: impl Fn
         let before = verified.findings.len();
         let place = archive.place(copy);
         let listing = Listing::of(&place).await?;
-        let known = proven.segments(&place, copy);
+        let known = known(proven, &place, copy);
         for earlier in before_gaps(&mut verified, &place, copy).await? {
             // Before its gap an archive changes no more: it was fetched when what is behind the gap was.
-            let known = if 0 < known { earlier.segments.len() } else { 0 };
+            let known = if 0 < known && earlier.lost.is_empty() { earlier.segments.len() } else { 0 };
+            verified.findings.extend(earlier.lost.iter().cloned());
             look_for_known(&mut verified, &place, &earlier, &listing, known).await?;
             fetch_rest(&mut verified, archive, &earlier, known, &mut watch).await?;
         }
+        verified.findings.extend(copy.lost.iter().cloned());
         let whole_before = verified.findings.len() == before;
+        for branch in branches(&mut verified, &place, copy).await? {
+            fetch_rest(&mut verified, archive, &branch, 0, &mut watch).await?;
+        }
         look_for_known(&mut verified, &place, copy, &listing, known).await?;
         watch(&verified);
         fetch_rest(&mut verified, archive, copy, known, &mut watch).await?;
@@ -98,6 +104,28 @@ async fn before_gaps(verified: &mut Verified, place: &Place<'_>, copy: &Copy) ->
         }
     }
     Ok(copies)
+}
+
+/// What lies beyond each fork, and nothing of what the log went on with.
+async fn branches(verified: &mut Verified, place: &Place<'_>, copy: &Copy) -> Result<Vec<Copy>> {
+    let mut branches = Vec::new();
+    for fork in &copy.manifest.forks {
+        match copy.branch(place, fork).await {
+            Ok(mut branch) => {
+                branch.forget_before(Lsn::new(fork.start));
+                verified.findings.extend(branch.lost.iter().cloned());
+                verified.of += count(&branch);
+                branches.push(branch);
+            }
+            Err(error) => note(verified, Err(error), 0, (Lsn::new(fork.start), Lsn::new(fork.end)))?,
+        }
+    }
+    Ok(branches)
+}
+
+/// How many segments need not be fetched again. Where the manifest does not hold, what it named before vouches for nothing.
+fn known(proven: &Proven, place: &Place<'_>, copy: &Copy) -> usize {
+    if copy.lost.is_empty() { proven.segments(place, copy) } else { 0 }
 }
 
 fn count(copy: &Copy) -> u64 {
@@ -221,22 +249,13 @@ fn range(copy: &Copy, entry: &SegmentEntry) -> (Lsn, Lsn) {
     (Lsn::new(entry.base), Lsn::new(entry.base.saturating_add(copy.manifest.segment_size())))
 }
 
-fn note(verified: &mut Verified, checked: Result<()>, bytes: u64, (start, end): (Lsn, Lsn)) -> Result<()> {
+fn note(verified: &mut Verified, checked: Result<()>, bytes: u64, range: (Lsn, Lsn)) -> Result<()> {
     match checked {
         Ok(()) => {
             verified.objects += 1;
             verified.bytes = verified.bytes.saturating_add(bytes);
         }
-        Err(Error::Missing { store, object, start, end }) => {
-            verified.findings.push(Finding::Missing { store, object, start, end });
-        }
-        Err(Error::Corrupt { store, object, what }) => {
-            verified.findings.push(Finding::Corrupt { store, object, what, start, end });
-        }
-        Err(Error::Envelope { store, object, source }) if source.kind() == ErrorKind::Corrupt => {
-            verified.findings.push(Finding::Corrupt { store, object, what: source.to_string(), start, end });
-        }
-        Err(error) => return Err(error),
+        Err(error) => verified.findings.push(Finding::of(error, range)?),
     }
     Ok(())
 }

@@ -76,7 +76,7 @@ async fn what_is_archived_comes_back_from_memory_and_from_a_directory_encrypted_
             assert_eq!(archiver.finish().await.unwrap(), end);
             comes_back(&rig, std::slice::from_ref(&store), &settings).await;
             let listed = list(&store, settings.keys.as_deref()).await.unwrap();
-            assert_eq!((listed.len(), listed[0].end), (1, end));
+            assert_eq!((listed.len(), listed[0].1.as_ref().unwrap().end), (1, end));
         }
     }
 }
@@ -452,9 +452,38 @@ async fn a_copy_never_takes_back_what_its_target_has_and_the_source_has_not() {
     assert_eq!(one.archiver(&live, &at_once()).await.finish().await.unwrap(), end);
     assert_eq!(copy(&disk, &live, &name(), None, CopyPlan::default(), |_| {}).await.unwrap().copied, 0);
     comes_back(&one, std::slice::from_ref(&live), &at_once()).await;
-    assert_eq!(list(&live, None).await.unwrap()[0].end, end);
+    assert_eq!(list(&live, None).await.unwrap()[0].1.as_ref().unwrap().end, end);
     two.append_other(50);
     two.archiver(&other, &at_once()).await.finish().await.unwrap();
     let refused = copy(&other, &live, &name(), None, CopyPlan::default(), |_| {}).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Fenced, "{refused}");
+}
+
+/// `object_store` writes a file beside its name first, and a kill leaves it there.
+#[tokio::test]
+async fn what_killed_puts_have_left_in_a_directory_goes_once_nobody_writes_to_it() {
+    let place = tempfile::tempdir().unwrap();
+    let store = Store::open(&format!("file://{}", place.path().display())).unwrap();
+    let rig = Rig::new();
+    rig.append(20);
+    rig.archiver(&store, &at_once()).await.finish().await.unwrap();
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(7200);
+    let part = |name: &str, written: Option<std::time::SystemTime>| {
+        let path = place.path().join("app/tail").join(name);
+        let file = std::fs::File::create(&path).unwrap();
+        std::io::Write::write_all(&mut &file, b"part").unwrap();
+        written.into_iter().for_each(|time| file.set_modified(time).unwrap());
+        path
+    };
+    let (old, new, other) = (part("a-b#1", Some(long_ago)), part("a-b#2", None), part("a#b", Some(long_ago)));
+    let found = orphans(&store, &name(), None, Duration::from_secs(3600), true).await.unwrap();
+    assert!(found.objects.contains(&"app/tail/a-b#1".to_owned()) && found.bytes >= 4, "{found:?}");
+    assert!(!found.objects.contains(&"app/tail/a-b#2".to_owned()));
+    assert!(old.exists(), "that was a plan");
+    rig.append(1);
+    rig.archiver(&store, &at_once()).await.finish().await.unwrap();
+    assert_eq!((old.exists(), new.exists(), other.exists()), (false, true, true));
+    orphans(&store, &name(), None, Duration::ZERO, false).await.unwrap();
+    assert!(!new.exists());
+    comes_back(&rig, &[store], &at_once()).await;
 }

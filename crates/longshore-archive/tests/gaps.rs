@@ -17,6 +17,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use support::{Rig, name, open, records};
 
 fn settings(go_on_behind_gaps: bool) -> ArchiveSettings {
+    let go_on_behind_gaps = go_on_behind_gaps.then_some(Duration::ZERO);
     ArchiveSettings { tail_every: Duration::ZERO, go_on_behind_gaps, ..ArchiveSettings::default() }
 }
 
@@ -91,7 +92,7 @@ async fn with_leave_it_goes_on_behind_the_gap_and_both_sides_come_back() {
     assert!(archiver.is_snapshot_due(), "without its beginning nothing can be made of it");
 
     let listed = list(&store, None).await.unwrap();
-    let gaps: Vec<_> = listed[0].gaps.iter().map(|gap| (gap.start, gap.end)).collect();
+    let gaps: Vec<_> = listed[0].1.as_ref().unwrap().gaps.iter().map(|gap| (gap.start, gap.end)).collect();
     assert_eq!(gaps, [(end.get(), begin.get())]);
     let archive = opened(&store).await;
     let [Finding::AcknowledgedGap { start, end: to, .. }] = &verify(&archive, |_| {}).await.unwrap().findings[..]
@@ -127,7 +128,7 @@ async fn with_leave_it_goes_on_behind_the_gap_and_both_sides_come_back() {
     rig.append(100);
     let mut archiver = rig.archiver(&store, &settings(true)).await;
     let last = archiver.finish().await.unwrap();
-    assert_eq!(list(&store, None).await.unwrap()[0].gaps.len(), 1);
+    assert_eq!(list(&store, None).await.unwrap()[0].1.as_ref().unwrap().gaps.len(), 1);
     assert_eq!(opened(&store).await.end(), last);
 }
 
@@ -180,4 +181,22 @@ async fn what_came_before_a_gap_goes_once_no_snapshot_of_it_is_kept() {
     // The archiver finds that somebody else changed it, and goes on.
     rig.append(10);
     archiver.finish().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_copy_that_lacks_what_its_writer_is_about_to_archive_declares_no_gap() {
+    let (rig, store) = (Rig::new(), memory());
+    rig.append(900);
+    rig.archiver(&store, &settings(false)).await.finish().await.unwrap();
+    rig.append(2000);
+    rig.seal();
+    let (writer, copy) = rig.and_its_copy();
+    copy.wal.set_retention(Retention { keep_bytes: 0, ..copy.wal.retention() });
+    copy.wal.retain().unwrap();
+    let patient = ArchiveSettings { go_on_behind_gaps: Some(Duration::from_secs(600)), ..settings(false) };
+    let open = || longshore_archive::Archiver::open(store.clone(), name(), copy.wal.clone(), patient.clone());
+    assert_eq!(open().await.err().map(|error| error.kind()), Some(ErrorKind::Gap), "somebody has just archived");
+    let end = writer.archiver(&store, &settings(false)).await.finish().await.unwrap();
+    assert_eq!(open().await.unwrap().archived(), end);
+    assert!(list(&store, None).await.unwrap()[0].1.as_ref().unwrap().gaps.is_empty());
 }

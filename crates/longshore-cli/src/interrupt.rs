@@ -49,8 +49,16 @@ impl Interruptible {
         self.asked.load(Ordering::Relaxed)
     }
 
+    /// What comes of some work; `None` if somebody asks to stop before.
+    pub(crate) async fn unless_asked<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.asked() => None,
+        }
+    }
+
     /// Waits until it was. Cancel safe.
-    pub(crate) async fn asked(&self) {
+    async fn asked(&self) {
         while !self.was() {
             tokio::time::sleep(LOOK).await;
         }

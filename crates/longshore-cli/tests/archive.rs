@@ -270,6 +270,78 @@ fn verify_tells_missing_corrupt_and_in_flight_apart_and_fetches_only_what_is_new
 }
 
 #[test]
+fn a_damaged_manifest_hides_no_other_log_and_is_named_at_the_end() {
+    let (dir, ends) = archived(3);
+    let (dir, from) = (dir.path(), store(dir.path()));
+    for copy in ["a/another", "a/third"] {
+        std::process::Command::new("cp").args(["-r", "a/orders", copy]).current_dir(dir).status().unwrap();
+    }
+    run(dir, &format!("archive copy --from {from} --to file://{} --log orders", dir.display())).ok();
+    for log in ["orders", "third"] {
+        std::fs::write(dir.join(format!("a/{log}/manifest")), "not a manifest").unwrap();
+    }
+    let told = run(dir, &format!("archive ls --from {from} --json"));
+    let logs = json(&told.stdout)["logs"].as_array().unwrap().clone();
+    assert_eq!((logs.len(), &logs[0]["log"], &logs[0]["end"]), (1, &"another".into(), &ends[2].into()));
+    assert_eq!(told.code, 6);
+    for object in ["orders/manifest", "third/manifest"] {
+        assert!(told.stderr.contains(object), "{object}: {}", told.stderr);
+    }
+    let told = run(dir, &format!("archive verify --from {from}"));
+    assert!(told.stdout.contains("log another  intact") && told.stderr.contains("orders/manifest"), "{}", told.stdout);
+    assert_eq!(told.code, 6, "{}", told.stderr);
+    run(dir, &format!("archive copy --from {from} --to file://{}", dir.display())).fails(6);
+    assert!(dir.join("another/manifest").exists(), "what is whole is copied");
+    // Of two stores, one of which is damaged, a restore takes the other; a verification says which one it is.
+    let both = format!("--from {from} --from file://{} --log orders", dir.display());
+    let told = run(dir, &format!("archive verify {both}"));
+    assert!(told.stdout.contains("NOT INTACT") && told.stderr.contains("orders/manifest"), "{}", told.stdout);
+    assert_eq!(told.code, 6, "{}", told.stderr);
+    run(dir, &format!("replay {both} --into jsonl:out.jsonl")).ok();
+}
+
+#[test]
+fn a_branch_that_was_set_aside_is_listed_and_restored_by_its_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    run(dir, "init --data-dir d --log orders --segment-size 1MiB").ok();
+    let append = |text: &str| -> u64 {
+        run_with(dir, "append --data-dir d --log orders", text.as_bytes()).ok().trim().parse().unwrap()
+    };
+    let shared = append("shared\n");
+    // As a crash leaves it: whoever opens the copy begins another life.
+    let agent = Agent::start(dir, "primary --data-dir d --insecure-plaintext");
+    std::process::Command::new("cp").args(["-r", "d", "copy"]).current_dir(dir).status().unwrap();
+    assert_eq!(agent.terminate(), 0);
+    let end = append("of the old one\n");
+    archive(dir, end);
+    std::fs::rename(dir.join("d"), dir.join("old")).unwrap();
+    std::fs::rename(dir.join("copy"), dir.join("d")).unwrap();
+    let went_on = append("of the new one\n");
+    archive(dir, went_on);
+
+    let from = store(dir);
+    let listed = run(dir, &format!("archive ls --from {from} --json")).json();
+    let branch = &listed["logs"][0]["set_aside"][0];
+    assert_eq!(
+        (&branch["epoch"], &branch["start"], &branch["end"]),
+        (&1.into(), &shared.into(), &end.into()),
+        "{listed}"
+    );
+    assert!(run(dir, &format!("archive ls --from {from}")).ok().contains("--epoch 1"));
+    // "of the new one" and "of the old one", behind "shared".
+    for (more, last) in [("", "b2YgdGhlIG5ldyBvbmU="), ("--epoch 1", "b2YgdGhlIG9sZCBvbmU=")] {
+        let restored = run(dir, &format!("replay --from {from} --log orders --into jsonl:- --scratch . {more}")).ok();
+        assert_eq!(restored.lines().count(), 2, "{restored}");
+        assert!(restored.lines().next().unwrap().contains("c2hhcmVk"), "{restored}");
+        assert!(restored.lines().last().unwrap().contains(last), "{restored}");
+    }
+    let told = run(dir, &format!("replay --from {from} --log orders --into jsonl:- --scratch . --epoch 7")).fails(3);
+    assert!(told.contains("epoch 7"), "{told}");
+    run(dir, "replay --from d --log orders --into jsonl:- --epoch 1").fails(2);
+}
+
+#[test]
 fn a_drill_measures_and_leaves_its_metrics_also_when_it_fails() {
     let (dir, ends) = archived(25);
     let dir = dir.path();
@@ -314,6 +386,102 @@ fn a_drill_that_is_interrupted_deletes_what_it_made_and_says_so() {
         "{code:?}: {told}"
     );
     assert_eq!(std::fs::read_dir(dir).unwrap().count(), before);
+}
+
+/// Has the store never answer for one object: a pipe in its place that nobody writes to. Which one, and where it is now.
+fn hold(dir: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
+    let mut tail = files(&dir.join("a/orders/tail")).into_iter().map(|line| line.split(' ').next().unwrap().to_owned());
+    let held: std::path::PathBuf = tail.rfind(|name| name.matches('-').count() > 1).unwrap().into();
+    let aside = dir.join("held");
+    std::fs::rename(&held, &aside).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&held).status().unwrap().success());
+    (held, aside)
+}
+
+/// Kills a command once it fetches.
+fn kill_while_it_fetches(dir: &Path, command: &str) {
+    use std::io::{BufRead, BufReader};
+    let mut child = longshore(dir).args(command.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut told).unwrap();
+    assert_eq!(json(&told)["phase"], "fetching");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn what_a_kill_has_left_goes_with_the_next_run_and_nothing_else_does() {
+    let (dir, _) = archived(15);
+    let (dir, from) = (dir.path(), store(dir.path()));
+    let drills = || {
+        let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| name.starts_with("drill-")).collect();
+        names.sort();
+        names
+    };
+    let (held, aside) = hold(dir);
+    let drill = format!("drill --from {from} --log orders --scratch . --progress json");
+    kill_while_it_fetches(dir, &drill);
+    let replay = format!("replay --from {from} --log orders --into jsonl:out.jsonl --progress json");
+    kill_while_it_fetches(dir, &replay);
+    std::fs::remove_file(&held).unwrap();
+    std::fs::rename(&aside, &held).unwrap();
+
+    // Of a drill: but for one that goes on, one of another log, and what only has such a name.
+    let [dead] = &drills()[..] else { panic!("one is left") };
+    let marker = std::fs::read_dir(dir.join(dead)).unwrap().map(|entry| entry.unwrap().file_name());
+    let marker = marker.map(|name| name.into_string().unwrap()).find(|name| name.contains("made-by")).unwrap();
+    let others = ["drill-orders-1", "drill-orders-2024", "drill-orders-2-3"];
+    for other in others {
+        std::fs::create_dir(dir.join(other)).unwrap();
+    }
+    for marked in ["drill-orders-1", "drill-orders-2-3"] {
+        std::fs::write(dir.join(marked).join(&marker), "").unwrap();
+    }
+    let goes_on = std::fs::File::open(dir.join(others[0])).unwrap();
+    goes_on.lock().unwrap();
+    run(dir, &drill).ok();
+    assert_eq!(drills(), ["drill-orders-1", "drill-orders-2-3", "drill-orders-2024"]);
+
+    // Of a replay, once its output has its name; until then it is what the next run goes on with.
+    std::fs::create_dir(dir.join("mine.jsonl.log")).unwrap();
+    for output in ["out.jsonl", "mine.jsonl"] {
+        std::fs::write(dir.join(output), "").unwrap();
+        run(dir, &format!("replay --from {from} --log orders --into jsonl:{output} --plan")).fails(7);
+        assert!(dir.join(format!("{output}.log")).exists(), "a plan changes nothing");
+        run(dir, &format!("replay --from {from} --log orders --into jsonl:{output} --if-absent")).ok();
+    }
+    assert!(!dir.join("out.jsonl.log").exists() && dir.join("mine.jsonl.log").exists());
+}
+
+#[test]
+fn a_replay_or_drill_that_is_interrupted_while_it_fetches_ends_with_130_and_the_replay_goes_on() {
+    use std::io::{BufRead, BufReader, Read};
+    let (dir, _) = archived(40);
+    let (dir, from) = (dir.path(), store(dir.path()));
+    let (held, aside) = hold(dir);
+    let replay = format!("replay --from {from} --log orders --into jsonl:out.jsonl --progress json");
+    let drill = format!("drill --from {from} --log orders --scratch . --progress json");
+    for (command, next) in [(&replay, "goes on where it was"), (&drill, "run it again")] {
+        let mut child = longshore(dir).args(command.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap();
+        let (mut stderr, mut told) = (BufReader::new(child.stderr.take().unwrap()), String::new());
+        stderr.read_line(&mut told).unwrap();
+        assert_eq!(json(&told)["phase"], "fetching");
+        let pid = child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        stderr.read_to_string(&mut told).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{told}");
+        assert!(told.contains("interrupted") && told.contains(next), "{told}");
+    }
+    assert!(!files(dir).iter().any(|file| file.contains("drill-")), "nothing is left of a drill");
+    let fetched = std::fs::read_dir(dir.join("out.jsonl.log/orders")).unwrap().count();
+    assert!(0 < fetched);
+
+    std::fs::remove_file(&held).unwrap();
+    std::fs::rename(&aside, &held).unwrap();
+    run(dir, &replay).ok();
+    assert_eq!(std::fs::read_to_string(dir.join("out.jsonl")).unwrap().lines().count(), 40);
+    assert!(!dir.join("out.jsonl.log").exists());
 }
 
 #[test]

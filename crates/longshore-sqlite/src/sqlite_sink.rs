@@ -54,8 +54,16 @@ impl Sink for SqliteSink {
         Ok(held)
     }
 
+    fn takes_image(&self, content: Content) -> bool {
+        content == Content::SqlitePages
+    }
+
     fn begin(&mut self) -> Result<(), SinkError> {
         self.chosen().begin()
+    }
+
+    fn begin_image(&mut self) -> Result<(), SinkError> {
+        self.chosen().begin_image()
     }
 
     fn record(&mut self, record: &Record<'_>) -> Result<(), SinkError> {

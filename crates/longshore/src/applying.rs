@@ -156,7 +156,7 @@ impl ApplierTask {
     fn turn(&self) -> Result<Turn> {
         match self.apply() {
             Err(Error::Apply(error @ longshore_apply::Error::SinkTooOld { .. }))
-                if self.log.wal.role() == Role::Follower && seeding::can_be_seeded(self.log.wal.content()) =>
+                if self.log.wal.role() == Role::Follower && (self.open)()?.takes_image(self.log.wal.content()) =>
             {
                 self.be_seeded(error)
             }

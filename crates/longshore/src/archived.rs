@@ -57,7 +57,8 @@ impl Sources {
             match longshore_archive::list(store, self.keys.as_deref()).await {
                 Ok(logs) => {
                     answered = true;
-                    names.extend(logs.into_iter().map(|log| log.name));
+                    // One whose manifest does not hold there may be had from another store.
+                    names.extend(logs.into_iter().map(|(name, _)| name));
                 }
                 Err(error) => {
                     tracing::warn!(store = store.label(), %error, "a store is passed over");

@@ -227,6 +227,18 @@ impl Shared {
     }
 }
 
+/// Whether a log may go on behind a gap in its archive, and for how long nobody must have archived anything there: what a copy
+/// lacks that began anew its writer may be about to archive. Of a writer's log nothing is left out unless it is told.
+pub(crate) fn leave_for_gaps(role: Role, dropping: bool) -> Option<Duration> {
+    match role {
+        Role::Follower => Some(OTHERS_MAY_FILL),
+        Role::Writer => dropping.then_some(Duration::ZERO),
+    }
+}
+
+/// A writer that archives does so every second, and comes back to a store that failed within a minute.
+const OTHERS_MAY_FILL: Duration = Duration::from_secs(600);
+
 struct Work {
     shared: Arc<Shared>,
     index: usize,
@@ -339,7 +351,7 @@ impl Work {
     fn is_behind(&self, error: &longshore_archive::Error) -> bool {
         match error {
             longshore_archive::Error::Fenced { .. } => self.wal.role() == Role::Follower,
-            longshore_archive::Error::Gap { .. } => self.settings.go_on_behind_gaps,
+            longshore_archive::Error::Gap { .. } => self.settings.go_on_behind_gaps.is_some(),
             _ => false,
         }
     }

@@ -183,9 +183,8 @@ impl Node {
 
     fn start_archiving(&self, log: &Arc<Log>) {
         if let Some((stores, settings)) = self.inner.archive.get() {
-            // A copy that begins anew has nobody to ask; of a writer's log, nothing is left out unless it is told.
             let dropping = self.inner.settings.retention.archive_at_cap == AtCap::Drop;
-            let go_on_behind_gaps = dropping || self.inner.role == Role::Follower;
+            let go_on_behind_gaps = crate::archiving::leave_for_gaps(self.inner.role, dropping);
             log.archiving.start(log, stores, &ArchiveSettings { go_on_behind_gaps, ..settings.clone() });
         }
     }

@@ -247,16 +247,16 @@ impl Replay {
     fn restore(&self, output: &Output, started: Instant, watch: &mut Watch<'_>) -> Result<Replayed> {
         // What a file holds is known without opening it for writing; a program has to be asked.
         let (plan, mut applier) = match output {
-            Output::File { .. } => {
-                let plan = self.make_plan(output, output.held()?, watch)?;
+            Output::Stream(_) if self.seed.is_none() => {
+                let applier = self.applier(output)?;
+                (self.make_plan(output, applier.held(), watch)?, applier)
+            }
+            output => {
+                let plan = self.make_plan(output, self.held(output)?, watch)?;
                 if let (Some(seed), Some(_)) = (&self.seed, plan.snapshot) {
                     return self.restore_from(seed, &plan, output, started, watch);
                 }
                 (plan, self.applier(output)?)
-            }
-            Output::Stream(_) => {
-                let applier = self.applier(output)?;
-                (self.make_plan(output, applier.held(), watch)?, applier)
             }
         };
         applier.follow_plan(&plan.plan);
@@ -278,7 +278,7 @@ impl Replay {
     ) -> Result<Replayed> {
         // A file keeps nobody waiting: what breaks between two records is enough.
         let stopped = watch(Stage::Planned { plan, interrupt: Interrupt::default() }).is_break();
-        let facts = LogFacts { id: self.log.id(), content: self.log.content() };
+        let facts = self.facts();
         let go_on = |done| !stopped && watch(Stage::Seeding { done, of: seed.len }).is_continue();
         seed.apply(&mut *output.sink(), &facts, go_on)?;
         let mut applier = self.applier(output)?;
@@ -327,6 +327,19 @@ impl Replay {
             }
         }
         Ok(Replayed::of(&applier.finish()?, started))
+    }
+
+    /// What an output holds. A log that begins in its middle has no place yet for one that holds nothing, so such a one is asked by
+    /// itself.
+    fn held(&self, output: &Output) -> Result<Option<Held>> {
+        match output {
+            Output::File { .. } => output.held(),
+            Output::Stream(make) => make().open(&self.facts()).map_err(|failure| output.failed(failure)),
+        }
+    }
+
+    fn facts(&self) -> LogFacts {
+        LogFacts { id: self.log.id(), content: self.log.content() }
     }
 
     fn applier(&self, output: &Output) -> Result<ReplayApplier> {

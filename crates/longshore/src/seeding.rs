@@ -42,7 +42,8 @@ pub(crate) enum Outcome {
     Refused(String),
 }
 
-/// Whether a sink of this content can be given a whole database in the middle of a log.
+/// Whether the sinks of a log of this content, which are not known before it is there, can be given a whole database in its
+/// middle.
 pub(crate) fn can_be_seeded(content: Content) -> bool {
     content == Content::SqlitePages
 }
@@ -147,7 +148,7 @@ pub(crate) fn give(sink: &mut dyn Sink, path: &Path, mut go_on: impl FnMut(u64) 
     let failed = |failure| longshore_apply::Error::SinkOpen { sink: name.clone(), failure };
     let mut reader = SnapshotReader::open(path)?;
     let SnapshotHead { lsn, link, time, .. } = reader.head;
-    sink.begin().map_err(failed)?;
+    sink.begin_image().map_err(failed)?;
     let (mut payload, mut records, mut bytes) = (Vec::new(), 0, 0);
     while reader.next_payload(&mut payload)?.is_some() {
         if !go_on(bytes) {

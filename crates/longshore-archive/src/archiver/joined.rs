@@ -1,17 +1,17 @@
 //! The manifest that an archiver goes on from: the one that is there, as far as it is of this log's history, or a new one.
 
-use longshore_format::{Fork, Name};
+use longshore_format::Fork;
 use longshore_wal::{Role, Wal};
 
 use super::wall_micros;
 use crate::error::{Error, Result};
+use crate::fork;
 use crate::gap::{self, GapEntry};
-use crate::manifest::{Facts, Manifest};
+use crate::manifest::{Facts, MANIFEST, Manifest};
 use crate::place::Place;
-use crate::store::Store;
 
 /// The manifest of a log that is not archived yet.
-pub(super) fn beginning(wal: &Wal) -> Result<Manifest> {
+pub(crate) fn beginning(wal: &Wal) -> Result<Manifest> {
     let start = wal.start_point()?;
     let facts = Facts {
         log: wal.id(),
@@ -34,37 +34,34 @@ pub(super) async fn behind_gap(place: &Place<'_>, wal: &Wal, there: Manifest) ->
     Ok(next)
 }
 
-/// The manifest that is there, without what a later epoch of this log has made void. Refuses one that this log may not go on.
-pub(super) fn reconciled(store: &Store, name: &Name, wal: &Wal, mut manifest: Manifest) -> Result<Manifest> {
-    let facts = manifest.facts().map_err(|what| Error::Corrupt {
-        store: store.label().to_owned(),
-        object: format!("{name}/{}", crate::manifest::MANIFEST),
-        what,
-    })?;
-    let (label, log) = (store.label().to_owned(), name.clone());
+/// The manifest that is there, without what a later epoch of this log has made void. Refuses one of another log, and one of a
+/// history that this one does not go on.
+pub(super) async fn of_our_history(place: &Place<'_>, wal: &Wal, manifest: Manifest) -> Result<Manifest> {
+    let facts = manifest.facts().map_err(|what| place.corrupt(MANIFEST, what))?;
+    let (store, log) = (place.store.label().to_owned(), place.log.clone());
     if facts.log != wal.id() {
         let (theirs, ours) = (facts.log.to_string(), wal.id().to_string());
-        return Err(Error::OtherLog { store: label, log, theirs, ours });
+        return Err(Error::OtherLog { store, log, theirs, ours });
     }
-    let (ours, theirs) = (wal.history(), facts.history);
-    let (our_epoch, their_epoch) = (ours.current().epoch.number, theirs.current().epoch.number);
-    let fenced = Error::Fenced { store: label.clone(), log: log.clone(), theirs: their_epoch, ours: our_epoch };
-    match ours.fork(&theirs) {
-        Fork::Same => {}
-        Fork::Ahead { at } if manifest.end() <= at => {}
-        Fork::Ahead { at } => manifest.fork_at(at),
+    let (history, archived) = (wal.history(), facts.history);
+    let (ours, theirs) = (history.current().epoch.number, archived.current().epoch.number);
+    match history.fork(&archived) {
+        Fork::Same => Ok(manifest),
+        Fork::Ahead { at } if manifest.end() <= at => Ok(manifest),
+        Fork::Ahead { at } => fork::parted(place, wal, manifest, at).await,
+        Fork::Forked { at } if theirs < ours => fork::parted(place, wal, manifest, at).await,
         // It holds lives that this node does not know yet: a copy that is behind waits; a writer is no writer any more.
-        Fork::Behind { .. } => return Err(fenced),
-        Fork::Forked { at } if their_epoch < our_epoch => manifest.fork_at(at),
-        Fork::Forked { .. } | Fork::Unrelated => return Err(fenced),
+        Fork::Behind { .. } | Fork::Forked { .. } | Fork::Unrelated => Err(Error::Fenced { store, log, theirs, ours }),
     }
-    if manifest.end() < wal.first() {
-        return Err(Error::Gap { store: label, log, expected: manifest.end(), found: wal.first() });
+}
+
+/// Refuses a manifest that this log does not go on from: it no longer reaches back to there, or has other records there.
+pub(super) fn check_joined(place: &Place<'_>, wal: &Wal, manifest: &Manifest) -> Result<()> {
+    let (store, log, end) = (place.store.label().to_owned(), place.log.clone(), manifest.end());
+    if end < wal.first() {
+        return Err(Error::Gap { store, log, expected: end, found: wal.first() });
     }
-    match joins(wal, &manifest) {
-        true => Ok(manifest),
-        false => Err(Error::Parted { store: label, log, end: manifest.end() }),
-    }
+    if joins(wal, manifest) { Ok(()) } else { Err(Error::Parted { store, log, end }) }
 }
 
 /// Whether a log has what a manifest ends with. One that has other bytes there, or a writer's that ends before, is a copy of a

@@ -1,8 +1,8 @@
 //! What a look at an archive may find.
 
-use longshore_format::Lsn;
+use longshore_format::{ErrorKind, Lsn};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// Something about an archive that is not as its manifest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,28 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// What it is to a look that an object which should hold a range cannot be had; any other error is one here, too.
+    pub(crate) fn of(error: Error, (start, end): (Lsn, Lsn)) -> Result<Finding> {
+        match error {
+            Error::Missing { store, object, start, end } => Ok(Finding::Missing { store, object, start, end }),
+            Error::Corrupt { store, object, what } => Ok(Finding::Corrupt { store, object, what, start, end }),
+            Error::Envelope { store, object, source } if source.kind() == ErrorKind::Corrupt => {
+                Ok(Finding::Corrupt { store, object, what: source.to_string(), start, end })
+            }
+            error => Err(error),
+        }
+    }
+
+    /// The positions that it is about, as far as they are known.
+    pub fn range(&self) -> Option<(Lsn, Lsn)> {
+        match *self {
+            Finding::Missing { start, end, .. }
+            | Finding::Corrupt { start, end, .. }
+            | Finding::AcknowledgedGap { start, end, .. } => Some((start, end)),
+            Finding::InFlight { range, .. } | Finding::Unnamed { range, .. } => range,
+        }
+    }
+
     /// The error that it is to a restore; `None` for what does no harm.
     pub fn into_error(self) -> Option<Error> {
         match self {

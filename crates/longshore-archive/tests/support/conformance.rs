@@ -105,7 +105,7 @@ async fn archives_come_back(store: &Store, keys: Option<Arc<dyn KeyProvider>>) {
         comes_back(&rig, store, &settings).await;
     }
     let listed = list(store, keys).await.unwrap();
-    assert_eq!((listed.len(), listed[0].end), (1, archiver.archived()));
+    assert_eq!((listed.len(), listed[0].1.as_ref().unwrap().end), (1, archiver.archived()));
     let archive = Archive::open(std::slice::from_ref(store), &name(), settings.keys.clone()).await.unwrap();
     assert_eq!(verify(&archive, |_| {}).await.unwrap().findings, Vec::<Finding>::new());
     assert_eq!(orphans(store, &name(), keys, Duration::ZERO, true).await.unwrap().objects, Vec::<String>::new());

@@ -77,6 +77,22 @@ impl Rig {
         end
     }
 
+    /// Appends records that are as long as can be, until so many more segments are full and sealed.
+    pub(crate) fn append_segments(&self, segments: usize) -> Lsn {
+        let size = self.wal.segment_size();
+        let until = size.base_of(self.wal.end()).get() + segments as u64 * size.get();
+        while self.wal.end().get() < until {
+            let payload = vec![self.wal.end().get() as u8; size.get() as usize / 5];
+            match self.wal.append(&[RecordDraft::user(&payload)], None) {
+                Ok(_) => {}
+                Err(_) => self.wal.wait_room_blocking(payload.len() as u64, None).map(|_| ()).unwrap(),
+            }
+        }
+        self.wal.wait_blocking(self.wal.end(), None).unwrap();
+        self.seal();
+        self.wal.end()
+    }
+
     /// Waits until all full segments are sealed.
     pub(crate) fn seal(&self) {
         let size = self.wal.segment_size();

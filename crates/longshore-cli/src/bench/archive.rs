@@ -216,8 +216,8 @@ impl Bench {
     }
 
     fn archived(&self, store: &Store) -> Result<Lsn, Failure> {
-        let listed = self.runtime.block_on(archive::list(store, None))?;
-        Ok(listed.first().map_or(Lsn::ZERO, |log| log.end))
+        let listed = self.runtime.block_on(archive::list(store, None))?.into_iter().next();
+        Ok(listed.map(|(_, listed)| listed).transpose()?.map_or(Lsn::ZERO, |log| log.end))
     }
 
     /// The most memory of a command.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use longshore::archive::{self, Archive as Opened, CopyPlan, Keep, Proven, Store};
+use longshore::archive::{self, Archive as Opened, CopyPlan, Keep, Listed, Proven, Store};
 use longshore_format::{ErrorKind, Name};
 
 use crate::failure::Failure;
@@ -129,16 +129,38 @@ impl Archive {
     }
 
     async fn list(&self, stores: &[Store]) -> Result<(), Failure> {
+        let (mut logs, mut failures) = (Vec::new(), Failures::default());
+        for (_, listed) in self.listed(stores, &mut failures).await? {
+            match listed {
+                Ok(log) => logs.push(log),
+                Err(error) => failures.add(error.into()),
+            }
+        }
+        if !logs.is_empty() {
+            self.tell(&Listing::from(&logs[..]))?;
+        }
+        failures.end()
+    }
+
+    /// The logs of the stores that answer, those that cannot be read among them; which stores do not is noted.
+    async fn listed(
+        &self,
+        stores: &[Store],
+        failures: &mut Failures,
+    ) -> Result<Vec<(Name, archive::Result<Listed>)>, Failure> {
         let keys = self.keys.open()?;
         let mut logs = Vec::new();
         for store in stores {
-            logs.extend(archive::list(store, keys.as_deref()).await?);
+            match archive::list(store, keys.as_deref()).await {
+                Ok(listed) => logs.extend(listed),
+                Err(error) => failures.add(error.into()),
+            }
         }
-        logs.retain(|log| self.log.as_deref().is_none_or(|name| log.name.as_str() == name));
-        if logs.is_empty() {
+        logs.retain(|(name, _)| self.log.as_deref().is_none_or(|wanted| name.as_str() == wanted));
+        if logs.is_empty() && failures.are_none() {
             return Err(self.no_log());
         }
-        self.tell(&Listing::from(&logs[..]))
+        Ok(logs)
     }
 
     fn no_log(&self) -> Failure {
@@ -148,75 +170,92 @@ impl Archive {
     }
 
     async fn verify(&self, stores: &[Store]) -> Result<(), Failure> {
-        let mut failure = None;
+        let mut failures = Failures::default();
         let mut remembered = self.state.as_deref().map(proven::read).transpose()?.unwrap_or_default();
-        for name in self.names(stores).await? {
-            let opened = Opened::open(stores, &name, self.keys.open()?).await?;
-            let known = if self.full { Proven::default() } else { remembered.clone() };
-            let mut progress = self.progress.start();
-            let verified = archive::verify_since(&opened, &known, |verified| {
-                let done = verified.objects + verified.known + verified.findings.len() as u64;
-                progress.at("verifying", Unit::Objects, done.min(verified.of), verified.of);
-            });
-            let verified = verified.await?;
-            progress.finish();
-            remembered.update(verified.proven.clone());
-            let proof = Proof::new(&opened, verified);
-            self.tell(&proof)?;
-            failure = failure.or_else(|| proof.failure());
+        for name in self.names(stores, &mut failures).await? {
+            match self.verify_log(stores, &name, &mut remembered).await {
+                Ok(proof) => {
+                    self.tell(&proof)?;
+                    failures.extend(proof.failure());
+                }
+                Err(failure) => failures.add(failure),
+            }
         }
         if let Some(path) = &self.state {
             proven::write(path, &remembered)?;
         }
-        failure.map_or(Ok(()), Err)
+        failures.end()
+    }
+
+    async fn verify_log(&self, stores: &[Store], name: &Name, remembered: &mut Proven) -> Result<Proof, Failure> {
+        let opened = Opened::open(stores, name, self.keys.open()?).await?;
+        let known = if self.full { Proven::default() } else { remembered.clone() };
+        let mut progress = self.progress.start();
+        let verified = archive::verify_since(&opened, &known, |verified| {
+            let done = verified.objects + verified.known + verified.findings.len() as u64;
+            progress.at("verifying", Unit::Objects, done.min(verified.of), verified.of);
+        });
+        let verified = verified.await?;
+        progress.finish();
+        remembered.update(verified.proven.clone());
+        Ok(Proof::new(&opened, verified))
     }
 
     async fn copy(&self, from: &Store) -> Result<(), Failure> {
         let to = Store::open(self.to.as_deref().expect("it was asked for"))?;
-        for name in self.names(std::slice::from_ref(from)).await? {
-            let keys = self.keys.open()?;
-            let (mut progress, mut done) = (self.progress.start(), 0);
-            let how = CopyPlan { plan_only: self.plan, full: self.full };
-            let copied = archive::copy(from, &to, &name, keys.as_deref(), how, |copied| {
-                done += 1;
-                progress.at("copying", Unit::Objects, done, copied.objects);
-            });
-            let copied = copied.await?;
-            progress.finish();
-            self.tell(&CopiedLog::new(&name, from, &to, self.plan, copied))?;
+        let mut failures = Failures::default();
+        for name in self.names(std::slice::from_ref(from), &mut failures).await? {
+            match self.copy_log(from, &to, &name).await {
+                Ok(copied) => self.tell(&copied)?,
+                Err(failure) => failures.add(failure),
+            }
         }
-        Ok(())
+        failures.end()
+    }
+
+    async fn copy_log(&self, from: &Store, to: &Store, name: &Name) -> Result<CopiedLog, Failure> {
+        let keys = self.keys.open()?;
+        let (mut progress, mut done) = (self.progress.start(), 0);
+        let how = CopyPlan { plan_only: self.plan, full: self.full };
+        let copied = archive::copy(from, to, name, keys.as_deref(), how, |copied| {
+            done += 1;
+            progress.at("copying", Unit::Objects, done, copied.objects);
+        });
+        let copied = copied.await?;
+        progress.finish();
+        Ok(CopiedLog::new(name, from, to, self.plan, copied))
     }
 
     async fn prune(&self, store: &Store) -> Result<(), Failure> {
-        for name in self.names(std::slice::from_ref(store)).await? {
-            let keys = self.keys.open()?;
-            let keep = Keep { snapshots: self.keep_snapshots.map(|count| count as usize), age: self.keep };
-            let mut pruned = archive::forget(store, &name, keys.as_deref(), &keep, self.plan).await?;
-            let orphans = archive::orphans(store, &name, keys.as_deref(), self.older_than, self.plan).await?;
-            pruned.objects.extend(orphans.objects);
-            pruned.bytes += orphans.bytes;
-            self.tell(&Waste::new(&name, self.plan, pruned))?;
+        let mut failures = Failures::default();
+        for name in self.names(std::slice::from_ref(store), &mut failures).await? {
+            match self.prune_log(store, &name).await {
+                Ok(waste) => self.tell(&waste)?,
+                Err(failure) => failures.add(failure),
+            }
         }
-        Ok(())
+        failures.end()
     }
 
-    /// The log that was named, or all that are there.
-    async fn names(&self, stores: &[Store]) -> Result<Vec<Name>, Failure> {
+    async fn prune_log(&self, store: &Store, name: &Name) -> Result<Waste, Failure> {
+        let keys = self.keys.open()?;
+        let keep = Keep { snapshots: self.keep_snapshots.map(|count| count as usize), age: self.keep };
+        let mut pruned = archive::forget(store, name, keys.as_deref(), &keep, self.plan).await?;
+        let orphans = archive::orphans(store, name, keys.as_deref(), self.older_than, self.plan).await?;
+        pruned.objects.extend(orphans.objects);
+        pruned.bytes += orphans.bytes;
+        Ok(Waste::new(name, self.plan, pruned))
+    }
+
+    /// The log that was named, or all that are there, also those whose manifest does not hold; which stores do not answer is noted.
+    async fn names(&self, stores: &[Store], failures: &mut Failures) -> Result<Vec<Name>, Failure> {
         if let Some(name) = &self.log {
             let name = name.parse::<Name>();
             return Ok(vec![name.map_err(|_| Failure::invalid("--log must match [a-z0-9][a-z0-9_-]{0,62}"))?]);
         }
-        let keys = self.keys.open()?;
-        let mut names = Vec::new();
-        for store in stores {
-            names.extend(archive::list(store, keys.as_deref()).await?.into_iter().map(|log| log.name));
-        }
+        let mut names: Vec<Name> = self.listed(stores, failures).await?.into_iter().map(|(name, _)| name).collect();
         names.sort();
         names.dedup();
-        if names.is_empty() {
-            return Err(self.no_log());
-        }
         Ok(names)
     }
 
@@ -225,5 +264,30 @@ impl Archive {
             true => output::print_json(told),
             false => output::print(&told.to_string()),
         }
+    }
+}
+
+/// What could not be done for some logs or stores, while it was for the others.
+#[derive(Default)]
+struct Failures(Vec<Failure>);
+
+impl Failures {
+    fn add(&mut self, failure: Failure) {
+        self.0.push(failure);
+    }
+
+    fn extend(&mut self, failure: Option<Failure>) {
+        self.0.extend(failure);
+    }
+
+    fn are_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The first one, with what the others say.
+    fn end(self) -> Result<(), Failure> {
+        let mut failures = self.0.into_iter();
+        let Some(first) = failures.next() else { return Ok(()) };
+        Err(failures.fold(first, |first, other| first.after(format!("and {other}"))))
     }
 }

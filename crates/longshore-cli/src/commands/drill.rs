@@ -1,6 +1,7 @@
 //! `longshore drill`: a recovery that is only rehearsed, and measured.
 
 mod metrics;
+mod place;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use longshore::archive::{Archive, Store, Until};
+use longshore::archive::{Archive, Store};
 use longshore::{Content, ErrorKind, Output, Replay, Stage};
 use longshore_apply::{JsonLinesOutput, Target};
 use longshore_format::Name;
@@ -22,6 +23,7 @@ use crate::progress::ProgressFlag;
 use crate::quantity::{now, show_bytes, show_duration};
 use crate::stores::{self, Keys};
 use crate::{output, runtime};
+use place::Place;
 
 /// Recover from an archive into a scratch directory, check it, say how long it took, and delete it
 #[derive(Debug, Args)]
@@ -99,14 +101,9 @@ impl Drill {
     fn rehearse(&self, name: &Name) -> Result<Reached, Failure> {
         let interrupted = Interruptible::listen()?;
         let stores = stores::open(&self.from)?;
-        let place = self.scratch.join(format!("drill-{name}-{}", std::process::id()));
-        let made = std::fs::create_dir(&place);
-        made.map_err(|error| {
-            Failure::file("cannot make", &place, &error)
-                .next("make the directory that --scratch names, or name another")
-        })?;
-        let reached = self.recover(&stores, name, &place, &interrupted);
-        let removed = std::fs::remove_dir_all(&place).map_err(|error| Failure::file("cannot remove", &place, &error));
+        let place = Place::make(&self.scratch, name)?;
+        let reached = self.recover(&stores, name, place.path(), &interrupted);
+        let removed = place.remove();
         let reached = reached?;
         removed.map(|()| reached)
     }
@@ -122,9 +119,11 @@ impl Drill {
     ) -> Result<(Replay, Content, u64), Failure> {
         let archive = Archive::open(stores, name, self.keys.open()?).await?;
         *end = Some(archive.end());
+        let until = Replay::needs(&archive, &Target::LATEST);
+        let archive = archive.reaching(until).await?;
         let content = archive.facts().content;
         let begin = Replay::begins(&archive, &Target::LATEST, &output_for(content, place));
-        let plan = archive.plan(Until::End, begin)?;
+        let plan = archive.plan(until, begin)?;
         let watch = |bytes| phases.fetching(bytes, plan.bytes);
         Ok((Replay::fetch(&archive, &plan, place, watch).await?, content, plan.bytes))
     }
@@ -141,12 +140,12 @@ impl Drill {
         let runtime = runtime::for_agents()?;
         let (mut seen, mut end) = (None, None);
         let (replay, content, bytes) = loop {
-            let fetched = runtime.block_on(async {
-                tokio::select! {
-                    fetched = self.fetch(stores, name, place, &mut phases, &mut end) => fetched,
-                    () = interrupted.asked() => Err(was_interrupted()),
-                }
-            });
+            let fetching = self.fetch(stores, name, place, &mut phases, &mut end);
+            let Some(fetched) = runtime.block_on(interrupted.unless_asked(fetching)) else {
+                // A store that does not answer is not waited for.
+                runtime.shutdown_background();
+                return Err(was_interrupted());
+            };
             match fetched {
                 // The archive goes on meanwhile: what it has put together has another name by now.
                 Err(failure) if failure.kind() == ErrorKind::Gap && seen != end => seen = end,

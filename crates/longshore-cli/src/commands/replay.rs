@@ -60,6 +60,10 @@ pub(crate) struct Replay {
     #[arg(long)]
     exclusive: bool,
 
+    /// Rebuild what this epoch had archived before a later one parted from it, and not what the log went on with
+    #[arg(long, value_name = "N")]
+    epoch: Option<u64>,
+
     /// What to rebuild: sqlite:PATH, jsonl:PATH, jsonl:- (stdout) or exec:CMD
     #[arg(long, value_name = "SINK")]
     into: SinkSpec,
@@ -101,6 +105,11 @@ impl Replay {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let target = logs::target("to", &self.to)?;
         let target = if self.exclusive { target.before() } else { target };
+        if !self.plan
+            && let Ok(scratch) = archived::scratch(self.scratch.as_ref(), &self.into, &self.log)
+        {
+            archived::clear(&scratch, &self.into);
+        }
         if self.if_absent && self.into.is_there() {
             return Ok(());
         }
@@ -114,12 +123,15 @@ impl Replay {
         let [from] = &self.from[..] else {
             return Err(Failure::invalid("several --from are for object stores").next("name one directory"));
         };
+        if self.epoch.is_some() {
+            return Err(Failure::invalid("--epoch is for object stores")
+                .next("what a replica sets aside is a log of its own: name it with --tail"));
+        }
         let replay = match &self.tail.tail {
             Some(place) => Library::open_tail(from, &self.log, place)?,
             None => Library::open(from, &self.log)?,
         };
-        let replay = replay.to(target);
-        self.run_with(&replay, Phases::new(self.progress.start()))
+        self.run_with(&replay.to(target), Phases::new(self.progress.start()), &Interruptible::listen()?)
     }
 
     /// Fetches what the target needs, restores from that, and removes it again.
@@ -136,18 +148,23 @@ impl Replay {
         // Before anything is fetched: a file that is there is nobody's to replace.
         self.into.output().check_free()?;
         let mut phases = Phases::new(self.progress.start());
-        let runtime = runtime::for_agents()?;
+        let (runtime, interrupted) = (runtime::for_agents()?, Interruptible::listen()?);
         let (mut seen, mut end) = (None, None);
         let fetched = loop {
             let fetching = self.fetch(&stores, &name, &target, &scratch, &mut phases, &mut end);
-            match runtime.block_on(fetching) {
+            let Some(fetched) = runtime.block_on(interrupted.unless_asked(fetching)) else {
+                // A store that does not answer is not waited for.
+                runtime.shutdown_background();
+                return Err(archived::interrupted(&scratch));
+            };
+            match fetched {
                 // An archive that goes on puts what it has together: what is gone has another name by now, or is gone.
                 Err(failure) if failure.kind() == ErrorKind::Gap && !self.plan && seen != end => seen = end,
                 fetched => break fetched?,
             }
         };
         let Some((replay, store)) = fetched else { return Ok(()) };
-        let done = self.run_with(&replay.to(target), phases);
+        let done = self.run_with(&replay.to(target), phases, &interrupted);
         done.map_err(|failure| match failure.kind() {
             ErrorKind::NotFound | ErrorKind::TooOld | ErrorKind::Unreachable => {
                 let next = "name a target that is there, or a store that reaches further; `longshore archive ls` shows how far each reaches";
@@ -155,7 +172,7 @@ impl Replay {
             }
             _ => failure,
         })?;
-        std::fs::remove_dir_all(&scratch).map_err(|error| Failure::file("cannot remove", &scratch, &error))
+        archived::remove(&scratch).map_err(|error| Failure::file("cannot remove", &scratch, &error))
     }
 
     /// Plans, and fetches what was planned: the log, and the store that it is from. `None` if this is a plan; `end` is where the
@@ -169,7 +186,10 @@ impl Replay {
         phases: &mut Phases,
         end: &mut Option<Lsn>,
     ) -> Result<Option<(Library, String)>, Failure> {
-        let archive = Archive::open(stores, name, self.keys.open()?).await?;
+        let mut archive = Archive::open(stores, name, self.keys.open()?).await?;
+        if let Some(epoch) = self.epoch {
+            archive = archive.branch(epoch).await?;
+        }
         *end = Some(archive.end());
         let until = Library::needs(&archive, target);
         let mut archive = archive.reaching(until).await?;
@@ -208,6 +228,7 @@ impl Replay {
         if let Some(refusal) = refusal {
             return Err(refusal.into());
         }
+        archived::claim(scratch, &self.into)?;
         match Library::fetch(archive, &plan, scratch, |bytes| phases.fetching(bytes, plan.bytes)).await {
             Ok(replay) => Ok(Some((replay, plan.store))),
             Err(error) => {
@@ -218,13 +239,12 @@ impl Replay {
         }
     }
 
-    fn run_with(&self, replay: &Library, mut phases: Phases) -> Result<(), Failure> {
+    fn run_with(&self, replay: &Library, mut phases: Phases, interrupted: &Interruptible) -> Result<(), Failure> {
         let output = self.into.output();
         if self.plan {
             return self.tell(&told::Plan::from(&replay.plan(&output)?));
         }
         let replay = replay.clone().checking(self.check.into());
-        let interrupted = Interruptible::listen()?;
         let watch = |stage: Stage<'_>| {
             if let Stage::Planned { plan, interrupt } = &stage {
                 interrupted.then(interrupt.clone());

@@ -66,7 +66,10 @@ impl Output {
 
     /// Whether it can begin with a snapshot of a log of this content instead of the log's first record.
     pub fn takes_snapshot(&self, content: Content) -> bool {
-        matches!(self, Output::File { format, .. } if format.takes_snapshot(content))
+        match self {
+            Output::File { format, .. } => format.takes_snapshot(content),
+            Output::Stream(make) => make().takes_image(content),
+        }
     }
 
     /// Whether a part of a log can be given to it alone.
@@ -156,7 +159,7 @@ impl Output {
         })
     }
 
-    fn failed(&self, failure: SinkError) -> Error {
+    pub(super) fn failed(&self, failure: SinkError) -> Error {
         longshore_apply::Error::SinkOpen { sink: self.label(), failure }.into()
     }
 

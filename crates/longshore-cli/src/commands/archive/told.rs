@@ -29,8 +29,16 @@ struct Row {
     tail_objects: u64,
     snapshots: Vec<u64>,
     gaps: Vec<(u64, u64)>,
-    set_aside: u64,
+    set_aside: Vec<Branch>,
     updated: String,
+}
+
+/// What a later epoch parted from.
+#[derive(Serialize)]
+struct Branch {
+    epoch: u64,
+    start: u64,
+    end: u64,
 }
 
 impl From<&[Listed]> for Listing {
@@ -47,7 +55,11 @@ impl From<&[Listed]> for Listing {
             tail_objects: log.tail,
             snapshots: log.snapshots.iter().map(|position| position.get()).collect(),
             gaps: log.gaps.iter().map(|gap| (gap.start, gap.end)).collect(),
-            set_aside: log.aside,
+            set_aside: log
+                .forks
+                .iter()
+                .map(|fork| Branch { epoch: fork.epoch, start: fork.start, end: fork.end })
+                .collect(),
             updated: rfc3339(log.updated),
         };
         Self { logs: logs.iter().map(row).collect() }
@@ -74,7 +86,17 @@ impl fmt::Display for Listing {
                 row.store.clone(),
             ]);
         }
-        f.write_str(&output::render(&mut table))
+        f.write_str(&output::render(&mut table))?;
+        for row in &self.logs {
+            for Branch { epoch, start, end } in &row.set_aside {
+                let log = &row.log;
+                writeln!(
+                    f,
+                    "log {log}: what epoch {epoch} wrote from {start} to {end} is set aside; `longshore replay --epoch {epoch}` restores it"
+                )?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -95,6 +117,11 @@ pub(super) struct Proof {
     acknowledged_gaps: Vec<Object>,
     in_flight: Vec<Object>,
     unnamed: Vec<Object>,
+    /// Why stores are no part of this.
+    passed_over: Vec<String>,
+    /// What to do about the first of them.
+    #[serde(skip)]
+    passed_over_kind: Option<ErrorKind>,
 }
 
 /// An object, and the positions that it holds or should hold, as far as they are known.
@@ -127,7 +154,7 @@ impl Proof {
             log: archive.name().to_string(),
             first: archive.first().get(),
             end: archive.end().get(),
-            intact: true,
+            intact: archive.passed_over().is_empty(),
             objects: verified.objects,
             bytes: verified.bytes,
             known: verified.known,
@@ -136,6 +163,8 @@ impl Proof {
             acknowledged_gaps: Vec::new(),
             in_flight: Vec::new(),
             unnamed: Vec::new(),
+            passed_over: archive.passed_over().iter().map(ToString::to_string).collect(),
+            passed_over_kind: archive.passed_over().first().map(|error| error.kind()),
         };
         verified.findings.into_iter().for_each(|finding| proof.take(finding));
         proof
@@ -172,7 +201,10 @@ impl Proof {
         let (kind, first, what) = match (self.corrupt.first(), self.missing.first()) {
             (Some(first), _) => (ErrorKind::Corrupt, first, "damaged"),
             (None, Some(first)) => (ErrorKind::Gap, first, "missing"),
-            (None, None) => return None,
+            (None, None) => {
+                let what = format!("log {}: {}", self.log, self.passed_over.first()?);
+                return self.passed_over_kind.map(|kind| Failure::new(kind, what).next(PASSED_OVER));
+            }
         };
         let (more, range) = (self.corrupt.len() + self.missing.len() - 1, first.range());
         let mut text = format!("log {}: {} in {} is {what}, and with it {range}", self.log, first.object, first.store);
@@ -211,12 +243,17 @@ impl fmt::Display for Proof {
         if !table.is_empty() {
             f.write_str(&output::render(&mut table))?;
         }
+        for why in &self.passed_over {
+            writeln!(f, "passed over: {why}")?;
+        }
         match self.unnamed.len() {
             0 => Ok(()),
             many => writeln!(f, "{many} objects that no manifest names; `longshore archive prune` removes them"),
         }
     }
 }
+
+const PASSED_OVER: &str = "the others were looked at; run this again once that store can be read. Of a damaged manifest: remove that object, and bring it back from another store with `longshore archive copy`";
 
 /// What was copied, or would be.
 #[derive(Serialize)]

@@ -238,6 +238,51 @@ pub(super) fn refusal(holes: Option<&[Finding]>) -> Option<Failure> {
     error.map(Failure::from)
 }
 
+/// What in a scratch directory says which output it is for.
+const FOR: &str = "made-by-longshore-replay";
+
+/// Makes the scratch directory, and says in it what it is for.
+pub(super) fn claim(scratch: &Path, into: &SinkSpec) -> Result<(), Failure> {
+    let claimed = std::fs::create_dir_all(scratch).and_then(|()| std::fs::write(scratch.join(FOR), label(into)));
+    claimed.map_err(|error| Failure::file("cannot make", scratch, &error))
+}
+
+/// Removes the scratch directory of a restore that was killed after its output had got its name: nobody comes back to it.
+pub(super) fn clear(scratch: &Path, into: &SinkSpec) {
+    let is_left = into.is_there() && std::fs::read_to_string(scratch.join(FOR)).is_ok_and(|told| told == label(into));
+    if is_left {
+        // What cannot be removed harms nobody.
+        let _left = remove(scratch);
+    }
+}
+
+/// Removes a scratch directory, unless somebody has by now.
+pub(super) fn remove(scratch: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(scratch) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// The same from whichever directory it is called.
+fn label(into: &SinkSpec) -> String {
+    match into {
+        SinkSpec::Sqlite(path) | SinkSpec::JsonLines(path) => {
+            std::path::absolute(path).unwrap_or(path.clone()).display().to_string()
+        }
+        into => into.to_string(),
+    }
+}
+
+/// Why it ends where somebody asked it to, while the log was fetched.
+pub(super) fn interrupted(scratch: &Path) -> Failure {
+    let what = match scratch.exists() {
+        true => format!("interrupted while the log was fetched; what is here of it stays in {}", scratch.display()),
+        false => "interrupted before anything was fetched".to_owned(),
+    };
+    Failure::new(ErrorKind::Interrupted, what).next("run it again: it goes on where it was")
+}
+
 /// Where the log lies while it is restored: beside a file, so that an interrupted restore finds it again. It is removed
 /// afterwards, so below a directory that was named it has one of its own, whose name no log can have.
 pub(super) fn scratch(told: Option<&PathBuf>, into: &SinkSpec, log: &str) -> Result<PathBuf, Failure> {
