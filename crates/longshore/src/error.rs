@@ -159,6 +159,12 @@ pub enum Error {
         /// What its policy asks for.
         durability: Box<Durability>,
     },
+    /// The log is written under a lease that this agent does not hold, or not for sure.
+    #[error("log {log} takes no appends here: this agent does not hold its lease; try again, or at the node that does")]
+    NoLease {
+        /// The log.
+        log: Name,
+    },
     /// This agent follows the log and may not write it.
     #[error("log {log} is a replica here; append at its primary")]
     NotPrimary {
@@ -226,9 +232,11 @@ impl Error {
             Self::LogExists { .. } | Self::Connected { .. } => ErrorKind::Busy,
             Self::VolumeMissing { .. } | Self::NotOffered { .. } => ErrorKind::Preflight,
             Self::Unconfirmed { .. } | Self::NotDurable { .. } => ErrorKind::Unconfirmed,
-            Self::Closed { .. } | Self::Stopping { .. } | Self::OutOfReach { .. } | Self::LeaseSilent { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::Closed { .. }
+            | Self::Stopping { .. }
+            | Self::OutOfReach { .. }
+            | Self::NoLease { .. }
+            | Self::LeaseSilent { .. } => ErrorKind::Unavailable,
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => ErrorKind::NotFound,
                 _ => ErrorKind::Preflight,

@@ -71,6 +71,7 @@ mod upstream_end;
 
 mod ask;
 mod dial;
+mod failover;
 mod lanes;
 mod link;
 mod local_copy;

@@ -54,6 +54,8 @@ pub(crate) struct Log {
     /// What a wait asks for by default: what the log says, else the settings.
     policy: RwLock<Arc<AckPolicy>>,
     pub(crate) lack: Mutex<Lack>,
+    /// Whether it may be written as far as its lease goes; always where there is none.
+    leased: AtomicBool,
     /// Set while somebody other than the dialler follows for this log.
     pub(crate) claim: Claim,
     /// What it retains; an operator may change it while it runs.
@@ -97,6 +99,7 @@ impl Log {
             data_dir,
             policy: RwLock::new(Arc::new(settings.ack.policy())),
             lack: Mutex::default(),
+            leased: AtomicBool::new(settings.lease.url.is_none()),
             claim: Claim::default(),
             retention: Mutex::new(settings.retention.clone()),
             stopping: AtomicBool::new(false),
@@ -158,12 +161,20 @@ impl Log {
         if self.stopping.load(Ordering::Acquire) {
             return Err(Error::Stopping { log: self.name.clone() });
         }
+        if !self.leased.load(Ordering::Acquire) {
+            return Err(Error::NoLease { log: self.name.clone() });
+        }
         let policy = self.policy();
         if policy.shortfall == Shortfall::Refuse && !self.standing.within_reach(&policy.durability) {
             let durability = Box::new(policy.durability.clone());
             return Err(Error::OutOfReach { log: self.name.clone(), durability });
         }
         Ok(())
+    }
+
+    /// Notes whether this node holds the log's lease: without it appends are refused.
+    pub(crate) fn set_leased(&self, leased: bool) {
+        self.leased.store(leased, Ordering::Release);
     }
 
     /// Takes no appends from here on.

@@ -30,6 +30,11 @@ use report::Report;
 ///
 /// Dropping it stops it at some step; run again, it goes on.
 pub(crate) async fn promote(node: &Node, request: &Promote) -> Result<Promoted> {
+    promote_in(node, request, None).await
+}
+
+/// As [`promote`], in an epoch that a lease has minted.
+pub(crate) async fn promote_in(node: &Node, request: &Promote, minted: Option<Epoch>) -> Result<Promoted> {
     let log = node.require(&request.log)?;
     if log.wal.role() == Role::Writer && !log.wal.is_fenced() {
         return Ok(report::already(node, &log)?);
@@ -43,7 +48,7 @@ pub(crate) async fn promote(node: &Node, request: &Promote) -> Result<Promoted> 
     let busy = || refused(ErrorKind::Busy, &request.log, "another promotion of it is under way here; wait for its end");
     let claimed = Arc::clone(&log);
     let claim = claimed.claim.take().ok_or_else(busy)?;
-    let outcome = Attempt { node, name: &request.log, request, peers, report }.run().await;
+    let outcome = Attempt { node, name: &request.log, request, minted, peers, report }.run().await;
     drop(claim);
     outcome
 }
@@ -53,6 +58,7 @@ struct Attempt<'a> {
     node: &'a Node,
     name: &'a Name,
     request: &'a Promote,
+    minted: Option<Epoch>,
     peers: Peers,
     report: Report,
 }
@@ -155,12 +161,18 @@ impl Attempt<'_> {
         self.node.require(self.name)
     }
 
-    /// A number above every one that was heard of, and an id of this attempt's own.
+    /// The epoch that was minted for this attempt; else a number above every one that was heard of, and an id of its own.
     fn epoch(&self) -> Result<Epoch> {
-        let log = self.log()?;
-        let own = own::witness(self.node, &log)?;
+        let own = own::witness(self.node, &*self.log()?)?;
         let number = Promotion::next_number(self.peers.witnesses().chain([&own]));
-        Ok(Epoch { number, writer: draw_writer(&**self.node.environment())? })
+        match self.minted {
+            Some(minted) if minted.number < number => {
+                let why = format!("epoch {minted} was minted for it, but {} was accepted meanwhile", number - 1);
+                Err(refused(ErrorKind::Fenced, self.name, &why))
+            }
+            Some(minted) => Ok(minted),
+            None => Ok(Epoch { number, writer: draw_writer(&**self.node.environment())? }),
+        }
     }
 
     fn unfenced(&self, fence: &Fence) -> Error {
@@ -198,7 +210,8 @@ fn refused(kind: ErrorKind, log: &Name, why: &str) -> Error {
     Error::Refused { kind, reason: format!("log {log} has no new writer: {why}"), at: None }
 }
 
-fn draw_writer(environment: &dyn Environment) -> Result<WriterId> {
+/// A fresh id of whoever begins an epoch.
+pub(crate) fn draw_writer(environment: &dyn Environment) -> Result<WriterId> {
     let mut bytes = [0; 16];
     environment
         .random(&mut bytes)

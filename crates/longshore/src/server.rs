@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dial::Dialler;
 use crate::error::{Error, Result};
+use crate::failover;
 use crate::node::Node;
 use crate::services::NodeServices;
 use crate::settings::{Settings, TlsSettings};
@@ -109,7 +110,10 @@ impl Server {
         };
         let server = longshore_transport::Server::new(self.access, server_settings(self.node.settings()), services);
         tracing::info!(address = %self.address, node = %self.node.id(), "serving");
-        Ok(server.serve(self.listener, stop).await?)
+        let attending = tokio::spawn(failover::attend(self.node, stop.clone()));
+        let served = server.serve(self.listener, stop).await;
+        attending.abort();
+        Ok(served?)
     }
 }
 
