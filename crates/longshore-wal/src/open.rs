@@ -98,7 +98,7 @@ impl Wal {
         let incarnation = shared.draw_incarnation()?;
         let payload = payload::NewIncarnation { incarnation }.encode();
         drop(appender);
-        let mut appender = self.place_for(payload.len())?;
+        let mut appender = self.place_for(payload.len(), 0)?;
         let epoch = appender.chain().life.epoch;
         let life = EpochEntry { start: appender.position(), epoch, incarnation };
         shared.announce_lives(&[life])?;
@@ -109,11 +109,12 @@ impl Wal {
 }
 
 impl Wal {
-    /// The appender of a log that was just opened, with a segment in which a record with so long a payload fits.
-    pub(crate) fn place_for(&self, payload_len: usize) -> Result<MutexGuard<'_, Appender>> {
+    /// The appender of a log that was just opened, with a segment in which a record with so long a payload fits, and a segment
+    /// ready after it if `more` does not fit behind it.
+    pub(crate) fn place_for(&self, payload_len: usize, more: usize) -> Result<MutexGuard<'_, Appender>> {
         let shared = self.shared();
         let appender = shared.lock(&shared.append)?;
-        if appender.has_place_for(payload_len) {
+        if appender.has_place_for(payload_len + more) {
             return Ok(appender);
         }
         drop(appender);

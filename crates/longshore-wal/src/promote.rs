@@ -96,8 +96,8 @@ impl Wal {
         let longest = payload::EpochStart { history: self.history() }.encode().len() + EpochEntry::LEN;
         let policies = promotion.policies.iter().map(|policy| Ok((policy.encode()?, policy)));
         let policies = policies.collect::<Result<Vec<_>, FormatError>>().map_err(|_| TOO_LARGE)?;
-        let room = longest + policies.iter().map(|(bytes, _)| extent(bytes.len()) as usize).sum::<usize>();
-        let mut appender = self.place_for(room)?;
+        let more = policies.iter().map(|(bytes, _)| extent(bytes.len()) as usize).sum();
+        let mut appender = self.place_for(longest, more)?;
         let life = EpochEntry { start: appender.position(), epoch: promotion.epoch, incarnation };
         let mut history = appender.history.clone();
         history.push(life).expect("its number is greater, and every life has a record");

@@ -106,7 +106,7 @@ fn f_093_at_the_cap_a_slow_replica_loses_its_place_and_the_archive_blocks() {
     assert!(wal.first() > Lsn::new(65536));
 
     wal.hold(Consumer::Archive, Some(wal.first()));
-    wal.set_retention(Retention { cap_bytes: 100_000, ..wal.retention() });
+    wal.set_retention(Retention { cap_bytes: 50_000, ..wal.retention() });
     wal.retain().unwrap();
     let refused = wal.append(&[RecordDraft::user(b"x")], None).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Full);

@@ -44,6 +44,8 @@ pub(crate) struct SinkView {
     pub(crate) held: Lsn,
     /// Why it stopped or waits, when it does.
     pub(crate) problem: Option<String>,
+    /// It was opened, or could not be: what stands here is what it says.
+    known: bool,
 }
 
 struct Running {
@@ -55,6 +57,21 @@ impl Applying {
     /// Everything before this is in every sink; zero without one.
     pub(crate) fn applied(&self) -> Lsn {
         self.lock().iter().map(|sink| sink.applied).min().unwrap_or(Lsn::ZERO)
+    }
+
+    /// Waits until every sink has said what it holds, or why it does not: what is told to an upstream before would be wrong. Not
+    /// for long, for another program may take its time to begin; what it holds is then found out when it has.
+    pub(crate) async fn known(log: &Log) {
+        let all = async {
+            loop {
+                let stirred = log.standing.listen();
+                if log.applying.lock().iter().all(|sink| sink.known) {
+                    return;
+                }
+                stirred.await;
+            }
+        };
+        let _slow = tokio::time::timeout(OPENING, all).await;
     }
 
     /// Every sink.
@@ -69,7 +86,13 @@ impl Applying {
     pub(crate) fn start(log: &Arc<Log>, label: &str, open: OpenSink) -> Result<()> {
         let number = {
             let mut sinks = log.applying.lock();
-            sinks.push(SinkView { label: label.to_owned(), applied: Lsn::ZERO, held: Lsn::ZERO, problem: None });
+            sinks.push(SinkView {
+                label: label.to_owned(),
+                applied: Lsn::ZERO,
+                held: Lsn::ZERO,
+                problem: None,
+                known: false,
+            });
             sinks.len() - 1
         };
         log.wal.hold(Consumer::Applier, Some(log.wal.first()));
@@ -122,6 +145,9 @@ enum Turn {
     /// The sink holds a snapshot now: apply from there.
     Seeded,
 }
+
+/// What a sink may take to open before its upstream is greeted without it.
+const OPENING: Duration = Duration::from_secs(5);
 
 /// Between two attempts to be seeded.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -301,11 +327,11 @@ impl ApplierTask {
         let needed = {
             let mut sinks = self.log.applying.lock();
             let sink = &mut sinks[self.number];
-            let moved = sink.applied != progress.applied || sink.problem.is_some();
+            let moved = sink.applied != progress.applied || sink.problem.is_some() || !sink.known;
             if !moved {
                 return;
             }
-            (sink.applied, sink.held, sink.problem) = (progress.applied, progress.held, None);
+            (sink.applied, sink.held, sink.problem, sink.known) = (progress.applied, progress.held, None, true);
             sinks.iter().map(|sink| sink.held).min()
         };
         self.log.wal.hold(Consumer::Applier, needed);
@@ -313,7 +339,10 @@ impl ApplierTask {
     }
 
     fn report(&self, problem: &str) {
-        self.log.applying.lock()[self.number].problem = Some(problem.to_owned());
+        let mut sinks = self.log.applying.lock();
+        (sinks[self.number].problem, sinks[self.number].known) = (Some(problem.to_owned()), true);
+        drop(sinks);
+        self.log.standing.wake();
     }
 
     fn label(&self) -> String {

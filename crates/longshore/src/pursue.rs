@@ -8,6 +8,7 @@ use longshore_protocol::{NodeId, ReseedReason, Verdict};
 use longshore_transport::{Client, LogSummary};
 use longshore_wal::Consumer;
 
+use crate::applying::Applying;
 use crate::archived;
 use crate::ask;
 use crate::error::{Error, Result};
@@ -56,6 +57,7 @@ async fn attempt(node: &Node, lanes: &Lanes, offered: &LogSummary, path: Vec<Nod
     log.upstream.came_by(path);
     // What is offered as held must survive a power cut here.
     log.wal.wait(log.wal.end()).await?;
+    Applying::known(&log).await;
     let channel = client.follow(&log.name, local_copy::hello(node, &log)).await?;
     let report = |report| note(&log, &address, report);
     let end = tokio::select! {

@@ -737,3 +737,30 @@ fn f_111_frames_of_an_earlier_epoch_are_not_stored_once_a_later_one_is_accepted(
     replica.append_frames(epoch(2, 9), chunk.start, &chunk.bytes).unwrap();
     assert_eq!(replica.end(), wal.end());
 }
+
+#[test]
+fn f_118_the_fork_of_a_promotion_is_a_boundary_of_the_old_writers_log_wherever_its_segment_ends() {
+    // The follower's log ends just before its segment does, with and without the place that is kept for the epoch's first record.
+    for records in (1365..1370).chain(1428..1434) {
+        let source = Place::new();
+        let wal = source.open();
+        for _ in 0..records {
+            append(&wal, b"12345678");
+        }
+        step(&wal);
+        let place = replica_of(&wal);
+        let replica = place.try_open(follower()).unwrap().0;
+        ship(&wal, &replica, wal.end()).unwrap();
+        replica.close().unwrap();
+        drop(replica);
+        for _ in 0..100 {
+            append(&wal, b"never shipped");
+        }
+        step(&wal);
+        let (promoted, _) =
+            Wal::promote(place.dir(), Arc::new(SystemEnvironment), settings(), &promotion(2, 7)).unwrap();
+        let fork = promoted.history().current().start;
+        let crc = promoted.crc_at(fork).unwrap();
+        assert_eq!(wal.crc_at(fork).unwrap(), crc, "after {records} records, at {fork}");
+    }
+}
