@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use common::*;
 use faulty::{Done, Faults, FaultyDirectory};
-use longshore_format::{Epoch, ErrorKind, Lsn, Name, Policy, Shortfall, WriterId};
+use longshore_format::{Epoch, ErrorKind, Lsn, Name, Policy, Shortfall, Voter, WriterId};
 use longshore_storage::{Directory, Environment, SystemEnvironment};
 use longshore_wal::{CreateSpec, Error, Event, Promotion, ReadLog, RecordDraft, Role, Settings, Wal, set_aside};
 
@@ -741,6 +741,7 @@ fn f_111_frames_of_an_earlier_epoch_are_not_stored_once_a_later_one_is_accepted(
 #[test]
 fn f_118_the_fork_of_a_promotion_is_a_boundary_of_the_old_writers_log_wherever_its_segment_ends() {
     // The follower's log ends just before its segment does, with and without the place that is kept for the epoch's first record.
+    let (node, region) = (Name::new(&"n".repeat(63)).unwrap(), Some(Name::new(&"r".repeat(63)).unwrap()));
     for records in (1365..1370).chain(1428..1434) {
         let source = Place::new();
         let wal = source.open();
@@ -757,8 +758,13 @@ fn f_118_the_fork_of_a_promotion_is_a_boundary_of_the_old_writers_log_wherever_i
             append(&wal, b"never shipped");
         }
         step(&wal);
-        let (promoted, _) =
-            Wal::promote(place.dir(), Arc::new(SystemEnvironment), settings(), &promotion(2, 7)).unwrap();
+        // The policy is long enough to go into the next segment.
+        let mut promotion = promotion(2, 7);
+        promotion.policies[0].durability = "d".repeat(1024);
+        promotion.policies[0].voters = vec![Voter { node: node.clone(), region: region.clone() }];
+        promotion.policies.push(promotion.policies[0].clone());
+        promotion.policies.push(promotion.policies[0].clone());
+        let (promoted, _) = Wal::promote(place.dir(), Arc::new(SystemEnvironment), settings(), &promotion).unwrap();
         let fork = promoted.history().current().start;
         let crc = promoted.crc_at(fork).unwrap();
         assert_eq!(wal.crc_at(fork).unwrap(), crc, "after {records} records, at {fork}");
