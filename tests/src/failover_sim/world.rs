@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use longshore_format::{Epoch, EpochEntry, EpochHistory, Incarnation, SegmentSize, WriterId};
 use longshore_protocol::{Limits, ToReplica, ToUpstream};
@@ -64,14 +65,10 @@ pub(super) struct World {
     pub(super) clients: bool,
     /// What was done, if anybody wants to know.
     pub(super) trace: Option<Vec<String>>,
+    pub(super) limits: Limits,
     pub(super) done: bool,
     /// How much was acknowledged when it was last seen to grow, and when.
     pub(super) progress: (u64, Moment),
-}
-
-/// Small, so that credit and batches matter.
-pub(super) fn limits() -> Limits {
-    Limits { window: 2048, batch: 160, ..Limits::default() }
 }
 
 impl World {
@@ -97,6 +94,7 @@ impl World {
             calm: None,
             clients: true,
             trace: traced.then(Vec::new),
+            limits: limits(&mut rng),
             done: false,
             progress: (0, 0),
             rng,
@@ -150,7 +148,7 @@ impl World {
             }
         }
         match event {
-            Event::Wake(node, alarm) if alarm == self.nodes[node].alarm => self.attend(node),
+            Event::Wake(node, alarm) if alarm == self.nodes[node].alarm.0 => self.attend(node),
             Event::Wake(..) => Ok(()),
             Event::Synced(node, life) if life == self.nodes[node].life => self.synced(node),
             Event::Synced(..) => Ok(()),
@@ -160,10 +158,7 @@ impl World {
             Event::Told(ask, answer) => self.told(ask, answer),
             Event::Client => self.client(),
             Event::Trouble => self.trouble(),
-            Event::Mend => {
-                self.net.mend();
-                Ok(())
-            }
+            Event::Mend => self.mend(),
             Event::Start(node) => self.start(node),
             Event::Calm => self.calm_down(),
             Event::Look => self.look(),
@@ -238,8 +233,11 @@ impl World {
     }
 
     fn set_alarm(&mut self, number: usize, at: Moment) {
-        self.nodes[number].alarm += 1;
-        self.schedule(at, Event::Wake(number, self.nodes[number].alarm));
+        let (alarm, goes_off) = self.nodes[number].alarm;
+        if goes_off <= self.at || at < goes_off {
+            self.nodes[number].alarm = (alarm + 1, at);
+            self.schedule(at, Event::Wake(number, alarm + 1));
+        }
     }
 
     /// The next message of a stream arrives, or does not.
@@ -358,6 +356,12 @@ impl World {
             trace.push(format!("{:>9.3} {}", self.at as f64 / SECOND as f64, what()));
         }
     }
+}
+
+/// Small, so that credit and batches matter; and some are patient, so that what is over is found out late.
+fn limits(rng: &mut Rng) -> Limits {
+    let heartbeat = Duration::from_secs(rng.within(2..9));
+    Limits { window: 2048, batch: 160, heartbeat, silence: 5 * heartbeat, answer: 5 * heartbeat, ..Limits::default() }
 }
 
 pub(super) fn random_bytes(rng: &mut Rng) -> [u8; 16] {

@@ -90,7 +90,7 @@ impl World {
         let node = &self.nodes[number];
         let Some(writer) = &node.writer else { return Ok(()) };
         let Some((end, policy)) = node.copy.policy() else { return Ok(()) };
-        if node.copy.in_force().len() < 2 || writer.table.policies_reached() < end {
+        if !node.copy.is_changing() || writer.table.policies_reached() < end {
             return Ok(());
         }
         let again = Policy { writer: node.id.clone(), ..policy.clone() };
@@ -126,10 +126,14 @@ impl World {
             return Ok(());
         }
         let number = *self.rng.pick(&writers);
-        if self.calm.is_none() && self.rng.one_in(30) && self.nodes[number].copy.in_force().len() < 2 {
+        if self.calm.is_none() && self.rng.one_in(15) && !self.nodes[number].copy.is_changing() {
             let policy = promise(number, &mut self.rng);
             self.tally.policy_changes += 1;
             self.promise(number, policy)?;
+            if self.rng.one_in(4) {
+                self.attend(number)?;
+                return self.strike_the_writer();
+            }
         }
         for _ in 0..self.rng.within(1..4) {
             self.mint(number, What::Data)?;
@@ -152,6 +156,10 @@ impl World {
         if self.nodes[number].copy.is_own() && current.epoch == self.nodes[number].copy.accepted() {
             self.tally.restarted_writers += 1;
             self.resume(number)?;
+        }
+        // The worst moment to be promoted is when one has just found out what one lost.
+        if self.calm.is_none() && self.nodes[number].copy.has_lost() && self.rng.one_in(2) {
+            self.try_promotion(number, false)?;
         }
         self.attend(number)
     }
