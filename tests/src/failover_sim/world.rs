@@ -32,9 +32,9 @@ pub(super) enum Event {
     /// A question or an answer arrives.
     Call(Call),
     /// A question of a node arrives at the store that holds the lease.
-    Ask(Ask),
+    Ask(Box<Ask>),
     /// Its answer arrives at the node.
-    Told(Ask, Answer),
+    Told(Box<(Ask, Answer)>),
     /// A client appends somewhere.
     Client,
     /// Something goes wrong.
@@ -154,8 +154,8 @@ impl World {
             Event::Synced(..) => Ok(()),
             Event::Stream(stream, way) => self.arrives(stream, way),
             Event::Call(call) => self.called(call),
-            Event::Ask(ask) => self.asked(ask),
-            Event::Told(ask, answer) => self.told(ask, answer),
+            Event::Ask(ask) => self.asked(*ask),
+            Event::Told(told) => self.told(told.0, told.1),
             Event::Client => self.client(),
             Event::Trouble => self.trouble(),
             Event::Mend => self.mend(),
@@ -168,7 +168,8 @@ impl World {
     /// Who has to be awake for it.
     fn concerned(&self, event: &Event) -> Option<usize> {
         match event {
-            Event::Wake(node, _) | Event::Synced(node, _) | Event::Told(Ask { node, .. }, _) => Some(*node),
+            Event::Wake(node, _) | Event::Synced(node, _) => Some(*node),
+            Event::Told(told) => Some(told.0.node),
             Event::Call(call) => Some(call.to),
             _ => None,
         }
