@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use longshore_format::{Epoch, EpochEntry, Incarnation};
-use longshore_protocol::{AckTable, Policy};
+use longshore_protocol::{AckTable, Policy, Shortfall, records_of};
 
 use super::clock::{MILLI, Moment, SECOND};
 use super::net::Said;
@@ -135,11 +135,27 @@ impl World {
                 return self.strike_the_writer();
             }
         }
+        if self.calm.is_none() && self.rng.one_in(20) {
+            self.say_again(number)?;
+        }
         for _ in 0..self.rng.within(1..4) {
             self.mint(number, What::Data)?;
             self.tally.appended += 1;
         }
         self.attend(number)
+    }
+
+    /// The writer says its policy again, with another word on what happens when it cannot be had.
+    fn say_again(&mut self, number: usize) -> Step {
+        let holding = self.nodes[number].copy.in_force();
+        let Some(newest) = holding.last().cloned() else { return Ok(()) };
+        let shortfall = if self.rng.one_in(2) { Shortfall::Refuse } else { Shortfall::Accept };
+        let again = Policy { writer: name(number), shortfall, ..newest };
+        self.tally.said_again += u64::from(1 < holding.len());
+        for policy in records_of(&holding, again).into_iter().flatten() {
+            self.promise(number, policy)?;
+        }
+        Ok(())
     }
 
     /// A node comes back, and goes on as what its log says it is.
