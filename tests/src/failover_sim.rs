@@ -11,7 +11,7 @@
 //!
 //! Looked at after every event: what was acknowledged at the policy is in the log of every later writer; no two records are
 //! acknowledged at one position, and no two writers acknowledge under one number; logs part only where an epoch begins; an
-//! accepted epoch never goes back; at no moment do two nodes trust the lease.
+//! accepted epoch never goes back; at no moment do two nodes trust the lease. What is not modelled is in `docs/CONTRIBUTING.md`.
 
 mod calm;
 mod clock;

@@ -40,7 +40,7 @@ fn campaign(seeds: u64) {
 }
 
 #[test]
-fn seeds_of_failovers_keep_every_promise_f112_f113_f115() {
+fn seeds_of_failovers_keep_every_promise_f085_f086_f111_f113() {
     campaign(2_000);
 }
 

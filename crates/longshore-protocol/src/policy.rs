@@ -79,7 +79,7 @@ impl Policy {
 ///
 /// So a change is under way from its record on, and over once the new policy stands there twice. Meanwhile both hold: a
 /// position is confirmed by the voters of each, and a fence is one for each. The writer appends the second record when the
-/// first one is confirmed so, and until then no other policy; whoever begins an epoch meanwhile writes both again. (Raft's
+/// first one is confirmed so, and until then what [`records_of`] says; whoever begins an epoch meanwhile writes both again. (Raft's
 /// joint consensus, section 6 of Ongaro and Ousterhout, 2014, in records of one kind.)
 pub fn in_force<P: std::borrow::Borrow<Policy>>(records: &[(Lsn, P)]) -> &[(Lsn, P)] {
     let holding = match records {
@@ -87,6 +87,36 @@ pub fn in_force<P: std::borrow::Borrow<Policy>>(records: &[(Lsn, P)]) -> &[(Lsn,
         [..] => 1,
     };
     &records[records.len().saturating_sub(holding)..]
+}
+
+/// The records with which the writer of a log in which these policies hold says `policy`.
+///
+/// While a change is under way that is the old policy again and then this one, so that both go on holding: one record with the
+/// new promise, for whatever reason it was written, would end the change unconfirmed. `None` if it would be another change
+/// meanwhile.
+///
+/// ```
+/// # use longshore_protocol::*;
+/// let policy = |durability: &str| -> Result<Policy> {
+///     let (writer, durability) = (NodeId::new("eu-west")?, durability.parse()?);
+///     Ok(Policy { writer, durability, shortfall: Shortfall::Accept, degraded: false, voters: Default::default() })
+/// };
+/// let (old, new) = (policy("replicas:1")?, policy("replicas:2")?);
+/// let degraded = Policy { degraded: true, ..new.clone() };
+/// assert_eq!(records_of(&[old.clone()], new.clone()), Some(vec![new.clone()]));
+/// assert_eq!(records_of(&[old.clone(), new.clone()], degraded.clone()), Some(vec![old.clone(), degraded]));
+/// assert_eq!(records_of(&[old, new], policy("replicas:3")?), None);
+/// # Ok::<(), Error>(())
+/// ```
+pub fn records_of(holding: &[Policy], policy: Policy) -> Option<Vec<Policy>> {
+    match holding {
+        [old, new] if new.promises_as(&policy) => {
+            let again = Policy { writer: policy.writer.clone(), ..old.clone() };
+            Some(vec![again, policy])
+        }
+        [_, _] => None,
+        _ => Some(vec![policy]),
+    }
 }
 
 #[cfg(test)]

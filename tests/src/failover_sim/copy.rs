@@ -132,6 +132,11 @@ impl Copy {
         in_force(&self.policies).iter().map(|(_, policy)| (**policy).clone()).collect()
     }
 
+    /// Whether a change of the policy is under way.
+    pub(super) fn is_changing(&self) -> bool {
+        1 < in_force(&self.policies).len()
+    }
+
     /// A crash: of what is not durable only as much stays as ends at `kept`.
     pub(super) fn crash(&mut self, kept: usize) {
         self.cut(kept.max(self.synced));

@@ -8,7 +8,7 @@ use super::clock::{MILLI, Moment, SECOND};
 use super::net::StreamId;
 use super::record::{decode, index, lsn};
 use super::shape::{NODES, name};
-use super::world::{Step, World, limits};
+use super::world::{Step, World};
 
 /// The stream from an upstream.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl World {
         let node = &mut self.nodes[number];
         node.copy.sync();
         let now = node.clock.boot(self.at);
-        let follower = Follower::new(lsn(node.copy.log().len()), node.copy.accepted(), limits(), now);
+        let follower = Follower::new(lsn(node.copy.log().len()), node.copy.accepted(), self.limits, now);
         let holding = node.copy.holding(&self.records);
         let hello = Hello { node: node.id.clone(), offer: Offer::ours(), holding };
         let stream = self.net.open(number, upstream);
@@ -147,7 +147,9 @@ impl World {
             return Ok(());
         }
         let fetches = self.nodes[number].attempt.as_ref().is_some_and(|attempt| attempt.fetches());
-        let patience = self.rng.within(3 * SECOND..12 * SECOND);
+        // Chains of replicas last for a while, but in the end all find the writer.
+        let patience = if self.calm.is_some() { 3 * SECOND..12 * SECOND } else { 5 * SECOND..60 * SECOND };
+        let patience = self.rng.within(patience);
         match &self.nodes[number].follow {
             None if self.nodes[number].dial_at <= self.at && !fetches => {
                 let upstream = self.choose_upstream(number);
@@ -170,7 +172,7 @@ impl World {
         let writes = |other: &usize| self.nodes[*other].writer.as_ref().map(|writer| writer.epoch.number);
         let newest = others.filter(|other| writes(other).is_some()).max_by_key(writes);
         match newest {
-            Some(writer) if self.rng.one_in(2) => writer,
+            Some(writer) if self.rng.one_in(3) => writer,
             _ => (number + 1 + self.rng.index(NODES - 1)) % NODES,
         }
     }

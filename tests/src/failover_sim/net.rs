@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use longshore_format::Epoch;
 use longshore_protocol::{ToReplica, ToUpstream, Witness};
 
+use super::clock::{MILLI, Moment, SECOND};
 use super::shape::NODES;
+use super::world::{Event, Step, World};
 
 /// Which stream, of all that ever were.
 pub(super) type StreamId = u64;
@@ -114,5 +116,94 @@ impl Net {
     pub(super) fn mend(&mut self) {
         self.cut = Default::default();
         self.store_cut = Default::default();
+    }
+}
+
+impl World {
+    /// The next message of a stream arrives, or does not.
+    pub(super) fn arrives(&mut self, id: StreamId, way: Way) -> Step {
+        let Some(stream) = self.net.streams.get(&id) else { return Ok(()) };
+        let (from, to) = (stream.from(way), stream.to(way));
+        if stream.is_lost(way) {
+            return Ok(());
+        }
+        if !self.net.reaches(from, to) {
+            if self.rng.one_in(2) {
+                self.tally.held_up += 1;
+                let again = self.rng.within(SECOND / 4..4 * SECOND);
+                self.schedule(self.at + again, Event::Stream(id, way));
+            } else {
+                self.tally.lost += 1;
+                self.net.streams.get_mut(&id).expect("it was there").lose(way);
+            }
+            return Ok(());
+        }
+        if self.nodes[to].up && self.at < self.nodes[to].asleep_until {
+            let until = self.nodes[to].asleep_until;
+            self.schedule(until, Event::Stream(id, way));
+            return Ok(());
+        }
+        let overtakes = self.calm.is_none() && self.rng.one_in(100);
+        let stream = self.net.streams.get_mut(&id).expect("it was there");
+        match way {
+            Way::Up => {
+                let second = usize::from(overtakes && 1 < stream.up.len());
+                self.tally.reordered += second as u64;
+                let Some(message) = stream.up.remove(second) else { return Ok(()) };
+                self.hear_replica(to, id, message)
+            }
+            Way::Down => {
+                let second = usize::from(overtakes && 1 < stream.down.len());
+                self.tally.reordered += second as u64;
+                let Some(message) = stream.down.remove(second) else { return Ok(()) };
+                self.hear_upstream(to, id, message)
+            }
+        }
+    }
+
+    pub(super) fn send_up(&mut self, id: StreamId, message: Option<ToUpstream>) {
+        for _ in 0..self.times() {
+            if let Some(stream) = self.net.streams.get_mut(&id) {
+                stream.up.push_back(message.clone());
+            }
+            let delay = self.delay();
+            self.schedule(self.at + delay, Event::Stream(id, Way::Up));
+        }
+    }
+
+    pub(super) fn send_down(&mut self, id: StreamId, message: Option<ToReplica>) {
+        for _ in 0..self.times() {
+            if let Some(stream) = self.net.streams.get_mut(&id) {
+                stream.down.push_back(message.clone());
+            }
+            let delay = self.delay();
+            self.schedule(self.at + delay, Event::Stream(id, Way::Down));
+        }
+    }
+
+    pub(super) fn call(&mut self, from: usize, to: usize, what: Said) {
+        for _ in 0..self.times() {
+            let delay = self.delay();
+            if self.net.reaches(from, to) {
+                self.schedule(self.at + delay, Event::Call(Call { from, to, what: what.clone() }));
+            } else {
+                self.tally.lost += 1;
+            }
+        }
+    }
+
+    /// How often a message arrives.
+    pub(super) fn times(&mut self) -> u64 {
+        let twice = u64::from(self.calm.is_none() && self.rng.one_in(150));
+        self.tally.repeated += twice;
+        1 + twice
+    }
+
+    pub(super) fn delay(&mut self) -> Moment {
+        if self.calm.is_none() && self.rng.one_in(40) {
+            self.tally.slow += 1;
+            return self.rng.within(SECOND..10 * SECOND);
+        }
+        self.rng.within(MILLI..40 * MILLI)
     }
 }

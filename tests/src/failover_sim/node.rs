@@ -25,8 +25,8 @@ pub(super) struct Node {
     pub(super) asleep_until: Moment,
     /// How often it was started: what an earlier life was waiting for comes to nothing.
     pub(super) life: u64,
-    /// Its newest alarm; older ones are void.
-    pub(super) alarm: u64,
+    /// Its newest alarm, and when that goes off; older ones are void.
+    pub(super) alarm: (u64, Moment),
     /// Whether its disk is at work.
     pub(super) syncing: bool,
     pub(super) registry: Registry,
@@ -49,7 +49,7 @@ impl Node {
             up: true,
             asleep_until: 0,
             life: 0,
-            alarm: 0,
+            alarm: (0, 0),
             syncing: false,
             registry: Registry::new(rng.next_u64()),
             feeds: BTreeMap::new(),

@@ -8,7 +8,7 @@ use longshore_protocol::{
 use super::net::StreamId;
 use super::record::{RECORD, encode, index, lsn};
 use super::shape::{name, region};
-use super::world::{Step, World, limits};
+use super::world::{Step, World};
 
 /// One replica that is served.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl World {
         let node = &mut self.nodes[number];
         let session = node.registry.open(&name(peer));
         let who = Peer { node: name(peer), region: Some(region(peer)), may_promote: true };
-        let reception = Reception::new(hello, who, &Offer::ours(), session, limits(), now)
+        let reception = Reception::new(hello, who, &Offer::ours(), session, self.limits, now)
             .map_err(|error| format!("{} cannot receive {}: {error}", node.id, name(peer)))?;
         let writes = node.writer.is_some();
         let welcome = reception.welcome(node.id.clone(), &node.copy.view(&self.records, writes));

@@ -66,6 +66,7 @@ tally! {
     tail_records "records in them",
     policy_changes "policy changes begun",
     policies_changed "policy changes ended",
+    said_again "policies said again while a change was under way",
     leases_taken "leases taken",
     leases_lapsed "leases that lapsed while they were held",
     disputes "disputes that an operator decided",

@@ -181,7 +181,7 @@ impl World {
         for _ in 0..self.times() {
             // It may sleep between looking at its clock and sending.
             let delay = self.delay();
-            self.schedule(self.at + delay, Event::Ask(ask.clone()));
+            self.schedule(self.at + delay, Event::Ask(Box::new(ask.clone())));
         }
     }
 
@@ -205,7 +205,7 @@ impl World {
             _ => Answer::Holds(store.object.clone()),
         };
         let delay = self.delay();
-        self.schedule(self.at + delay, Event::Told(ask, answer));
+        self.schedule(self.at + delay, Event::Told(Box::new((ask, answer))));
         Ok(())
     }
 

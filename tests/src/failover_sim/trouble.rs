@@ -19,7 +19,7 @@ impl World {
             10 => self.jump(node),
             11 => self.tear(node),
             12 => self.cut_from_store(node),
-            13 => self.net.mend(),
+            13 => self.mend()?,
             14..17 => self.try_promotion(node, false)?,
             17 => self.try_rivals()?,
             18 => self.strike_the_writer()?,
@@ -101,6 +101,16 @@ impl World {
         self.schedule(self.at + lasts, Event::Mend);
     }
 
+    /// All links work again; where two went on writing, neither has told the other yet.
+    pub(super) fn mend(&mut self) -> Step {
+        self.net.mend();
+        let node = self.rng.index(NODES);
+        match self.calm.is_none() && self.rng.one_in(3) {
+            true => self.try_promotion(node, false),
+            false => Ok(()),
+        }
+    }
+
     /// Somebody sets a wall clock.
     fn jump(&mut self, number: usize) {
         let by = self.rng.within(1..3600) as i64 * SECOND as i64;
@@ -135,7 +145,7 @@ impl World {
     }
 
     /// The writer is cut off while others are to take its place: what everything else is built for.
-    fn strike_the_writer(&mut self) -> Step {
+    pub(super) fn strike_the_writer(&mut self) -> Step {
         let Some(writer) = (0..NODES).find(|node| self.nodes[*node].writer.is_some()) else { return Ok(()) };
         match self.rng.below(3) {
             0 => self.crash(writer),

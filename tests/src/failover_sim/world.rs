@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use longshore_format::{Epoch, EpochEntry, EpochHistory, Incarnation, SegmentSize, WriterId};
-use longshore_protocol::{Limits, ToReplica, ToUpstream};
+use longshore_protocol::Limits;
 
 use super::clock::{MILLI, Moment, SECOND};
 use super::ledger::Ledger;
-use super::net::{Call, Net, Said, StreamId, Way};
+use super::net::{Call, Net, StreamId, Way};
 use super::node::Node;
 use super::record::{Id, Records, What};
 use super::shape::{NODES, promise};
@@ -31,9 +32,9 @@ pub(super) enum Event {
     /// A question or an answer arrives.
     Call(Call),
     /// A question of a node arrives at the store that holds the lease.
-    Ask(Ask),
+    Ask(Box<Ask>),
     /// Its answer arrives at the node.
-    Told(Ask, Answer),
+    Told(Box<(Ask, Answer)>),
     /// A client appends somewhere.
     Client,
     /// Something goes wrong.
@@ -64,14 +65,10 @@ pub(super) struct World {
     pub(super) clients: bool,
     /// What was done, if anybody wants to know.
     pub(super) trace: Option<Vec<String>>,
+    pub(super) limits: Limits,
     pub(super) done: bool,
     /// How much was acknowledged when it was last seen to grow, and when.
     pub(super) progress: (u64, Moment),
-}
-
-/// Small, so that credit and batches matter.
-pub(super) fn limits() -> Limits {
-    Limits { window: 2048, batch: 160, ..Limits::default() }
 }
 
 impl World {
@@ -97,6 +94,7 @@ impl World {
             calm: None,
             clients: true,
             trace: traced.then(Vec::new),
+            limits: limits(&mut rng),
             done: false,
             progress: (0, 0),
             rng,
@@ -150,20 +148,17 @@ impl World {
             }
         }
         match event {
-            Event::Wake(node, alarm) if alarm == self.nodes[node].alarm => self.attend(node),
+            Event::Wake(node, alarm) if alarm == self.nodes[node].alarm.0 => self.attend(node),
             Event::Wake(..) => Ok(()),
             Event::Synced(node, life) if life == self.nodes[node].life => self.synced(node),
             Event::Synced(..) => Ok(()),
             Event::Stream(stream, way) => self.arrives(stream, way),
             Event::Call(call) => self.called(call),
-            Event::Ask(ask) => self.asked(ask),
-            Event::Told(ask, answer) => self.told(ask, answer),
+            Event::Ask(ask) => self.asked(*ask),
+            Event::Told(told) => self.told(told.0, told.1),
             Event::Client => self.client(),
             Event::Trouble => self.trouble(),
-            Event::Mend => {
-                self.net.mend();
-                Ok(())
-            }
+            Event::Mend => self.mend(),
             Event::Start(node) => self.start(node),
             Event::Calm => self.calm_down(),
             Event::Look => self.look(),
@@ -173,7 +168,8 @@ impl World {
     /// Who has to be awake for it.
     fn concerned(&self, event: &Event) -> Option<usize> {
         match event {
-            Event::Wake(node, _) | Event::Synced(node, _) | Event::Told(Ask { node, .. }, _) => Some(*node),
+            Event::Wake(node, _) | Event::Synced(node, _) => Some(*node),
+            Event::Told(told) => Some(told.0.node),
             Event::Call(call) => Some(call.to),
             _ => None,
         }
@@ -238,95 +234,11 @@ impl World {
     }
 
     fn set_alarm(&mut self, number: usize, at: Moment) {
-        self.nodes[number].alarm += 1;
-        self.schedule(at, Event::Wake(number, self.nodes[number].alarm));
-    }
-
-    /// The next message of a stream arrives, or does not.
-    fn arrives(&mut self, id: StreamId, way: Way) -> Step {
-        let Some(stream) = self.net.streams.get(&id) else { return Ok(()) };
-        let (from, to) = (stream.from(way), stream.to(way));
-        if stream.is_lost(way) {
-            return Ok(());
+        let (alarm, goes_off) = self.nodes[number].alarm;
+        if goes_off <= self.at || at < goes_off {
+            self.nodes[number].alarm = (alarm + 1, at);
+            self.schedule(at, Event::Wake(number, alarm + 1));
         }
-        if !self.net.reaches(from, to) {
-            if self.rng.one_in(2) {
-                self.tally.held_up += 1;
-                let again = self.rng.within(SECOND / 4..4 * SECOND);
-                self.schedule(self.at + again, Event::Stream(id, way));
-            } else {
-                self.tally.lost += 1;
-                self.net.streams.get_mut(&id).expect("it was there").lose(way);
-            }
-            return Ok(());
-        }
-        if self.nodes[to].up && self.at < self.nodes[to].asleep_until {
-            let until = self.nodes[to].asleep_until;
-            self.schedule(until, Event::Stream(id, way));
-            return Ok(());
-        }
-        let overtakes = self.calm.is_none() && self.rng.one_in(100);
-        let stream = self.net.streams.get_mut(&id).expect("it was there");
-        match way {
-            Way::Up => {
-                let second = usize::from(overtakes && 1 < stream.up.len());
-                self.tally.reordered += second as u64;
-                let Some(message) = stream.up.remove(second) else { return Ok(()) };
-                self.hear_replica(to, id, message)
-            }
-            Way::Down => {
-                let second = usize::from(overtakes && 1 < stream.down.len());
-                self.tally.reordered += second as u64;
-                let Some(message) = stream.down.remove(second) else { return Ok(()) };
-                self.hear_upstream(to, id, message)
-            }
-        }
-    }
-
-    pub(super) fn send_up(&mut self, id: StreamId, message: Option<ToUpstream>) {
-        for _ in 0..self.times() {
-            if let Some(stream) = self.net.streams.get_mut(&id) {
-                stream.up.push_back(message.clone());
-            }
-            let delay = self.delay();
-            self.schedule(self.at + delay, Event::Stream(id, Way::Up));
-        }
-    }
-
-    pub(super) fn send_down(&mut self, id: StreamId, message: Option<ToReplica>) {
-        for _ in 0..self.times() {
-            if let Some(stream) = self.net.streams.get_mut(&id) {
-                stream.down.push_back(message.clone());
-            }
-            let delay = self.delay();
-            self.schedule(self.at + delay, Event::Stream(id, Way::Down));
-        }
-    }
-
-    pub(super) fn call(&mut self, from: usize, to: usize, what: Said) {
-        for _ in 0..self.times() {
-            let delay = self.delay();
-            if self.net.reaches(from, to) {
-                self.schedule(self.at + delay, Event::Call(Call { from, to, what: what.clone() }));
-            } else {
-                self.tally.lost += 1;
-            }
-        }
-    }
-
-    /// How often a message arrives.
-    pub(super) fn times(&mut self) -> u64 {
-        let twice = u64::from(self.calm.is_none() && self.rng.one_in(150));
-        self.tally.repeated += twice;
-        1 + twice
-    }
-
-    pub(super) fn delay(&mut self) -> Moment {
-        if self.calm.is_none() && self.rng.one_in(40) {
-            self.tally.slow += 1;
-            return self.rng.within(SECOND..10 * SECOND);
-        }
-        self.rng.within(MILLI..40 * MILLI)
     }
 
     pub(super) fn schedule(&mut self, at: Moment, event: Event) {
@@ -358,6 +270,12 @@ impl World {
             trace.push(format!("{:>9.3} {}", self.at as f64 / SECOND as f64, what()));
         }
     }
+}
+
+/// Small, so that credit and batches matter; and some are patient, so that what is over is found out late.
+fn limits(rng: &mut Rng) -> Limits {
+    let heartbeat = Duration::from_secs(rng.within(2..9));
+    Limits { window: 2048, batch: 160, heartbeat, silence: 5 * heartbeat, answer: 5 * heartbeat, ..Limits::default() }
 }
 
 pub(super) fn random_bytes(rng: &mut Rng) -> [u8; 16] {

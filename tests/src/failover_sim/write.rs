@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use longshore_format::{Epoch, EpochEntry, Incarnation};
-use longshore_protocol::{AckTable, Policy};
+use longshore_protocol::{AckTable, Policy, Shortfall, records_of};
 
 use super::clock::{MILLI, Moment, SECOND};
 use super::net::Said;
@@ -90,7 +90,7 @@ impl World {
         let node = &self.nodes[number];
         let Some(writer) = &node.writer else { return Ok(()) };
         let Some((end, policy)) = node.copy.policy() else { return Ok(()) };
-        if node.copy.in_force().len() < 2 || writer.table.policies_reached() < end {
+        if !node.copy.is_changing() || writer.table.policies_reached() < end {
             return Ok(());
         }
         let again = Policy { writer: node.id.clone(), ..policy.clone() };
@@ -126,16 +126,36 @@ impl World {
             return Ok(());
         }
         let number = *self.rng.pick(&writers);
-        if self.calm.is_none() && self.rng.one_in(30) && self.nodes[number].copy.in_force().len() < 2 {
+        if self.calm.is_none() && self.rng.one_in(15) && !self.nodes[number].copy.is_changing() {
             let policy = promise(number, &mut self.rng);
             self.tally.policy_changes += 1;
             self.promise(number, policy)?;
+            if self.rng.one_in(4) {
+                self.attend(number)?;
+                return self.strike_the_writer();
+            }
+        }
+        if self.calm.is_none() && self.rng.one_in(20) {
+            self.say_again(number)?;
         }
         for _ in 0..self.rng.within(1..4) {
             self.mint(number, What::Data)?;
             self.tally.appended += 1;
         }
         self.attend(number)
+    }
+
+    /// The writer says its policy again, with another word on what happens when it cannot be had.
+    fn say_again(&mut self, number: usize) -> Step {
+        let holding = self.nodes[number].copy.in_force();
+        let Some(newest) = holding.last().cloned() else { return Ok(()) };
+        let shortfall = if self.rng.one_in(2) { Shortfall::Refuse } else { Shortfall::Accept };
+        let again = Policy { writer: name(number), shortfall, ..newest };
+        self.tally.said_again += u64::from(1 < holding.len());
+        for policy in records_of(&holding, again).into_iter().flatten() {
+            self.promise(number, policy)?;
+        }
+        Ok(())
     }
 
     /// A node comes back, and goes on as what its log says it is.
@@ -152,6 +172,10 @@ impl World {
         if self.nodes[number].copy.is_own() && current.epoch == self.nodes[number].copy.accepted() {
             self.tally.restarted_writers += 1;
             self.resume(number)?;
+        }
+        // The worst moment to be promoted is when one has just found out what one lost.
+        if self.calm.is_none() && self.nodes[number].copy.has_lost() && self.rng.one_in(2) {
+            self.try_promotion(number, false)?;
         }
         self.attend(number)
     }
