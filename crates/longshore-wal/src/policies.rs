@@ -17,20 +17,24 @@ impl Wal {
         self.shared().control.look(|control| control.policies.clone())
     }
 
-    /// Appends a policy; returns where it ends. From there on it is the newest; when it holds alone is the caller's to find
-    /// out.
+    /// Appends policies one behind the other, with nothing between them; returns where the last one ends. When which of them holds
+    /// is the caller's to find out.
     ///
     /// # Errors
     /// As [`Wal::mark`], `Invalid` for one that is too large.
-    pub fn set_policy(&self, policy: &Policy) -> Result<Lsn> {
+    pub fn set_policies(&self, policies: &[Policy]) -> Result<Lsn> {
         let shared = self.shared();
-        let payload = policy.encode().map_err(|_| TOO_LARGE)?;
+        let payloads = policies.iter().map(Policy::encode).collect::<Result<Vec<_>, _>>().map_err(|_| TOO_LARGE)?;
         let mut appender = shared.lock(&shared.append)?;
         appender.may_mint(shared)?;
         appender.no_run()?;
-        appender.admit(shared, extent(payload.len()))?;
-        let minted = appender.mint(shared, Kind::POLICY, Flags::NONE, &payload, payload_crc(&payload), None)?;
-        shared.announce_policies(&[(minted.end, policy.clone())])?;
+        appender.admit(shared, payloads.iter().map(|payload| extent(payload.len())).sum())?;
+        let mut ends = Vec::with_capacity(policies.len());
+        for (payload, policy) in payloads.iter().zip(policies) {
+            let minted = appender.mint(shared, Kind::POLICY, Flags::NONE, payload, payload_crc(payload), None)?;
+            ends.push((minted.end, policy.clone()));
+        }
+        shared.announce_policies(&ends)?;
         Ok(appender.publish(shared))
     }
 

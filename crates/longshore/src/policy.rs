@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use longshore_format::Lsn;
-use longshore_protocol::{AckPolicy, NodeId, Policy, Quorum, Region, Shortfall};
+use longshore_protocol::{AckPolicy, NodeId, Policy, Quorum, Region, Shortfall, records_of};
 use longshore_wal::{Role, Wal};
 
 use crate::error::Result;
@@ -37,6 +37,11 @@ pub(crate) fn in_force(wal: &Wal) -> Result<Vec<(Lsn, Policy)>> {
     Ok(longshore_protocol::in_force(&records).to_vec())
 }
 
+/// The policies that hold in a log, the newest last.
+fn holding(wal: &Wal) -> Result<Vec<Policy>> {
+    Ok(in_force(wal)?.into_iter().map(|(_, policy)| policy).collect())
+}
+
 /// The newest policy of a log.
 pub(crate) fn newest(wal: &Wal) -> Result<Option<Policy>> {
     Ok(in_force(wal)?.pop().map(|(_, policy)| policy))
@@ -48,7 +53,7 @@ impl Log {
         if self.wal.role() != Role::Writer {
             return Ok(());
         }
-        let policies: Vec<_> = in_force(&self.wal)?.into_iter().map(|(_, policy)| policy).collect();
+        let policies = holding(&self.wal)?;
         if let Some(newest) = policies.last() {
             let (durability, shortfall) = (newest.durability.clone(), newest.shortfall);
             self.set_policy(AckPolicy { durability, shortfall, timeout: self.policy().timeout });
@@ -62,7 +67,7 @@ impl Log {
     pub(crate) fn settle_policies(&self) {
         let settled = self.confirmed_change().and_then(|confirmed| {
             let Some(policy) = confirmed else { return Ok(()) };
-            self.wal.set_policy(&policy.to_record())?;
+            self.wal.set_policies(&[policy.to_record()])?;
             self.take_policies()?;
             self.events.raise(Event::PolicyHolds { log: self.name.clone(), durability: policy.durability.to_string() });
             Ok(())
@@ -106,10 +111,19 @@ impl Log {
     }
 
     fn record_degraded(&self, degraded: bool) -> Result<()> {
-        if let Some(policy) = newest(&self.wal)? {
-            self.wal.set_policy(&Policy { degraded, ..policy }.to_record())?;
+        let holding = holding(&self.wal)?;
+        if let Some(policy) = holding.last() {
+            self.say(&holding, Policy { degraded, ..policy.clone() })?;
         }
         Ok(())
+    }
+
+    /// Writes a policy into the log where `holding` hold, so that a change that is under way stays so. False where that is
+    /// another change.
+    fn say(&self, holding: &[Policy], policy: Policy) -> Result<bool> {
+        let Some(records) = records_of(holding, policy) else { return Ok(false) };
+        self.wal.set_policies(&records.iter().map(Policy::to_record).collect::<Vec<_>>())?;
+        Ok(true)
     }
 
     /// Whether a wait at the policy is answered by what is durable here.
@@ -125,14 +139,11 @@ impl Node {
         if log.wal.role() != Role::Writer {
             return Ok(());
         }
-        let holding = in_force(&log.wal)?;
-        let found = holding.last().map(|(_, policy)| policy);
-        let Some(wanted) = self.wanted_policy(log, found)? else { return Ok(()) };
-        if 1 < holding.len() && found.is_some_and(|found| !found.promises_as(&wanted)) {
+        let holding = holding(&log.wal)?;
+        let Some(wanted) = self.wanted_policy(log, holding.last())? else { return Ok(()) };
+        if holding.last() != Some(&wanted) && !log.say(&holding, wanted.clone())? {
             let message = format!("log {}: another change of its policy is under way; restart when it holds", log.name);
             log.events.raise(Event::Warning { message });
-        } else if found != Some(&wanted) {
-            log.wal.set_policy(&wanted.to_record())?;
         }
         warn_of(log, &wanted, &self.providers(log));
         log.take_policies()
