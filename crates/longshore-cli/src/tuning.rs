@@ -50,7 +50,13 @@ const PRIMARY: &[Row] = &[
         "What a confirmed append means: local, replicas:K, regions:K[@a,b], each with /received, /durable, /applied; archived:K",
     ),
     ("ack.timeout", "DURATION", "How long a confirmed append waits for it"),
-    ("ack.shortfall", "refuse|accept", "What is answered then"),
+    ("ack.shortfall", "accept|refuse|degrade", "What an append is answered while it cannot be had"),
+    ("ack.degrade_after", "DURATION", "With degrade: after how long what is durable here alone is confirmed"),
+    (
+        "ack.voters",
+        "NAME,NAME,…",
+        "The nodes whose copies count, this one too; without it, all that the grants let replicate the log",
+    ),
 ];
 
 /// Settings of a replica alone.
@@ -118,7 +124,7 @@ impl<R: Role> clap::Args for Tuning<R> {
 fn arg((key, value_name, help): &Row, defaults: &Table) -> Arg {
     let arg = Arg::new(*key).long(flag(key)).value_name(*value_name).help(*help).hide_short_help(true);
     match lookup(defaults, key) {
-        Some(Value::Array(_)) => arg.action(clap::ArgAction::Append),
+        Some(Value::Array(_)) => arg.action(clap::ArgAction::Append).value_delimiter(','),
         Some(Value::String(text)) => arg.default_value(text.clone()),
         Some(value) => arg.default_value(value.to_string()),
         None => arg,

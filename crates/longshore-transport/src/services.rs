@@ -9,7 +9,7 @@ mod promotion;
 mod replication;
 
 pub use admin::{
-    AdminService, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReplicaStatus, SinkStatus, Status,
+    AdminService, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReignStatus, ReplicaStatus, SinkStatus, Status,
     StoreStatus, UpstreamStatus,
 };
 pub use log::{

@@ -5,11 +5,12 @@ use std::time::Duration;
 use longshore_format::{Epoch, Lsn};
 use longshore_protocol::Name;
 
+use super::promotion::{parse_policy, policy_bytes};
 use super::{
     content, log_id, name, node, optional, or_empty, region, seconds, segment_size, segment_size_field, writer,
 };
 use crate::{
-    Error, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReplicaStatus, Result, SinkStatus, Status,
+    Error, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReignStatus, ReplicaStatus, Result, SinkStatus, Status,
     StoreStatus, UpstreamStatus, proto,
 };
 
@@ -64,10 +65,15 @@ fn log(log: LogStatus) -> proto::LogStatus {
         upstream: log.upstream.map(upstream),
         sinks: log.sinks.into_iter().map(sink).collect(),
         stores: log.stores.into_iter().map(store).collect(),
+        policy: policy_bytes(log.reign.policy.as_ref()),
+        fenced: log.reign.fenced,
+        accepted_epoch: log.reign.accepted,
+        path: log.reign.path.iter().map(ToString::to_string).collect(),
     }
 }
 
 fn parse_log(log: proto::LogStatus) -> Result<LogStatus> {
+    let reign = parse_reign(&log)?;
     Ok(LogStatus {
         name: name(&log.name)?,
         id: log_id(&log.log_id)?,
@@ -91,6 +97,16 @@ fn parse_log(log: proto::LogStatus) -> Result<LogStatus> {
         upstream: log.upstream.map(parse_upstream),
         sinks: log.sinks.into_iter().map(parse_sink).collect(),
         stores: log.stores.into_iter().map(parse_store).collect(),
+        reign,
+    })
+}
+
+fn parse_reign(log: &proto::LogStatus) -> Result<ReignStatus> {
+    Ok(ReignStatus {
+        policy: parse_policy(&log.policy)?,
+        fenced: log.fenced,
+        accepted: log.accepted_epoch,
+        path: log.path.iter().map(|name| node(name)).collect::<Result<_>>()?,
     })
 }
 

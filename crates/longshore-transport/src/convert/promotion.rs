@@ -17,10 +17,23 @@ const MAX_NODES: usize = 1024;
 /// The most peers that a request may name.
 const MAX_PEERS: usize = 64;
 
+/// A policy as its record; empty for none.
+pub(super) fn policy_bytes(policy: Option<&Policy>) -> Vec<u8> {
+    policy.and_then(|policy| policy.to_record().encode().ok()).unwrap_or_default()
+}
+
+pub(super) fn parse_policy(bytes: &[u8]) -> Result<Option<Policy>> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let record = required(PolicyRecord::decode(bytes), "a policy that can be read")?;
+    Ok(Some(Policy::of_record(&record).map_err(Error::malformed)?))
+}
+
 pub(crate) fn witness_message(surveyed: Surveyed) -> proto::Witness {
     let witness = surveyed.witness;
     let (policy_end, policy) = match &witness.policy {
-        Some((end, policy)) => (end.get(), policy.to_record().encode().unwrap_or_default()),
+        Some((end, policy)) => (end.get(), policy_bytes(Some(policy))),
         None => (0, Vec::new()),
     };
     proto::Witness {
@@ -42,13 +55,7 @@ pub(crate) fn witness_message(surveyed: Surveyed) -> proto::Witness {
 }
 
 pub(crate) fn parse_witness(witness: proto::Witness) -> Result<Surveyed> {
-    let policy = match witness.policy.is_empty() {
-        true => None,
-        false => {
-            let record = required(PolicyRecord::decode(&witness.policy), "a policy that can be read")?;
-            Some((Lsn::new(witness.policy_end), Policy::of_record(&record).map_err(Error::malformed)?))
-        }
-    };
+    let policy = parse_policy(&witness.policy)?.map(|policy| (Lsn::new(witness.policy_end), policy));
     if Control::WRITERS_LIMIT < witness.writers.len().max(witness.attempts.len()) {
         return Err(Error::malformed("more writer ids or attempts than a node keeps"));
     }

@@ -17,7 +17,7 @@ use longshore_protocol::{
 use longshore_transport::{
     AdminService, Append, Appended, Caller, Create, Error, FenceState, Forget, Forgotten, Lag, Limits, LimitsChange,
     LogDescription, LogService, LogStatus, LogSummary, Loss, NodeReport, OwnedRecord, Positions, Promote, Promoted,
-    PromotionService, Read, RecordBatches, ReplicaPosition, ReplicaStatus, ReplicationService, Seal, Segment,
+    PromotionService, Read, RecordBatches, ReignStatus, ReplicaPosition, ReplicaStatus, ReplicationService, Seal, Segment,
     SegmentFile, Services, SinkStatus, Snapshot, SnapshotPlace, Status, StoreStatus, Surveyed, UpstreamEnd,
     UpstreamStatus, async_trait, grants::Role,
 };
@@ -341,6 +341,18 @@ pub fn full_status() -> Status {
                 received_bytes: 0,
             },
         ],
+        reign: ReignStatus {
+            policy: Some(Policy {
+                writer: node("primary"),
+                durability: "regions:2@eu,us".parse().unwrap(),
+                shortfall: Shortfall::Degrade { after: Duration::from_secs(3) },
+                degraded: true,
+                voters: [(node("eu-west"), Some(Region::new("eu").unwrap())), (node("primary"), None)].into(),
+            }),
+            fenced: true,
+            accepted: 7,
+            path: vec![node("b"), node("primary")],
+        },
     };
     Status {
         node: "primary".to_owned(),

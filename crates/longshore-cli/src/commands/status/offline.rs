@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use longshore_format::{Lsn, Name, Slot};
-use longshore_protocol::NodeId;
+use longshore_format::{Control, Lsn, Name, Slot};
+use longshore_protocol::{NodeId, Policy};
 use longshore_storage::Directory;
-use longshore_transport::{Lag, LogStatus, ReplicaStatus, Status};
+use longshore_transport::{Lag, LogStatus, ReignStatus, ReplicaStatus, Status};
 use longshore_wal::inspect::{self, Depth, Report, State};
 
 use crate::failure::Failure;
@@ -49,7 +49,16 @@ fn log_status(name: Name, dir: &Arc<dyn Directory>) -> Result<LogStatus, Failure
         upstream: None,
         sinks: Vec::new(),
         stores: Vec::new(),
+        reign: reign(control),
     })
+}
+
+/// What the control file says of who writes the log.
+fn reign(control: &Control) -> ReignStatus {
+    let current = control.history.current().epoch;
+    let policy = control.policies.last().and_then(|(_, record)| Policy::of_record(record).ok());
+    let fenced = control.writers.contains(&current.writer) && current.number < control.highest.number;
+    ReignStatus { policy, fenced, accepted: control.highest.number, path: Vec::new() }
 }
 
 /// What a slot says; it does not know what was sent, nor when anything was appended.
