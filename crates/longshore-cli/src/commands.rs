@@ -11,17 +11,21 @@ mod demo;
 mod drill;
 mod dump;
 mod estimate;
+mod fence;
 mod forget;
 mod init;
 mod man;
 mod mark;
 mod place;
 mod primary;
+mod promote;
+mod promotion;
 mod read;
 mod repair;
 mod replay;
 mod replica;
 mod status;
+mod switchover;
 mod verify;
 
 use clap::Subcommand;
@@ -46,6 +50,9 @@ pub(crate) enum Command {
     Verify(verify::Verify),
     Repair(repair::Repair),
     Forget(forget::Forget),
+    Promote(promote::Promote),
+    Switchover(switchover::Switchover),
+    Fence(fence::Fence),
     Replay(replay::Replay),
     Archive(archive::Archive),
     Drill(drill::Drill),
@@ -76,6 +83,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Verify(command) => command.run(&global),
         Command::Repair(command) => command.run(&global),
         Command::Forget(command) => command.run(&global),
+        Command::Promote(command) => command.run(&global),
+        Command::Switchover(command) => command.run(&global),
+        Command::Fence(command) => command.run(&global),
         Command::Replay(command) => command.run(),
         Command::Archive(command) => command.run(),
         Command::Drill(command) => command.run(),

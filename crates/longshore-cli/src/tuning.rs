@@ -39,6 +39,9 @@ const SHARED: &[Row] = &[
     ("network.silence", "DURATION", "Silence after which the other end counts as gone"),
     ("network.stall", "DURATION", "How long a replica may take nothing of what is sent to it before it is dropped"),
     ("network.handshake", "DURATION", "Deadline of a dial, a TLS handshake and a first message"),
+    ("replica.backoff_min", "DURATION", "First pause before dialling again, doubled up to the longest"),
+    ("replica.backoff_max", "DURATION", "Longest pause before dialling again"),
+    ("replica.discover_every", "DURATION", "How often upstream is asked for new logs"),
     ("shutdown.ship_for", "DURATION", "On SIGTERM, how long replicas are given to take what is durable here"),
 ];
 
@@ -62,9 +65,6 @@ const PRIMARY: &[Row] = &[
 /// Settings of a replica alone.
 const REPLICA: &[Row] = &[
     ("replica.logs", "NAME", "A log to follow; without it, every log that is granted. Repeat it for several"),
-    ("replica.backoff_min", "DURATION", "First pause before dialling again, doubled up to the longest"),
-    ("replica.backoff_max", "DURATION", "Longest pause before dialling again"),
-    ("replica.discover_every", "DURATION", "How often upstream is asked for new logs"),
 ];
 
 /// Settings that commands take under names of their own.

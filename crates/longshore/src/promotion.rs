@@ -11,7 +11,7 @@ mod report;
 use std::sync::Arc;
 use std::time::Instant;
 
-use longshore_format::{Epoch, ErrorKind, Name, WriterId};
+use longshore_format::{Epoch, ErrorKind, Lsn, Name, WriterId};
 use longshore_protocol::{Dispute, Fence, NodeId, Policy, Promotion, Step};
 use longshore_storage::Environment;
 use longshore_transport::{Promote, Promoted};
@@ -34,6 +34,7 @@ pub(crate) async fn promote(node: &Node, request: &Promote) -> Result<Promoted> 
     if log.wal.role() == Role::Writer && !log.wal.is_fenced() {
         return Ok(report::already(node, &log)?);
     }
+    let log = if request.plan { log } else { follows(node, log).await? };
     let peers = Peers::survey(node, &log, &request.peers).await?;
     let report = Report::new(node, &log, &peers)?;
     if request.plan {
@@ -48,6 +49,12 @@ pub(crate) async fn promote(node: &Node, request: &Promote) -> Result<Promoted> 
     outcome
 }
 
+/// The log as one that follows: one that was written here and is fenced can take nothing that it lacks as it is.
+async fn follows(node: &Node, log: Arc<Log>) -> Result<Arc<Log>> {
+    let node = node.clone();
+    blocking("follow what was written here", move || node.follow_on(log)).await
+}
+
 /// One attempt under one epoch.
 struct Attempt<'a> {
     node: &'a Node,
@@ -59,6 +66,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     async fn run(mut self) -> Result<Promoted> {
+        self.must_accept_cut(self.report.position())?;
         if self.request.switchover {
             self.come_near().await?;
         }
@@ -71,6 +79,8 @@ impl Attempt<'_> {
             Err(error) => return Err(self.give_back(error).await),
         };
         self.report.settled(&promotion, &self.peers)?;
+        // What the old writer appended meanwhile is given up as little as the rest.
+        self.must_accept_cut(self.report.position())?;
         let log = self.begin(promotion.epoch(), policy).await?;
         let pause = self.report.had_writer().then(|| stopped.elapsed());
         self.report.promoted(&log, pause)
@@ -99,6 +109,22 @@ impl Attempt<'_> {
                     );
                 }
             }
+        }
+    }
+
+    /// Refuses to give up what lies between `to` and the end, unless that was accepted.
+    fn must_accept_cut(&self, end: Lsn) -> Result<()> {
+        match self.request.to {
+            Some(to) if end < to => {
+                let why = format!("it ends at {end}, before {to}; name a boundary up to its end");
+                Err(refused(ErrorKind::Unreachable, self.name, &why))
+            }
+            Some(to) if to < end && !self.request.accept_loss => {
+                let bytes = end.since(to);
+                let why = format!("{bytes} bytes of log lie between {to} and its end at {end}; ");
+                Err(self.refused(why + "begin at the end, or give them up with --accept-loss"))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -343,15 +343,15 @@ pub fn full_status() -> Status {
         ],
         reign: ReignStatus {
             policy: Some(Policy {
-                writer: node("primary"),
+                writer: NodeId::new("primary").unwrap(),
                 durability: "regions:2@eu,us".parse().unwrap(),
                 shortfall: Shortfall::Degrade { after: Duration::from_secs(3) },
                 degraded: true,
-                voters: [(node("eu-west"), Some(Region::new("eu").unwrap())), (node("primary"), None)].into(),
+                voters: [(NodeId::new("eu-west").unwrap(), Some(Region::new("eu").unwrap())), (NodeId::new("primary").unwrap(), None)].into(),
             }),
             fenced: true,
             accepted: 7,
-            path: vec![node("b"), node("primary")],
+            path: vec![NodeId::new("b").unwrap(), NodeId::new("primary").unwrap()],
         },
     };
     Status {
