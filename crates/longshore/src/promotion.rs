@@ -32,7 +32,7 @@ use report::Report;
 pub(crate) async fn promote(node: &Node, request: &Promote) -> Result<Promoted> {
     let log = node.require(&request.log)?;
     if log.wal.role() == Role::Writer && !log.wal.is_fenced() {
-        return Ok(report::already(node, &log)?);
+        return already(node, &log, request).await;
     }
     let log = if request.plan { log } else { follows(node, log).await? };
     let peers = Peers::survey(node, &log, &request.peers).await?;
@@ -47,6 +47,24 @@ pub(crate) async fn promote(node: &Node, request: &Promote) -> Result<Promoted> 
     let outcome = Attempt { node, name: &request.log, request, peers, report }.run().await;
     drop(claim);
     outcome
+}
+
+/// A node that believes to be the writer is asked to become it: it may be the last to know that somebody else is.
+async fn already(node: &Node, log: &Log, request: &Promote) -> Result<Promoted> {
+    let peers = Peers::survey(node, log, &request.peers).await?;
+    let own = log.wal.history().current().epoch.number;
+    let latest = peers.witnesses().map(|witness| witness.history.current().epoch.number).max();
+    match latest.filter(|latest| own < *latest) {
+        None => report::already(node, log),
+        Some(latest) => {
+            let why = format!(
+                "{} wrote it in epoch {own}, and has yet to hear that epoch {latest} began elsewhere; with the other nodes as \
+                 its upstreams it soon does, run it again then",
+                node.id()
+            );
+            Err(refused(ErrorKind::Unavailable, &request.log, &why))
+        }
+    }
 }
 
 /// The log as one that follows: one that was written here and is fenced can take nothing that it lacks as it is.

@@ -56,8 +56,9 @@ pub(crate) struct Primary {
     #[arg(long, requires = "sqlite")]
     init: bool,
 
-    /// Another node of these logs, or this one: when one of them was promoted, this agent follows it. Repeat it for each
-    #[arg(long, value_name = "[NAME@]HOST:PORT")]
+    /// Another node of these logs, or this one: when one of them was promoted, this agent follows it. Repeat it for
+    /// each, or put commas between them
+    #[arg(long, value_name = "[NAME@]HOST:PORT", value_delimiter = ',')]
     upstream: Vec<String>,
 
     #[command(flatten)]

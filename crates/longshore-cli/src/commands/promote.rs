@@ -44,7 +44,7 @@ pub(crate) struct Promote {
     accept_loss: bool,
 
     /// A node to ask besides those that the agent knows. Repeat it for several
-    #[arg(long = "peer", value_name = "[NAME@]HOST:PORT")]
+    #[arg(long = "peer", value_name = "[NAME@]HOST:PORT", value_delimiter = ',')]
     peers: Vec<String>,
 
     /// One JSON document: the plan, and what was done
