@@ -11,18 +11,22 @@ mod demo;
 mod drill;
 mod dump;
 mod estimate;
+mod fence;
 mod forget;
 mod init;
 mod man;
 mod mark;
 mod place;
 mod primary;
+mod promote;
+mod promotion;
 mod read;
 mod rejoin;
 mod repair;
 mod replay;
 mod replica;
 mod status;
+mod switchover;
 mod verify;
 
 use clap::Subcommand;
@@ -48,6 +52,9 @@ pub(crate) enum Command {
     Repair(repair::Repair),
     Rejoin(rejoin::Rejoin),
     Forget(forget::Forget),
+    Promote(promote::Promote),
+    Switchover(switchover::Switchover),
+    Fence(fence::Fence),
     Replay(replay::Replay),
     Archive(archive::Archive),
     Drill(drill::Drill),
@@ -79,6 +86,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Repair(command) => command.run(&global),
         Command::Rejoin(command) => command.run(&global),
         Command::Forget(command) => command.run(&global),
+        Command::Promote(command) => command.run(&global),
+        Command::Switchover(command) => command.run(&global),
+        Command::Fence(command) => command.run(&global),
         Command::Replay(command) => command.run(),
         Command::Archive(command) => command.run(),
         Command::Drill(command) => command.run(),

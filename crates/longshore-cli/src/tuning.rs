@@ -39,6 +39,9 @@ const SHARED: &[Row] = &[
     ("network.silence", "DURATION", "Silence after which the other end counts as gone"),
     ("network.stall", "DURATION", "How long a replica may take nothing of what is sent to it before it is dropped"),
     ("network.handshake", "DURATION", "Deadline of a dial, a TLS handshake and a first message"),
+    ("replica.backoff_min", "DURATION", "First pause before dialling again, doubled up to the longest"),
+    ("replica.backoff_max", "DURATION", "Longest pause before dialling again"),
+    ("replica.discover_every", "DURATION", "How often upstream is asked for new logs"),
     ("shutdown.ship_for", "DURATION", "On SIGTERM, how long replicas are given to take what is durable here"),
 ];
 
@@ -50,16 +53,18 @@ const PRIMARY: &[Row] = &[
         "What a confirmed append means: local, replicas:K, regions:K[@a,b], each with /received, /durable, /applied; archived:K",
     ),
     ("ack.timeout", "DURATION", "How long a confirmed append waits for it"),
-    ("ack.shortfall", "refuse|accept", "What is answered then"),
+    ("ack.shortfall", "accept|refuse|degrade", "What an append is answered while it cannot be had"),
+    ("ack.degrade_after", "DURATION", "With degrade: after how long what is durable here alone is confirmed"),
+    (
+        "ack.voters",
+        "NAME,NAME,…",
+        "The nodes whose copies count, this one too; without it, all that the grants let replicate the log",
+    ),
 ];
 
 /// Settings of a replica alone.
-const REPLICA: &[Row] = &[
-    ("replica.logs", "NAME", "A log to follow; without it, every log that is granted. Repeat it for several"),
-    ("replica.backoff_min", "DURATION", "First pause before dialling again, doubled up to the longest"),
-    ("replica.backoff_max", "DURATION", "Longest pause before dialling again"),
-    ("replica.discover_every", "DURATION", "How often upstream is asked for new logs"),
-];
+const REPLICA: &[Row] =
+    &[("replica.logs", "NAME", "A log to follow; without it, every log that is granted. Repeat it for several")];
 
 /// Settings that commands take under names of their own.
 #[cfg(test)]
@@ -127,7 +132,7 @@ impl<R: Role> clap::Args for Tuning<R> {
 fn arg((key, value_name, help): &Row, defaults: &Table) -> Arg {
     let arg = Arg::new(*key).long(flag(key)).value_name(*value_name).help(*help).hide_short_help(true);
     match lookup(defaults, key) {
-        Some(Value::Array(_)) => arg.action(clap::ArgAction::Append),
+        Some(Value::Array(_)) => arg.action(clap::ArgAction::Append).value_delimiter(','),
         Some(Value::String(text)) => arg.default_value(text.clone()),
         Some(value) => arg.default_value(value.to_string()),
         None => arg,

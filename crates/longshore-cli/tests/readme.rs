@@ -41,15 +41,18 @@ fn run(dir: &Path, blocks: &[String]) -> String {
             }
         }
     }
-    // The primary's own ports are defaults, which the section does not name.
-    let [a, b, c, d, listen, http] = free_ports();
-    for (port, free) in [("7420", a), ("7421", b), ("7430", c), ("7431", d)] {
+    let [listen, http, free @ ..] = free_ports::<12>();
+    let ports = ["7420", "7421", "7430", "7431", "7520", "7521", "7530", "7531", "7540", "7541"];
+    for (port, free) in ports.into_iter().zip(free) {
         script = script.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{free}"));
     }
-    let address = script.split("--upstream primary@").nth(1).map(|rest| rest.split_whitespace().next().unwrap());
-    let listen = address.map_or(format!("127.0.0.1:{listen}"), str::to_owned);
-    script =
-        script.replace("longshore primary ", &format!("longshore primary --listen {listen} --http 127.0.0.1:{http} "));
+    // A primary's own ports are defaults where a section does not name them.
+    if !script.contains("--listen") || script.contains("--upstream primary@") {
+        let address = script.split("--upstream primary@").nth(1).map(|rest| rest.split_whitespace().next().unwrap());
+        let listen = address.map_or(format!("127.0.0.1:{listen}"), str::to_owned);
+        let defaults = format!("longshore primary --listen {listen} --http 127.0.0.1:{http} ");
+        script = script.replace("longshore primary ", &defaults);
+    }
     let binary = Path::new(env!("CARGO_BIN_EXE_longshore"));
     let path = format!("{}:{}", binary.parent().unwrap().display(), std::env::var("PATH").unwrap());
     let output = Command::new("bash")
@@ -93,6 +96,29 @@ fn an_application_on_sqlite_is_in_two_regions_as_written() {
         let sum: i64 = copy.query_row("SELECT sum(x) FROM t", [], |row| row.get(0)).unwrap();
         assert_eq!(sum, 3);
     }
+}
+
+#[test]
+fn a_region_is_lost_and_comes_back_as_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut blocks = blocks(&section("Lose a region"), "sh");
+    let position = |starts: &str| blocks.iter().position(|block| block.starts_with(starts)).unwrap();
+    let (append, back) = (position("export LONGSHORE_IDENTITY"), position("longshore switchover"));
+    // It is back once it follows.
+    let status = "longshore status --server eu@127.0.0.1:7520";
+    blocks.insert(back, format!("until {status} | grep -q '(replica, .*epoch 2'; do sleep 0.05; done\n"));
+    // The disaster: of the jobs of this shell, the first is the primary.
+    blocks.insert(append + 1, "kill -9 %1 && wait %1 || true\n".to_owned());
+    // Both replicas are there before anything is written.
+    let others = "[ -e us/shop/control ] && [ -e ap/shop/control ]";
+    blocks.insert(append, format!("until {others}; do sleep 0.05; done\n"));
+    let told = run(dir.path(), &blocks);
+    for says in
+        ["us would write shop in epoch 2", "fence   whole", "us writes shop in epoch 2", "eu writes shop in epoch 3"]
+    {
+        assert!(told.contains(says), "{says} is not in {told}");
+    }
+    assert!(told.contains("shop (primary, bytes, epoch 3"), "{told}");
 }
 
 /// The runbook, from its first block to its last, in one directory.

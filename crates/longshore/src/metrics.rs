@@ -17,6 +17,12 @@ pub(crate) const METRICS: &[(&str, &str, &str)] = &[
     ("longshore_log_durable_bytes", "log", "where what is durable ends"),
     ("longshore_log_first_bytes", "log", "the oldest position held"),
     ("longshore_log_epoch", "log", "the number of the current epoch"),
+    (
+        "longshore_log_fenced",
+        "log",
+        "1 while this agent may not write the log it wrote, because it accepted a later epoch",
+    ),
+    ("longshore_log_degraded", "log", "1 while appends are confirmed without what the policy asks for"),
     ("longshore_log_poisoned", "log", "1 once a failure has stopped the log"),
     ("longshore_log_unsynced_bytes", "log", "appended and not yet synced"),
     ("longshore_log_disk_used_bytes", "log", "disk taken by the log"),
@@ -138,6 +144,9 @@ fn record_log(name: &str, status: &LogStatus, pressure: &Pressure) {
     set("longshore_log_durable_bytes", status.durable.get() as f64);
     set("longshore_log_first_bytes", status.first.get() as f64);
     set("longshore_log_epoch", status.epoch.number as f64);
+    let is_degraded = status.reign.policy.as_ref().is_some_and(|policy| policy.degraded);
+    set("longshore_log_fenced", flag(status.reign.fenced));
+    set("longshore_log_degraded", flag(is_degraded));
     set("longshore_log_poisoned", flag(status.poisoned.is_some()));
     set("longshore_log_append_bytes_per_second", status.append_rate);
     set("longshore_log_unsynced_bytes", pressure.unsynced as f64);

@@ -11,7 +11,7 @@ mod report;
 use std::sync::Arc;
 use std::time::Instant;
 
-use longshore_format::{Epoch, ErrorKind, Name, WriterId};
+use longshore_format::{Epoch, ErrorKind, Lsn, Name, WriterId};
 use longshore_protocol::{Dispute, Fence, NodeId, Policy, Promotion, Step};
 use longshore_storage::Environment;
 use longshore_transport::{Promote, Promoted};
@@ -37,8 +37,9 @@ pub(crate) async fn promote(node: &Node, request: &Promote) -> Result<Promoted> 
 pub(crate) async fn promote_in(node: &Node, request: &Promote, minted: Option<Epoch>) -> Result<Promoted> {
     let log = node.require(&request.log)?;
     if log.wal.role() == Role::Writer && !log.wal.is_fenced() {
-        return Ok(report::already(node, &log)?);
+        return already(node, &log, request).await;
     }
+    let log = if request.plan { log } else { follows(node, log).await? };
     let peers = Peers::survey(node, &log, &request.peers).await?;
     let report = Report::new(node, &log, &peers)?;
     if request.plan {
@@ -53,6 +54,30 @@ pub(crate) async fn promote_in(node: &Node, request: &Promote, minted: Option<Ep
     outcome
 }
 
+/// A node that believes to be the writer is asked to become it: it may be the last to know that somebody else is.
+async fn already(node: &Node, log: &Log, request: &Promote) -> Result<Promoted> {
+    let peers = Peers::survey(node, log, &request.peers).await?;
+    let own = log.wal.history().current().epoch.number;
+    let latest = peers.witnesses().map(|witness| witness.history.current().epoch.number).max();
+    match latest.filter(|latest| own < *latest) {
+        None => report::already(node, log),
+        Some(latest) => {
+            let why = format!(
+                "{} wrote it in epoch {own}, and has yet to hear that epoch {latest} began elsewhere; with the other nodes as \
+                 its upstreams it soon does, run it again then",
+                node.id()
+            );
+            Err(refused(ErrorKind::Unavailable, &request.log, &why))
+        }
+    }
+}
+
+/// The log as one that follows: one that was written here and is fenced can take nothing that it lacks as it is.
+async fn follows(node: &Node, log: Arc<Log>) -> Result<Arc<Log>> {
+    let node = node.clone();
+    blocking("follow what was written here", move || node.follow_on(log)).await
+}
+
 /// One attempt under one epoch.
 struct Attempt<'a> {
     node: &'a Node,
@@ -65,6 +90,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     async fn run(mut self) -> Result<Promoted> {
+        self.must_accept_cut(self.report.position())?;
         if self.request.switchover {
             self.come_near().await?;
         }
@@ -77,6 +103,8 @@ impl Attempt<'_> {
             Err(error) => return Err(self.give_back(error).await),
         };
         self.report.settled(&promotion, &self.peers)?;
+        // What the old writer appended meanwhile is given up as little as the rest.
+        self.must_accept_cut(self.report.position())?;
         let log = self.begin(promotion.epoch(), policies).await?;
         let pause = self.report.had_writer().then(|| stopped.elapsed());
         self.report.promoted(&log, pause)
@@ -110,6 +138,22 @@ impl Attempt<'_> {
                     );
                 }
             }
+        }
+    }
+
+    /// Refuses to give up what lies between `to` and the end, unless that was accepted.
+    fn must_accept_cut(&self, end: Lsn) -> Result<()> {
+        match self.request.to {
+            Some(to) if end < to => {
+                let why = format!("it ends at {end}, before {to}; name a boundary up to its end");
+                Err(refused(ErrorKind::Unreachable, self.name, &why))
+            }
+            Some(to) if to < end && !self.request.accept_loss => {
+                let bytes = end.since(to);
+                let why = format!("{bytes} bytes of log lie between {to} and its end at {end}; ");
+                Err(self.refused(why + "begin at the end, or give them up with --accept-loss"))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -50,8 +50,11 @@ impl Node {
             return Ok(log);
         }
         let name = log.name.clone();
+        if self.get(&name).is_some_and(|open| Arc::ptr_eq(&open, &log)) {
+            self.close_log(&name)?;
+        }
+        // Else somebody else did the same meanwhile.
         drop(log);
-        self.close_log(&name)?;
         let log = self.open_by(name.as_str(), Wal::open_in_role)?;
         self.sinks().start(&log)?;
         Ok(log)

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use longshore_format::Lsn;
 use longshore_protocol::{CatchUp, catch_up};
-use longshore_transport::{Lag, LogStatus, ReplicaStatus, SinkStatus, StoreStatus};
+use longshore_transport::{Lag, LogStatus, ReignStatus, ReplicaStatus, SinkStatus, StoreStatus};
 use longshore_wal::{Role, SlotState};
 
 use crate::archiving::ArchiveStatus;
 use crate::log::Log;
+use crate::policy;
 use crate::standing::Replica;
 use crate::tails;
 
@@ -42,6 +43,18 @@ impl Log {
             sinks: self.sink_statuses(end, now),
             stores: self.store_statuses(durable, now),
             tails: tails::statuses(&self.wal),
+            reign: self.reign(),
+        }
+    }
+
+    /// Who writes the log, and what it promises.
+    fn reign(&self) -> ReignStatus {
+        ReignStatus {
+            // One that this version cannot spell is shown as none: the log has said so when it was opened.
+            policy: policy::newest(&self.wal).ok().flatten(),
+            fenced: self.wal.is_fenced(),
+            accepted: self.wal.accepted_epoch().number,
+            path: if self.wal.role() == Role::Follower { self.upstream.path() } else { Vec::new() },
         }
     }
 

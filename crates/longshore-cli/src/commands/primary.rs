@@ -24,6 +24,10 @@ second one at once; SIGHUP reads certificates and grants again. --help shows the
 With --sqlite it also captures a database that some other program writes in WAL mode: no change to that \
 program, nothing written into its database. `longshore check --sqlite PATH` says what would not work.
 
+With --upstream naming the other nodes it may lose its role and come back: when one of them was promoted, it \
+follows that one, and what it wrote and nobody else has is set aside as a log of its own. One list serves all \
+nodes; this one may be in it.
+
 Examples:
   longshore primary --data-dir data --sqlite app.db --log app --init --tls-dir tls --identity primary
   longshore primary --data-dir data --tls-dir tls --identity primary --listen 0.0.0.0:7420")]
@@ -51,6 +55,11 @@ pub(crate) struct Primary {
     /// Make the data directory and --log if they are not there, instead of taking them for lost
     #[arg(long, requires = "sqlite")]
     init: bool,
+
+    /// Another node of these logs, or this one: when one of them was promoted, this agent follows it. Repeat it for
+    /// each, or put commas between them
+    #[arg(long, value_name = "[NAME@]HOST:PORT", value_delimiter = ',')]
+    upstream: Vec<String>,
 
     #[command(flatten)]
     archive: ArchiveFlags,
@@ -82,12 +91,14 @@ impl Primary {
         if !self.init {
             self.check_data_dir()?;
         }
+        let knows_nobody = self.upstream.is_empty();
+        settings.replica.upstreams = self.upstream;
         runtime::for_agents()?.block_on(async {
             let node = Node::primary(&self.data_dir, &settings)?;
             node.check_payloads(check_payload);
             // Before any log is opened: nothing of it goes that a store does not have.
             self.archive.start(&node)?;
-            let names = node.open_all()?;
+            let names = node.open_all().map_err(|error| opened(error, knows_nobody))?;
             if names.is_empty() && !self.init {
                 tracing::warn!(
                     directory = %self.data_dir.display(),
@@ -120,5 +131,17 @@ impl Primary {
             .await?;
             told.await.unwrap_or(Ok(()))
         })
+    }
+}
+
+/// Why a log cannot be opened. One that somebody else writes by now is followed by an agent that knows the others.
+fn opened(error: longshore::Error, knows_nobody: bool) -> Failure {
+    let failure = Failure::from(error);
+    match failure.kind() {
+        ErrorKind::Fenced if knows_nobody => failure.next(
+            "give --upstream NAME@HOST:PORT of each other node of this log: the agent then follows whoever was promoted, \
+             and keeps what only this copy has",
+        ),
+        _ => failure,
     }
 }

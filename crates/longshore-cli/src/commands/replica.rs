@@ -37,8 +37,8 @@ pub(crate) struct Replica {
     data_dir: PathBuf,
 
     /// Whom to follow: a primary or another replica, NAME being the identity it must prove. Repeat
-    /// it for more to try in turn
-    #[arg(long, value_name = "[NAME@]HOST:PORT", required_unless_present = "stores")]
+    /// it for more, or put commas between them: each log is followed through one that leads to its primary
+    #[arg(long, value_name = "[NAME@]HOST:PORT", value_delimiter = ',', required_unless_present = "stores")]
     upstream: Vec<String>,
 
     /// Where to apply the records of LOG (of the only log, without LOG): repeat it for several

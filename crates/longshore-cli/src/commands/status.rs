@@ -3,10 +3,12 @@
 mod figures;
 mod json;
 mod offline;
+mod reign;
 mod text;
 
 use clap::Args;
 use figures::FigureArgs;
+use longshore_transport::LogStatus;
 
 use super::place::{Place, PlaceArgs};
 use crate::cli::Global;
@@ -53,13 +55,22 @@ impl Status {
     }
 }
 
+/// What an agent is to a log.
+fn role(log: &LogStatus) -> &'static str {
+    match (log.reign.fenced, log.writer) {
+        (true, _) => "fenced",
+        (false, true) => "primary",
+        (false, false) => "replica",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use longshore_format::{Content, Epoch, LogId, Lsn, SegmentSize, WriterId};
     use longshore_protocol::NodeId;
-    use longshore_transport::{Lag, LogStatus, ReplicaStatus};
+    use longshore_transport::{Lag, LogStatus, ReignStatus, ReplicaStatus};
 
     /// A replica that is away.
     pub(super) fn replica() -> ReplicaStatus {
@@ -109,6 +120,7 @@ mod tests {
             sinks: Vec::new(),
             stores: Vec::new(),
             tails: Vec::new(),
+            reign: ReignStatus::default(),
         }
     }
 }

@@ -18,18 +18,22 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// An empty directory, and development certificates in it.
-    pub(super) fn prepare() -> Result<Self, Failure> {
+    /// An empty directory.
+    pub(super) fn create() -> Result<Self, Failure> {
         let dir = std::env::temp_dir().join(format!("longshore-demo-{}", std::process::id()));
-        let failed = |error| Failure::file("directory", &dir, &error);
-        std::fs::create_dir(&dir).map_err(failed)?;
+        std::fs::create_dir(&dir).map_err(|error| Failure::file("directory", &dir, &error))?;
+        Ok(Self { dir })
+    }
+
+    /// A directory for each node, and development certificates.
+    pub(super) fn furnish(&self) -> Result<(), Failure> {
         for part in ["primary", "eu-west", "us-east"] {
-            std::fs::create_dir(dir.join(part)).map_err(failed)?;
+            let dir = self.dir.join(part);
+            std::fs::create_dir(&dir).map_err(|error| Failure::file("directory", &dir, &error))?;
         }
-        let site = Self { dir };
-        site.command(&[
+        self.command(&[
             "certs",
-            &site.path("tls"),
+            &self.path("tls"),
             "--name",
             "primary=admin,append,read,replicate",
             "--name",
@@ -37,7 +41,7 @@ impl Site {
             "--name",
             "us-east=replicate,read",
         ])?;
-        Ok(site)
+        Ok(())
     }
 
     /// A path inside, as an argument.

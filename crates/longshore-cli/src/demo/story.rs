@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use longshore_transport::LogStatus;
 
+use super::Options;
 use super::journal::Order;
 use super::proofs;
 use super::report::{Proof, Report};
@@ -13,32 +14,12 @@ use crate::failure::Failure;
 use crate::process::Process;
 use crate::quantity::now;
 
-/// How the tour is to be told.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
-    /// Corrupt one replicated record before the proofs.
-    pub(crate) break_it: bool,
-    /// Keep the directory.
-    pub(crate) keep: bool,
-}
-
 const A_WHILE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(25);
 
-/// Tells it, and reports. An error is the stage falling down; a proof that fails is in the report.
-pub(crate) fn tell(options: Options) -> Result<Report, Failure> {
-    let site = Site::prepare()?;
-    let told = act(&site, options);
-    let kept = site.leave(options.keep || told.is_err());
-    if let (Some(directory), Err(_)) = (&kept, &told) {
-        eprintln!("what was left behind is in {}", directory.display());
-    }
-    let mut report = told?;
-    report.directory = kept.map(|directory| directory.display().to_string());
-    Ok(report)
-}
-
-fn act(site: &Site, options: Options) -> Result<Report, Failure> {
+/// From the first process to the last proof.
+pub(super) fn act(site: &Site, options: Options) -> Result<Report, Failure> {
+    site.furnish()?;
     let mut application = site.application()?;
     let (mut primary, address) = site.primary(None)?;
     let view = View::new(site, address)?;

@@ -99,12 +99,13 @@ pub struct Agent {
 impl Agent {
     /// Starts one, on free ports, and waits until it serves.
     pub fn start(dir: &Path, args: &str) -> Self {
-        let mut child = longshore(dir)
-            .args(args.split_whitespace())
-            .args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-accept-weak-storage", "true"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let ports = "--listen 127.0.0.1:0 --http 127.0.0.1:0 --log-accept-weak-storage true";
+        Self::start_at(dir, &format!("{args} {ports}"))
+    }
+
+    /// Starts one where its arguments say, and waits until it serves.
+    pub fn start_at(dir: &Path, args: &str) -> Self {
+        let mut child = longshore(dir).args(args.split_whitespace()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut hear = |word: &str| {
             let line = lines.next().expect("the agent serves").unwrap();

@@ -5,12 +5,13 @@ use std::time::Duration;
 use longshore_format::{Epoch, Lsn};
 use longshore_protocol::Name;
 
+use super::promotion::{parse_policy, policy_bytes};
 use super::{
     content, log_id, name, node, optional, or_empty, region, seconds, segment_size, segment_size_field, writer,
 };
 use crate::{
-    Error, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReplicaStatus, Result, SinkStatus, Status,
-    StoreStatus, TailStatus, UpstreamStatus, proto,
+    Error, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReignStatus, ReplicaStatus, Result, SinkStatus,
+    Status, StoreStatus, TailStatus, UpstreamStatus, proto,
 };
 
 /// The shape of `StatusResponse`.
@@ -65,10 +66,15 @@ fn log(log: LogStatus) -> proto::LogStatus {
         sinks: log.sinks.into_iter().map(sink).collect(),
         stores: log.stores.into_iter().map(store).collect(),
         tails: log.tails.into_iter().map(tail).collect(),
+        policy: policy_bytes(log.reign.policy.as_ref()),
+        fenced: log.reign.fenced,
+        accepted_epoch: log.reign.accepted,
+        path: log.reign.path.iter().map(ToString::to_string).collect(),
     }
 }
 
 fn parse_log(log: proto::LogStatus) -> Result<LogStatus> {
+    let reign = parse_reign(&log)?;
     Ok(LogStatus {
         name: name(&log.name)?,
         id: log_id(&log.log_id)?,
@@ -93,6 +99,16 @@ fn parse_log(log: proto::LogStatus) -> Result<LogStatus> {
         sinks: log.sinks.into_iter().map(parse_sink).collect(),
         stores: log.stores.into_iter().map(parse_store).collect(),
         tails: log.tails.into_iter().map(parse_tail).collect::<Result<_>>()?,
+        reign,
+    })
+}
+
+fn parse_reign(log: &proto::LogStatus) -> Result<ReignStatus> {
+    Ok(ReignStatus {
+        policy: parse_policy(&log.policy)?,
+        fenced: log.fenced,
+        accepted: log.accepted_epoch,
+        path: log.path.iter().map(|name| node(name)).collect::<Result<_>>()?,
     })
 }
 

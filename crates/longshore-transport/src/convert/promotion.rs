@@ -17,12 +17,23 @@ const MAX_NODES: usize = 1024;
 /// The most peers that a request may name.
 const MAX_PEERS: usize = 64;
 
+/// A policy as its record; empty for none.
+pub(super) fn policy_bytes(policy: Option<&Policy>) -> Vec<u8> {
+    policy.and_then(|policy| policy.to_record().encode().ok()).unwrap_or_default()
+}
+
+pub(super) fn parse_policy(bytes: &[u8]) -> Result<Option<Policy>> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let record = required(PolicyRecord::decode(bytes), "a policy that can be read")?;
+    Ok(Some(Policy::of_record(&record).map_err(Error::malformed)?))
+}
+
 pub(crate) fn witness_message(surveyed: Surveyed) -> proto::Witness {
     let witness = surveyed.witness;
-    let policy = |(end, policy): &(Lsn, Policy)| proto::PolicyRecord {
-        end: end.get(),
-        payload: policy.to_record().encode().unwrap_or_default(),
-    };
+    let policy =
+        |(end, policy): &(Lsn, Policy)| proto::PolicyRecord { end: end.get(), payload: policy_bytes(Some(policy)) };
     proto::Witness {
         node: witness.node.to_string(),
         log_id: surveyed.log.as_bytes().to_vec(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use longshore_format::{Content, Epoch, LogId, Lsn, SegmentSize};
-use longshore_protocol::{Name, NodeId, Region};
+use longshore_protocol::{Name, NodeId, Policy, Region};
 
 use crate::{Caller, Error, async_trait};
 
@@ -76,6 +76,8 @@ pub struct LogStatus {
     pub stores: Vec<StoreStatus>,
     /// What forks set aside here, until it is forgotten.
     pub tails: Vec<TailStatus>,
+    /// Who writes it, and what it promises.
+    pub reign: ReignStatus,
 }
 
 /// What a fork set aside: a log directory below the log's own.
@@ -93,6 +95,19 @@ pub struct TailStatus {
     pub epoch: Epoch,
     /// When it was set aside, in microseconds UTC.
     pub set_aside: u64,
+}
+
+/// Who writes a log, as one agent sees it, and what the log promises while they do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReignStatus {
+    /// What the log promises and whose copies count, as its newest record of that says; `None` where there is none.
+    pub policy: Option<Policy>,
+    /// Whether this agent wrote the log and has accepted a later epoch: it appends nothing more.
+    pub fenced: bool,
+    /// The number of the highest epoch that this agent accepted; zero where an agent does not say.
+    pub accepted: u64,
+    /// The nodes that a followed log comes through, the upstream first and the writer last; empty while it does not.
+    pub path: Vec<NodeId>,
 }
 
 /// A replica with a slot.

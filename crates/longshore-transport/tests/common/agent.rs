@@ -17,9 +17,9 @@ use longshore_protocol::{
 use longshore_transport::{
     AdminService, Append, Appended, Caller, Create, Error, FenceState, Forget, Forgotten, Lag, Limits, LimitsChange,
     LogDescription, LogService, LogStatus, LogSummary, Loss, NodeReport, OwnedRecord, Positions, Promote, Promoted,
-    PromotionService, Read, RecordBatches, ReplicaPosition, ReplicaStatus, ReplicationService, Seal, Segment,
-    SegmentFile, Services, SinkStatus, Snapshot, SnapshotPlace, Status, StoreStatus, Surveyed, TailStatus, UpstreamEnd,
-    UpstreamStatus, async_trait, grants::Role,
+    PromotionService, Read, RecordBatches, ReignStatus, ReplicaPosition, ReplicaStatus, ReplicationService, Seal,
+    Segment, SegmentFile, Services, SinkStatus, Snapshot, SnapshotPlace, Status, StoreStatus, Surveyed, TailStatus,
+    UpstreamEnd, UpstreamStatus, async_trait, grants::Role,
 };
 
 use super::name;
@@ -351,6 +351,22 @@ pub fn full_status() -> Status {
             epoch: epoch(),
             set_aside: 31,
         }],
+        reign: ReignStatus {
+            policy: Some(Policy {
+                writer: NodeId::new("primary").unwrap(),
+                durability: "regions:2@eu,us".parse().unwrap(),
+                shortfall: Shortfall::Degrade { after: Duration::from_secs(3) },
+                degraded: true,
+                voters: [
+                    (NodeId::new("eu-west").unwrap(), Some(Region::new("eu").unwrap())),
+                    (NodeId::new("primary").unwrap(), None),
+                ]
+                .into(),
+            }),
+            fenced: true,
+            accepted: 7,
+            path: vec![NodeId::new("b").unwrap(), NodeId::new("primary").unwrap()],
+        },
     };
     Status {
         node: "primary".to_owned(),

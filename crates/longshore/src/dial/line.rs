@@ -245,12 +245,14 @@ impl Following {
 
     fn begin(&mut self, lanes: &Arc<Lanes>, log: &LogSummary, path: Vec<NodeId>, leave: CancellationToken) {
         self.running.insert(log.name.clone());
-        let (node, lanes, log) = (self.shared.node.clone(), Arc::clone(lanes), log.clone());
+        let (shared, place, lanes, log) = (Arc::clone(&self.shared), self.place, Arc::clone(lanes), log.clone());
         self.tasks.spawn(async move {
             let outcome = tokio::select! {
-                outcome = pursue(&node, &lanes, &log, path) => outcome,
+                outcome = pursue(&shared.node, &lanes, &log, path) => outcome,
                 () = leave.cancelled() => Outcome::Again,
             };
+            // At once: this upstream may be waited for, in vain, before its end is looked at.
+            shared.taken.free(&log.name, place);
             (log.name, outcome)
         });
     }

@@ -66,6 +66,11 @@ impl Report {
         Ok(report)
     }
 
+    /// Where the epoch would begin.
+    pub(super) fn position(&self) -> Lsn {
+        self.known.position
+    }
+
     pub(super) fn had_writer(&self) -> bool {
         self.had_writer
     }

@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use longshore_archive::estimate::Rpo;
+use longshore_protocol::{self as protocol, NodeId, Region, Shortfall};
 use longshore_transport as agent;
 use serde::Serialize;
 
 use super::figures::{Figure, Figures};
+use super::role;
 use crate::quantity::rfc3339;
 
 #[derive(Serialize)]
@@ -40,6 +42,29 @@ struct Log {
     sinks: Vec<Sink>,
     stores: Vec<Store>,
     tails: Vec<Tail>,
+    fenced: bool,
+    /// The highest epoch that the agent accepted.
+    accepted_epoch: u64,
+    /// Null where the log has none, and all is `local`.
+    policy: Option<Policy>,
+    /// The nodes that the log comes through, the writer last.
+    path: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Policy {
+    durability: String,
+    shortfall: &'static str,
+    /// With the shortfall `degrade`: after how long.
+    degrade_after_seconds: Option<f64>,
+    degraded: bool,
+    voters: Vec<Voter>,
+}
+
+#[derive(Serialize)]
+struct Voter {
+    node: String,
+    region: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -157,7 +182,7 @@ impl Log {
             id: log.id.to_string(),
             content: log.content.to_string(),
             segment_size_bytes: log.segment_size.get(),
-            role: if log.writer { "primary" } else { "replica" },
+            role: role(log),
             epoch: log.epoch.to_string(),
             first: log.first.get(),
             end: log.end.get(),
@@ -172,6 +197,10 @@ impl Log {
             sinks: log.sinks.iter().map(Sink::from).collect(),
             stores: log.stores.iter().map(store).collect(),
             tails: log.tails.iter().map(Tail::from).collect(),
+            fenced: log.reign.fenced,
+            accepted_epoch: log.reign.accepted,
+            policy: log.reign.policy.as_ref().map(Policy::from),
+            path: log.reign.path.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -236,6 +265,27 @@ impl From<&Figure> for Predicted {
             Rpo::Growing => None,
         };
         Self { rate_bytes_per_second: figure.rate, rpo_seconds }
+    }
+}
+
+impl From<&protocol::Policy> for Policy {
+    fn from(policy: &protocol::Policy) -> Self {
+        let (shortfall, after) = match policy.shortfall {
+            Shortfall::Accept => ("accept", None),
+            Shortfall::Refuse => ("refuse", None),
+            Shortfall::Degrade { after } => ("degrade", Some(after)),
+        };
+        let voter = |(node, region): (&NodeId, &Option<Region>)| Voter {
+            node: node.to_string(),
+            region: region.as_ref().map(ToString::to_string),
+        };
+        Self {
+            durability: policy.durability.to_string(),
+            shortfall,
+            degrade_after_seconds: seconds(after),
+            degraded: policy.degraded,
+            voters: policy.voters.iter().map(voter).collect(),
+        }
     }
 }
 

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use longshore_format::{Lsn, Name, Slot};
-use longshore_protocol::NodeId;
+use longshore_format::{Control, Lsn, Name, Slot};
+use longshore_protocol::{NodeId, Policy};
 use longshore_storage::Directory;
-use longshore_transport::{Lag, LogStatus, ReplicaStatus, Status, TailStatus};
+use longshore_transport::{Lag, LogStatus, ReignStatus, ReplicaStatus, Status, TailStatus};
 use longshore_wal::inspect::{self, Depth, Report, State};
 use longshore_wal::tails::{self, Tail};
 
@@ -51,12 +51,21 @@ fn log_status(name: Name, dir: &Arc<dyn Directory>) -> Result<LogStatus, Failure
         sinks: Vec::new(),
         stores: Vec::new(),
         tails: tails::list(dir)?.into_iter().map(tail).collect(),
+        reign: reign(control),
     })
 }
 
 fn tail(tail: Tail) -> TailStatus {
     let Tail { place, from, to, disk, epoch, time } = tail;
     TailStatus { place, from, to, disk, epoch, set_aside: time }
+}
+
+/// What the control file says of who writes the log.
+fn reign(control: &Control) -> ReignStatus {
+    let current = control.history.current().epoch;
+    let policy = control.policies.last().and_then(|(_, record)| Policy::of_record(record).ok());
+    let fenced = control.writers.contains(&current.writer) && current.number < control.highest.number;
+    ReignStatus { policy, fenced, accepted: control.highest.number, path: Vec::new() }
 }
 
 /// What a slot says; it does not know what was sent, nor when anything was appended.

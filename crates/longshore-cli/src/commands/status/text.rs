@@ -6,6 +6,7 @@ use longshore_archive::estimate::Rpo;
 use longshore_transport::{Lag, LogStatus, ReplicaStatus, SinkStatus, Status, StoreStatus, TailStatus, UpstreamStatus};
 
 use super::figures::{Figure, Figures};
+use super::{reign, role};
 use crate::output::{render as render_table, table};
 use crate::quantity::{rfc3339, show_bytes, show_duration};
 
@@ -26,10 +27,15 @@ pub(super) fn render(status: &Status, figures: &Figures) -> String {
 }
 
 fn render_log(log: &LogStatus, figures: &Figures) -> String {
-    let role = if log.writer { "primary" } else { "replica" };
     let mut text = format!(
-        "{} ({role}, {}, epoch {}): {} to {}, durable to {}",
-        log.name, log.content, log.epoch, log.first, log.end, log.durable
+        "{} ({}, {}, epoch {}): {} to {}, durable to {}",
+        log.name,
+        role(log),
+        log.content,
+        log.epoch,
+        log.first,
+        log.end,
+        log.durable
     );
     text += &format!(
         "\n  {} used, {} free, {}/s appended\n",
@@ -37,6 +43,7 @@ fn render_log(log: &LogStatus, figures: &Figures) -> String {
         show_bytes(log.disk_free),
         show_bytes(log.append_rate as u64)
     );
+    text += &reign::render(log);
     if let Some(why) = &log.poisoned {
         text += &format!("  STOPPED: {why}\n");
     }

@@ -1,0 +1,151 @@
+//! A promotion in words and one table.
+
+use longshore_transport::{FenceState, Loss, NodeReport, Promote, Promoted};
+
+use super::{asked, policy};
+use crate::output::{pairs, render, table};
+use crate::quantity::{show_bytes, show_duration};
+
+/// What is known before anything is done.
+pub(super) fn plan(request: &Promote, plan: &Promoted) -> String {
+    let (asked, log) = (asked(plan), &request.log);
+    if plan.promoted {
+        return format!("{asked} writes {log} already, in epoch {} from {} on\n", plan.epoch, plan.position);
+    }
+    let mut text = format!("{asked} would write {log} in epoch {} from {} on\n\n", plan.epoch, plan.position);
+    text += &nodes(&plan.nodes);
+    let mut rows = vec![("policy", policy(plan).to_owned()), ("fence", fence(plan))];
+    rows.extend(fetch(plan).map(|fetch| ("fetched", fetch)));
+    rows.push(("lost", loss(plan)));
+    text + "\n" + &pairs(&rows)
+}
+
+/// What was done, and what is left to do.
+pub(super) fn done(request: &Promote, plan: &Promoted, done: &Promoted) -> String {
+    let (asked, log) = (asked(done), &request.log);
+    let pause = match done.write_pause {
+        Some(pause) => format!("; nobody could append for {}", show_duration(pause)),
+        None => String::new(),
+    };
+    let mut text = format!("\n{asked} writes {log} in epoch {} from {} on{pause}\n", done.epoch, done.position);
+    if done.loss.is_some() || done.fence != plan.fence {
+        text += &pairs(&[("fence", fence(done)), ("lost", loss(done))]);
+    }
+    let before = plan.nodes.iter().find(|node| node.writes).map_or("the primary before", |node| &node.node);
+    text += &format!("next: append at {asked}; replicas find it by themselves if it is among their --upstream\n");
+    text + &format!(
+        "next: {before} rejoins by itself when it runs with --upstream naming the others; what only it has it keeps aside\n"
+    )
+}
+
+fn nodes(nodes: &[NodeReport]) -> String {
+    let mut rows = table(&["NODE", "ADDRESS", "END", "EPOCH", "ROLE", "VOTES", "ANSWER"]);
+    let mut problems = String::new();
+    for node in nodes {
+        let known = |text: String| if node.end.is_some() { text } else { "-".to_owned() };
+        rows.add_row([
+            named(node).to_owned(),
+            node.address.clone(),
+            node.end.map_or("-".to_owned(), |end| end.to_string()),
+            known(node.epoch.to_string()),
+            known(if node.writes { "primary" } else { "replica" }.to_owned()),
+            if node.votes { "yes" } else { "no" }.to_owned(),
+            answer(node).to_owned(),
+        ]);
+        if let Some(problem) = &node.problem {
+            problems += &format!("{}: {problem}\n", if node.node.is_empty() { &node.address } else { &node.node });
+        }
+    }
+    render(&mut rows) + &problems
+}
+
+fn named(node: &NodeReport) -> &str {
+    if node.node.is_empty() { "?" } else { &node.node }
+}
+
+fn answer(node: &NodeReport) -> &'static str {
+    match (node.end, node.fenced) {
+        (None, _) => "none",
+        (Some(_), true) => "accepts",
+        (Some(_), false) => "refuses",
+    }
+}
+
+/// Who may still acknowledge, and with whom.
+pub(super) fn fence(promoted: &Promoted) -> String {
+    let policy = policy(promoted);
+    match &promoted.fence {
+        FenceState::Whole => format!("whole: the writer before can confirm nothing more at {policy}"),
+        FenceState::Open(unfenced) => {
+            let nodes: Vec<&str> = unfenced.iter().map(|node| node.as_str()).collect();
+            format!("open: the writer before may still confirm at {policy} with {}", nodes.join(", "))
+        }
+        FenceState::Unprotected => {
+            format!("none: {policy} needs no replica, so nothing but the writer itself can keep it from confirming")
+        }
+    }
+}
+
+/// What this node would first get from another.
+fn fetch(plan: &Promoted) -> Option<String> {
+    let own = plan.nodes.first()?.end?;
+    let bytes = plan.position.since(own);
+    let holder = plan.nodes.iter().skip(1).find(|node| node.end == Some(plan.position)).filter(|_| 0 < bytes)?;
+    Some(format!("{} that {} has and this copy lacks", show_bytes(bytes), holder.node))
+}
+
+fn loss(promoted: &Promoted) -> String {
+    let Some(Loss { bytes, records, time, holder }) = &promoted.loss else {
+        return "nothing that is known of".to_owned();
+    };
+    let records = records.map_or("an unknown number of records".to_owned(), |records| format!("{records} records"));
+    let time = time.map_or("an unknown time".to_owned(), show_duration);
+    format!("{records}, {} of log, {time} of it; held by {holder}", show_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use longshore_format::Lsn;
+
+    use super::super::tests::{promoted, request};
+    use super::*;
+
+    #[test]
+    fn a_plan_says_who_holds_what_and_who_may_still_confirm() {
+        let text = plan(&request(), &promoted());
+        for told in [
+            "eu-west would write orders in epoch 2 from 9000 on",
+            "NODE     ADDRESS         END   EPOCH  ROLE     VOTES  ANSWER",
+            "eu-west                  8000  1      replica  yes    accepts",
+            "us-east  us-east@h:2     9000  1      replica  yes    accepts",
+            "primary  primary@h:1     -     -      -        yes    none",
+            "primary: no answer within 5 s",
+            "fence    open: the writer before may still confirm at replicas:1 with primary",
+            "fetched  1000 B that us-east has and this copy lacks",
+            "lost     3 records, 2.0 KiB of log, 1m1s of it; held by primary@h:1, as it was last heard",
+        ] {
+            assert!(text.contains(told), "{told}\n{text}");
+        }
+        assert!(text.lines().all(|line| line.len() <= 110), "{text}");
+    }
+
+    #[test]
+    fn local_is_told_to_be_unprotected() {
+        let plain = Promoted { policy: None, fence: FenceState::Unprotected, loss: None, ..promoted() };
+        let text = plan(&request(), &plain);
+        assert!(text.contains("fence    none: local needs no replica"), "{text}");
+        assert!(text.contains("lost     nothing that is known of"), "{text}");
+    }
+
+    #[test]
+    fn what_was_done_says_since_when_and_how_long_nobody_could_append() {
+        let pause = Some(Duration::from_millis(35));
+        let now = Promoted { promoted: true, position: Lsn::new(9000), loss: None, write_pause: pause, ..promoted() };
+        let text = done(&request(), &promoted(), &now);
+        assert!(text.contains("eu-west writes orders in epoch 2 from 9000 on; nobody could append for 35ms"), "{text}");
+        assert!(text.contains("next: the primary before rejoins by itself"), "{text}");
+        assert!(plan(&request(), &now).contains("writes orders already"));
+    }
+}
