@@ -4,6 +4,7 @@
 pub mod bad_disk;
 pub mod conformance;
 pub mod crash_sim;
+pub mod network;
 pub mod process;
 pub mod proxy;
 pub mod seeds;
