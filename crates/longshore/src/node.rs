@@ -127,7 +127,7 @@ impl Node {
     /// The writer of an open log.
     ///
     /// # Errors
-    /// `NotFound` when no such log is open, `Invalid` on a replica.
+    /// `NotFound` when there is no such log, `Unavailable` while it changes hands, `Invalid` where another node writes it.
     pub fn log(&self, name: &str) -> Result<Primary> {
         let name = parse_name("log", name)?;
         let log = self.require(&name)?;
