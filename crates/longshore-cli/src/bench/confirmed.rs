@@ -1,7 +1,6 @@
 //! `bench commit`, its rows of commits that replicas confirm: at a policy, by one client and by many.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore::{Content, Durability, Primary, Settings};
@@ -119,21 +118,14 @@ impl Stage {
         Ok(stage)
     }
 
-    /// The time of every commit, and of all together.
+    /// The time of every commit, and of all together. One client is a thread, more are tasks.
     fn commit(&self, clients: usize, rounds: usize, policy: &str) -> Result<(Vec<Duration>, Duration), Failure> {
-        let durability: Arc<Durability> = Arc::new(policy.parse().expect("a durability"));
+        let durability: Durability = policy.parse().expect("a durability");
         let begin = Instant::now();
-        let times = self.runtime.block_on(async {
-            let mut running = JoinSet::new();
-            for _ in 0..clients {
-                running.spawn(client(self.primary.clone(), Arc::clone(&durability), rounds));
-            }
-            let mut times = Vec::with_capacity(clients * rounds);
-            while let Some(ended) = running.join_next().await {
-                times.extend(ended.map_err(|error| Failure::internal(format!("a client panicked: {error}")))??);
-            }
-            Ok::<_, Failure>(times)
-        })?;
+        let times = match clients {
+            1 => thread(&self.primary, &durability, rounds)?,
+            many => self.runtime.block_on(tasks(&self.primary, &durability, many, rounds))?,
+        };
         Ok((times, begin.elapsed()))
     }
 
@@ -145,14 +137,40 @@ impl Stage {
     }
 }
 
-async fn client(primary: Primary, durability: Arc<Durability>, rounds: usize) -> Result<Vec<Duration>, Failure> {
-    let payload = [7; RECORD];
+fn thread(primary: &Primary, durability: &Durability, rounds: usize) -> Result<Vec<Duration>, Failure> {
     let mut times = Vec::with_capacity(rounds);
     for _ in 0..rounds {
         let begin = Instant::now();
-        let ticket = primary.append(&[payload])?;
+        primary.append(&[[7; RECORD]])?.wait_blocking(durability.clone(), PATIENCE)?;
+        times.push(begin.elapsed());
+    }
+    Ok(times)
+}
+
+async fn tasks(
+    primary: &Primary,
+    durability: &Durability,
+    clients: usize,
+    rounds: usize,
+) -> Result<Vec<Duration>, Failure> {
+    let mut running = JoinSet::new();
+    for _ in 0..clients {
+        running.spawn(task(primary.clone(), durability.clone(), rounds));
+    }
+    let mut times = Vec::with_capacity(clients * rounds);
+    while let Some(ended) = running.join_next().await {
+        times.extend(ended.map_err(|error| Failure::internal(format!("a client panicked: {error}")))??);
+    }
+    Ok(times)
+}
+
+async fn task(primary: Primary, durability: Durability, rounds: usize) -> Result<Vec<Duration>, Failure> {
+    let mut times = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        let begin = Instant::now();
+        let ticket = primary.append(&[[7; RECORD]])?;
         let late = |_| Failure::internal("a commit is not confirmed: do the replicas follow?");
-        tokio::time::timeout(PATIENCE, ticket.wait((*durability).clone())).await.map_err(late)??;
+        tokio::time::timeout(PATIENCE, ticket.wait(durability.clone())).await.map_err(late)??;
         times.push(begin.elapsed());
     }
     Ok(times)
