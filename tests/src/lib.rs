@@ -5,6 +5,7 @@ pub mod bad_disk;
 pub mod conformance;
 pub mod crash_sim;
 pub mod failover_sim;
+pub mod network;
 pub mod process;
 pub mod proxy;
 pub mod seed_run;

@@ -4,11 +4,17 @@
 #[allow(dead_code, reason = "shared with the tests of the library")]
 mod support;
 
+#[path = "failover/hands.rs"]
+mod hands;
+#[path = "failover/policies.rs"]
+mod policies;
+
 use std::net::{SocketAddr, TcpListener};
 
-use longshore::transport::{FenceState, Promote, Promoted};
+use longshore::transport::{Client, FenceState, Promote, Promoted, Read};
 use longshore::{Content, ErrorKind, Lsn, Node, Primary, Replica, Settings, Status};
 use support::{Agent, World, durability, until, within};
+use tokio_stream::StreamExt;
 
 const LOG: &str = "orders";
 
@@ -44,9 +50,14 @@ impl Cluster {
 
     /// Starts the primary, on a new log or on the one it has.
     async fn primary(&self) -> Agent {
+        self.primary_with(|_| {}).await
+    }
+
+    async fn primary_with(&self, change: impl FnOnce(&mut Settings)) -> Agent {
         let name = &self.nodes[0].0;
         let mut settings = self.settings(name);
         settings.ack.durability = durability(&self.policy);
+        change(&mut settings);
         let node = Node::primary(self.world.dir(name), &settings).unwrap();
         match self.world.dir(name).join(LOG).exists() {
             true => drop(node.open_all().unwrap()),
@@ -56,10 +67,17 @@ impl Cluster {
     }
 
     async fn replica(&self, name: &str) -> Agent {
-        Agent::replica(Replica::open(self.world.dir(name), &self.settings(name)).unwrap()).await
+        self.replica_with(name, |_| {}).await
     }
 
-    async fn promote(&self, at: &str, change: impl FnOnce(&mut Promote)) -> Result<Promoted, ErrorKind> {
+    async fn replica_with(&self, name: &str, change: impl FnOnce(&mut Settings)) -> Agent {
+        let mut settings = self.settings(name);
+        change(&mut settings);
+        Agent::replica(Replica::open(self.world.dir(name), &settings).unwrap()).await
+    }
+
+    /// An agent's calls.
+    async fn client(&self, at: &str) -> Client {
         let connector = longshore::transport::Connector::new(
             longshore::transport::tls::ClientTls::load(longshore::transport::tls::TlsFiles::in_directory(
                 &self.world.dir("tls"),
@@ -69,7 +87,11 @@ impl Cluster {
             Default::default(),
         );
         let address = self.settings(at).network.listen.to_string().parse().unwrap();
-        let client = connector.connect(&address).await.unwrap();
+        connector.connect(&address).await.unwrap()
+    }
+
+    async fn promote(&self, at: &str, change: impl FnOnce(&mut Promote)) -> Result<Promoted, ErrorKind> {
+        let client = self.client(at).await;
         let log = LOG.parse().unwrap();
         let mut promote = Promote { log, plan: false, accept_loss: false, switchover: false, to: None, peers: vec![] };
         change(&mut promote);
@@ -77,6 +99,18 @@ impl Cluster {
             println!("{error}");
             error.kind()
         })
+    }
+
+    /// The payloads of all records, as a node has them.
+    async fn payloads(&self, at: &str) -> Vec<String> {
+        let read = Read { log: LOG.parse().unwrap(), start: None, end: None, exclusive: false, follow: false };
+        let mut batches = self.client(at).await.read(read).await.unwrap();
+        let mut payloads = Vec::new();
+        while let Some(batch) = batches.next().await {
+            let users = batch.unwrap().into_iter().filter(|record| record.kind.is_user());
+            payloads.extend(users.map(|record| String::from_utf8(record.payload.to_vec()).unwrap()));
+        }
+        payloads
     }
 }
 

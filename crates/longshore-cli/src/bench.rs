@@ -7,11 +7,14 @@
 mod agents;
 pub(crate) mod archive;
 pub(crate) mod commit;
+mod confirmed;
+mod handover;
 mod many_segments;
 pub(crate) mod measure;
 pub(crate) mod place;
 pub(crate) mod progress;
 pub(crate) mod raw_append;
+mod raw_commit;
 mod raw_copy;
 mod raw_hash;
 pub(crate) mod raw_sqlite;

@@ -216,11 +216,11 @@ impl Log {
         self.may_be_had(durability)?;
         let deadline = Instant::now().checked_add(timeout);
         if *durability == Durability::LOCAL {
-            return match self.wal.wait_blocking(position, Some(timeout)) {
-                Ok(reached) => Ok(reached),
-                Err(longshore_wal::Error::TimedOut { .. }) => Err(self.unconfirmed(position, durability, timeout)),
-                Err(error) => Err(error.into()),
-            };
+            return self.sync_blocking(position, durability, timeout);
+        }
+        if durability.quorum != Quorum::Local {
+            // Only what is durable here is shipped.
+            self.sync_blocking(position, durability, timeout)?;
         }
         loop {
             let moved = self.standing.listen();
@@ -235,6 +235,14 @@ impl Log {
                 }
                 Some(_) => {}
             }
+        }
+    }
+
+    /// Waits until `position` is durable here, and syncs on this thread if nobody else is at it: that saves two switches.
+    fn sync_blocking(&self, position: Lsn, durability: &Durability, timeout: Duration) -> Result<Lsn> {
+        match self.wal.wait_blocking(position, Some(timeout)) {
+            Err(longshore_wal::Error::TimedOut { .. }) => Err(self.unconfirmed(position, durability, timeout)),
+            outcome => Ok(outcome?),
         }
     }
 

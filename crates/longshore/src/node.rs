@@ -127,10 +127,10 @@ impl Node {
     /// The writer of an open log.
     ///
     /// # Errors
-    /// `NotFound` when no such log is open, `Invalid` on a replica.
+    /// `NotFound` when there is no such log, `Unavailable` while it changes hands, `Invalid` where another node writes it.
     pub fn log(&self, name: &str) -> Result<Primary> {
         let name = parse_name("log", name)?;
-        let log = self.get(&name).ok_or_else(|| self.no_log(&name))?;
+        let log = self.require(&name)?;
         self.must_write(&name)?;
         Ok(Primary::of(self.clone(), log))
     }
@@ -359,7 +359,7 @@ impl Node {
 
     /// The open log of that name, or why there is none.
     pub(crate) fn require(&self, name: &Name) -> Result<Arc<Log>> {
-        self.get(name).ok_or_else(|| self.no_log(name))
+        self.get(name).ok_or_else(|| self.not_open(name))
     }
 
     pub(crate) fn logs(&self) -> Vec<Arc<Log>> {
@@ -418,6 +418,15 @@ impl Node {
         }
         let grant = grants.of(identity)?;
         Some((grant.region.clone(), grant.provider.clone()))
+    }
+
+    /// A log that is here and not open is about to be: it changes hands, or a copy is put in its place.
+    fn not_open(&self, name: &Name) -> Error {
+        if !self.present().is_ok_and(|names| names.contains(name)) {
+            return self.no_log(name);
+        }
+        let reason = format!("log {name} is closed for a moment, while its role or its copy here changes; try again");
+        Error::Refused { kind: ErrorKind::Unavailable, reason, at: None }
     }
 
     fn no_log(&self, name: &Name) -> Error {

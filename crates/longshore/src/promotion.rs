@@ -91,6 +91,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     async fn run(mut self) -> Result<Promoted> {
         self.must_accept_cut(self.report.position())?;
+        self.may_succeed()?;
         if self.request.switchover {
             self.come_near().await?;
         }
@@ -108,6 +109,15 @@ impl Attempt<'_> {
         let log = self.begin(promotion.epoch(), policies).await?;
         let pause = self.report.had_writer().then(|| stopped.elapsed());
         self.report.promoted(&log, pause)
+    }
+
+    /// Refuses what cannot come to a good end even if everybody who answered accepts the epoch: whoever accepts one takes
+    /// nothing more from the writer before, and so would be disturbed for nothing.
+    fn may_succeed(&self) -> Result<()> {
+        match self.report.supposed(&self.peers).step().map_err(|dispute| self.disputed(&dispute))? {
+            Step::Fence(fence) if !self.request.accept_loss => Err(self.unfenced(&fence)),
+            _ => Ok(()),
+        }
     }
 
     /// Does what the rules say until nothing is left but to begin.

@@ -29,10 +29,10 @@ impl Site {
         let identity = |who, roles: &[Role]| {
             Ok::<_, Failure>(Identity { name: name("name", who)?, roles: roles.to_vec(), hosts: Vec::new() })
         };
-        let everything = [Role::Admin, Role::Append, Role::Read, Role::Replicate];
+        let everything = [Role::Admin, Role::Append, Role::Read, Role::Replicate, Role::Promote];
         certs::init(
             &dir.join("tls"),
-            &["primary", "replica", "deaf"]
+            &["primary", "replica", "other", "deaf"]
                 .map(|who| identity(who, &everything))
                 .into_iter()
                 .collect::<Result<Vec<_>, _>>()?,
@@ -96,6 +96,19 @@ impl Site {
         let tls = self.path("tls");
         let own: [&OsStr; 3] = ["bench-worker".as_ref(), what.as_ref(), tls.as_os_str()];
         Process::start("worker", &self.dir, own.iter().chain(args))
+    }
+
+    /// A replica of any name that begins anew in a directory of that name.
+    pub(super) fn follower(&self, identity: &str, upstream: SocketAddr) -> Result<Agent, Failure> {
+        let (data, upstream) = (self.path(identity), upstream.to_string());
+        let args = ["replica".as_ref(), "--data-dir".as_ref(), data.as_os_str(), "--upstream".as_ref()];
+        self.agent(identity, &[&args[..], &[upstream.as_ref()]].concat())
+    }
+
+    /// Calls an agent that must prove this name, as the primary.
+    pub(super) async fn connect_to(&self, server: &str, address: SocketAddr) -> Result<Client, Failure> {
+        let tls = Tls::in_directory(&self.path("tls"), "primary");
+        connect(&tls, &format!("{server}@{address}")).await
     }
 
     pub(super) async fn connect(&self, identity: &str, address: SocketAddr) -> Result<Client, Failure> {

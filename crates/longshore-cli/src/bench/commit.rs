@@ -1,4 +1,4 @@
-//! `bench commit`: durable appends, one at a time and 64 in flight.
+//! `bench commit`: durable appends, one at a time and 64 in flight; those that replicas confirm; and a log that changes hands.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use longshore_wal::{CreateSpec, RecordDraft, Settings, Wal};
 use super::measure::{median, p50_micros, p99_micros};
 use super::place::Place;
 use super::report::Row;
-use super::{Plan, RECORD, raw_sync};
+use super::{Plan, RECORD, confirmed, handover, raw_sync};
 use crate::failure::Failure;
 
 /// Appends of one writer, one after the other.
@@ -31,7 +31,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Vec<Row>, Failure> {
     }
     let times = median(ours.many.clone()) / median(ours.one.clone());
     let file = "bench/raw_sync.rs";
-    Ok(vec![
+    let mut rows = vec![
         Row::new("durable 1 KiB, one writer, p50", "µs", median(ours.p50))
             .beside(median(raw.p50), file)
             .ratio_at_most(1.2),
@@ -39,7 +39,10 @@ pub(crate) fn run(plan: &Plan) -> Result<Vec<Row>, Failure> {
         Row::new("durable 1 KiB, one writer", "thousand records/s", median(ours.one)).beside(median(raw.one), file),
         Row::new("durable 1 KiB, 64 in flight", "thousand records/s", median(ours.many)).beside(median(raw.many), file),
         Row::new("64 in flight against one writer", "×", times).at_least(5.0),
-    ])
+    ];
+    rows.extend(confirmed::run(plan)?);
+    rows.extend(handover::run(plan)?);
+    Ok(rows)
 }
 
 #[derive(Default)]

@@ -2,7 +2,7 @@
 //! No longshore crate is used here. The file is allocated, zero-filled in 4 KiB writes and synced
 //! before the clock starts, as a segment of the log is.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -16,13 +16,8 @@ pub(crate) fn commit(path: &Path, payload: &[u8], in_flight: usize, rounds: usiz
     let mut record = vec![0; HEADER];
     record.extend_from_slice(payload);
     record.resize(record.len().next_multiple_of(8), 0);
-    let size = (record.len() * in_flight * rounds).next_multiple_of(4096) as u64;
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(path)?;
-    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size)?;
-    for _ in 0..size / 4096 {
-        file.write_all(&[0; 4096])?;
-    }
-    file.sync_data()?;
+    let size = (record.len() * in_flight * rounds) as u64;
+    let file = prepared(path, size)?;
     let mut times = Vec::with_capacity(rounds);
     let mut at = 0;
     for _ in 0..rounds {
@@ -37,4 +32,16 @@ pub(crate) fn commit(path: &Path, payload: &[u8], in_flight: usize, rounds: usiz
         times.push(begin.elapsed());
     }
     Ok(times)
+}
+
+/// A new file of `size` bytes or a little more, allocated, zero-filled and synced.
+pub(super) fn prepared(path: &Path, size: u64) -> io::Result<File> {
+    let size = size.next_multiple_of(4096);
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(path)?;
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size)?;
+    for _ in 0..size / 4096 {
+        file.write_all(&[0; 4096])?;
+    }
+    file.sync_data()?;
+    Ok(file)
 }

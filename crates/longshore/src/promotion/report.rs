@@ -56,12 +56,7 @@ impl Report {
         };
         let had_writer = peers.writer().is_some();
         let mut report = Report { own, heard, had_writer, known };
-        // As if everybody who answered accepted it.
-        let epoch = Epoch { number: report.known.epoch, ..report.own.accepted };
-        let mut promotion = Promotion::new(report.own.node.clone(), epoch);
-        for witness in peers.witnesses().chain([&report.own]) {
-            promotion.heard(Witness { accepted: epoch, ..witness.clone() });
-        }
+        let promotion = report.supposed(peers);
         report.settled(&promotion, peers)?;
         Ok(report)
     }
@@ -69,6 +64,16 @@ impl Report {
     /// Where the epoch would begin.
     pub(super) fn position(&self) -> Lsn {
         self.known.position
+    }
+
+    /// The promotion as if everybody who answered accepted the epoch.
+    pub(super) fn supposed(&self, peers: &Peers) -> Promotion {
+        let epoch = Epoch { number: self.known.epoch, ..self.own.accepted };
+        let mut promotion = Promotion::new(self.own.node.clone(), epoch);
+        for witness in peers.witnesses().chain([&self.own]) {
+            promotion.heard(Witness { accepted: epoch, ..witness.clone() });
+        }
+        promotion
     }
 
     pub(super) fn had_writer(&self) -> bool {
