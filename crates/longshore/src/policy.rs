@@ -122,7 +122,12 @@ impl Log {
     /// another change.
     fn say(&self, holding: &[Policy], policy: Policy) -> Result<bool> {
         let Some(records) = records_of(holding, policy) else { return Ok(false) };
-        self.wal.set_policies(&records.iter().map(Policy::to_record).collect::<Vec<_>>())?;
+        // Before anybody can ack what comes behind them.
+        let both = holding.iter().chain(&records).cloned().collect();
+        self.standing.set_policies(both, floor(&self.wal));
+        let said = self.wal.set_policies(&records.iter().map(Policy::to_record).collect::<Vec<_>>());
+        self.take_policies()?;
+        said?;
         Ok(true)
     }
 

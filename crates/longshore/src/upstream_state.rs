@@ -76,6 +76,15 @@ impl UpstreamState {
         }
     }
 
+    /// The upstream is no longer followed, until something else is noted.
+    pub(crate) fn left(&self) {
+        if let Some(known) = &mut *self.lock()
+            && matches!(known.doing, Doing::Following | Doing::Waiting)
+        {
+            known.doing = Doing::Connecting;
+        }
+    }
+
     /// The nodes that the log comes through while it does.
     pub(crate) fn path(&self) -> Vec<NodeId> {
         let known = self.lock();

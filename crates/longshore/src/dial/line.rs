@@ -259,14 +259,17 @@ impl Following {
 
     fn ended(&mut self, log: &Name) {
         self.running.remove(log);
+        if let Some(log) = self.shared.node.get(log) {
+            log.upstream.left();
+        }
         self.shared.taken.free(log, self.place);
     }
 }
 
 impl Drop for Following {
     fn drop(&mut self) {
-        for log in &self.running {
-            self.shared.taken.free(log, self.place);
+        for log in std::mem::take(&mut self.running) {
+            self.ended(&log);
         }
     }
 }

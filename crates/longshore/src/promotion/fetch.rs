@@ -15,12 +15,30 @@ use crate::local_copy;
 use crate::node::Node;
 
 /// A node that moves nothing for so long will not.
-const STALL: Duration = Duration::from_secs(30);
+const STALL: Duration = Duration::from_secs(10);
+/// A stream that ends is opened again so often, after so long.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
 /// A writer that gives its role up makes durable and sends so much within the time that nobody notices.
 const NEAR: u64 = 1 << 20;
 
 /// Brings the log up to `to`, which the node at the other end holds. What forked from its history is set aside.
 pub(super) async fn up_to(node: &Node, name: &Name, peer: &Client, to: Lsn) -> Result<()> {
+    let mut tries = 0;
+    loop {
+        match follow_up_to(node, name, peer, to).await {
+            // That node's log may just be changing hands.
+            Err(error) if error.kind() == ErrorKind::Unavailable && tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// One stream after the other, for as long as each ends because a tail was set aside.
+async fn follow_up_to(node: &Node, name: &Name, peer: &Client, to: Lsn) -> Result<()> {
     loop {
         let log = node.require(name)?;
         log.wal.wait(log.wal.end()).await?;
@@ -33,7 +51,9 @@ pub(super) async fn up_to(node: &Node, name: &Name, peer: &Client, to: Lsn) -> R
         };
         let mut begun = follows.subscribe();
         let reached = async {
-            drop(begun.wait_for(|follows| *follows).await);
+            if timeout(STALL, begun.wait_for(|follows| *follows)).await.is_err() {
+                return Err(stalled(name, log.wal.durable().get(), to));
+            }
             let mut durable = log.wal.durable().get();
             while durable < to {
                 let more = timeout(STALL, log.wal.durable().wait(durable.just_after())).await;
