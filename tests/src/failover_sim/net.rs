@@ -28,6 +28,8 @@ pub(super) struct Stream {
     /// What is under way; `None` is the end of the stream.
     pub(super) up: VecDeque<Option<ToUpstream>>,
     pub(super) down: VecDeque<Option<ToReplica>>,
+    /// Whether its hello has come: it has one.
+    pub(super) greeted: bool,
     pub(super) up_lost: bool,
     pub(super) down_lost: bool,
 }
@@ -100,7 +102,7 @@ impl Net {
     pub(super) fn open(&mut self, replica: usize, upstream: usize) -> StreamId {
         self.opened += 1;
         let (up, down) = Default::default();
-        let stream = Stream { replica, upstream, up, down, up_lost: false, down_lost: false };
+        let stream = Stream { replica, upstream, up, down, greeted: false, up_lost: false, down_lost: false };
         self.streams.insert(self.opened, stream);
         self.opened
     }

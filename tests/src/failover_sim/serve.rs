@@ -39,7 +39,15 @@ impl World {
         }
         let now = self.nodes[number].clock.boot(self.at);
         if let Some(ToUpstream::Hello(hello)) = message {
-            return self.greet(number, peer, id, *hello);
+            let stream = self.net.streams.get_mut(&id).expect("something came on it");
+            if !std::mem::replace(&mut stream.greeted, true) {
+                return self.greet(number, peer, id, *hello);
+            }
+            // A second one is out of turn.
+            if self.nodes[number].feeds.get(&peer).is_some_and(|feed| feed.stream == id) {
+                self.end_feed(number, peer);
+            }
+            return self.attend(number);
         }
         let feed = self.nodes[number].feeds.get_mut(&peer).filter(|feed| feed.stream == id);
         let (Some(feed), Some(message)) = (feed, message) else {
