@@ -63,9 +63,8 @@ const PRIMARY: &[Row] = &[
 ];
 
 /// Settings of a replica alone.
-const REPLICA: &[Row] = &[
-    ("replica.logs", "NAME", "A log to follow; without it, every log that is granted. Repeat it for several"),
-];
+const REPLICA: &[Row] =
+    &[("replica.logs", "NAME", "A log to follow; without it, every log that is granted. Repeat it for several")];
 
 /// Settings that commands take under names of their own.
 #[cfg(test)]

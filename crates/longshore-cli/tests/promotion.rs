@@ -28,7 +28,8 @@ impl Site {
         run(dir.path(), "init --data-dir p --log orders --segment-size 1MiB").ok();
         // Held at once, so that no two are the same.
         let ports = NODES.map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-        let addresses = NODES.into_iter().zip(ports.iter().map(|port| port.local_addr().unwrap().to_string())).collect();
+        let addresses =
+            NODES.into_iter().zip(ports.iter().map(|port| port.local_addr().unwrap().to_string())).collect();
         Self { dir, addresses, policy }
     }
 
@@ -47,7 +48,8 @@ impl Site {
     }
 
     fn start(&self, name: &str, args: &str) -> Agent {
-        let identity = format!("--tls-dir tls --identity {name} --log-accept-weak-storage true --replica-backoff-max 200ms");
+        let identity =
+            format!("--tls-dir tls --identity {name} --log-accept-weak-storage true --replica-backoff-max 200ms");
         let listen = format!("--listen {} --http 127.0.0.1:0", self.addresses[name]);
         Agent::start_at(self.at(), &format!("{args} --data-dir {name} {identity} {listen}"))
     }

@@ -113,7 +113,9 @@ fn a_region_is_lost_and_comes_back_as_written() {
     let others = "[ -e us/shop/control ] && [ -e ap/shop/control ]";
     blocks.insert(append, format!("until {others}; do sleep 0.05; done\n"));
     let told = run(dir.path(), &blocks);
-    for says in ["us would write shop in epoch 2", "fence   whole", "us writes shop in epoch 2", "eu writes shop in epoch 3"] {
+    for says in
+        ["us would write shop in epoch 2", "fence   whole", "us writes shop in epoch 2", "eu writes shop in epoch 3"]
+    {
         assert!(told.contains(says), "{says} is not in {told}");
     }
     assert!(told.contains("shop (primary, bytes, epoch 3"), "{told}");

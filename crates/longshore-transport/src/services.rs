@@ -9,8 +9,8 @@ mod promotion;
 mod replication;
 
 pub use admin::{
-    AdminService, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReignStatus, ReplicaStatus, SinkStatus, Status,
-    StoreStatus, UpstreamStatus,
+    AdminService, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReignStatus, ReplicaStatus, SinkStatus,
+    Status, StoreStatus, UpstreamStatus,
 };
 pub use log::{
     Append, Appended, Create, Draft, LogService, OwnedRecord, Positions, Read, RecordBatches, ReplicaPosition,

@@ -17,7 +17,11 @@ pub(crate) const METRICS: &[(&str, &str, &str)] = &[
     ("longshore_log_durable_bytes", "log", "where what is durable ends"),
     ("longshore_log_first_bytes", "log", "the oldest position held"),
     ("longshore_log_epoch", "log", "the number of the current epoch"),
-    ("longshore_log_fenced", "log", "1 while this agent may not write the log it wrote, because it accepted a later epoch"),
+    (
+        "longshore_log_fenced",
+        "log",
+        "1 while this agent may not write the log it wrote, because it accepted a later epoch",
+    ),
     ("longshore_log_degraded", "log", "1 while appends are confirmed without what the policy asks for"),
     ("longshore_log_poisoned", "log", "1 once a failure has stopped the log"),
     ("longshore_log_unsynced_bytes", "log", "appended and not yet synced"),

@@ -45,7 +45,12 @@ impl Fence {
             let found = client.survey(&log, None).await?.witness;
             let epoch = self.epoch(&found)?;
             if self.plan {
-                return output::print(&format!("{} would accept epoch {}: {}\n", found.node, epoch.number, stops(&found)));
+                return output::print(&format!(
+                    "{} would accept epoch {}: {}\n",
+                    found.node,
+                    epoch.number,
+                    stops(&found)
+                ));
             }
             let fenced = client.fence(&log, epoch).await?.witness;
             output::print(&format!(
@@ -64,7 +69,9 @@ impl Fence {
         let number = self.epoch.unwrap_or(next);
         if number < next {
             let what = format!("{} has accepted epoch {} before", found.node, found.accepted.number);
-            return Err(Failure::new(ErrorKind::Fenced, what).next(format!("--epoch {next} or above, or leave it away")));
+            return Err(
+                Failure::new(ErrorKind::Fenced, what).next(format!("--epoch {next} or above, or leave it away"))
+            );
         }
         Ok(Epoch { number, writer: writer(found)? })
     }

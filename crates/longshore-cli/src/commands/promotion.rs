@@ -29,7 +29,11 @@ pub(super) fn run(tls: &Tls, server: &str, request: &Promote, json: bool) -> Res
         };
         match (json, outcome) {
             (true, outcome) => {
-                output::print_json(json::Document::new(request, &plan, outcome.as_ref().ok().and_then(Option::as_ref)))?;
+                output::print_json(json::Document::new(
+                    request,
+                    &plan,
+                    outcome.as_ref().ok().and_then(Option::as_ref),
+                ))?;
                 outcome.map(drop)
             }
             (false, Ok(Some(done))) => output::print(&text::done(request, &plan, &done)),

@@ -57,7 +57,9 @@ pub(super) fn act(site: &Site, options: Options) -> Result<Report, Failure> {
     stage.watch(&client, A_WHILE / 2)?;
     let told = client.stop()?;
     let end = told.last_position();
-    stage.await_ends("everybody has everything", PATIENCE, |ends| ends.values().all(|at| end <= *at && *at == ends[NEW]))?;
+    stage.await_ends("everybody has everything", PATIENCE, |ends| {
+        ends.values().all(|at| end <= *at && *at == ends[NEW])
+    })?;
 
     stage.say("the proofs");
     let log = stage.status(NEW)?;
@@ -80,7 +82,8 @@ pub(super) fn act(site: &Site, options: Options) -> Result<Report, Failure> {
 
 /// `longshore promote`, as a person would type it; how long that took.
 fn promote(site: &Site, stage: &Stage, before: &client::Told, options: Options) -> Result<Duration, Failure> {
-    let mut args: Vec<String> = ["promote", "--server", &stage.server(NEW), "--log", stage::LOG].map(str::to_owned).into();
+    let mut args: Vec<String> =
+        ["promote", "--server", &stage.server(NEW), "--log", stage::LOG].map(str::to_owned).into();
     if options.break_it {
         let count = before.acknowledged.len();
         let kept = before.acknowledged[..count - GIVEN_UP.min(count / 2)].last();

@@ -10,8 +10,8 @@ use super::{
     content, log_id, name, node, optional, or_empty, region, seconds, segment_size, segment_size_field, writer,
 };
 use crate::{
-    Error, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReignStatus, ReplicaStatus, Result, SinkStatus, Status,
-    StoreStatus, UpstreamStatus, proto,
+    Error, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReignStatus, ReplicaStatus, Result, SinkStatus,
+    Status, StoreStatus, UpstreamStatus, proto,
 };
 
 /// The shape of `StatusResponse`.

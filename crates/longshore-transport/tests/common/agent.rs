@@ -17,8 +17,8 @@ use longshore_protocol::{
 use longshore_transport::{
     AdminService, Append, Appended, Caller, Create, Error, FenceState, Forget, Forgotten, Lag, Limits, LimitsChange,
     LogDescription, LogService, LogStatus, LogSummary, Loss, NodeReport, OwnedRecord, Positions, Promote, Promoted,
-    PromotionService, Read, RecordBatches, ReignStatus, ReplicaPosition, ReplicaStatus, ReplicationService, Seal, Segment,
-    SegmentFile, Services, SinkStatus, Snapshot, SnapshotPlace, Status, StoreStatus, Surveyed, UpstreamEnd,
+    PromotionService, Read, RecordBatches, ReignStatus, ReplicaPosition, ReplicaStatus, ReplicationService, Seal,
+    Segment, SegmentFile, Services, SinkStatus, Snapshot, SnapshotPlace, Status, StoreStatus, Surveyed, UpstreamEnd,
     UpstreamStatus, async_trait, grants::Role,
 };
 
@@ -347,7 +347,11 @@ pub fn full_status() -> Status {
                 durability: "regions:2@eu,us".parse().unwrap(),
                 shortfall: Shortfall::Degrade { after: Duration::from_secs(3) },
                 degraded: true,
-                voters: [(NodeId::new("eu-west").unwrap(), Some(Region::new("eu").unwrap())), (NodeId::new("primary").unwrap(), None)].into(),
+                voters: [
+                    (NodeId::new("eu-west").unwrap(), Some(Region::new("eu").unwrap())),
+                    (NodeId::new("primary").unwrap(), None),
+                ]
+                .into(),
             }),
             fenced: true,
             accepted: 7,

@@ -36,11 +36,15 @@ pub(super) fn promoting(failure: Failure, server: &str, request: &Promote, plan:
 
 fn fenced(again: &str, request: &Promote, plan: &Promoted) -> String {
     if request.switchover {
-        return format!("reach every node that votes, name those that are not known here with --peer, and run `{again}` again");
+        return format!(
+            "reach every node that votes, name those that are not known here with --peer, and run `{again}` again"
+        );
     }
     match &plan.fence {
         FenceState::Whole if request.to.is_some() => {
-            format!("leave --to away, or run `{again} --accept-loss`: what lies behind it is then set aside, not deleted")
+            format!(
+                "leave --to away, or run `{again} --accept-loss`: what lies behind it is then set aside, not deleted"
+            )
         }
         FenceState::Whole => format!("run `{again}` again; it begins where the last attempt stopped"),
         FenceState::Open(unfenced) => {

@@ -13,7 +13,8 @@ pub(super) fn render(log: &LogStatus) -> String {
         None => "  promises local: a promotion protects nothing of it\n".to_owned(),
     };
     if let Some(policy) = reign.policy.as_ref().filter(|policy| policy.degraded) {
-        text += &format!("  DEGRADED: {} cannot be had, and what is durable here alone is confirmed\n", policy.durability);
+        text +=
+            &format!("  DEGRADED: {} cannot be had, and what is durable here alone is confirmed\n", policy.durability);
     }
     if reign.fenced {
         let accepted = reign.accepted;

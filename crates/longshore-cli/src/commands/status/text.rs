@@ -32,7 +32,10 @@ fn render_log(log: &LogStatus, figures: &Figures) -> String {
         log.name,
         role(log),
         log.content,
-        log.epoch, log.first, log.end, log.durable
+        log.epoch,
+        log.first,
+        log.end,
+        log.durable
     );
     text += &format!(
         "\n  {} used, {} free, {}/s appended\n",

@@ -88,7 +88,8 @@ pub(super) fn tail_kept(site: &Site, told: &Told) -> Proof {
     let outcome = || {
         let aside = site.data_dir(OLD).join(LOG).join("diverged");
         let failed = |error| Failure::file("tails", &aside, &error);
-        let names = std::fs::read_dir(&aside).map_err(failed)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let names =
+            std::fs::read_dir(&aside).map_err(failed)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let names: Vec<String> = names.collect();
         let [name] = &names[..] else {
             return Err(Failure::internal(format!("there are {} tails, not one", names.len())));

@@ -114,7 +114,8 @@ impl<'a> Stage<'a> {
 
     /// The site's command, as the operator.
     pub(super) fn command(&self, args: &[&str]) -> Result<String, Failure> {
-        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).chain(self.site.identity("operator")).collect();
+        let args: Vec<String> =
+            args.iter().map(|arg| (*arg).to_owned()).chain(self.site.identity("operator")).collect();
         self.site.command(&args)
     }
 
@@ -184,7 +185,9 @@ impl<'a> Stage<'a> {
 
     /// Waits until the old primary follows.
     pub(super) fn await_rejoined(&self, patience: Duration) -> Result<(), Failure> {
-        self.until("eu-west rejoins", patience, || self.status(OLD).is_ok_and(|log| !log.writer && !log.reign.path.is_empty()))
+        self.until("eu-west rejoins", patience, || {
+            self.status(OLD).is_ok_and(|log| !log.writer && !log.reign.path.is_empty())
+        })
     }
 
     fn until(&self, what: &str, patience: Duration, done: impl Fn() -> bool) -> Result<(), Failure> {
