@@ -65,7 +65,6 @@ async fn attempt(node: &Node, lanes: &Lanes, offered: &LogSummary, path: Vec<Nod
         () = belongs_elsewhere(&log, lane) => return Ok(Outcome::Again),
         error = seeding::serve(&log, lanes) => return Ok(Outcome::Later(error)),
         () = log.claim.taken() => return Ok(Outcome::Again),
-        () = fenced(&log) => return Ok(Outcome::Again),
     };
     Ok(match end {
         FollowEnd::Closed => Outcome::Later(gone(&log.name, "the upstream ended the stream")),
@@ -90,19 +89,6 @@ async fn attempt(node: &Node, lanes: &Lanes, offered: &LogSummary, path: Vec<Nod
         }
         FollowEnd::Verdict(verdict) => decided(node, &log, &address, verdict).await?,
     })
-}
-
-/// Completes once this node accepts another epoch than it knew. Nothing of what the upstream was comes from it any more; if it
-/// is cut off, nothing else would say so for as long as silence is borne, and whoever begins the epoch waits for an ack.
-async fn fenced(log: &Log) {
-    let known = log.wal.accepted_epoch();
-    loop {
-        let moved = log.standing.listen();
-        if log.wal.accepted_epoch() != known {
-            return;
-        }
-        moved.await;
-    }
 }
 
 /// What a verdict other than `continue` means for the local copy.
