@@ -32,7 +32,7 @@ use report::Report;
 pub(crate) async fn promote(node: &Node, request: &Promote) -> Result<Promoted> {
     let log = node.require(&request.log)?;
     if log.wal.role() == Role::Writer && !log.wal.is_fenced() {
-        return Ok(report::already(node, &log)?);
+        return report::already(node, &log);
     }
     let peers = Peers::survey(node, &log, &request.peers).await?;
     let report = Report::new(node, &log, &peers)?;

@@ -7,7 +7,7 @@ use longshore_protocol::Witness;
 use longshore_transport::Surveyed;
 use longshore_wal::{Error as WalError, Role};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::Event;
 use crate::log::Log;
 use crate::node::Node;
@@ -105,5 +105,5 @@ pub(super) fn cut(node: &Node, name: &Name, to: Lsn) -> Result<()> {
     let opened = node.open_by(name.as_str(), longshore_wal::Wal::open_in_role);
     let aside = aside?;
     node.events().raise(Event::SetAside { log: name.clone(), from: aside.from, to: aside.to, place: aside.place });
-    opened.map(drop).map_err(Error::from)
+    opened.map(drop)
 }
