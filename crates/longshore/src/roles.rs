@@ -38,6 +38,7 @@ impl Node {
         let accepted = log.wal.accept_epoch(epoch);
         if !was_fenced && log.wal.is_fenced() {
             self.events().raise(Event::Fenced { log: log.name.clone(), epoch: epoch.to_string() });
+            self.stopped().send_modify(|count| *count += 1);
         }
         // Waits are refused from here on, and streams from an earlier epoch's writer end.
         log.standing.wake();

@@ -194,3 +194,19 @@ async fn a_promotion_to_a_position_sets_aside_what_lies_behind_it() {
         agent.stop().await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_find_the_next_writer_before_they_would_look_again() {
+    let cluster = Cluster::new("replicas:1", &["primary", "a", "b"]);
+    let seldom = |settings: &mut Settings| settings.replica.discover_every = Duration::from_secs(3600);
+    let primary = cluster.primary_with(seldom).await;
+    let (a, b) = (cluster.replica_with("a", seldom).await, cluster.replica_with("b", seldom).await);
+    confirmed(&writer(&primary), "first", "replicas:2").await;
+    for (to, agent) in [("a", &a), ("primary", &primary)].into_iter().cycle().take(12) {
+        cluster.promote(to, |promote| promote.switchover = true).await.unwrap();
+        confirmed(&writer(agent), to, "replicas:2").await;
+    }
+    for agent in [b, a, primary] {
+        agent.stop().await.unwrap();
+    }
+}

@@ -62,8 +62,8 @@ impl Writer {
         assert!(expected.is_sorted_by(|a, b| a < b), "each number once, and in order");
         let missing: Vec<_> = ledger.confirmed.iter().filter(|n| expected.binary_search(n).is_err()).collect();
         assert!(missing.is_empty(), "{missing:?} were confirmed and are gone");
-        for node in 0..NAMES.len() {
-            assert!(cluster.numbers(node).await == expected, "{} holds something else", NAMES[node]);
+        for (node, name) in NAMES.iter().enumerate() {
+            assert!(cluster.numbers(node).await == expected, "{name} holds something else");
         }
     }
 }

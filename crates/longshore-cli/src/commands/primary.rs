@@ -61,6 +61,11 @@ pub(crate) struct Primary {
     #[arg(long, value_name = "[NAME@]HOST:PORT", value_delimiter = ',')]
     upstream: Vec<String>,
 
+    /// Where the lease of each log stands (file://, s3://, gs://, az://, etcd://): who holds it writes, and when it lapses a
+    /// replica promotes itself. Needs a policy of at least replicas:1
+    #[arg(long, value_name = "URL")]
+    lease: Option<String>,
+
     #[command(flatten)]
     archive: ArchiveFlags,
 
@@ -88,6 +93,7 @@ impl Primary {
         settings.network.listen = self.listen;
         settings.network.http = self.http;
         settings.tls = global.tls.settings();
+        settings.lease.url = self.lease.clone().or(settings.lease.url);
         if !self.init {
             self.check_data_dir()?;
         }

@@ -62,6 +62,11 @@ pub(crate) struct Replica {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7421")]
     http: SocketAddr,
 
+    /// Where the lease of each log stands (file://, s3://, gs://, az://, etcd://): who holds it writes, and when it lapses a
+    /// replica promotes itself. Needs a policy of at least replicas:1
+    #[arg(long, value_name = "URL")]
+    lease: Option<String>,
+
     #[command(flatten)]
     archive: ArchiveFlags,
 
@@ -81,6 +86,7 @@ impl Replica {
         settings.replica.reseed = self.reseed;
         settings.replica.rejoin = self.rejoin;
         settings.tls = global.tls.settings();
+        settings.lease.url = self.lease.clone().or(settings.lease.url);
         runtime::for_agents()?.block_on(async {
             let mut replica = longshore::Replica::open(&self.data_dir, &settings)?;
             for apply in self.apply {

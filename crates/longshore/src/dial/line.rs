@@ -74,11 +74,13 @@ impl Line {
         let lanes = Arc::new(lanes.map_err(|error| Ended::Lost(error.into()))?);
         let mut following = Following::new(Arc::clone(&self.shared), self.place);
         let mut freed = self.shared.taken.freed();
+        let mut stopped = self.shared.node.stopped().subscribe();
         let mut look_at = Instant::now();
         loop {
             tokio::select! {
                 () = sleep_until(look_at) => look_at = Instant::now() + self.discover(&lanes, &mut following).await?,
                 _ = freed.changed() => look_at = look_at.min(Instant::now() + SEARCH / 10),
+                _ = stopped.changed() => look_at = look_at.min(Instant::now() + SEARCH / 10),
                 Some(ended) = following.tasks.join_next() => {
                     let Ok((name, outcome)) = ended else { continue };
                     following.ended(&name);
@@ -98,7 +100,9 @@ impl Line {
     async fn discover(&mut self, lanes: &Arc<Lanes>, following: &mut Following) -> Result<Duration, Ended> {
         let offered = lanes.live().logs().await.map_err(|error| Ended::Lost(error.into()))?;
         let wanted = |log: &&LogSummary| self.shared.wanted.is_empty() || self.shared.wanted.contains(&log.name);
-        let mut again = self.shared.node.settings().replica.discover_every;
+        // A log that is followed through nobody may be missing from the list while it changes hands there.
+        let every = self.shared.node.settings().replica.discover_every;
+        let mut again = if self.is_searching() { every.min(SEARCH) } else { every };
         let now = Instant::now();
         for log in offered.iter().filter(wanted) {
             let route = self.route(lanes, log).await;
@@ -120,6 +124,16 @@ impl Line {
         }
         self.tell_missing(lanes, &offered);
         Ok(again)
+    }
+
+    /// Whether some log here is to be followed, and is not.
+    fn is_searching(&self) -> bool {
+        let (wanted, taken) = (&self.shared.wanted, &self.shared.taken);
+        self.shared.node.logs().iter().any(|log| {
+            let is_wanted = wanted.is_empty() || wanted.contains(&log.name);
+            let follows = log.wal.role() == Role::Follower || log.wal.is_fenced();
+            is_wanted && follows && !taken.is_taken(&log.name)
+        })
     }
 
     /// Whether a log is to be followed through this upstream.
