@@ -11,7 +11,7 @@ use super::agents::{Agent, Site};
 use super::measure::{median, p50_micros, p99_micros};
 use super::place::Place;
 use super::report::Row;
-use super::{Plan, RECORD, raw_commit};
+use super::{Plan, RECORD, raw_commit, raw_sync};
 use crate::failure::Failure;
 use crate::runtime;
 
@@ -40,7 +40,7 @@ fn of_policy(plan: &Plan, policy: &str, replicas: &[&str]) -> Result<Vec<Row>, F
         let place = Place::new(&plan.dir, "confirmed")?;
         for (figures, clients) in raw.iter_mut().zip(CLIENTS) {
             let group = (HEADER + RECORD) * clients;
-            let times = raw_commit::commit(place.path(), replicas.len(), group, rounds)
+            let times = raw_commit::commit(place.path(), raw_sync::prepared, replicas.len(), group, rounds)
                 .map_err(|error| Failure::file("raw files in", place.path(), &error))?;
             figures.add(&times, clients, times.iter().sum());
         }

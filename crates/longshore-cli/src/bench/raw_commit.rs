@@ -9,10 +9,16 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::raw_sync::prepared;
+type Prepare = fn(&Path, u64) -> io::Result<File>;
 
 /// Writes `rounds` groups of `group` bytes, each to this place and `others` more: the time of every round.
-pub(crate) fn commit(dir: &Path, others: usize, group: usize, rounds: usize) -> io::Result<Vec<Duration>> {
+pub(crate) fn commit(
+    dir: &Path,
+    prepared: Prepare,
+    others: usize,
+    group: usize,
+    rounds: usize,
+) -> io::Result<Vec<Duration>> {
     let mut peers = Vec::new();
     let size = (group * rounds) as u64;
     for other in 0..others {
