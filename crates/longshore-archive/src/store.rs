@@ -40,6 +40,8 @@ pub struct Store {
     /// A directory cannot compare and swap by itself.
     local: Option<PathBuf>,
     region: Option<RegionId>,
+    /// What is asked of a directory past `objects` is counted here.
+    meter: Option<Meter>,
 }
 
 /// Which version of an object was read, for [`Store::swap`].
@@ -65,7 +67,7 @@ impl Store {
 
     /// A store that was made elsewhere: for tests, and for kinds of stores that have no address here.
     pub fn of(objects: Arc<dyn ObjectStore>, label: &str) -> Store {
-        Store { objects, prefix: Path::default(), label: label.into(), local: None, region: None }
+        Store { objects, prefix: Path::default(), label: label.into(), local: None, region: None, meter: None }
     }
 
     /// Its address, as it is shown: without anything secret.
@@ -220,6 +222,9 @@ impl Store {
     pub async fn swap(&self, name: &str, bytes: Bytes, seen: Option<Version>) -> Result<Option<Version>> {
         self.must_be_mounted()?;
         if let Some(root) = &self.local {
+            if let Some(meter) = &self.meter {
+                meter.swap(bytes.len() as u64);
+            }
             return local::swap(root, name, bytes, seen).await;
         }
         let mode = match seen {

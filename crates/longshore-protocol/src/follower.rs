@@ -118,6 +118,14 @@ impl Follower {
         }
     }
 
+    /// Fails once this node has accepted a later epoch than its upstream on this stream speaks in.
+    pub fn still_follows(&self) -> Result<()> {
+        match self.upstream.filter(|upstream| upstream.number < self.epoch.number) {
+            Some(found) => Err(Error::Fenced { current: self.epoch, found }),
+            None => Ok(()),
+        }
+    }
+
     /// Whether frames may come.
     pub fn is_streaming(&self) -> bool {
         self.stage == Stage::Streaming

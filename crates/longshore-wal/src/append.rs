@@ -148,7 +148,7 @@ pub(crate) struct Appender {
 /// Kept free at the end of a body for the `Roll`, and before it for the `Abort` of an open run, so that a dropped transaction
 /// never needs a new segment; and for the `EpochStart` of a promotion, the longest there is. If that went behind a `Roll`, the
 /// fork that it names would lie behind a record that the old writer's log has not.
-const RESERVE: u64 =
+pub(crate) const RESERVE: u64 =
     2 * RECORD_HEADER_LEN as u64 + (RECORD_HEADER_LEN + EpochHistory::MAX_LEN).next_multiple_of(8) as u64;
 
 impl Appender {

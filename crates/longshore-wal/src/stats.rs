@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use event_listener::Listener;
 
-use crate::append::Refusal;
-use crate::{Error, Full, Result, Wal};
+use crate::append::{RESERVE, Refusal};
+use crate::{Error, Full, Result, Role, Wal};
 
 /// How close the log is to refusing appends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +119,11 @@ impl Wal {
     fn has_room(&self, bytes: u64) -> Result<bool> {
         let shared = self.shared();
         shared.alive()?;
+        let bytes = match shared.settings.role {
+            Role::Writer => bytes,
+            // Frames fill a segment to its end, and what a writer keeps free of it is there.
+            Role::Follower => bytes.min(shared.view.size.body_end_offset() - shared.view.size.header_len() - RESERVE),
+        };
         match shared.refusal(shared.end(), bytes) {
             None => Ok(true),
             Some(Refusal::Full(_)) => Ok(false),

@@ -123,6 +123,9 @@ async fn take(
     loop {
         // Whoever fenced this node meanwhile has been told where its log ends.
         follower.note_accepted(wal.accepted_epoch());
+        if follower.is_streaming() {
+            follower.still_follows()?;
+        }
         let room = store_kept(wal, &mut follower, &mut kept).await?;
         // Listen first, then look: nothing that moves in between is missed.
         let (stirred, durable, sealed) = (log.stirred(), wal.durable().get(), wal.sealed().get());

@@ -91,6 +91,10 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     async fn run(mut self) -> Result<Promoted> {
         self.must_accept_cut(self.report.position())?;
+        if self.request.switchover && self.peers.writer().is_none() {
+            let why = "no node that answers writes it; `longshore promote` goes on without one";
+            return Err(refused(ErrorKind::Unavailable, self.name, why));
+        }
         self.may_succeed()?;
         if self.request.switchover {
             self.come_near().await?;
@@ -183,10 +187,7 @@ impl Attempt<'_> {
 
     /// A writer that gives its role up stops for as long as this node lacks something: so it should lack little.
     async fn come_near(&self) -> Result<()> {
-        let Some((writer, _)) = self.peers.writer() else {
-            let why = "no node that answers writes it; `longshore promote` goes on without one";
-            return Err(refused(ErrorKind::Unavailable, self.name, why));
-        };
+        let Some((writer, _)) = self.peers.writer() else { return Ok(()) };
         let peer = self.peers.client(&writer).expect("it answered");
         fetch::near(self.node, self.name, peer).await
     }

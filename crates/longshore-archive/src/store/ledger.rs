@@ -51,6 +51,12 @@ impl Meter {
         Ledger { puts: read(puts), gets: read(gets), sent: read(sent), received: read(received) }
     }
 
+    /// A compare-and-swap of an object in a directory: what is there is read, then it is written.
+    pub(super) fn swap(&self, bytes: u64) {
+        self.get(1, bytes);
+        self.put(bytes);
+    }
+
     fn put(&self, bytes: u64) {
         self.0.puts.fetch_add(1, Ordering::Relaxed);
         self.0.sent.fetch_add(bytes, Ordering::Relaxed);
@@ -67,7 +73,7 @@ impl Store {
     pub fn metered(&self) -> (Store, Meter) {
         let meter = Meter::default();
         let objects = Arc::new(Metered { objects: Arc::clone(&self.objects), meter: meter.clone() });
-        (Store { objects, ..self.clone() }, meter)
+        (Store { objects, meter: Some(meter.clone()), ..self.clone() }, meter)
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn open(text: &str) -> Result<Store> {
         }
     }
     let prefix = Path::from_url_path(url.path()).map_err(|error| refused(error.to_string()))?;
-    Ok(Store { objects, prefix, label: shown(text).into(), local: None, region: None })
+    Ok(Store { objects, prefix, label: shown(text).into(), local: None, region: None, meter: None })
 }
 
 /// Without the query, in which somebody may have put what should not be shown.
@@ -61,7 +61,14 @@ fn local(url: &Url, text: &str) -> Result<Store> {
     let files = LocalFileSystem::new_with_prefix(&root).map_err(|error| refused(error.to_string()))?;
     // What is said to be archived must survive a power cut here, too.
     let objects: Arc<dyn ObjectStore> = Arc::new(files.with_fsync(true));
-    Ok(Store { objects, prefix: Path::default(), label: shown(text).into(), local: Some(root), region: None })
+    Ok(Store {
+        objects,
+        prefix: Path::default(),
+        label: shown(text).into(),
+        local: Some(root),
+        region: None,
+        meter: None,
+    })
 }
 
 type Opened = (Arc<dyn ObjectStore>, &'static [&'static str]);

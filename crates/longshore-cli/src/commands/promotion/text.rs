@@ -117,10 +117,10 @@ mod tests {
         let text = plan(&request(), &promoted());
         for told in [
             "eu-west would write orders in epoch 2 from 9000 on",
-            "NODE     ADDRESS         END   EPOCH  ROLE     VOTES  ANSWER",
-            "eu-west                  8000  1      replica  yes    accepts",
-            "us-east  us-east@h:2     9000  1      replica  yes    accepts",
-            "primary  primary@h:1     -     -      -        yes    none",
+            "NODE     ADDRESS      END   EPOCH  ROLE     VOTES  ANSWER",
+            "eu-west               8000  1      replica  yes    accepts",
+            "us-east  us-east@h:2  9000  1      replica  yes    accepts",
+            "primary  primary@h:1  -     -      -        yes    none",
             "primary: no answer within 5 s",
             "fence    open: the writer before may still confirm at replicas:1 with primary",
             "fetched  1000 B that us-east has and this copy lacks",
