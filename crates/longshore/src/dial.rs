@@ -39,6 +39,18 @@ struct Shared {
     taken: Taken,
 }
 
+impl Shared {
+    /// The upstream at `place` no longer follows a log: until another does, it comes by no way.
+    fn give_up(&self, log: &Name, place: usize) {
+        if self.taken.is_by(log, place)
+            && let Some(log) = self.node.get(log)
+        {
+            log.upstream.left();
+        }
+        self.taken.free(log, place);
+    }
+}
+
 impl Dialler {
     pub(crate) fn new(node: Node) -> Result<Self> {
         let replica = &node.settings().replica;

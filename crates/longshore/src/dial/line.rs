@@ -266,17 +266,14 @@ impl Following {
                 () = leave.cancelled() => Outcome::Again,
             };
             // At once: this upstream may be waited for, in vain, before its end is looked at.
-            shared.taken.free(&log.name, place);
+            shared.give_up(&log.name, place);
             (log.name, outcome)
         });
     }
 
     fn ended(&mut self, log: &Name) {
         self.running.remove(log);
-        if let Some(log) = self.shared.node.get(log) {
-            log.upstream.left();
-        }
-        self.shared.taken.free(log, self.place);
+        self.shared.give_up(log, self.place);
     }
 }
 

@@ -58,6 +58,11 @@ impl Taken {
         lock(&self.logs).contains_key(log)
     }
 
+    /// Whether a log is followed through the upstream at `place`.
+    pub(super) fn is_by(&self, log: &Name, place: usize) -> bool {
+        lock(&self.logs).get(log).is_some_and(|by| by.place == place)
+    }
+
     /// The upstream at `place` no longer follows a log.
     pub(super) fn free(&self, log: &Name, place: usize) {
         let mut logs = lock(&self.logs);
