@@ -10,6 +10,7 @@ mod hands;
 mod policies;
 
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use longshore::transport::{Client, FenceState, Promote, Promoted, Read};
 use longshore::{Content, ErrorKind, Lsn, Node, Primary, Replica, Settings, Status};
@@ -23,6 +24,8 @@ struct Cluster {
     world: World,
     nodes: Vec<(String, SocketAddr)>,
     policy: String,
+    /// Where the lease stands, if there is one.
+    lease: Option<String>,
 }
 
 impl Cluster {
@@ -38,13 +41,15 @@ impl Cluster {
         let ports: Vec<_> = nodes.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let addresses = ports.iter().map(|port| port.local_addr().unwrap());
         let nodes = nodes.iter().map(|name| (*name).to_owned()).zip(addresses).collect();
-        Self { world, nodes, policy: policy.to_owned() }
+        Self { world, nodes, policy: policy.to_owned(), lease: None }
     }
 
     fn settings(&self, name: &str) -> Settings {
         let mut settings = self.world.settings(name);
         settings.network.listen = self.nodes.iter().find(|(node, _)| node == name).unwrap().1;
         settings.replica.upstreams = self.nodes.iter().map(|(name, address)| format!("{name}@{address}")).collect();
+        settings.lease.url = self.lease.clone();
+        settings.lease.ttl = Duration::from_secs(1);
         settings
     }
 

@@ -210,3 +210,32 @@ async fn replicas_find_the_next_writer_before_they_would_look_again() {
         agent.stop().await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_finds_the_lease_free_promotes_itself_and_the_old_primary_follows_it() {
+    let mut cluster = Cluster::new("replicas:1", &["primary", "a", "b"]);
+    let place = tempfile::tempdir().unwrap();
+    cluster.lease = Some(format!("file://{}", place.path().display()));
+    let primary = cluster.primary().await;
+    let (a, b) = (cluster.replica("a").await, cluster.replica("b").await);
+    let log = writer(&primary);
+    // The first lease of a log is taken once it was seen to be nobody's for a while; until then nothing is appended.
+    until("the primary holds the lease", || log.append(&["first"]).is_ok()).await;
+    let before = confirmed(&log, "before", "replicas:2").await;
+    drop(log);
+    primary.stop().await.unwrap();
+
+    let writes = |agent: &Agent| agent.node.log(LOG).is_ok_and(|log| log.append(&["after"]).is_ok());
+    until("one of the two writes", || writes(&a) || writes(&b)).await;
+    assert!(!(writes(&a) && writes(&b)), "and only one");
+    let (new, other) = if writes(&a) { (&a, &b) } else { (&b, &a) };
+    let after = confirmed(&writer(new), "confirmed", "replicas:1").await;
+    assert!(before < after);
+    until("the other follows", || end(other) >= Some(after)).await;
+    let returned = cluster.primary().await;
+    until("so does the old primary", || end(&returned) >= Some(after)).await;
+    assert!(returned.node.log(LOG).is_err(), "it only follows");
+    for agent in [returned, b, a] {
+        agent.stop().await.unwrap();
+    }
+}
