@@ -180,3 +180,29 @@ async fn f_111_f_117_a_region_is_lost_a_replica_is_promoted_and_the_old_primary_
         agent.stop().await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_agents_each_write_a_log_and_follow_the_others_until_one_takes_both() {
+    let cluster = Cluster::new("replicas:1", &["primary", "a"]);
+    let serve = async |name: &str, log: &str| {
+        let mut settings = cluster.settings(name);
+        settings.ack.durability = durability("replicas:1");
+        let node = Node::primary(cluster.world.dir(name), &settings).unwrap();
+        node.create_log(log, Content::Bytes).unwrap();
+        Agent::serve_node(&node).await
+    };
+    let (primary, a) = (serve("primary", LOG).await, serve("a", "users").await);
+    for (agent, other, log) in [(&primary, &a, LOG), (&a, &primary, "users")] {
+        let end = confirmed(&agent.node.log(log).unwrap(), "one", "replicas:1").await;
+        assert!(other.node.log(log).is_err(), "{log} is only followed there");
+        let held = other.node.status().logs.into_iter().find(|held| held.name.as_str() == log).unwrap();
+        assert!(end <= held.durable, "{log}");
+    }
+    primary.stop().await.unwrap();
+    // Without this node's ack the other confirms nothing more.
+    assert!(cluster.promote("a", |_| {}).await.unwrap().promoted);
+    for log in [LOG, "users"] {
+        a.node.log(log).unwrap().append(&["two"]).unwrap();
+    }
+    a.stop().await.unwrap();
+}
