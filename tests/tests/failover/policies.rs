@@ -168,3 +168,31 @@ async fn replicas_with_one_list_of_upstreams_make_no_ring_when_the_writer_is_gon
 async fn summary(cluster: &Cluster, at: &str) -> LogSummary {
     cluster.client(at).await.logs().await.unwrap().pop().unwrap()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_policy_is_said_when_its_writer_starts() {
+    for (policy, grants, expected) in [
+        ("replicas:2", "provider = \"one\"", Some("all 3 copies are in one provider, one")),
+        ("replicas:3", "", Some("replicas:3 can never be had from its voters")),
+        ("regions:3", "", Some("regions:3 can never be had from its voters")),
+        ("regions:2", "", None),
+    ] {
+        let cluster = Cluster::new(policy, &["primary", "a", "b"]);
+        let grant = |(name, _): &(String, SocketAddr)| {
+            format!("[{name}]\nregion = \"{name}\"\n{grants}\nlogs.\"*\" = [\"replicate\", \"promote\"]\n")
+        };
+        cluster.world.grant(&cluster.nodes.iter().map(grant).collect::<String>());
+        let primary = cluster.primary().await;
+        let mut warnings = Vec::new();
+        while let Some(event) = primary.node.events().take() {
+            if let Event::Warning { message } = event {
+                warnings.push(message);
+            }
+        }
+        match expected {
+            Some(expected) => assert!(warnings.iter().any(|told| told.contains(expected)), "{policy}: {warnings:?}"),
+            None => assert!(warnings.is_empty(), "{policy}: {warnings:?}"),
+        }
+        primary.stop().await.unwrap();
+    }
+}
