@@ -1,6 +1,6 @@
 //! What one particular node has, into this node's own copy: by following it for as long as that takes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longshore_format::{ErrorKind, Lsn, Name};
 use longshore_protocol::Verdict;
@@ -16,20 +16,19 @@ use crate::node::Node;
 
 /// A node that moves nothing for so long will not.
 const STALL: Duration = Duration::from_secs(10);
-/// A stream that ends is opened again so often, after so long.
-const TRIES: u32 = 50;
+/// A stream that ends is opened again for so long, each time after a pause.
+const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 /// A writer that gives its role up makes durable and sends so much within the time that nobody notices.
 const NEAR: u64 = 1 << 20;
 
 /// Brings the log up to `to`, which the node at the other end holds. What forked from its history is set aside.
 pub(super) async fn up_to(node: &Node, name: &Name, peer: &Client, to: Lsn) -> Result<()> {
-    let mut tries = 0;
+    let begun = Instant::now();
     loop {
         match follow_up_to(node, name, peer, to).await {
             // That node's log may just be changing hands.
-            Err(error) if error.kind() == ErrorKind::Unavailable && tries < TRIES => {
-                tries += 1;
+            Err(error) if error.kind() == ErrorKind::Unavailable && begun.elapsed() < PATIENCE => {
                 tokio::time::sleep(PAUSE).await;
             }
             done => return done,
