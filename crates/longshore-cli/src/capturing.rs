@@ -12,7 +12,16 @@ use crate::failure::Failure;
 /// Begins to capture `database` into `log`. Where it was is kept in the data directory, beside the logs.
 pub(crate) fn start(node: &Node, database: &Path, log: &str, data_dir: &Path) -> Result<Capturing, Failure> {
     let primary = node.log(log).map_err(|error| {
-        Failure::from(error).next(format!(
+        let failure = Failure::from(error);
+        if failure.kind() == longshore_format::ErrorKind::Invalid {
+            // Another node was promoted: what is written into this database now would be in no log.
+            return failure.next(format!(
+                "keep the application off {}: it belongs to a branch of the log that ended. Move it away, run this node as \
+                 `longshore replica --apply {log}=sqlite:PATH`, and switch over to it if it is to write again",
+                database.display()
+            ));
+        }
+        failure.next(format!(
             "is the volume mounted? `--init` makes the log, and so does `longshore init --data-dir {} --log {log} \
              --content sqlite-pages`",
             data_dir.display()

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{NodeId, Policy, Quorum, Region};
+use crate::{NodeId, Policy, Quorum, Region, Shortfall};
 
 /// Whether a writer is kept from confirming anything more at its log's policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,12 +38,15 @@ pub enum Fence {
 /// `writer` is the node that writes the last epoch; `None` if nobody knows which that is, and then it may be any that is not
 /// fenced, so that one more must be.
 pub fn fence(policy: Option<&Policy>, writer: Option<&NodeId>, fenced: &BTreeSet<NodeId>) -> Fence {
+    let consents = writer.is_some_and(|writer| fenced.contains(writer));
+    let unprotected = || Fence::Unprotected { writer: writer.cloned() };
     let Some(policy) = policy.filter(|policy| policy.needs_voters()) else {
-        return match writer.is_some_and(|writer| fenced.contains(writer)) {
-            true => Fence::Whole,
-            false => Fence::Unprotected { writer: writer.cloned() },
-        };
+        return if consents { Fence::Whole } else { unprotected() };
     };
+    // A writer that may go on without its policy needs nobody's ack after a while.
+    if matches!(policy.shortfall, Shortfall::Degrade { .. }) && !consents {
+        return unprotected();
+    }
     let free: BTreeSet<&NodeId> = policy.voters.keys().filter(|node| !fenced.contains(*node)).collect();
     let known = writer.filter(|writer| !fenced.contains(*writer));
     let anybody = writer.is_none().then_some(None);
@@ -70,7 +73,6 @@ fn gathers<'a>(policy: &Policy, voters: impl Iterator<Item = &'a NodeId>) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Shortfall;
     use crate::fake::node;
 
     fn policy(durability: &str, voters: &[(&str, &str)]) -> Policy {
@@ -146,6 +148,16 @@ mod tests {
         for policy in [None, Some(policy("replicas:1", &[])), Some(policy("local", FOUR))] {
             assert_eq!(fence(policy.as_ref(), Some(&node("p")), &nodes("abc")), unprotected);
         }
+    }
+
+    #[test]
+    fn a_writer_that_may_degrade_is_fenced_only_by_itself() {
+        let degrades =
+            Policy { shortfall: Shortfall::Degrade { after: Default::default() }, ..policy("replicas:2", FOUR) };
+        let fence = |fenced| fence(Some(&degrades), Some(&node("p")), &nodes(fenced));
+        assert_eq!(fence("abc"), Fence::Unprotected { writer: Some(node("p")) });
+        assert!(matches!(fence("p"), Fence::Open { .. }), "others may have begun an epoch meanwhile");
+        assert_eq!(fence("pab"), Fence::Whole);
     }
 
     #[test]

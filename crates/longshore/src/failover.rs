@@ -99,6 +99,10 @@ async fn replace(node: &Node, lease: &Lease, log: &Arc<Log>) -> Result<()> {
     if *lease.watch().borrow() != LeaseState::Free || log.wal.lost().is_some() {
         return Ok(());
     }
+    // Somebody writes it without the lease: an operator has moved the role, and its new holder is about to take it.
+    if !log.path(node.id()).is_empty() {
+        return Ok(());
+    }
     if !may_stand(node, log)? {
         return Ok(());
     }

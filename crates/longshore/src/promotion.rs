@@ -8,6 +8,7 @@ mod own;
 mod peers;
 mod report;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -119,9 +120,21 @@ impl Attempt<'_> {
     /// nothing more from the writer before, and so would be disturbed for nothing.
     fn may_succeed(&self) -> Result<()> {
         match self.report.supposed(&self.peers).step().map_err(|dispute| self.disputed(&dispute))? {
-            Step::Fence(fence) if !self.request.accept_loss => Err(self.unfenced(&fence)),
-            _ => Ok(()),
+            Step::Fence(fence) if !self.request.accept_loss => return Err(self.unfenced(&fence)),
+            Step::NoVote { voters } if !self.request.accept_loss => return Err(self.without_vote(&voters)),
+            _ => {}
         }
+        // What this node has of it must be a boundary; what it fetches first is looked at when it is here.
+        match self.request.to.filter(|to| *to <= self.report.own_end()) {
+            Some(to) => Ok(self.log()?.wal.crc_at(to).map(drop)?),
+            None => Ok(()),
+        }
+    }
+
+    fn without_vote(&self, voters: &BTreeSet<NodeId>) -> Error {
+        let voters: Vec<&str> = voters.iter().map(NodeId::as_str).collect();
+        let why = format!("this node has no vote in its policy; promote one of {}, ", voters.join(", "));
+        self.refused(why + "or go on with --accept-loss")
     }
 
     /// Does what the rules say until nothing is left but to begin.
@@ -139,11 +152,7 @@ impl Attempt<'_> {
                     let log = self.log()?;
                     promotion.heard(own::witness(self.node, &log)?);
                 }
-                Step::NoVote { voters } => {
-                    let voters: Vec<&str> = voters.iter().map(NodeId::as_str).collect();
-                    let why = format!("this node has no vote in its policy; promote one of {}, ", voters.join(", "));
-                    return Err(self.refused(why + "or go on with --accept-loss"));
-                }
+                Step::NoVote { voters } => return Err(self.without_vote(&voters)),
                 Step::Fence(fence) => return Err(self.unfenced(&fence)),
                 Step::Lost { to } => {
                     let why = format!("this node once acknowledged up to {to} and lost what its log lacks; ");
@@ -239,7 +248,7 @@ impl Attempt<'_> {
             Fence::Unprotected { writer } => {
                 let writer = writer.as_ref().map_or("the writer before".to_owned(), NodeId::to_string);
                 format!(
-                    "its policy needs no replica, so only {writer} itself can be fenced: stop it for good or reach it, "
+                    "its policy needs no replica, or none after a while, so only {writer} itself can be fenced: stop it for good or reach it, "
                 )
             }
             Fence::Whole => String::new(),

@@ -30,6 +30,10 @@ impl Server {
     pub(crate) async fn listen(node: Node) -> Result<Self> {
         let settings = node.settings();
         let access = access(&settings.tls)?;
+        if let Some(url) = &settings.lease.url {
+            // A lease that cannot be asked for would keep every log from being written, and only say so in the trace.
+            crate::lease::open(url, &crate::node::parse_name("log", "any")?)?;
+        }
         if !settings.tls.plaintext
             && let Some(days) = access.certificate_days_left()
             && days < WARN_DAYS

@@ -61,6 +61,11 @@ impl Report {
         Ok(report)
     }
 
+    /// Where this node's own log ended when it was asked.
+    pub(super) fn own_end(&self) -> Lsn {
+        self.own.end
+    }
+
     /// Where the epoch would begin.
     pub(super) fn position(&self) -> Lsn {
         self.known.position

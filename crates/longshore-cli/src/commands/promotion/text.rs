@@ -12,12 +12,22 @@ pub(super) fn plan(request: &Promote, plan: &Promoted) -> String {
     if plan.promoted {
         return format!("{asked} writes {log} already, in epoch {} from {} on\n", plan.epoch, plan.position);
     }
-    let mut text = format!("{asked} would write {log} in epoch {} from {} on\n\n", plan.epoch, plan.position);
+    let place = format!("in epoch {} from {} on", plan.epoch, plan.position);
+    let mut text = match is_refused(request, plan) {
+        true => format!("{asked} would not write {log} {place}: as things are, that is refused\n\n"),
+        false => format!("{asked} would write {log} {place}\n\n"),
+    };
     text += &nodes(&plan.nodes);
     let mut rows = vec![("policy", policy(plan).to_owned()), ("fence", fence(plan))];
     rows.extend(fetch(plan).map(|fetch| ("fetched", fetch)));
     rows.push(("lost", loss(plan)));
     text + "\n" + &pairs(&rows)
+}
+
+/// Whether the same request without a plan ends with nothing changed.
+fn is_refused(request: &Promote, plan: &Promoted) -> bool {
+    let has_vote = plan.nodes.first().is_none_or(|own| own.votes || plan.nodes.iter().all(|node| !node.votes));
+    !request.accept_loss && (plan.fence != FenceState::Whole || !has_vote)
 }
 
 /// What was done, and what is left to do.
@@ -81,7 +91,9 @@ pub(super) fn fence(promoted: &Promoted) -> String {
             format!("open: the writer before may still confirm at {policy} with {}", nodes.join(", "))
         }
         FenceState::Unprotected => {
-            format!("none: {policy} needs no replica, so nothing but the writer itself can keep it from confirming")
+            format!(
+                "none: {policy} needs no replica, or none after a while, so nothing but the writer itself can keep it from confirming"
+            )
         }
     }
 }
@@ -116,7 +128,7 @@ mod tests {
     fn a_plan_says_who_holds_what_and_who_may_still_confirm() {
         let text = plan(&request(), &promoted());
         for told in [
-            "eu-west would write orders in epoch 2 from 9000 on",
+            "eu-west would not write orders in epoch 2 from 9000 on: as things are, that is refused",
             "NODE     ADDRESS      END   EPOCH  ROLE     VOTES  ANSWER",
             "eu-west               8000  1      replica  yes    accepts",
             "us-east  us-east@h:2  9000  1      replica  yes    accepts",
