@@ -37,16 +37,6 @@ impl Wal {
         shared.announce_policies(&ends)?;
         Ok(appender.publish(shared))
     }
-
-    /// Notes the policy of the log that this copy began from, because its record may lie before the first one here. Does
-    /// nothing if one is known. Durable when it returns.
-    pub fn learn_policy(&self, end: Lsn, policy: Policy) -> Result<()> {
-        let shared = self.shared();
-        if self.first() < end || !self.policies().is_empty() {
-            return Ok(());
-        }
-        shared.announce_policies(&[(end, policy)])
-    }
 }
 
 impl Shared {
