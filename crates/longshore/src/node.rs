@@ -62,8 +62,8 @@ pub(crate) struct Inner {
     archive: OnceLock<(Vec<Store>, ArchiveSettings)>,
     sources: Arc<OnceLock<Sources>>,
     sinks: Sinks,
-    /// Counts how often this node was stopped from writing a log, for its dialler, which is to find who writes it then.
-    stopped: tokio::sync::watch::Sender<u64>,
+    /// Counts the epochs that were accepted here, for its dialler, which is to find who writes in them.
+    accepted: tokio::sync::watch::Sender<u64>,
 }
 
 /// Says why a payload cannot be in a log of some content, and what to append instead; see [`Node::check_payloads`].
@@ -102,7 +102,7 @@ impl Node {
             housekeeper: Housekeeper::start(Weak::clone(node)),
             check: OnceLock::new(),
             archive: OnceLock::new(),
-            stopped: tokio::sync::watch::Sender::new(0),
+            accepted: tokio::sync::watch::Sender::new(0),
             sources: Arc::default(),
             sinks: Sinks::default(),
         });
@@ -408,9 +408,9 @@ impl Node {
         self.inner.access()
     }
 
-    /// Changes whenever this node is stopped from writing a log.
-    pub(crate) fn stopped(&self) -> &tokio::sync::watch::Sender<u64> {
-        &self.inner.stopped
+    /// Changes whenever this node accepts a later epoch at somebody's word.
+    pub(crate) fn accepted(&self) -> &tokio::sync::watch::Sender<u64> {
+        &self.inner.accepted
     }
 
     pub(crate) fn set_access(&self, access: Access) {

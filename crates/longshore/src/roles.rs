@@ -34,11 +34,13 @@ impl Node {
     /// Accepts an epoch for a log, whatever this node is to it. A writer stops; its log stays open for reading, and is offered
     /// to whoever accepted the same epoch, until [`follow_on`](Self::follow_on).
     pub(crate) fn accept_epoch(&self, log: &Log, epoch: Epoch) -> Result<()> {
-        let was_fenced = log.wal.is_fenced();
+        let (was_fenced, before) = (log.wal.is_fenced(), log.wal.accepted_epoch());
         let accepted = log.wal.accept_epoch(epoch);
         if !was_fenced && log.wal.is_fenced() {
             self.events().raise(Event::Fenced { log: log.name.clone(), epoch: epoch.to_string() });
-            self.stopped().send_modify(|count| *count += 1);
+        }
+        if before != log.wal.accepted_epoch() {
+            self.accepted().send_modify(|count| *count += 1);
         }
         // Waits are refused from here on, and streams from an earlier epoch's writer end.
         log.standing.wake();

@@ -61,8 +61,11 @@ impl Line {
                 backoff.reset();
             }
             let pause = backoff.pause(crate::random(&**self.shared.node.environment()));
+            // An upstream that was gone for long may be the one that is promoted now.
+            let mut accepted = self.shared.node.accepted().subscribe();
             tokio::select! {
                 () = sleep(pause) => {}
+                _ = accepted.changed() => {}
                 () = stop.cancelled() => return Ok(()),
             }
         }
@@ -74,13 +77,13 @@ impl Line {
         let lanes = Arc::new(lanes.map_err(|error| Ended::Lost(error.into()))?);
         let mut following = Following::new(Arc::clone(&self.shared), self.place);
         let mut freed = self.shared.taken.freed();
-        let mut stopped = self.shared.node.stopped().subscribe();
+        let mut accepted = self.shared.node.accepted().subscribe();
         let mut look_at = Instant::now();
         loop {
             tokio::select! {
                 () = sleep_until(look_at) => look_at = Instant::now() + self.discover(&lanes, &mut following).await?,
                 _ = freed.changed() => look_at = look_at.min(Instant::now() + SEARCH / 10),
-                _ = stopped.changed() => look_at = look_at.min(Instant::now() + SEARCH / 10),
+                _ = accepted.changed() => look_at = look_at.min(Instant::now() + SEARCH / 10),
                 Some(ended) = following.tasks.join_next() => {
                     let Ok((name, outcome)) = ended else { continue };
                     following.ended(&name);
