@@ -158,6 +158,16 @@ impl Capture {
         Ok(if transactions == 0 { CaptureStep::Idle } else { CaptureStep::Captured(transactions) })
     }
 
+    /// How much of the `-wal` the last step copied.
+    fn stepped_bytes(&self) -> u64 {
+        self.frames_len(self.stepped)
+    }
+
+    /// How much longer the `-wal` may become before it is copied back.
+    fn until_checkpoint(&self) -> u64 {
+        self.settings.checkpoint_from.saturating_sub(self.frames_len(self.shipped.place.frame))
+    }
+
     /// Whether there is no time for a pause before the next step: as much as in this one, and the `-wal` is too long.
     fn is_pressed(&self) -> Result<bool, Error> {
         self.is_outrun(self.stepped)

@@ -15,6 +15,11 @@ use crate::{Ended, Error, Result, Wal};
 #[derive(Debug, Default)]
 pub(crate) struct Syncer;
 
+/// A sync of at most so many bytes on a disk that took at most so long for the last one is quick. A group commit of a
+/// dozen clients is not: receiving goes on beside it.
+const LITTLE: u64 = 8 << 10;
+const QUICK: Duration = Duration::from_micros(500);
+
 impl Wal {
     /// Makes all that was appended durable with one sync per file; returns up to where. An error is final (F-063): the
     /// same sync is never tried again, because the second one lies.
@@ -38,6 +43,19 @@ impl Wal {
                 return self.wait_for_others(lsn, left);
             }
         }
+    }
+
+    /// Makes what little was appended durable on this thread, unless somebody else is at it or the disk took its time for the
+    /// last sync. For a thread that others share: it is blocked for no longer than handing the sync to another thread, and
+    /// hearing of it, would take.
+    pub fn sync_if_quick(&self) -> Result<()> {
+        let shared = self.shared();
+        let unsynced = shared.end().since(shared.view.durable.get());
+        let is_quick = shared.lock(&shared.stats)?.last <= QUICK;
+        if 0 < unsynced && unsynced <= LITTLE && is_quick {
+            shared.help_sync()?;
+        }
+        Ok(())
     }
 
     /// Waits until `lsn` is durable. Needs the threads of [`Wal::start`]. Cancel safe.

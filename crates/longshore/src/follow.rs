@@ -127,6 +127,8 @@ async fn take(
             follower.still_follows()?;
         }
         let room = store_kept(wal, &mut follower, &mut kept).await?;
+        // Who waits for this ack waits for every switch of threads.
+        wal.sync_if_quick()?;
         // Listen first, then look: nothing that moves in between is missed.
         let (stirred, durable, sealed) = (log.stirred(), wal.durable().get(), wal.sealed().get());
         while let Some(message) = follower.say(log.ack(), &log.below(), out.now())? {

@@ -106,10 +106,11 @@ struct Released {
 
 impl Writers {
     fn brake(&mut self, Task { from, working }: &Task) -> Result<Holds, Error> {
-        let (mut longest, mut look) = (Duration::ZERO, LOOK);
+        let look_at = |at: Progress| if at.1 <= *from { LOOK_FROM_AFAR } else { LOOK };
+        let (mut longest, mut look) = (Duration::ZERO, look_at(self.progress()?));
         while goes_on(working, look) {
             let at = self.progress()?;
-            look = if at.1 <= *from { LOOK_FROM_AFAR } else { LOOK };
+            look = look_at(at);
             let hold = self.due(at, *from);
             if !hold.is_zero() && self.has_room()? && self.lock.take(Slot::Write, LOCK_WAIT)? {
                 let held = Instant::now();

@@ -192,7 +192,7 @@ impl Capture {
         })
     }
 
-    fn frames_len(&self, frames: u32) -> u64 {
+    pub(super) fn frames_len(&self, frames: u32) -> u64 {
         u64::from(frames) * self.view.frame_len() as u64
     }
 

@@ -58,9 +58,11 @@ struct State {
 /// own syncs have to share the disk with: looking every millisecond cost it a fifth of its rate.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The same while an application commits so often that every look delays some of its commits: fewer than one in a hundred.
-const PAUSE_WHEN_BUSY: Duration = Duration::from_millis(50);
+const PAUSE_WHEN_BUSY: Duration = Duration::from_millis(100);
 /// So many transactions a second are often.
-const BUSY: u32 = 3000;
+const BUSY: f64 = 3000.0;
+/// About so much of the `-wal` may wait for the next look: who writes that in less time is looked at more often.
+const MOST_WAITING: f64 = 6.0 * (1 << 20) as f64;
 /// Between two attempts to attach.
 const PAUSE_TO_ATTACH: Duration = Duration::from_millis(200);
 
@@ -192,17 +194,13 @@ impl Shared {
     /// Steps until it is to stop.
     fn follow(&self, mut capture: Capture) -> Result<(), Error> {
         yield_to_the_application();
-        let mut pause = PAUSE;
+        let mut looked = Instant::now();
         while !self.stopping() {
             let asked = self.lock().asked;
-            pause = match capture.step()? {
-                CaptureStep::Captured(transactions)
-                    if u64::from(BUSY) * pause.as_millis() as u64 / 1000 < transactions =>
-                {
-                    PAUSE_WHEN_BUSY
-                }
-                _ => PAUSE,
-            };
+            let since = std::mem::replace(&mut looked, Instant::now());
+            let step = capture.step()?;
+            let pause =
+                pause_after(step, looked.duration_since(since), capture.stepped_bytes(), capture.until_checkpoint());
             for asked in std::mem::take(&mut self.lock().snapshots) {
                 let begun = capture.snapshot().map(|image| Box::new(image) as Box<dyn DatabaseImage>);
                 // Whoever asked may have gone.
@@ -273,6 +271,18 @@ impl Worker {
     }
 }
 
+/// Until the next look, after one that copied so many `bytes` of what was committed `since` the one before. The `-wal` may
+/// take so many more until it is to be copied back, which is best done at once.
+fn pause_after(step: CaptureStep, since: Duration, bytes: u64, until_checkpoint: u64) -> Duration {
+    match step {
+        CaptureStep::Captured(transactions) if BUSY * since.as_secs_f64() < transactions as f64 => {
+            let most = MOST_WAITING.min(until_checkpoint as f64);
+            since.mul_f64(most / bytes.max(1) as f64).clamp(PAUSE, PAUSE_WHEN_BUSY)
+        }
+        _ => PAUSE,
+    }
+}
+
 /// Lets the application go first where the two share a processor: what it commits meanwhile is captured together.
 fn yield_to_the_application() {
     // A thread has its own priority on Linux. Without it, it only takes a little more of what the application could use.
@@ -287,4 +297,27 @@ fn passes(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::Full)
         && !matches!(error, Error::Log(_))
         || matches!(error, Error::Log(log) if log.kind() == ErrorKind::Full)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_commits_often_is_looked_at_seldom_and_before_the_wal_is_long() {
+        const MIB: u64 = 1 << 20;
+        let captured = CaptureStep::Captured;
+        for (step, since, bytes, until_checkpoint, pause) in [
+            (CaptureStep::Idle, 100, 0, 16 * MIB, 10),
+            (captured(100), 100, MIB / 2, 16 * MIB, 10),
+            (captured(1000), 100, 6 * MIB, 16 * MIB, 100),
+            (captured(1000), 100, 6 * MIB, 3 * MIB, 50),
+            (captured(1000), 100, 6 * MIB, 0, 10),
+            (captured(2000), 100, 15 * MIB, 16 * MIB, 40),
+            (captured(2000), 50, 0, 16 * MIB, 100),
+        ] {
+            let took = pause_after(step, Duration::from_millis(since), bytes, until_checkpoint);
+            assert_eq!(took.as_millis(), pause, "{step:?} in {since} ms, {bytes} bytes, {until_checkpoint} left");
+        }
+    }
 }
