@@ -8,7 +8,7 @@ use longshore_wal::Watermark;
 
 use crate::error::{Error, Result};
 use crate::plan::Plan;
-use crate::runs::{Found, OpenRun, Run, Runs, close};
+use crate::runs::{Found, OpenRun, Run, Runs, close, mark_of};
 use crate::sink::{Failure, Held, RunEnd, Sink, SinkError};
 use crate::source::{Records, Source};
 use crate::target::Target;
@@ -264,7 +264,7 @@ impl<S: Source, K: Sink> Applier<S, K> {
                     run_error(&self.sink, &Run { end: part, bytes: 0, mark: None }, failure)
                 })?;
             }
-            match close(&mut self.open, &record)? {
+            match close(&mut self.open, &record.head(), mark_of(&record)?) {
                 Some(run) if run.mark.is_none() => return self.commit(&run),
                 Some(mark) => self.settled = mark.end.lsn,
                 None => {}

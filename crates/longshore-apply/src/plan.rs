@@ -8,7 +8,8 @@ use crate::sink::{Held, RunEnd};
 use crate::source::Source;
 use crate::target::{Point, Target};
 
-/// What lies between what an output holds and a target: every record of it was read and checked.
+/// What lies between what an output holds and a target: every record of it was found in its place, and read and checked
+/// unless that was left to whoever [applies it at once](Planner::for_run).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// Where applying begins: what the output holds, or the log's beginning.
@@ -96,6 +97,7 @@ impl<S: Source> Planner<S> {
             _ => target,
         };
         let (from, mut runs) = Runs::after(source, sink, held)?;
+        runs.checks_payloads = true;
         runs.watched = match target.point {
             Point::Lsn(lsn) => Some(lsn),
             _ => None,
@@ -131,6 +133,14 @@ impl<S: Source> Planner<S> {
             phase: Phase::Keeping,
             marks: Marks::default(),
         })
+    }
+
+    /// Leaves the check of payloads to the run that follows the plan, which reads them anyway: before it begins only headers
+    /// are read.
+    #[must_use]
+    pub fn for_run(mut self) -> Self {
+        self.runs.checks_payloads = false;
+        self
     }
 
     /// Reads on, a bounded amount; the plan once it is made.

@@ -1,6 +1,6 @@
 //! Complete runs, found ahead of whoever uses them.
 
-use longshore_format::{Kind, Lsn, Name, Record, payload};
+use longshore_format::{Head, Kind, Lsn, Name, Record, payload};
 
 use crate::error::{Error, Result};
 use crate::sink::{Held, RunEnd};
@@ -10,6 +10,8 @@ use crate::source::{Records, Source};
 /// that a run of any size takes no memory.
 pub(crate) struct Runs<R> {
     records: R,
+    /// Whether payloads are read and checked, too: whoever reads the run again does that.
+    pub(crate) checks_payloads: bool,
     open: Option<OpenRun>,
     /// Runs that were begun and never finished, as far as seen.
     pub(crate) aborted: u64,
@@ -49,7 +51,7 @@ impl<R: Records> Runs<R> {
         let chain = records.chain();
         match chain.run {
             Some(start) => Err(Error::InsideRun { position: chain.position, start }),
-            None => Ok(Runs { records, open: None, aborted: 0, watched: None, straddled: None }),
+            None => Ok(Runs { records, checks_payloads: false, open: None, aborted: 0, watched: None, straddled: None }),
         }
     }
 
@@ -80,15 +82,14 @@ impl<R: Records> Runs<R> {
     /// The next complete run. `allowance` is in bytes, so that one call takes a bounded time.
     pub(crate) fn find(&mut self, allowance: u64) -> Result<Found> {
         let begin = self.records.chain().position;
-        while let Some(record) = self.records.next()? {
-            if self.watched.is_some_and(|lsn| record.start < lsn && lsn < record.end) {
-                self.straddled = Some((record.start, record.end));
+        while let Some((head, mark)) = self.next()? {
+            if self.watched.is_some_and(|lsn| head.start < lsn && lsn < head.end) {
+                self.straddled = Some((head.start, head.end));
             }
-            let (end, aborts) =
-                (record.end, matches!(record.kind, Kind::ABORT | Kind::INCARNATION | Kind::EPOCH_START));
+            let (end, aborts) = (head.end, matches!(head.kind, Kind::ABORT | Kind::INCARNATION | Kind::EPOCH_START));
             if aborts {
                 self.aborted += u64::from(self.open.take().is_some());
-            } else if let Some(run) = close(&mut self.open, &record)? {
+            } else if let Some(run) = close(&mut self.open, &head, mark) {
                 return Ok(Found::Run(run));
             }
             if end.since(begin) >= allowance {
@@ -96,6 +97,19 @@ impl<R: Records> Runs<R> {
             }
         }
         Ok(Found::End)
+    }
+
+    /// The next record, and its name if it is a mark.
+    fn next(&mut self) -> Result<Option<(Head, Option<Name>)>> {
+        if !self.checks_payloads
+            && let Some(head) = self.records.pass()?
+        {
+            return Ok(Some((head, None)));
+        }
+        match self.records.next()? {
+            Some(record) => Ok(Some((record.head(), mark_of(&record)?))),
+            None => Ok(None),
+        }
     }
 
     /// Where the search stands.
@@ -119,25 +133,32 @@ impl<R: Records> Runs<R> {
     }
 }
 
+/// The name of a mark.
+pub(crate) fn mark_of(record: &Record<'_>) -> Result<Option<Name>> {
+    match record.kind {
+        Kind::MARK => match payload::Mark::decode(record.payload) {
+            Ok(mark) => Ok(Some(mark.name)),
+            Err(_) => Err(Error::BadMark { position: record.start }),
+        },
+        _ => Ok(None),
+    }
+}
+
 /// Takes one record into the open run and returns the run if that was its last. The reader has
 /// checked the order of runs, so FIRST opens one and everything else continues it.
-pub(crate) fn close(open: &mut Option<OpenRun>, record: &Record<'_>) -> Result<Option<Run>> {
-    let mark = match record.kind {
-        Kind::MARK => {
-            Some(payload::Mark::decode(record.payload).map_err(|_| Error::BadMark { position: record.start })?.name)
-        }
-        kind if kind.is_user() => None,
-        _ => return Ok(None),
-    };
-    let run = open.get_or_insert(OpenRun { start: record.start, records: 0, bytes: 0 });
+pub(crate) fn close(open: &mut Option<OpenRun>, head: &Head, mark: Option<Name>) -> Option<Run> {
+    if mark.is_none() && !head.kind.is_user() {
+        return None;
+    }
+    let run = open.get_or_insert(OpenRun { start: head.start, records: 0, bytes: 0 });
     if mark.is_none() {
         run.records += 1;
-        run.bytes += record.payload.len() as u64;
+        run.bytes += head.payload_len as u64;
     }
-    if !record.is_last() {
-        return Ok(None);
+    if !head.is_last() {
+        return None;
     }
     let OpenRun { start, records, bytes } = open.take().expect("it was just there");
-    let end = RunEnd { start, lsn: record.end, crc: record.header_crc, time: record.time, records };
-    Ok(Some(Run { end, bytes, mark }))
+    let end = RunEnd { start, lsn: head.end, crc: head.header_crc, time: head.time, records };
+    Some(Run { end, bytes, mark })
 }

@@ -1,6 +1,6 @@
 //! Where records come from: a log that is open here, or one that is only read.
 
-use longshore_format::{Chain, Lsn, Record, SegmentSize};
+use longshore_format::{Chain, Head, Lsn, Record, SegmentSize};
 use longshore_wal::{ReadLog, Reader, Wal};
 
 use crate::LogFacts;
@@ -29,6 +29,9 @@ pub trait Source: Send {
 pub trait Records: Send {
     /// The next record, checked; `None` at the end of what is durable, from where it may go on later.
     fn next(&mut self) -> longshore_wal::Result<Option<Record<'_>>>;
+    /// Moves behind the next record by its header alone, if it is a user's: its payload was not looked at. `None`, and no move,
+    /// where [`next`](Self::next) is to tell.
+    fn pass(&mut self) -> longshore_wal::Result<Option<Head>>;
     /// What stands between the last record and the next.
     fn chain(&self) -> &Chain;
 }
@@ -77,6 +80,9 @@ impl Source for ReadLog {
 impl Records for Reader {
     fn next(&mut self) -> longshore_wal::Result<Option<Record<'_>>> {
         self.next()
+    }
+    fn pass(&mut self) -> longshore_wal::Result<Option<Head>> {
+        self.pass()
     }
     fn chain(&self) -> &Chain {
         self.chain()

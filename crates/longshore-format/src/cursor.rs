@@ -6,7 +6,7 @@
 use crate::bytes::is_zero;
 use crate::record::{HEADER_LEN, NO_PROMISE, RawHeader, extent_of};
 use crate::seed::Seed;
-use crate::{Bad, Chain, Draft, EpochEntry, Fault, Kind, LogId, Lsn, Minted, Record, SegmentSize, payload, run};
+use crate::{Bad, Chain, Draft, EpochEntry, Fault, Head, Kind, LogId, Lsn, Minted, Record, SegmentSize, payload, run};
 
 /// A place between two records of a log, from which one can go on.
 ///
@@ -106,10 +106,9 @@ impl Cursor {
         if is_zero(raw) {
             return Step::End;
         }
-        let header = RawHeader::decode(raw);
-        if self.seed.header_crc(self.chain.position, raw) != header.crc {
+        let Some(header) = self.header(raw) else {
             return Step::Bad(Bad { fault: Fault::HeaderChecksum, extent: None });
-        }
+        };
         let (payload_len, end) = match self.room(header.kind, header.payload_len()) {
             Some(room) => room,
             None => {
@@ -122,6 +121,18 @@ impl Cursor {
             Ok(None) => Step::Short { need: extent as usize },
             Err(fault) => Step::Bad(Bad { fault, extent: Some(extent) }),
         }
+    }
+
+    /// Moves behind a user's record by its header alone, with which `bytes` begin: place, link and order are checked, the
+    /// payload is not. `None`, and no move, where only [`read`](Cursor::read) can tell: of the log's own records, and of what
+    /// is not good or not there.
+    pub fn pass(&mut self, bytes: &[u8]) -> Option<Head> {
+        let header = self.header(bytes.first_chunk()?).filter(|header| header.kind.is_user())?;
+        let (start, (payload_len, end)) = (self.chain.position, self.room(header.kind, header.payload_len())?);
+        let (run, _) = self.follows(&header).ok()?;
+        let RawHeader { kind, flags, time, crc: header_crc, .. } = header;
+        self.chain = Chain { position: end, link: header_crc, time, life: self.chain.life, run };
+        Some(Head { start, end, kind, flags, time, header_crc, payload_len })
     }
 
     /// Mints the record at the position: gives it its place, its link and its checksums, and moves
@@ -179,10 +190,16 @@ impl Cursor {
         (extent + HEADER_LEN as u64 <= free).then_some((payload_len, end))
     }
 
-    /// Checks a record whose header is good and whose extent is possible, and moves behind it.
-    /// `None` if the bytes end inside the record.
+    /// A header whose checksum holds at the position.
     #[inline]
-    fn judge<'a>(&mut self, header: &RawHeader, bytes: &'a [u8], end: Lsn) -> Result<Option<Record<'a>>, Fault> {
+    fn header(&self, raw: &[u8; HEADER_LEN]) -> Option<RawHeader> {
+        let header = RawHeader::decode(raw);
+        (self.seed.header_crc(self.chain.position, raw) == header.crc).then_some(header)
+    }
+
+    /// Whether a header can be the next one: the run that is open after it, and the promise it makes.
+    #[inline]
+    fn follows(&self, header: &RawHeader) -> Result<(Option<Lsn>, Option<Lsn>), Fault> {
         let start = self.chain.position;
         if header.link != self.chain.link {
             return Err(Fault::Link);
@@ -191,7 +208,15 @@ impl Cursor {
         if header.time < self.chain.time {
             return Err(Fault::TimeBackwards { previous: self.chain.time, time: header.time });
         }
-        let durable = header.durable(start)?;
+        Ok((run, header.durable(start)?))
+    }
+
+    /// Checks a record whose header is good and whose extent is possible, and moves behind it.
+    /// `None` if the bytes end inside the record.
+    #[inline]
+    fn judge<'a>(&mut self, header: &RawHeader, bytes: &'a [u8], end: Lsn) -> Result<Option<Record<'a>>, Fault> {
+        let start = self.chain.position;
+        let (run, durable) = self.follows(header)?;
         let payload_len = header.length as usize - HEADER_LEN;
         let Some(body) = bytes.get(HEADER_LEN..extent_of(payload_len) as usize) else {
             return Ok(None);

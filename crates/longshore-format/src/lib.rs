@@ -47,6 +47,6 @@ pub use kind::{Flags, Kind};
 pub use name::Name;
 pub use policy::{Policy, Shortfall, Voter};
 pub use position::Lsn;
-pub use record::{Draft, HEADER_LEN as RECORD_HEADER_LEN, Minted, Record};
+pub use record::{Draft, HEADER_LEN as RECORD_HEADER_LEN, Head, Minted, Record};
 pub use resync::{Evidence, Resync};
 pub use seed::payload_crc;

@@ -28,7 +28,39 @@ pub struct Record<'a> {
     pub payload: &'a [u8],
 }
 
+/// A record without its payload, which was not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Where the record starts.
+    pub start: Lsn,
+    /// Where it ends.
+    pub end: Lsn,
+    /// What it is.
+    pub kind: Kind,
+    /// Its place in a run.
+    pub flags: Flags,
+    /// When it was written: microseconds since 1970 UTC.
+    pub time: u64,
+    /// The checksum of its header.
+    pub header_crc: u32,
+    /// How long its payload is.
+    pub payload_len: usize,
+}
+
+impl Head {
+    /// Whether it is the last record of a run.
+    pub fn is_last(&self) -> bool {
+        self.flags.contains(Flags::LAST)
+    }
+}
+
 impl Record<'_> {
+    /// All of it but the payload.
+    pub fn head(&self) -> Head {
+        let Record { start, end, kind, flags, time, header_crc, payload, .. } = *self;
+        Head { start, end, kind, flags, time, header_crc, payload_len: payload.len() }
+    }
+
     /// How many bytes it takes in its segment: header, payload and alignment.
     pub fn extent(&self) -> u64 {
         extent_of(self.payload.len())

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use longshore_format::{Chain, Cursor, Fault, Lsn, Record, Step};
+use longshore_format::{Chain, Cursor, Fault, Head, Lsn, RECORD_HEADER_LEN, Record, Step};
 
 use crate::view::View;
-use crate::window::{READ_LEN, Window, read_record};
+use crate::window::{HEADS_LEN, READ_LEN, Window, read_record};
 use crate::{Ended, Error, Result};
 
 /// A place in a log from which records, or frames to be shipped, are read in order.
@@ -59,6 +59,16 @@ impl Reader {
             Step::Record(record) => Ok(Some(record)),
             step => Err(self.view.corrupt(position, fault_of(step))),
         }
+    }
+
+    /// Moves behind the next record by its header alone, if it is a user's: it is in its place, and its payload was not looked
+    /// at. `None`, and no move, where [`next`](Self::next) is to tell.
+    pub fn pass(&mut self) -> Result<Option<Head>> {
+        let Some(limit) = self.enter()? else { return Ok(None) };
+        let offset = self.view.size.offset_in(self.cursor.position());
+        let window = self.window.as_mut().expect("entered");
+        let head = window.at(offset, RECORD_HEADER_LEN, HEADS_LEN, limit)?;
+        Ok(self.cursor.pass(head))
     }
 
     /// The next records as they stand in the log, all of one segment: at most `max_bytes`, but at least one record.

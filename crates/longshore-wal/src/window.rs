@@ -15,6 +15,9 @@ use crate::{Error, Result};
 /// How much is read from a file at once unless asked for more: cold, larger reads are no faster.
 pub(crate) const READ_LEN: usize = 256 << 10;
 
+/// How much is read at once where only headers count: what lies between those of long records is not.
+pub(crate) const HEADS_LEN: usize = 4 << 10;
+
 /// Where a segment's bytes come from.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {

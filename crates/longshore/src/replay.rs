@@ -198,7 +198,7 @@ impl Replay {
     /// `Preflight` when the disk has no room.
     pub fn plan(&self, output: &Output) -> Result<ReplayPlan> {
         output.check_free()?;
-        self.make_plan(output, output.held()?, &mut |_| ControlFlow::Continue(()))
+        self.make_plan(output, output.held()?, Reads::Everything, &mut |_| ControlFlow::Continue(()))
     }
 
     /// Restores: plans, applies, checks, and gives the output its name.
@@ -249,10 +249,10 @@ impl Replay {
         let (plan, mut applier) = match output {
             Output::Stream(_) if self.seed.is_none() => {
                 let applier = self.applier(output)?;
-                (self.make_plan(output, applier.held(), watch)?, applier)
+                (self.make_plan(output, applier.held(), Reads::Headers, watch)?, applier)
             }
             output => {
-                let plan = self.make_plan(output, self.held(output)?, watch)?;
+                let plan = self.make_plan(output, self.held(output)?, Reads::Headers, watch)?;
                 if let (Some(seed), Some(_)) = (&self.seed, plan.snapshot) {
                     return self.restore_from(seed, &plan, output, started, watch);
                 }
@@ -359,7 +359,13 @@ impl Replay {
         self.from.as_ref().filter(|_| output.takes_parts())
     }
 
-    fn make_plan(&self, output: &Output, held: Option<Held>, watch: &mut Watch<'_>) -> Result<ReplayPlan> {
+    fn make_plan(
+        &self,
+        output: &Output,
+        held: Option<Held>,
+        reads: Reads,
+        watch: &mut Watch<'_>,
+    ) -> Result<ReplayPlan> {
         output.check_content(self.log.content())?;
         let end = self.log.end();
         let label = output.label();
@@ -368,6 +374,9 @@ impl Replay {
         let held = held.or(seed.map(Seed::held)).or(self.part_for(output).map(FromTail::held));
         let snapshot = seed.map(|seed| seed.held().lsn);
         let mut planner = Planner::new(&self.log, &label, held, self.target.clone())?;
+        if reads == Reads::Headers {
+            planner = planner.for_run();
+        }
         let plan = loop {
             if let Some(plan) = planner.step()? {
                 break plan;
@@ -389,11 +398,20 @@ impl Replay {
     /// A target that the log does not reach yet is everything that is there, for now.
     fn target_for_now(&self, output: &Output) -> Result<Target> {
         use longshore_apply::Error as E;
-        match self.make_plan(output, output.held()?, &mut |_| ControlFlow::Continue(())) {
+        match self.make_plan(output, output.held()?, Reads::Headers, &mut |_| ControlFlow::Continue(())) {
             Err(Error::Apply(E::BeyondEnd { .. } | E::NoSuchMark { .. })) => Ok(Target::LATEST),
             _ => Ok(self.target.clone()),
         }
     }
+}
+
+/// What a plan reads of the log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    /// What tells where to stop: the run that follows checks the rest.
+    Headers,
+    /// All of it, so that whoever only plans hears of damage.
+    Everything,
 }
 
 type ReplayApplier = Applier<ReadLog, Box<dyn Sink>>;

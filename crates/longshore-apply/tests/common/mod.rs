@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use longshore_apply::{Failure, Held, LogFacts, Records, RunEnd, Sink, SinkError, Source};
 use longshore_format::{
-    Chain, Content, Cursor, Draft, Epoch, EpochEntry, Flags, Incarnation, Kind, LogId, Lsn, Record, SegmentSize, Step,
-    WriterId, payload, payload_crc,
+    Chain, Content, Cursor, Draft, Epoch, EpochEntry, Flags, Head, Incarnation, Kind, LogId, Lsn, Record, SegmentSize,
+    Step, WriterId, payload, payload_crc,
 };
 
 /// A log whose segments are stretches of one vector: the byte at position n is byte n.
@@ -183,6 +183,18 @@ impl Records for MemoryRecords {
             Step::End | Step::Short { .. } => Ok(None),
             Step::Bad(bad) => panic!("{bad:?}"),
         }
+    }
+    fn pass(&mut self) -> longshore_wal::Result<Option<Head>> {
+        let log = self.log.0.lock().unwrap();
+        let bytes = log.bytes.get(self.cursor.position().get() as usize..).unwrap_or_default();
+        let mut passed = self.cursor.clone();
+        Ok(match passed.pass(bytes) {
+            Some(head) if head.end <= log.durable => {
+                self.cursor = passed;
+                Some(head)
+            }
+            _ => None,
+        })
     }
     fn chain(&self) -> &Chain {
         self.cursor.chain()

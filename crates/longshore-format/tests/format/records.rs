@@ -1,6 +1,6 @@
 //! Records go in and come out the same, in the order runs allow.
 
-use crate::support::{Image, NOON, Owned, SIZE, forge, life};
+use crate::support::{Image, NOON, Owned, SIZE, each_bit_flipped, forge, life};
 use longshore_format::{
     Bad, Draft, Fault, Flags, Frames, Kind, LifeFault, Lsn, SegmentSize, Step, payload, payload_crc,
 };
@@ -36,6 +36,38 @@ fn what_was_minted_is_read() {
         },
     ];
     assert_eq!(records, expected);
+}
+
+#[test]
+fn a_header_alone_leads_past_a_users_record_and_past_nothing_else() {
+    let mut image = Image::new();
+    image.put(Kind::new(300), Flags::FIRST, NOON, b"one");
+    image.put(Kind::USER, Flags::LAST, NOON, &[7; 5000]);
+    let mark = payload::Mark { name: "here".parse().unwrap() };
+    let mark = mark.encode();
+    image.put(Kind::MARK, Flags::SINGLE, NOON, &mark);
+    image.incarnate(0x12);
+    image.single(b"two");
+    image.roll(NOON);
+    image.single(b"three");
+    let (records, _) = image.read();
+    for record in &records {
+        let (mut passing, mut reading) = (image.cursor_at(record.start), image.cursor_at(record.start));
+        let bytes = image.body_from(record.start);
+        let Step::Record(read) = reading.read(bytes) else { panic!("it was read a moment ago") };
+        // The header alone, whatever comes behind it.
+        let head = passing.pass(&bytes[..32]);
+        assert_eq!(head, record.kind.is_user().then(|| read.head()), "{record:?}");
+        let at = if record.kind.is_user() { read.end } else { read.start };
+        assert_eq!(passing.position(), at);
+        if head.is_some() {
+            assert_eq!(passing.chain(), reading.chain());
+        }
+        each_bit_flipped(&bytes[..32], |bit, flipped| {
+            assert_eq!(image.cursor_at(record.start).pass(flipped), None, "bit {bit} of {record:?}");
+        });
+        assert_eq!(image.cursor_at(record.start).pass(&bytes[..31]), None);
+    }
 }
 
 #[test]
