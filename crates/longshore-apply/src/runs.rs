@@ -51,7 +51,9 @@ impl<R: Records> Runs<R> {
         let chain = records.chain();
         match chain.run {
             Some(start) => Err(Error::InsideRun { position: chain.position, start }),
-            None => Ok(Runs { records, checks_payloads: false, open: None, aborted: 0, watched: None, straddled: None }),
+            None => {
+                Ok(Runs { records, checks_payloads: false, open: None, aborted: 0, watched: None, straddled: None })
+            }
         }
     }
 

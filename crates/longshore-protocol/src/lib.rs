@@ -24,6 +24,8 @@
 #![forbid(unsafe_code)]
 
 mod ack;
+mod ack_policy;
+mod ack_table;
 mod backoff;
 mod durability;
 mod error;
@@ -43,7 +45,9 @@ mod session;
 mod verdict;
 mod version;
 
-pub use ack::{Ack, AckPolicy, AckTable, NodeAck, NodeState, Shortfall, StoreState};
+pub use ack::{Ack, NodeAck};
+pub use ack_policy::{AckPolicy, Shortfall};
+pub use ack_table::{AckTable, NodeState, StoreState};
 pub use backoff::Backoff;
 pub use durability::{Durability, Quorum, Stage};
 pub use error::{Error, Result};
