@@ -42,7 +42,7 @@ pub trait ReplicationService: Send + Sync + 'static {
     /// `most` of them, and at least one unless there are no more.
     ///
     /// # Errors
-    /// `Preflight` when this agent has nothing to make a snapshot of, `Invalid` when no record begins there.
+    /// `Preflight` when this agent has nothing to make a snapshot of, `Corrupt` when no whole record begins there.
     async fn snapshot_outline(
         &self,
         caller: &Caller,
