@@ -228,6 +228,7 @@ fn a_replica_that_was_away_for_too_long_is_seeded_by_itself_and_its_readers_neve
     stage.trim();
     let mut replica = stage.replica("eu-west", stage.address);
     replica.line_with("begins anew");
+    replica.line_with("fetching a snapshot, but for what is held here");
     until("the reader to see the rest", Instant::now() + PATIENCE, || {
         let seen = rows();
         assert!(seen == before || stage.rows <= seen, "whole transactions only: {seen}");
@@ -254,6 +255,10 @@ fn a_database_that_has_applied_past_a_fork_is_sent_what_differs_alone() {
     let (sent, size) = (proxy.sent_down(), stage.size());
     println!("{sent} bytes were sent for a database of {size}");
     assert!(15 << 20 < size && sent < size / 10, "{sent} bytes were sent for a database of {size}");
+    let metrics = ["longshore_seed_fetched_bytes_total", "longshore_seed_held_bytes_total"];
+    let [fetched, held] = metrics
+        .map(|name| until(name, Instant::now() + PATIENCE, || replica.metric(name).filter(|bytes| 0.0 < *bytes)));
+    assert!(fetched < sent as f64 && 10.0 * fetched < held && size as f64 * 0.9 < held, "{fetched} and {held}");
     let data = stage.site.at("eu-west");
     for left in ["app.seed", "app.seed-part"] {
         assert!(!Path::new(&data).join(left).exists(), "{left} goes once it was used");
@@ -289,6 +294,34 @@ fn what_differs_arrives_over_a_link_that_breaks_all_the_time() {
     replica.line_with("fetched a snapshot");
     let begun = replica.said().matches("fetching a snapshot").count();
     assert_eq!(begun, 1, "it went on: {}", replica.said());
+    stage.assert_follows("eu-west");
+    assert!(replica.terminate().success());
+    assert!(stage.primary.terminate().success());
+}
+
+/// The upstream has another snapshot when the link is back: what was fetched of the first one still counts.
+#[test]
+fn what_differs_is_compared_anew_when_the_snapshot_is_replaced_meanwhile() {
+    let mut stage = Stage::forked("UPDATE rows SET body = randomblob(8000) WHERE id BETWEEN 500 AND 1000");
+    let proxy = Proxy::start(stage.address);
+    proxy.cut_after(2 << 20);
+    // The two that it makes now, one of which is cut, and nothing comes through those that it makes then.
+    proxy.stall_from(3);
+    let mut replica = stage.replica("eu-west", proxy.address());
+    replica.line_with("fetching a snapshot, but for what is held here");
+    until("the link to be cut", Instant::now() + PATIENCE, || (proxy.cuts() == 1).then_some(()));
+    assert!(!replica.said().contains("fetched a snapshot"), "{}", replica.said());
+    std::fs::remove_file(stage.site.at("old/app.snapshot")).unwrap();
+    stage.write(20);
+    proxy.stall_from(u64::MAX);
+    replica.line_with("fetched a snapshot");
+    let begun = replica.said().matches("fetching a snapshot, but for what is held here").count();
+    assert_eq!(begun, 2, "{}", replica.said());
+    stage.assert_equal("eu-west");
+    let (sent, size) = (proxy.sent_down(), stage.size());
+    println!("{sent} bytes were sent for a database of {size}");
+    // About 4 MiB differ; half of them were there already.
+    assert!(sent < 6 << 20, "{sent} bytes were sent for a database of {size}");
     stage.assert_follows("eu-west");
     assert!(replica.terminate().success());
     assert!(stage.primary.terminate().success());
