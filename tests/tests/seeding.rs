@@ -242,7 +242,7 @@ fn a_replica_that_was_away_for_too_long_is_seeded_by_itself_and_its_readers_neve
 
 /// F-095: failback without a full copy.
 #[test]
-fn a_database_that_has_applied_past_a_fork_is_sent_what_differs_alone() {
+fn f_095_a_database_that_has_applied_past_a_fork_is_sent_what_differs_alone() {
     let stage = Stage::forked(
         "UPDATE rows SET body = randomblob(8000) WHERE id IN (300, 1200);
          INSERT INTO rows SELECT id + 5000, body FROM rows WHERE id < 4",
