@@ -229,10 +229,13 @@ impl ApplierTask {
         self.report(&format!("{why}; waiting for a snapshot of the upstream"));
         let path = seeding::path_of(&self.log.data_dir, &self.log.name);
         let is_withheld = withheld.is_some();
-        let (image, mut sink) = match withheld {
-            Some(mut sink) => (held_image(&mut *sink), Some(sink)),
-            None => self.open_if_it_holds()?,
+        let mut sink = match withheld {
+            Some(sink) => sink,
+            None => self.opened()?,
         };
+        let image = held_image(&mut *sink);
+        // One that cannot say what it holds is opened once there is a file.
+        let mut sink = (is_withheld || image.is_some()).then_some(sink);
         self.log.seeding.ask(image);
         let outcome = self.wait_for_seed(why, sink.as_mut(), is_withheld).and_then(|()| match sink {
             Some(mut sink) => seeding::give(&mut *sink, &path, |_| !self.log.applying.stopping()),
@@ -278,14 +281,11 @@ impl ApplierTask {
         LogFacts { id: self.log.wal.id(), content: self.log.wal.content() }
     }
 
-    /// A sink that can say what it holds, and what that is; nothing for any other, which is opened once there is a file.
-    fn open_if_it_holds(&self) -> Result<(Option<Box<dyn DatabaseImage>>, Option<Box<dyn Sink>>)> {
+    fn opened(&self) -> Result<Box<dyn Sink>> {
         let mut sink = (self.open)()?;
         let failed = |failure| longshore_apply::Error::SinkOpen { sink: self.label(), failure };
         sink.open(&self.facts()).map_err(failed)?;
-        let image = held_image(&mut *sink);
-        let kept = image.is_some().then_some(sink);
-        Ok((image, kept))
+        Ok(sink)
     }
 
     fn wait_for_seed(
