@@ -7,10 +7,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 const FILES: [&str; 4] = ["error", "replication", "log", "admin"];
 
 /// The fields that carry bulk data, decoded as slices of the received buffer instead of copies.
-const ZERO_COPY: [&str; 6] = [
+const ZERO_COPY: [&str; 7] = [
     ".longshore.v1.Frames.payload",
     ".longshore.v1.SegmentChunk.data",
     ".longshore.v1.SnapshotChunk.data",
+    ".longshore.v1.SnapshotRangesChunk.data",
     ".longshore.v1.LogDescription.header",
     ".longshore.v1.RecordDraft.payload",
     ".longshore.v1.Record.payload",

@@ -35,6 +35,8 @@ struct Shared {
     cut_after: AtomicU64,
     /// How often that happened.
     cuts: AtomicU64,
+    /// Bytes that went down to clients.
+    sent_down: AtomicU64,
     generation: AtomicU64,
     /// Connections taken so far.
     connections: AtomicU64,
@@ -54,6 +56,7 @@ impl Proxy {
             changed: Condvar::new(),
             cut_after: AtomicU64::new(u64::MAX),
             cuts: AtomicU64::new(0),
+            sent_down: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             stalled_from: AtomicU64::new(u64::MAX),
@@ -115,6 +118,11 @@ impl Proxy {
     pub fn cuts(&self) -> u64 {
         self.shared.cuts.load(Ordering::Acquire)
     }
+
+    /// How many bytes went down to clients so far.
+    pub fn sent_down(&self) -> u64 {
+        self.shared.sent_down.load(Ordering::Acquire)
+    }
 }
 
 impl Drop for Proxy {
@@ -160,6 +168,9 @@ impl Shared {
             };
             let cut = if way == Link::Downward { self.cut_within(count) } else { None };
             let forwarded = &buffer[..cut.unwrap_or(count)];
+            if way == Link::Downward && open {
+                self.sent_down.fetch_add(forwarded.len() as u64, Ordering::AcqRel);
+            }
             if open && to.write_all(forwarded).is_err() || cut.is_some() {
                 break;
             }

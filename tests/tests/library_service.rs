@@ -12,9 +12,12 @@ use longshore::apply::{Failure, Held, LogFacts, RunEnd, Sink, SinkError};
 use longshore::format::{Record, SegmentHeader};
 use longshore::transport::tls::{ClientTls, TlsFiles};
 use longshore::transport::{
-    Append, Client, ClientSettings, Connector, Create, Draft, Forget, LimitsChange, Promote, Read,
+    Append, Client, ClientSettings, Connector, Create, Draft, Forget, LimitsChange, Promote, Read, SnapshotOutline,
+    SnapshotPlace,
 };
-use longshore::{Content, ErrorKind, Event, Kind, Lsn, Name, OpenSink, Replica};
+use longshore::{
+    Content, DatabaseImage, ErrorKind, Event, Kind, Lsn, Name, OpenSink, Replica, SnapshotError, Snapshotter,
+};
 use longshore_protocol::{Hello, Holding, Offer};
 use support::{Agent, World, append, durability, segments, until, within};
 use tokio_stream::StreamExt;
@@ -265,6 +268,117 @@ impl Sink for Picky {
     fn finish(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
+}
+
+/// Numbers, as many to a record as it takes for the outline to come in several pieces.
+struct Numbers(Lsn);
+
+impl Snapshotter for Numbers {
+    fn begin(&self) -> Result<Box<dyn DatabaseImage>, SnapshotError> {
+        Ok(Box::new(NumbersImage { position: self.0, next: 0 }))
+    }
+}
+
+struct NumbersImage {
+    position: Lsn,
+    next: u8,
+}
+
+impl DatabaseImage for NumbersImage {
+    fn position(&self) -> Lsn {
+        self.position
+    }
+
+    fn next_payload(&mut self) -> Result<Option<Vec<u8>>, SnapshotError> {
+        self.next += 1;
+        Ok((self.next <= 100).then(|| vec![self.next; (1 << 20) + usize::from(self.next)]))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_outlined_in_pieces_and_sent_in_parts() -> Outcome {
+    let world = World::new(&["eu-west"]);
+    let primary = world.create("primary", "orders");
+    append(&primary, 3, 100, "local").await;
+    let served = Agent::serve(&primary).await;
+    let client = connect(&world, "eu-west", &served).await;
+    let (log, most) = (Name::new("orders")?, SnapshotOutline::MOST);
+    let none = client.snapshot_outline(&log, None, most).await.unwrap_err();
+    assert_eq!(none.kind(), ErrorKind::Preflight, "{none}");
+    primary.node().offer_snapshots("orders", Arc::new(Numbers(primary.end())))?;
+
+    let mut whole = Vec::new();
+    let mut chunks = client.snapshot(&log, None).await?.chunks;
+    while let Some(chunk) = chunks.next().await {
+        whole.extend_from_slice(&chunk?);
+    }
+    // Every record where the outline says that it is.
+    let (mut resume, mut places, mut pieces) = (None, Vec::new(), 0);
+    loop {
+        let outline = client.snapshot_outline(&log, resume, most).await?.unwrap();
+        assert_eq!((outline.place.position, outline.len), (primary.end(), whole.len() as u64));
+        let mut at = outline.place.offset;
+        assert!(resume.is_none_or(|place| place == outline.place));
+        if outline.records.is_empty() {
+            break;
+        }
+        for record in &outline.records {
+            let payload = &whole[at as usize + 8..][..record.len as usize];
+            assert_eq!(record.digest, blake3::hash(payload).as_bytes()[..16]);
+            places.push(at);
+            at += 8 + u64::from(record.len);
+        }
+        resume = Some(SnapshotPlace { position: primary.end(), offset: at });
+        pieces += 1;
+    }
+    assert_eq!(places.len(), 100);
+    assert!(1 < pieces, "one answer is no longer than it has to be");
+    assert_eq!(resume.unwrap().offset + 8, whole.len() as u64);
+    assert_eq!(client.snapshot_outline(&log, None, 2).await?.unwrap().records.len(), 2);
+
+    let parts = [0..52, places[3]..places[5], places[40]..places[40] + 1, places[99]..whole.len() as u64];
+    let mut chunks = client.snapshot_ranges(&log, primary.end(), &parts).await?;
+    let mut sent = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        sent.extend_from_slice(&chunk?);
+    }
+    let expected: Vec<u8> =
+        parts.iter().flat_map(|part| &whole[part.start as usize..part.end as usize]).copied().collect();
+    assert!(sent == expected);
+
+    // Where nothing begins, what is not there, and a snapshot that never was: it is told of another, or refused.
+    let inside = SnapshotPlace { position: primary.end(), offset: places[7] + 99 };
+    let error = client.snapshot_outline(&log, Some(inside), most).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    for offset in [0, 51, u64::MAX] {
+        let elsewhere = SnapshotPlace { position: primary.end(), offset };
+        assert_eq!(client.snapshot_outline(&log, Some(elsewhere), 1).await?.unwrap().place.offset, places[0]);
+    }
+    let other = SnapshotPlace { position: Lsn::new(5000), offset: places[5] };
+    let begun = client.snapshot_outline(&log, Some(other), 1).await?.unwrap();
+    assert_eq!(begun.place, SnapshotPlace { position: primary.end(), offset: places[0] });
+    for (position, part, kind) in [
+        (other.position, 0..52, ErrorKind::NotFound),
+        (primary.end(), 5..whole.len() as u64 + 1, ErrorKind::Invalid),
+        (primary.end(), 5..u64::MAX, ErrorKind::Invalid),
+    ] {
+        let mut all = Vec::new();
+        let outcome = async {
+            let mut chunks = client.snapshot_ranges(&log, position, &[part]).await?;
+            while let Some(chunk) = chunks.next().await {
+                all.push(chunk?);
+            }
+            Ok::<_, longshore::transport::Error>(())
+        };
+        let error = outcome.await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+    }
+    // Once it is gone, it is not made again for whoever asks for parts of it.
+    std::fs::remove_file(world.dir("primary").join("orders.snapshot"))?;
+    let error = client.snapshot_ranges(&log, primary.end(), &parts).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    served.stop().await?;
+    Ok(())
 }
 
 async fn connect(world: &World, identity: &str, agent: &Agent) -> Client {

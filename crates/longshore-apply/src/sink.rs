@@ -4,6 +4,8 @@ use std::fmt;
 
 use longshore_format::{Content, ErrorKind, LogId, Lsn, Record};
 
+use crate::DatabaseImage;
+
 /// Something that takes a log's records: a database, a file, another program.
 ///
 /// The calls come in this order, each run whole and in the order of the log:
@@ -70,6 +72,13 @@ pub trait Sink: Send {
         Ok(())
     }
 
+    /// What it holds, as the records that an image of it would be, so that of an image which it is to be given the rest alone
+    /// is fetched. It may be read on another thread, until the next run begins; what is read later is of no use. `None` where
+    /// there is nothing, or no way to.
+    fn held_image(&mut self) -> Result<Option<Box<dyn DatabaseImage>>, SinkError> {
+        Ok(None)
+    }
+
     /// A way to make a call that blocks in this sink return with an error soon, from another thread.
     /// `None` when no call blocks for long.
     fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
@@ -110,6 +119,9 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     }
     fn withhold(&mut self) -> Result<(), SinkError> {
         (**self).withhold()
+    }
+    fn held_image(&mut self) -> Result<Option<Box<dyn DatabaseImage>>, SinkError> {
+        (**self).held_image()
     }
 
     fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {

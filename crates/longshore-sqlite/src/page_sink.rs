@@ -1,13 +1,15 @@
 //! Pages into a database that others read.
 
 mod group;
+mod held;
 
 use std::path::{Path, PathBuf};
 
-use longshore_apply::{Failure, Held, LogFacts, RunEnd, Sink, SinkError};
+use longshore_apply::{DatabaseImage, Failure, Held, LogFacts, RunEnd, Sink, SinkError};
 use longshore_format::{Content, LogId, Lsn, Record};
 
 use self::group::Group;
+use self::held::HeldImage;
 use crate::error::Error;
 use crate::new_file::{NewFile, remove_unfinished};
 use crate::pages::{Commit, KIND, PageHash, PageRecord, page_hash};
@@ -189,6 +191,13 @@ impl Sink for PageSink {
     /// fails; one whose transaction began before keeps what it sees until that ends.
     fn withhold(&mut self) -> Result<(), SinkError> {
         self.opened().withhold().map_err(|error| error.for_sink(&self.name()))
+    }
+
+    fn held_image(&mut self) -> Result<Option<Box<dyn DatabaseImage>>, SinkError> {
+        let open = self.opened();
+        let (State::There { group, .. }, Some(held)) = (&open.state, open.durable) else { return Ok(None) };
+        let image = HeldImage::of(group.database(), held.lsn).map_err(|error| error.for_sink(&self.name()))?;
+        Ok(Some(Box::new(image)))
     }
 }
 

@@ -25,12 +25,14 @@
 //! and what comes of it, so that applying it twice, or to another page, is noticed and never written.
 
 mod hash;
+mod image;
 mod patch;
 mod record;
 mod size;
 mod table;
 
 pub(crate) use self::hash::{PageHash, page_hash};
+pub(crate) use self::image::ImageRun;
 pub(crate) use self::patch::patch_between;
 pub(crate) use self::record::{Change, Commit, Form, KIND, PageRecord, RunWriter, WalPlace};
 pub(crate) use self::size::PageSize;

@@ -7,7 +7,7 @@ use longshore_apply::{DatabaseImage, SnapshotError, Snapshotter};
 use longshore_format::Lsn;
 
 use crate::error::Error;
-use crate::pages::{Commit, Form, RunWriter, WalPlace, patch_between};
+use crate::pages::{Commit, ImageRun, WalPlace};
 use crate::verify::{At, Database, Side, Snapshot};
 
 /// Makes snapshots of the database of a [`PageSink`](crate::PageSink), for replicas of this replica and for archives. Nobody
@@ -84,19 +84,13 @@ fn read(
 
 /// Gives the pages as one run, as long as they are taken.
 fn give(snapshot: &Snapshot<'_>, longest: usize, mut take: impl FnMut(Vec<u8>) -> bool) -> Result<(), Error> {
-    let (size, pages) = (snapshot.page_size(), snapshot.pages());
-    let mut writer = RunWriter::image(size, longest);
-    let (zeros, mut bytes) = (vec![0; size.bytes()], vec![0; size.bytes()]);
-    for page in 1..=pages {
-        snapshot.read(page, &mut bytes)?;
-        let full = writer.add(page, Form::Whole, &patch_between(&zeros, &bytes));
-        if let Some(full) = full
-            && !take(full)
-        {
+    // Where the -wal stands here is of no use to anybody.
+    let commit = Commit { pages: snapshot.pages(), place: WalPlace::default() };
+    let mut run = ImageRun::new(snapshot.page_size(), longest, commit);
+    while let Some(payload) = run.next(|page, bytes| snapshot.read(page, bytes).map(drop))? {
+        if !take(payload) {
             return Ok(());
         }
     }
-    // Where the -wal stands here is of no use to anybody.
-    take(writer.finish(Commit { pages, place: WalPlace::default() }));
     Ok(())
 }

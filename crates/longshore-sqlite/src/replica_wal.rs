@@ -9,6 +9,7 @@
 //! begin the `-wal` anew, so what [`ReplicaDb`] knows about frames stays true.
 
 mod index;
+mod reader;
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 
 pub(crate) use self::index::pages as pages_of_frames;
+pub(crate) use self::reader::ReplicaReader;
 use crate::error::Error;
 use crate::pages::PageSize;
 use crate::shm::{Granted, Slot, WalFile};
@@ -152,6 +154,11 @@ impl ReplicaDb {
             // A checkpoint, also a foreign one, only writes pages that have frames.
             None => self.fence.0.read_database(self.page_size.offset_of(page), into),
         }
+    }
+
+    /// What [`read`](Self::read) reads now, for another thread.
+    pub(crate) fn reader(&self) -> Result<ReplicaReader, Error> {
+        ReplicaReader::of(self)
     }
 
     /// Appends a page to the transaction, each page once.

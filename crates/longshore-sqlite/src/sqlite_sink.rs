@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use longshore_apply::{Failure, Held, LogFacts, RunEnd, Sink, SinkError};
+use longshore_apply::{DatabaseImage, Failure, Held, LogFacts, RunEnd, Sink, SinkError};
 use longshore_format::{Content, Lsn, Record};
 
 use crate::page_sink::PageSink;
@@ -88,6 +88,10 @@ impl Sink for SqliteSink {
 
     fn withhold(&mut self) -> Result<(), SinkError> {
         self.chosen().withhold()
+    }
+
+    fn held_image(&mut self) -> Result<Option<Box<dyn DatabaseImage>>, SinkError> {
+        self.chosen().held_image()
     }
 
     fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {

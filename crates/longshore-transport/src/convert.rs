@@ -6,6 +6,7 @@
 pub(crate) mod admin;
 pub(crate) mod hello;
 pub(crate) mod log;
+pub(crate) mod outline;
 pub(crate) mod promotion;
 pub(crate) mod replication;
 pub(crate) mod segment;

@@ -17,5 +17,6 @@ pub use log::{
 };
 pub use promotion::{FenceState, Loss, NodeReport, Promote, Promoted, PromotionService, Surveyed};
 pub use replication::{
-    LogDescription, LogSummary, ReplicationService, Seal, Segment, SegmentFile, Snapshot, SnapshotPlace, UpstreamEnd,
+    LogDescription, LogSummary, RecordOutline, ReplicationService, Seal, Segment, SegmentFile, Snapshot,
+    SnapshotOutline, SnapshotPlace, UpstreamEnd,
 };

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 use common::{
@@ -13,8 +13,8 @@ use common::{
 use longshore_format::{Content, ErrorKind, Lsn, SegmentSize};
 use longshore_protocol::{Ack, NodeId, ToReplica, ToUpstream};
 use longshore_transport::{
-    Access, ClientSettings, Connector, Create, Draft, Forget, LimitsChange, Promote, Read, Server, ServerSettings,
-    SnapshotPlace,
+    Access, ClientSettings, Connector, Create, Draft, Error, Forget, LimitsChange, Promote, Read, RecordOutline,
+    Server, ServerSettings, SnapshotOutline, SnapshotPlace,
 };
 use tokio::{net::TcpListener, time::timeout};
 use tokio_stream::StreamExt;
@@ -137,6 +137,49 @@ async fn a_snapshot_is_gone_on_with_where_it_was_left() {
     }
     let (place, _, other) = take(Some(SnapshotPlace { position: Lsn::new(6000), offset: 5 })).await;
     assert_eq!((place, other), (begin(0), whole), "another one is sent from its beginning");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_snapshot_is_outlined_and_fetched_in_parts() {
+    let pki = Pki::new();
+    let agent = Running::start(&pki).await;
+    let client = connector(pki.path(), "replica").connect(&agent.pinned()).await.unwrap();
+    let log = name("orders");
+    let (position, all) = (Lsn::new(7000), FILE_LEN / 1000);
+    let outline = async |offset, most| {
+        let resume = (0 < offset).then_some(SnapshotPlace { position, offset });
+        client.snapshot_outline(&log, resume, most).await.unwrap().unwrap()
+    };
+    let first = outline(0, usize::MAX).await;
+    assert_eq!((first.place, first.len), (SnapshotPlace { position, offset: 0 }, FILE_LEN as u64));
+    assert_eq!(first.records.len(), all.min(SnapshotOutline::MOST));
+    assert_eq!(first.records[3], RecordOutline { len: 1000, digest: [3; 16] });
+    let rest = outline(5000, 2).await;
+    assert_eq!((rest.place.offset, rest.records.len()), (5000, 2));
+    assert_eq!(outline(FILE_LEN as u64, 2).await.records, [], "all of them were told");
+
+    let take = async |ranges: &[Range<u64>]| {
+        let mut chunks = client.snapshot_ranges(&log, position, ranges).await?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            bytes.extend_from_slice(&chunk?);
+        }
+        Ok(bytes)
+    };
+    let ranges = [3..5, 5..6, 250..260, 100_000..300_000];
+    let expected: Vec<u8> = ranges.iter().cloned().flatten().map(|index| index as u8).collect();
+    assert!(take(&ranges).await.unwrap() == expected);
+    let many: Vec<_> = (0..SnapshotOutline::MOST_RANGES as u64).map(|index| 2 * index..2 * index + 1).collect();
+    assert_eq!(take(&many).await.unwrap().len(), many.len());
+    let whole = 0..u64::MAX - 1;
+    let too_many = many.iter().cloned().chain([1 << 20..1 << 21]).collect::<Vec<_>>();
+    for nonsense in [&[5..6, 3..4][..], &[1..2, 3..3], &too_many, &[7..9, 8..10]] {
+        let error: Error = take(nonsense).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    }
+    let error = client.snapshot_ranges(&log, Lsn::new(6000), &[whole]).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     agent.stop().await;
 }
 

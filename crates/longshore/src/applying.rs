@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use longshore_apply::{Applier, Interrupt, LogFacts, Sink, Step, Target};
+use longshore_apply::{Applier, DatabaseImage, Interrupt, LogFacts, Sink, Step, Target};
 use longshore_format::{ErrorKind, Lsn};
 use longshore_protocol::Backoff;
 use longshore_wal::{Consumer, Role, Wal};
@@ -225,11 +225,19 @@ impl ApplierTask {
 
     /// Waits for a snapshot of the upstream and gives it to the sink: to `withheld`, which is open and read by nobody, or to a
     /// new one.
-    fn be_sent_a_seed(&self, why: longshore_apply::Error, mut withheld: Option<Box<dyn Sink>>) -> Result<Turn> {
+    fn be_sent_a_seed(&self, why: longshore_apply::Error, withheld: Option<Box<dyn Sink>>) -> Result<Turn> {
         self.report(&format!("{why}; waiting for a snapshot of the upstream"));
         let path = seeding::path_of(&self.log.data_dir, &self.log.name);
-        self.log.seeding.ask();
-        let outcome = self.wait_for_seed(why, withheld.as_mut()).and_then(|()| match withheld {
+        let is_withheld = withheld.is_some();
+        let mut sink = match withheld {
+            Some(sink) => sink,
+            None => self.opened()?,
+        };
+        let image = held_image(&mut *sink);
+        // One that cannot say what it holds is opened once there is a file.
+        let mut sink = (is_withheld || image.is_some()).then_some(sink);
+        self.log.seeding.ask(image);
+        let outcome = self.wait_for_seed(why, sink.as_mut(), is_withheld).and_then(|()| match sink {
             Some(mut sink) => seeding::give(&mut *sink, &path, |_| !self.log.applying.stopping()),
             None => self.seed(&path),
         });
@@ -273,9 +281,24 @@ impl ApplierTask {
         LogFacts { id: self.log.wal.id(), content: self.log.wal.content() }
     }
 
-    fn wait_for_seed(&self, why: longshore_apply::Error, mut withheld: Option<&mut Box<dyn Sink>>) -> Result<()> {
+    fn opened(&self) -> Result<Box<dyn Sink>> {
+        let mut sink = (self.open)()?;
+        let failed = |failure| longshore_apply::Error::SinkOpen { sink: self.label(), failure };
+        sink.open(&self.facts()).map_err(failed)?;
+        Ok(sink)
+    }
+
+    fn wait_for_seed(
+        &self,
+        why: longshore_apply::Error,
+        mut sink: Option<&mut Box<dyn Sink>>,
+        is_withheld: bool,
+    ) -> Result<()> {
         loop {
-            if let Some(sink) = &mut withheld {
+            if self.log.seeding.wants_image() {
+                self.log.seeding.lend(sink.as_mut().and_then(|sink| held_image(&mut ***sink)));
+            }
+            if let Some(sink) = sink.as_mut().filter(|_| is_withheld) {
                 // Who was still there a moment ago may have gone.
                 let failed = |failure| longshore_apply::Error::SinkOpen { sink: self.label(), failure };
                 sink.withhold().map_err(failed)?;
@@ -360,4 +383,12 @@ impl ApplierTask {
     fn random(&self) -> u64 {
         crate::random(&*self.log.environment)
     }
+}
+
+/// What a sink holds, if it can say that: nothing depends on it.
+fn held_image(sink: &mut dyn Sink) -> Option<Box<dyn DatabaseImage>> {
+    sink.held_image().unwrap_or_else(|error| {
+        tracing::debug!(sink = sink.name(), %error, "what it holds is not compared");
+        None
+    })
 }

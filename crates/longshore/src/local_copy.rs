@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::log::Log;
 use crate::node::Node;
+use crate::seeding;
 use crate::server::blocking;
 
 /// The copy of a log that the upstream offers.
@@ -56,7 +57,7 @@ async fn beginning(client: &Client, name: &Name) -> Result<FollowerSpec> {
 pub(crate) async fn reseed(node: &Node, client: &Client, log: &Arc<Log>) -> Result<()> {
     if !log.applying.sinks().is_empty() {
         // It is made now, and sent when the sinks ask for it.
-        let _kept_for_them = client.snapshot(&log.name, None).await?;
+        seeding::have_made(client, &log.name).await?;
     }
     let spec = beginning(client, &log.name).await?;
     let (node, name, end) = (node.clone(), log.name.clone(), log.wal.end());

@@ -48,6 +48,12 @@ pub(crate) const METRICS: &[(&str, &str, &str)] = &[
     ("longshore_sink_lag_bytes", "log, sink", "bytes that are not applied yet"),
     ("longshore_sink_lag_seconds", "log, sink", "age of the oldest record that is not applied yet"),
     ("longshore_sink_stopped", "log, sink", "1 while a problem stops it"),
+    ("longshore_seed_fetched_bytes_total", "log", "on a replica: bytes of snapshots fetched since the log was opened"),
+    (
+        "longshore_seed_held_bytes_total",
+        "log",
+        "on a replica: bytes of snapshots that were not fetched, because its databases held them",
+    ),
     ("longshore_replica_sent_bytes_total", "log, replica, region", "bytes of log sent to it since the agent started"),
     ("longshore_archive_lag_bytes", "log, store", "durable here and not archived there yet"),
     ("longshore_archive_lag_seconds", "log, store", "age of the oldest record that is not archived there yet"),
@@ -112,6 +118,9 @@ pub(crate) fn record(log: &Log) {
         gauge!("longshore_sink_stopped", "log" => name.clone(), "sink" => sink.sink.clone())
             .set(flag(sink.problem.is_some()));
     }
+    let (fetched, held) = log.seeding.counts.read();
+    counter!("longshore_seed_fetched_bytes_total", "log" => name.clone()).absolute(fetched);
+    counter!("longshore_seed_held_bytes_total", "log" => name.clone()).absolute(held);
     if let Some(upstream) = &status.upstream {
         let lag = upstream.durable.since(status.durable);
         gauge!("longshore_upstream_lag_bytes", "log" => name.clone()).set(lag as f64);

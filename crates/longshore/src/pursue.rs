@@ -136,7 +136,7 @@ async fn past_fork(node: &Node, client: &Client, log: &Arc<Log>) -> Result<Outco
     let of_log = ask::verdict(client, &log.name, hello, limits, |at| ask::crc_or_none(log.wal.crc_at(at))).await?;
     if matches!(of_log, Verdict::Truncate { .. }) && node.settings().replica.rejoin == RejoinHow::Auto {
         // It is made now, and sent when the sink asks for it.
-        let _kept_for_it = client.snapshot(&log.name, None).await?;
+        seeding::have_made(client, &log.name).await?;
     }
     decided(node, log, &address, of_log).await
 }

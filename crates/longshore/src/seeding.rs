@@ -1,22 +1,26 @@
 //! A sink that the log no longer reaches, brought up to date by a snapshot of its upstream.
 //!
 //! The sink's thread asks and waits; whoever follows the log fetches the file, as far as a connection lasts, and goes on with
-//! the next one. The file is given to the sink as one run, after which the log is applied from the file's position on.
+//! the next one. What the sink holds already is not fetched, if the upstream can tell what its snapshot consists of. The file is
+//! given to the sink as one run, after which the log is applied from the file's position on.
 
-use std::io::{Seek, SeekFrom, Write};
+mod difference;
+mod fetching;
+
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use longshore_apply::{LogFacts, RunEnd, Sink};
+use longshore_apply::{DatabaseImage, LogFacts, RunEnd, Sink};
 use longshore_format::{Content, ErrorKind, Flags, Kind, Name, Record};
-use longshore_transport::SnapshotPlace;
+use longshore_transport::Client;
 use tokio::sync::Notify;
-use tokio_stream::StreamExt;
 
+pub(crate) use self::fetching::have_made;
+use self::fetching::{Begun, End};
 use crate::error::{Error, Result};
 use crate::lanes::{Lane, Lanes};
 use crate::log::Log;
-use crate::server::blocking;
 use crate::snapshot::{SnapshotHead, SnapshotReader};
 
 /// What the sinks of one log wait for.
@@ -24,13 +28,45 @@ use crate::snapshot::{SnapshotHead, SnapshotReader};
 pub(crate) struct Seeding {
     state: Mutex<State>,
     asked: Notify,
+    pub(crate) counts: Counts,
 }
 
 #[derive(Default)]
 struct State {
     /// Sinks that wait for the file or are being given it.
     waiting: usize,
+    held: Holding,
     outcome: Option<Outcome>,
+}
+
+/// What is known of what the sinks hold.
+#[derive(Default)]
+enum Holding {
+    /// Nothing that would help.
+    #[default]
+    Nothing,
+    /// It was of use for a snapshot that is gone: it is to be looked at again.
+    Wanted,
+    /// It is there, to be compared.
+    Image(Box<dyn DatabaseImage>),
+    /// It is being compared.
+    Begun(Begun),
+    /// The file is fetched whole.
+    Unused,
+}
+
+/// How what is held helps.
+enum Help {
+    None,
+    Image,
+    Begun(Begun),
+}
+
+/// Bytes of snapshots, since the log was opened.
+#[derive(Default)]
+pub(crate) struct Counts {
+    fetched: AtomicU64,
+    held: AtomicU64,
 }
 
 /// What became of the file.
@@ -53,11 +89,34 @@ pub(crate) fn path_of(data_dir: &Path, log: &Name) -> PathBuf {
     data_dir.join(format!("{log}.seed"))
 }
 
+/// Where the file is until it is whole, if only a part of it is fetched.
+fn part_of(path: &Path) -> PathBuf {
+    path.with_extension("seed-part")
+}
+
 impl Seeding {
-    /// Asks for the file.
-    pub(crate) fn ask(&self) {
-        self.lock().waiting += 1;
+    /// Asks for the file, for a sink that holds this much already.
+    pub(crate) fn ask(&self, image: Option<Box<dyn DatabaseImage>>) {
+        let mut state = self.lock();
+        state.waiting += 1;
+        if let (Holding::Nothing | Holding::Wanted, Some(image)) = (&state.held, image) {
+            state.held = Holding::Image(image);
+        }
         self.asked.notify_one();
+    }
+
+    /// Whether what a sink holds has to be looked at again.
+    pub(crate) fn wants_image(&self) -> bool {
+        matches!(self.lock().held, Holding::Wanted)
+    }
+
+    /// What a sink holds, looked at again.
+    pub(crate) fn lend(&self, image: Option<Box<dyn DatabaseImage>>) {
+        let mut state = self.lock();
+        if let Holding::Wanted = state.held {
+            state.held = image.map_or(Holding::Nothing, Holding::Image);
+            self.asked.notify_one();
+        }
     }
 
     /// What became of it, once that is known.
@@ -70,9 +129,10 @@ impl Seeding {
         let mut state = self.lock();
         state.waiting -= 1;
         if state.waiting == 0 {
-            state.outcome = None;
+            (state.outcome, state.held) = (None, Holding::Nothing);
             // One that stays is taken for the beginning of the next.
             let _gone = std::fs::remove_file(path);
+            let _gone = std::fs::remove_file(part_of(path));
         }
     }
 
@@ -82,11 +142,55 @@ impl Seeding {
 
     pub(crate) fn is_wanted(&self) -> bool {
         let state = self.lock();
-        0 < state.waiting && state.outcome.is_none()
+        0 < state.waiting && state.outcome.is_none() && !matches!(state.held, Holding::Wanted)
+    }
+
+    /// How what is held helps to fetch the file.
+    fn help(&self) -> Help {
+        match &self.lock().held {
+            Holding::Nothing | Holding::Wanted | Holding::Unused => Help::None,
+            Holding::Image(_) => Help::Image,
+            Holding::Begun(begun) => Help::Begun(Begun::clone(begun)),
+        }
+    }
+
+    /// Takes what is to be compared. Until something is begun with it another is wanted, should whoever takes it be dropped.
+    fn take_image(&self) -> Option<Box<dyn DatabaseImage>> {
+        let mut state = self.lock();
+        match std::mem::replace(&mut state.held, Holding::Wanted) {
+            Holding::Image(image) => Some(image),
+            held => {
+                state.held = held;
+                None
+            }
+        }
+    }
+
+    fn hold(&self, held: Holding) {
+        let mut state = self.lock();
+        // Nobody waits for it any more.
+        if 0 < state.waiting {
+            state.held = held;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         crate::lock(&self.state)
+    }
+}
+
+impl Counts {
+    fn fetched(&self, bytes: u64) {
+        self.fetched.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn held(&self, bytes: u64) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that were fetched, and bytes that were held already.
+    pub(crate) fn read(&self) -> (u64, u64) {
+        (self.fetched.load(Ordering::Relaxed), self.held.load(Ordering::Relaxed))
     }
 }
 
@@ -98,7 +202,8 @@ pub(crate) async fn serve(log: &Log, lanes: &Lanes) -> Error {
             log.seeding.asked.notified().await;
         }
         match fetch(log, lanes, &path).await {
-            Ok(()) => log.seeding.settle(Outcome::Fetched),
+            Ok(End::Fetched) => log.seeding.settle(Outcome::Fetched),
+            Ok(End::Replaced) => log.seeding.hold(Holding::Wanted),
             Err(error) if error.kind() == ErrorKind::Preflight => {
                 log.seeding.settle(Outcome::Refused(error.to_string()))
             }
@@ -108,30 +213,39 @@ pub(crate) async fn serve(log: &Log, lanes: &Lanes) -> Error {
 }
 
 /// Fetches the file, or the rest of it.
-async fn fetch(log: &Log, lanes: &Lanes, path: &Path) -> Result<()> {
+async fn fetch(log: &Log, lanes: &Lanes, path: &Path) -> Result<End> {
     let client = lanes.client(Lane::CatchUp).await?;
-    let id = log.wal.id();
-    let begun = SnapshotHead::of(path).ok().filter(|head| head.log == id);
-    let begun = begun.and_then(|head| Some(SnapshotPlace { position: head.lsn, offset: path.metadata().ok()?.len() }));
-    let mut snapshot = client.snapshot(&log.name, begun).await?;
-    let offset = snapshot.place.offset;
-    tracing::info!(log = %log.name, position = %snapshot.place.position, bytes = snapshot.len, from = offset, "fetching a snapshot");
-    let failed = |error| Error::io("write a snapshot", path, error);
-    let mut file = match offset {
-        0 => crate::private_file(path).map_err(failed)?,
-        _ => std::fs::OpenOptions::new().write(true).open(path).map_err(failed)?,
-    };
-    file.set_len(offset).and_then(|()| file.seek(SeekFrom::Start(offset))).map_err(failed)?;
-    while let Some(chunk) = snapshot.chunks.next().await {
-        let chunk = chunk?;
-        let owned = path.to_owned();
-        file = blocking("write a snapshot", move || {
-            file.write_all(&chunk).map_err(|error| Error::io("write a snapshot", &owned, error))?;
-            Ok(file)
-        })
-        .await?;
+    match fetch_rest(log, &client, path).await {
+        Ok(Some(end)) => {
+            log.seeding.hold(Holding::Nothing);
+            return Ok(end);
+        }
+        Ok(None) => {}
+        Err(error) if difference::is_of_outline(&error) => {
+            tracing::warn!(log = %log.name, %error, "what the upstream tells of its snapshot is of no use; all of it is fetched");
+        }
+        Err(error) => return Err(error),
     }
-    Ok(())
+    log.seeding.hold(Holding::Unused);
+    // Nothing goes on with it.
+    let _none = std::fs::remove_file(part_of(path));
+    fetching::whole(log, &client, path).await.map(|()| End::Fetched)
+}
+
+/// Fetches what is not held here; `None` if that is all.
+async fn fetch_rest(log: &Log, client: &Client, path: &Path) -> Result<Option<End>> {
+    let begun = match log.seeding.help() {
+        Help::None => return Ok(None),
+        Help::Begun(begun) => begun,
+        Help::Image => {
+            let first = client.snapshot_outline(&log.name, None, fetching::MOST).await?;
+            let (Some(first), Some(image)) = (first, log.seeding.take_image()) else { return Ok(None) };
+            let begun = fetching::begin(log, first, part_of(path), image).await?;
+            log.seeding.hold(Holding::Begun(Begun::clone(&begun)));
+            begun
+        }
+    };
+    fetching::rest(log, client, &begun, path).await.map(Some)
 }
 
 /// Gives a snapshot to a sink as one run. What it holds from then on is everything up to the snapshot's position.

@@ -1,6 +1,6 @@
 //! A whole database at one position of its log, for a replica that the log no longer reaches.
 
-mod file;
+pub(crate) mod file;
 mod offered;
 
 pub(crate) use file::{SnapshotHead, SnapshotReader};

@@ -10,7 +10,7 @@ use super::attach::connect;
 use super::copy::max_payload;
 use super::view::{View, published};
 use crate::error::Error;
-use crate::pages::{Commit, Form, RunWriter, patch_between};
+use crate::pages::{Commit, ImageRun};
 use crate::shm::WalFile;
 
 /// A snapshot of SQLite's own, and the position of the log that it is. As long as it lives the `-wal` cannot begin anew.
@@ -20,13 +20,7 @@ pub(super) struct PagesImage {
     reader: WalFile,
     view: View,
     position: Lsn,
-    commit: Commit,
-    /// The page that comes next.
-    page: u32,
-    /// `None` once the last payload was given.
-    writer: Option<RunWriter>,
-    zeros: Vec<u8>,
-    bytes: Vec<u8>,
+    run: ImageRun,
 }
 
 /// How long an application may be at a transaction of its own before the snapshot is given up.
@@ -61,34 +55,9 @@ impl Capture {
             // All is in the database file, and the next writer may begin the -wal anew: this snapshot does not look at it.
             view.frames.clear();
         }
-        let place = self.shipped.place;
-        Ok(PagesImage {
-            reader,
-            view,
-            position: self.shipped.lsn,
-            commit: Commit { pages: self.shipped.pages(), place },
-            page: 1,
-            writer: Some(RunWriter::image(self.size, max_payload(&self.log))),
-            zeros: vec![0; self.size.bytes()],
-            bytes: vec![0; self.size.bytes()],
-        })
-    }
-}
-
-impl PagesImage {
-    fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        let Some(mut writer) = self.writer.take() else { return Ok(None) };
-        while self.page <= self.commit.pages {
-            self.view.page(&self.reader, self.page, &mut self.bytes)?;
-            let patch = patch_between(&self.zeros, &self.bytes);
-            let full = writer.add(self.page, Form::Whole, &patch);
-            self.page += 1;
-            if let Some(full) = full {
-                self.writer = Some(writer);
-                return Ok(Some(full));
-            }
-        }
-        Ok(Some(writer.finish(self.commit)))
+        let commit = Commit { pages: self.shipped.pages(), place: self.shipped.place };
+        let run = ImageRun::new(self.size, max_payload(&self.log), commit);
+        Ok(PagesImage { reader, view, position: self.shipped.lsn, run })
     }
 }
 
@@ -98,6 +67,7 @@ impl DatabaseImage for PagesImage {
     }
 
     fn next_payload(&mut self) -> Result<Option<Vec<u8>>, SnapshotError> {
-        Ok(self.next()?)
+        let PagesImage { reader, view, run, .. } = self;
+        Ok(run.next(|page, bytes| view.page(reader, page, bytes).map(drop))?)
     }
 }

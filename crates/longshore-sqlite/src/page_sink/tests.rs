@@ -983,3 +983,64 @@ fn a_sink_that_is_dropped_while_it_is_withheld_lets_readers_in() {
     drop(sink);
     assert!(dump(&reader) == dump(&place.primary.db));
 }
+
+/// The records of an image, as they come.
+fn records(image: &mut dyn DatabaseImage) -> Payloads {
+    std::iter::from_fn(|| image.next_payload().unwrap()).collect()
+}
+
+/// Whether the database stands in its file or in its `-wal`, and whether or not anybody may read it.
+#[test]
+fn what_is_held_is_the_image_that_a_snapshot_would_be() {
+    let (mut place, mut sink) = Place::counting(4096);
+    assert!(PageSink::new(place.dir.path().join("none.db")).open(&FACTS).unwrap().is_none());
+    let rows = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+                INSERT INTO t SELECT i, i, randomblob(200) FROM n";
+    place.apply(&mut sink, rows);
+    let snapshotter = ReplicaSnapshotter::new(place.replica(), MAX_PAYLOAD);
+    for reopened in [false, true] {
+        if reopened {
+            drop(sink);
+            sink = place.sink();
+        }
+        let expected = records(&mut *snapshotter.begin().unwrap());
+        assert!(8 < expected.len());
+        let mut held = sink.held_image().unwrap().unwrap();
+        assert_eq!(held.position(), place.log.held.unwrap().lsn);
+        assert!(records(&mut *held) == expected);
+        // Begun before and after nobody can read it any more, and on another thread.
+        let mut before = sink.held_image().unwrap().unwrap();
+        sink.withhold().unwrap();
+        let mut after = sink.held_image().unwrap().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert!(records(&mut *before) == expected && records(&mut *after) == expected));
+        });
+        drop((before, after));
+        place.apply(&mut sink, "UPDATE counter SET n = n + 1");
+    }
+    // The fence stands: no lock went with what was read.
+    let writer = Connection::open(place.replica()).unwrap();
+    writer.busy_timeout(std::time::Duration::ZERO).unwrap();
+    assert!(writer.execute_batch("INSERT INTO counter VALUES (7)").is_err());
+    drop((writer, sink));
+    place.check_same_pages();
+}
+
+#[test]
+fn an_image_that_is_held_but_for_a_page_writes_that_page_alone() {
+    let (mut place, mut sink) = Place::counting(4096);
+    let rows = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+                INSERT INTO t SELECT i, i, randomblob(200) FROM n";
+    place.apply(&mut sink, rows);
+    sink.finish().unwrap();
+    let State::There { group, .. } = &sink.open.as_ref().unwrap().state else { panic!("it is there") };
+    let (before, pages) = (group.frames(), group.pages());
+    place.primary.run("UPDATE t SET pad = zeroblob(200) WHERE id = 1500");
+    let whole = place.primary.ship_whole();
+    place.give(&mut sink, &whole);
+    sink.sync().unwrap();
+    let State::There { group, .. } = &sink.open.as_ref().unwrap().state else { panic!("it is there") };
+    assert!(100 < pages && group.frames() - before <= 3, "{} frames for {pages} pages", group.frames() - before);
+    drop(sink);
+    place.check_same_pages();
+}

@@ -13,6 +13,8 @@ pub(crate) const KIND: Kind = Kind::USER;
 
 const VERSION: u8 = 1;
 const HEAD_LEN: usize = 28;
+/// As much as the largest page; a whole number of pages of any size.
+const RANGE: usize = 64 << 10;
 const COMMIT: u8 = 1;
 const IMAGE: u8 = 2;
 
@@ -83,6 +85,8 @@ impl Form {
 pub(crate) struct RunWriter {
     payload: Vec<u8>,
     max_payload: usize,
+    /// Pages of the ranges of which a payload holds one, if it does.
+    range: Option<u32>,
     /// The version, flags and page size that every payload begins with.
     head: [u8; 4],
 }
@@ -98,9 +102,14 @@ impl RunWriter {
         RunWriter::new(size, max_payload, IMAGE)
     }
 
+    /// The same, in payloads that each hold pages of one fixed range of [`RANGE`] bytes of the database.
+    pub(crate) fn ranges(size: PageSize, max_payload: usize) -> RunWriter {
+        RunWriter { range: Some((RANGE / size.bytes()) as u32), ..RunWriter::image(size, max_payload) }
+    }
+
     fn new(size: PageSize, max_payload: usize, flags: u8) -> RunWriter {
         let head = [VERSION, flags, size.log2(), 0];
-        RunWriter { payload: begun(head), max_payload, head }
+        RunWriter { payload: begun(head), max_payload, range: None, head }
     }
 
     /// The largest page whose change fits into a payload, with everything around it.
@@ -111,7 +120,9 @@ impl RunWriter {
     /// Adds a change; returns a payload that is full and comes before it.
     pub(crate) fn add(&mut self, page: u32, form: Form, patch: &[u8]) -> Option<Vec<u8>> {
         let len = 4 + form.encoded_len() + encoded_len_varint(patch.len() as u64) + patch.len();
-        let full = (self.payload.len() + len > self.max_payload)
+        let passes = self.range.is_some_and(|range| page.saturating_sub(1).is_multiple_of(range))
+            && HEAD_LEN < self.payload.len();
+        let full = (passes || self.payload.len() + len > self.max_payload)
             .then(|| std::mem::replace(&mut self.payload, begun(self.head)));
         self.payload.extend_from_slice(&page.to_le_bytes());
         form.encode(&mut self.payload);

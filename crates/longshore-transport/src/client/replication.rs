@@ -1,13 +1,17 @@
 //! The calls of a replica.
 
+use std::ops::Range;
+
+use bytes::Bytes;
 use longshore_format::{ErrorKind, Lsn};
 use longshore_protocol::{Hello, Name, ToReplica, ToUpstream};
 use tokio_stream::StreamExt;
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 
 use super::Client;
 use crate::{
-    Channel, Error, LogDescription, LogSummary, Result, Segment, SegmentFile, Snapshot, SnapshotPlace, convert, proto,
+    Channel, Error, LogDescription, LogSummary, Result, Segment, SegmentFile, Snapshot, SnapshotOutline, SnapshotPlace,
+    convert, proto,
 };
 
 /// A replica's end of a replication stream: it sends acks and hears frames.
@@ -75,6 +79,46 @@ impl Client {
         let client = self.clone();
         let chunks = answer.map(move |chunk| chunk.map_err(|status| client.failed(status)));
         convert::segment::parse_snapshot(chunks).await
+    }
+
+    /// The next records of the outline that was begun at `resume`, or the first ones of another snapshot's, which
+    /// [`SnapshotOutline::place`] tells; at most `most`. `None` from an agent of an earlier version, which has none. The snapshot
+    /// is made now if there is none, which takes as long as copying the database does.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Self::snapshot).
+    pub async fn snapshot_outline(
+        &self,
+        log: &Name,
+        resume: Option<SnapshotPlace>,
+        most: usize,
+    ) -> Result<Option<SnapshotOutline>> {
+        let (position, offset) = resume.map_or((0, 0), |place| (place.position.get(), place.offset));
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        let request = proto::SnapshotOutlineRequest { log: log.to_string(), position, offset, most };
+        match self.replication().snapshot_outline(request).await {
+            Ok(answer) => convert::outline::parse_outline(answer.into_inner()).map(Some),
+            Err(status) if status.code() == Code::Unimplemented => Ok(None),
+            Err(status) => Err(self.failed(status)),
+        }
+    }
+
+    /// Parts of the snapshot at `position`, one after the other: together exactly as many bytes as were asked for. What is in
+    /// them is the caller's to check.
+    ///
+    /// # Errors
+    /// `NotFound` once that snapshot is gone.
+    pub async fn snapshot_ranges(
+        &self,
+        log: &Name,
+        position: Lsn,
+        ranges: &[Range<u64>],
+    ) -> Result<crate::BoxStream<Bytes>> {
+        let request = convert::outline::ranges_request(log, position, ranges);
+        let answer = self.answer(self.replication().snapshot_ranges(request)).await?;
+        let client = self.clone();
+        let chunks = answer.map(move |chunk| chunk.map_err(|status| client.failed(status)));
+        Ok(convert::outline::parse_range_chunks(chunks, ranges.iter().map(|range| range.end - range.start).sum()))
     }
 
     async fn collect<T, U>(&self, mut answer: Streaming<T>, parse: fn(T) -> Result<U>) -> Result<Vec<U>> {

@@ -12,7 +12,7 @@ use longshore_protocol::{
 };
 use proto::{to_replica::Message as Down, to_upstream::Message as Up};
 
-use super::{hello, name, replication};
+use super::{hello, name, outline, replication};
 use crate::{Result, proto};
 
 const EPOCH: Epoch = Epoch { number: u64::MAX, writer: WriterId::from_bytes([9; 16]) };
@@ -234,4 +234,39 @@ async fn a_segment_file_arrives_whole_or_not_at_all() {
     refused(receive(vec![chunk(0, 60, true), chunk(60, 40, false), chunk(100, 1, false)]).await, "was due");
     let huge = proto::SegmentChunk { file_size: u64::MAX, ..chunk(0, 1, true) };
     refused(receive(vec![huge]).await, "a segment of 18446744073709551615 bytes");
+}
+
+#[test]
+fn an_outline_that_cannot_be_is_refused() {
+    let record = |len: u32| [&len.to_le_bytes()[..], &[7; 16]].concat();
+    let told = |file_size, file_offset, records: Vec<u8>| {
+        outline::parse_outline(proto::SnapshotOutline { position: 5000, file_size, file_offset, records })
+    };
+    assert_eq!(told(100, 0, [record(40), record(60)].concat()).unwrap().records.len(), 2);
+    assert_eq!(told(100, 100, Vec::new()).unwrap().records, []);
+    for (what, len, offset, records) in [
+        ("more than the file", 100, 0, [record(40), record(61)].concat()),
+        ("more than is left of it", 100, 1, [record(40), record(60)].concat()),
+        ("beyond its end", 100, 101, Vec::new()),
+        ("a record of nothing", 100, 0, record(0)),
+        ("a record that is cut", 100, 0, record(10)[..19].to_vec()),
+        ("too many", u64::MAX, 0, record(10).repeat(crate::SnapshotOutline::MOST + 1)),
+        ("lengths that overflow", u64::MAX, u64::MAX - 10, record(u32::MAX).repeat(9)),
+    ] {
+        let error = told(len, offset, records).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{what}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn parts_of_a_snapshot_are_as_many_bytes_as_were_asked_for() {
+    use tokio_stream::StreamExt;
+    let chunks = |lens: &[usize]| {
+        let chunk = |len: &usize| Ok(proto::SnapshotRangesChunk { data: vec![0; *len].into() });
+        tokio_stream::iter(lens.iter().map(chunk).collect::<Vec<_>>())
+    };
+    for (lens, holds) in [(&[5, 0, 5][..], true), (&[5], false), (&[], false), (&[5, 6], false), (&[11], false)] {
+        let arrived: Result<Vec<Bytes>> = outline::parse_range_chunks(chunks(lens), 10).collect().await;
+        assert_eq!(arrived.is_ok(), holds, "{lens:?}");
+    }
 }

@@ -6,7 +6,7 @@ use std::{
     task::{Context as Task, Poll, ready},
 };
 
-use longshore_format::ErrorKind;
+use longshore_format::{ErrorKind, Lsn};
 use longshore_protocol::{Name, ToReplica};
 use tokio::{sync::oneshot, time::timeout};
 use tokio_stream::{Stream, StreamExt};
@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Context, Reply};
 use crate::{
-    Channel, Error, ReplicationService, Result, SnapshotPlace, async_trait,
+    Channel, Error, ReplicationService, Result, SnapshotOutline, SnapshotPlace, async_trait,
     channel::Outgoing,
     convert,
     grants::Role,
@@ -48,6 +48,7 @@ impl replication_server::Replication for Replication {
     type SegmentsStream = Reply<proto::Segment>;
     type FetchSegmentStream = Reply<proto::SegmentChunk>;
     type SnapshotStream = Reply<proto::SnapshotChunk>;
+    type SnapshotRangesStream = Reply<proto::SnapshotRangesChunk>;
 
     async fn logs(&self, request: Request<proto::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
         let caller = self.context.caller(&request)?;
@@ -106,7 +107,7 @@ impl replication_server::Replication for Replication {
     ) -> Result<Response<Self::FetchSegmentStream>, Status> {
         let log = convert::name(&request.get_ref().log)?;
         let (caller, leash, registration) = self.context.watch(&request, INSPECT, &log)?;
-        let base = longshore_format::Lsn::new(request.get_ref().base);
+        let base = Lsn::new(request.get_ref().base);
         let file = self.service.fetch_segment(&caller, &log, base).await?;
         let chunks = convert::segment::chunks(file);
         Ok(Response::new(Box::pin(Leashed::new(chunks, leash, registration))))
@@ -119,12 +120,43 @@ impl replication_server::Replication for Replication {
         let log = convert::name(&request.get_ref().log)?;
         let (caller, leash, registration) = self.context.watch(&request, REPLICATE, &log)?;
         let proto::SnapshotRequest { position, offset, .. } = *request.get_ref();
-        let position = longshore_format::Lsn::new(position);
-        let resume = (position != longshore_format::Lsn::ZERO).then_some(SnapshotPlace { position, offset });
-        let snapshot = self.service.snapshot(&caller, &log, resume).await?;
+        let snapshot = self.service.snapshot(&caller, &log, place(position, offset)).await?;
         let chunks = convert::segment::snapshot_chunks(snapshot);
         Ok(Response::new(Box::pin(Leashed::new(chunks, leash, registration))))
     }
+
+    async fn snapshot_outline(
+        &self,
+        request: Request<proto::SnapshotOutlineRequest>,
+    ) -> Result<Response<proto::SnapshotOutline>, Status> {
+        let log = convert::name(&request.get_ref().log)?;
+        let caller = self.context.authorize(&request, REPLICATE, &log)?;
+        let proto::SnapshotOutlineRequest { position, offset, most, .. } = *request.get_ref();
+        let most = match most {
+            0 => SnapshotOutline::MOST,
+            most => SnapshotOutline::MOST.min(most as usize),
+        };
+        let outline = self.service.snapshot_outline(&caller, &log, place(position, offset), most).await?;
+        Ok(Response::new(convert::outline::outline(outline)))
+    }
+
+    async fn snapshot_ranges(
+        &self,
+        request: Request<proto::SnapshotRangesRequest>,
+    ) -> Result<Response<Self::SnapshotRangesStream>, Status> {
+        let log = convert::name(&request.get_ref().log)?;
+        let (caller, leash, registration) = self.context.watch(&request, REPLICATE, &log)?;
+        let position = Lsn::new(request.get_ref().position);
+        let ranges = convert::outline::parse_ranges(request.get_ref())?;
+        let chunks = self.service.snapshot_ranges(&caller, &log, position, ranges).await?;
+        Ok(Response::new(Box::pin(Leashed::new(convert::outline::range_chunks(chunks), leash, registration))))
+    }
+}
+
+/// How far a snapshot was received, where position zero means that none was begun.
+fn place(position: u64, offset: u64) -> Option<SnapshotPlace> {
+    let position = Lsn::new(position);
+    (position != Lsn::ZERO).then_some(SnapshotPlace { position, offset })
 }
 
 /// What the service sends, and at the end how it ended.

@@ -1,5 +1,7 @@
 //! The service that replicas follow logs through.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use longshore_format::{Content, Digest, Epoch, EpochHistory, LogId, Lsn, SegmentSize};
 use longshore_protocol::{Name, NodeId, ToReplica, ToUpstream};
@@ -35,6 +37,32 @@ pub trait ReplicationService: Send + Sync + 'static {
     /// # Errors
     /// `Preflight` when this agent has nothing to make one of.
     async fn snapshot(&self, caller: &Caller, log: &Name, resume: Option<SnapshotPlace>) -> Result<Snapshot, Error>;
+
+    /// Tells the next records of the outline that was begun at `resume`, or the first ones of another snapshot's: no more than
+    /// `most` of them, and at least one unless there are no more.
+    ///
+    /// # Errors
+    /// `Preflight` when this agent has nothing to make a snapshot of, `Corrupt` when no whole record begins there.
+    async fn snapshot_outline(
+        &self,
+        caller: &Caller,
+        log: &Name,
+        resume: Option<SnapshotPlace>,
+        most: usize,
+    ) -> Result<SnapshotOutline, Error>;
+
+    /// Opens parts of the snapshot at `position` for sending, one after the other; they ascend, none is empty, and together they
+    /// are no longer than a number can say.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no snapshot at that position any more, `Invalid` when it is shorter.
+    async fn snapshot_ranges(
+        &self,
+        caller: &Caller,
+        log: &Name,
+        position: Lsn,
+        ranges: Vec<Range<u64>>,
+    ) -> Result<crate::BoxStream<Bytes>, Error>;
 }
 
 /// A log as a replica sees it before it follows it.
@@ -127,4 +155,31 @@ pub struct Snapshot {
     pub len: u64,
     /// The bytes in order; chunks of 256 KiB to 1 MiB travel best, and none may be larger than 1 MiB.
     pub chunks: crate::BoxStream<Bytes>,
+}
+
+/// A part of what a snapshot consists of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotOutline {
+    /// Of the log, and where in the file the first of the records begins.
+    pub place: SnapshotPlace,
+    /// The whole file's length.
+    pub len: u64,
+    /// Records one after the other; none once all are told.
+    pub records: Vec<RecordOutline>,
+}
+
+impl SnapshotOutline {
+    /// The most records that are told at once.
+    pub const MOST: usize = 4096;
+    /// The most parts of a snapshot that are asked for at once.
+    pub const MOST_RANGES: usize = 4096;
+}
+
+/// A record of a snapshot, as it is told without sending it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordOutline {
+    /// Bytes of its payload.
+    pub len: u32,
+    /// The first half of the payload's BLAKE3 hash.
+    pub digest: [u8; 16],
 }

@@ -1,6 +1,7 @@
 //! Services that keep a few records in memory and remember who called.
 
 use std::{
+    ops::Range,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -15,11 +16,11 @@ use longshore_protocol::{
     ToReplica, ToUpstream, Welcome, Witness,
 };
 use longshore_transport::{
-    AdminService, Append, Appended, Caller, Create, Error, FenceState, Forget, Forgotten, Lag, Limits, LimitsChange,
-    LogDescription, LogService, LogStatus, LogSummary, Loss, NodeReport, OwnedRecord, Positions, Promote, Promoted,
-    PromotionService, Read, RecordBatches, ReignStatus, ReplicaPosition, ReplicaStatus, ReplicationService, Seal,
-    Segment, SegmentFile, Services, SinkStatus, Snapshot, SnapshotPlace, Status, StoreStatus, Surveyed, TailStatus,
-    UpstreamEnd, UpstreamStatus, async_trait, grants::Role,
+    AdminService, Append, Appended, BoxStream, Caller, Create, Error, FenceState, Forget, Forgotten, Lag, Limits,
+    LimitsChange, LogDescription, LogService, LogStatus, LogSummary, Loss, NodeReport, OwnedRecord, Positions, Promote,
+    Promoted, PromotionService, Read, RecordBatches, RecordOutline, ReignStatus, ReplicaPosition, ReplicaStatus,
+    ReplicationService, Seal, Segment, SegmentFile, Services, SinkStatus, Snapshot, SnapshotOutline, SnapshotPlace,
+    Status, StoreStatus, Surveyed, TailStatus, UpstreamEnd, UpstreamStatus, async_trait, grants::Role,
 };
 
 use super::name;
@@ -178,6 +179,36 @@ impl ReplicationService for FakeAgent {
         let chunks: Vec<_> = bytes.chunks(100_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
         let place = SnapshotPlace { position, offset };
         Ok(Snapshot { place, len: FILE_LEN as u64, chunks: Box::pin(tokio_stream::iter(chunks)) })
+    }
+
+    /// Of the same snapshot, as records of 1000 bytes.
+    async fn snapshot_outline(
+        &self,
+        _: &Caller,
+        _: &Name,
+        resume: Option<SnapshotPlace>,
+        most: usize,
+    ) -> Result<SnapshotOutline, Error> {
+        let position = Lsn::new(7000);
+        let offset = resume.filter(|place| place.position == position).map_or(0, |place| place.offset);
+        let left = ((FILE_LEN as u64 - offset) / 1000) as usize;
+        let record = |index: usize| RecordOutline { len: 1000, digest: [index as u8; 16] };
+        let records = (0..left.min(most)).map(record).collect();
+        Ok(SnapshotOutline { place: SnapshotPlace { position, offset }, len: FILE_LEN as u64, records })
+    }
+
+    async fn snapshot_ranges(
+        &self,
+        _: &Caller,
+        _: &Name,
+        position: Lsn,
+        ranges: Vec<Range<u64>>,
+    ) -> Result<BoxStream<Bytes>, Error> {
+        if position != Lsn::new(7000) {
+            return Err(Error::new(ErrorKind::NotFound, format!("no snapshot at {position}"), "ask for another"));
+        }
+        let part = |range: Range<u64>| Ok(range.map(|index| index as u8).collect::<Bytes>());
+        Ok(Box::pin(tokio_stream::iter(ranges.into_iter().map(part).collect::<Vec<_>>())))
     }
 }
 

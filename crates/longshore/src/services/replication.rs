@@ -1,5 +1,6 @@
 //! The service that replicas follow this node's logs through.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,8 +8,8 @@ use longshore_format::{Lsn, Name};
 use longshore_protocol::{NodeId, Peer};
 use longshore_transport::grants::Role as Granted;
 use longshore_transport::{
-    Caller, Error, LogDescription, LogSummary, ReplicationService, Seal, Segment, SegmentFile, Snapshot, SnapshotPlace,
-    UpstreamEnd, async_trait,
+    BoxStream, Caller, Error, LogDescription, LogSummary, ReplicationService, Seal, Segment, SegmentFile, Snapshot,
+    SnapshotOutline, SnapshotPlace, UpstreamEnd, async_trait,
 };
 use longshore_wal::{Role, SegmentState};
 
@@ -77,6 +78,30 @@ impl ReplicationService for NodeServices {
         let log = self.log(log)?;
         let path = snapshot::path_of(self.node.data_dir(), &log.name);
         Ok(blocking("make a snapshot", move || log.offered.open(&log, &path, resume)).await?)
+    }
+
+    async fn snapshot_outline(
+        &self,
+        _caller: &Caller,
+        log: &Name,
+        resume: Option<SnapshotPlace>,
+        most: usize,
+    ) -> Result<SnapshotOutline, Error> {
+        let log = self.log(log)?;
+        let path = snapshot::path_of(self.node.data_dir(), &log.name);
+        Ok(blocking("outline a snapshot", move || log.offered.outline(&log, &path, resume, most)).await?)
+    }
+
+    async fn snapshot_ranges(
+        &self,
+        _caller: &Caller,
+        log: &Name,
+        position: Lsn,
+        ranges: Vec<Range<u64>>,
+    ) -> Result<BoxStream<Bytes>, Error> {
+        let log = self.log(log)?;
+        let path = snapshot::path_of(self.node.data_dir(), &log.name);
+        Ok(blocking("open a snapshot", move || log.offered.ranges(&log, &path, position, &ranges)).await?)
     }
 }
 

@@ -26,10 +26,12 @@ use crate::error::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"LONGSNAP";
 const VERSION: u32 = 1;
-const HEAD_LEN: usize = 52;
-const FRAME_LEN: usize = 8;
+/// Where the first record begins.
+pub(crate) const HEAD_LEN: usize = 52;
+/// What stands before each payload, and after the last.
+pub(crate) const FRAME_LEN: usize = 8;
 /// Longer than any record of any log.
-const LONGEST: usize = 4 << 20;
+pub(crate) const LONGEST: usize = 4 << 20;
 const BUFFER: usize = 1 << 20;
 
 /// What a snapshot is of.
@@ -94,10 +96,7 @@ impl SnapshotWriter {
     }
 
     pub(crate) fn payload(&mut self, payload: &[u8]) -> Result<()> {
-        let mut frame = [0; FRAME_LEN];
-        frame[..4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
-        frame[4..].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
-        self.write(&frame)?;
+        self.write(&frame_of(payload))?;
         self.write(payload)
     }
 
@@ -113,6 +112,24 @@ impl SnapshotWriter {
     }
 }
 
+/// What stands before a payload.
+pub(crate) fn frame_of(payload: &[u8]) -> [u8; FRAME_LEN] {
+    let mut frame = [0; FRAME_LEN];
+    frame[..4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    frame[4..].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
+    frame
+}
+
+/// How long the payload is that stands behind a frame.
+pub(crate) fn len_in(frame: &[u8; FRAME_LEN]) -> u32 {
+    u32::from_le_bytes(*frame.first_chunk().expect("inside the frame"))
+}
+
+/// The first half of a payload's BLAKE3 hash, by which two ends find out that they hold the same.
+pub(crate) fn digest_of(payload: &[u8]) -> [u8; 16] {
+    *blake3::hash(payload).as_bytes().first_chunk().expect("a hash is 32 bytes")
+}
+
 /// Reads a snapshot, payload by payload.
 pub(crate) struct SnapshotReader {
     path: PathBuf,
@@ -123,8 +140,13 @@ pub(crate) struct SnapshotReader {
 impl SnapshotReader {
     pub(crate) fn open(path: &Path) -> Result<SnapshotReader> {
         let head = SnapshotHead::of(path)?;
-        let mut file = File::open(path).map_err(|error| Error::io("read a snapshot", path, error))?;
-        io::Seek::seek(&mut file, io::SeekFrom::Start(HEAD_LEN as u64))
+        let file = File::open(path).map_err(|error| Error::io("read a snapshot", path, error))?;
+        SnapshotReader::at(path, file, head, HEAD_LEN as u64)
+    }
+
+    /// Goes on with the record that begins at `offset`.
+    pub(crate) fn at(path: &Path, mut file: File, head: SnapshotHead, offset: u64) -> Result<SnapshotReader> {
+        io::Seek::seek(&mut file, io::SeekFrom::Start(offset))
             .map_err(|error| Error::io("read a snapshot", path, error))?;
         Ok(SnapshotReader { path: path.to_owned(), file: BufReader::with_capacity(BUFFER, file), head })
     }
@@ -156,7 +178,7 @@ impl SnapshotReader {
     }
 }
 
-fn damaged(path: &Path, what: &str) -> Error {
+pub(crate) fn damaged(path: &Path, what: &str) -> Error {
     let reason = format!("snapshot {}: {what}; it is fetched again", path.display());
     Error::Refused { kind: ErrorKind::Corrupt, reason, at: None }
 }

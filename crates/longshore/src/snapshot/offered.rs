@@ -1,16 +1,18 @@
 //! The snapshots that a log's agent sends: one file, made when it is asked for, kept as long as it is of use.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use bytes::Bytes;
 use longshore_apply::{SnapshotError, Snapshotter};
 use longshore_format::{ErrorKind, Lsn};
-use longshore_transport::{Snapshot, SnapshotPlace};
+use longshore_transport::{BoxStream, RecordOutline, Snapshot, SnapshotOutline, SnapshotPlace};
 
-use super::file::{SnapshotHead, SnapshotWriter};
+use super::file::{HEAD_LEN, SnapshotHead, SnapshotReader, SnapshotWriter, digest_of};
 use crate::chunks;
 use crate::error::{Error, Result};
 use crate::log::Log;
@@ -32,6 +34,8 @@ struct State {
 const KEPT: Duration = Duration::from_secs(600);
 /// A file is made anew when the log has grown since by more than itself, and at least by this.
 const FRESH: u64 = 64 << 20;
+/// How much of a file one answer outlines: whoever asks has something to compare soon.
+const OUTLINED_AT_ONCE: usize = 64 << 20;
 /// How much is written between two looks at the free space.
 const LOOK: u64 = 16 << 20;
 
@@ -42,6 +46,58 @@ impl Offered {
 
     /// The snapshot that was begun at `resume`, from there on, or another. Making one takes as long as copying the database.
     pub(crate) fn open(&self, log: &Log, path: &Path, resume: Option<SnapshotPlace>) -> Result<Snapshot> {
+        let (head, file, len) = self.file(log, path, resume)?;
+        let place = place(head, len, resume, 0);
+        let whole = place.offset..len;
+        Ok(Snapshot { place, len, chunks: send(path, file, &[whole]) })
+    }
+
+    /// The next records of the outline that was begun at `resume`, or another's first ones: at most `most`. They are read for it:
+    /// another file would have to be kept beside each snapshot, and most are never asked for theirs.
+    pub(crate) fn outline(
+        &self,
+        log: &Log,
+        path: &Path,
+        resume: Option<SnapshotPlace>,
+        most: usize,
+    ) -> Result<SnapshotOutline> {
+        let (head, file, len) = self.file(log, path, resume)?;
+        let place = place(head, len, resume, HEAD_LEN as u64);
+        let mut reader = SnapshotReader::at(path, file, head, place.offset)?;
+        let (mut records, mut payload, mut read) = (Vec::new(), Vec::new(), 0);
+        while records.len() < most && read < OUTLINED_AT_ONCE {
+            let Some(bytes) = reader.next_payload(&mut payload)? else { break };
+            records.push(RecordOutline { len: bytes as u32, digest: digest_of(&payload) });
+            read += bytes;
+        }
+        Ok(SnapshotOutline { place, len, records })
+    }
+
+    /// Parts of the snapshot at `position`, if that is still there.
+    pub(crate) fn ranges(
+        &self,
+        log: &Log,
+        path: &Path,
+        position: Lsn,
+        ranges: &[Range<u64>],
+    ) -> Result<BoxStream<Bytes>> {
+        let mut state = self.lock();
+        state.asked = Some(log.now());
+        let resume = SnapshotPlace { position, offset: 0 };
+        self.usable(log, path, Some(resume)).filter(|head| head.lsn == position).ok_or_else(|| gone(log, position))?;
+        let (file, len) = opened(path)?;
+        match ranges.last() {
+            Some(last) if len < last.end => Err(Error::Refused {
+                kind: ErrorKind::Invalid,
+                reason: format!("a part of a snapshot of {len} bytes that ends at {}; ask for its outline", last.end),
+                at: None,
+            }),
+            _ => Ok(send(path, file, ranges)),
+        }
+    }
+
+    /// The file that is there, if it can be gone on with, or a new one.
+    fn file(&self, log: &Log, path: &Path, resume: Option<SnapshotPlace>) -> Result<(SnapshotHead, File, u64)> {
         // Held throughout: two that ask at once get the same one.
         let mut state = self.lock();
         let snapshotter = state.snapshotter.clone().ok_or(Error::NotOffered { what: "a snapshot of this log" })?;
@@ -50,17 +106,8 @@ impl Offered {
             Some(head) => head,
             None => make(log, &*snapshotter, path)?,
         };
-        let failed = |error| Error::io("read a snapshot", path, error);
-        let file = File::open(path).map_err(failed)?;
-        let len = file.metadata().map_err(failed)?.len();
-        let offset = resume.filter(|place| place.position == head.lsn && place.offset <= len);
-        let offset = offset.map_or(0, |place| place.offset);
-        let owned = path.to_owned();
-        let read = move |piece: &mut [u8], at| {
-            file.read_at(piece, at).map_err(|error| Error::io("read a snapshot", &owned, error))
-        };
-        let place = SnapshotPlace { position: head.lsn, offset };
-        Ok(Snapshot { place, len, chunks: chunks::stream(read, offset, len) })
+        let (file, len) = opened(path)?;
+        Ok((head, file, len))
     }
 
     /// The snapshot as it is now, for an archive, if it holds more than everything up to `beyond`; `None` if none can be made.
@@ -103,6 +150,42 @@ impl Offered {
     fn lock(&self) -> MutexGuard<'_, State> {
         crate::lock(&self.state)
     }
+}
+
+fn opened(path: &Path) -> Result<(File, u64)> {
+    let failed = |error| Error::io("read a snapshot", path, error);
+    let file = File::open(path).map_err(failed)?;
+    let len = file.metadata().map_err(failed)?.len();
+    Ok((file, len))
+}
+
+/// Where to go on with a file: at `resume`, if that was begun, else where it begins.
+fn place(head: SnapshotHead, len: u64, resume: Option<SnapshotPlace>, begin: u64) -> SnapshotPlace {
+    let here = |place: &SnapshotPlace| place.position == head.lsn && (begin..=len).contains(&place.offset);
+    SnapshotPlace { position: head.lsn, offset: resume.filter(here).map_or(begin, |place| place.offset) }
+}
+
+/// Parts of a file on their way, one after the other.
+fn send(path: &Path, file: File, ranges: &[Range<u64>]) -> BoxStream<Bytes> {
+    let mut parts = Vec::with_capacity(ranges.len());
+    let mut len = 0;
+    for range in ranges {
+        parts.push((len, range.clone()));
+        len += range.end - range.start;
+    }
+    let owned = path.to_owned();
+    let read = move |piece: &mut [u8], at: u64| {
+        let (before, range) = &parts[parts.partition_point(|(before, _)| *before <= at) - 1];
+        let from = range.start + (at - before);
+        let here = piece.len().min(usize::try_from(range.end - from).unwrap_or(usize::MAX));
+        file.read_at(&mut piece[..here], from).map_err(|error| Error::io("read a snapshot", &owned, error))
+    };
+    chunks::stream(read, 0, len)
+}
+
+fn gone(log: &Log, position: Lsn) -> Error {
+    let reason = format!("the snapshot of log {} at {position} is no longer kept; ask for another", log.name);
+    Error::Refused { kind: ErrorKind::NotFound, reason, at: Some(position) }
 }
 
 /// Makes the file. Until it is whole it has another name.
