@@ -201,7 +201,9 @@ impl Difference {
     pub(super) fn finish(&mut self, log: LogId, path: &Path) -> Result<()> {
         assert!(self.is_outlined() && self.missing.is_empty(), "nothing is missing");
         self.write(&[0; FRAME_LEN], self.next)?;
-        self.file.set_len(self.len).map_err(|error| Error::io("write a snapshot", &self.path, error))?;
+        // What has that name after a power cut is taken for all that its length says.
+        let synced = self.file.set_len(self.len).and_then(|()| self.file.sync_data());
+        synced.map_err(|error| Error::io("write a snapshot", &self.path, error))?;
         let head = SnapshotHead::of(&self.path)?;
         if head.log != log || head.lsn != self.position {
             return Err(self.refused("its head is that of another one"));

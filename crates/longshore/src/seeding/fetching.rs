@@ -152,6 +152,8 @@ pub(super) async fn whole(log: &Log, client: &Client, path: &Path) -> Result<()>
         })
         .await?;
     }
+    let (position, fetched) = (snapshot.place.position, snapshot.len - offset);
+    tracing::info!(log = %log.name, %position, fetched, held = 0, "fetched a snapshot");
     Ok(())
 }
 
