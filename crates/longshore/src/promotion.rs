@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_format::{Epoch, ErrorKind, Lsn, Name, WriterId};
-use longshore_protocol::{Dispute, Fence, NodeId, Policy, Promotion, Step, Witness};
+use longshore_protocol::{Dispute, Fence, NodeId, Policy, Promotion, Step};
 use longshore_storage::Environment;
 use longshore_transport::{Promote, Promoted};
 use longshore_wal::Role;
@@ -178,14 +178,13 @@ impl Attempt<'_> {
             };
             match step.map_err(|dispute| self.disputed(&dispute))? {
                 Step::Begin { policies } => match self.fetch_archived().await? {
-                    Some(own) => drop(promotion.heard(own)),
-                    None => return Ok(policies),
+                    true => self.heard_own(promotion)?,
+                    false => return Ok(policies),
                 },
                 Step::Fetch { from, to } => {
                     let peer = self.peers.client(&from).expect("only peers and this node are heard");
                     fetch::up_to(self.node, self.name, peer, to).await?;
-                    let log = self.log()?;
-                    promotion.heard(own::witness(self.node, &log)?);
+                    self.heard_own(promotion)?;
                 }
                 Step::NoVote { voters } => return Err(self.without_vote(&voters)),
                 Step::Fence(fence) => return Err(self.unfenced(&fence)),
@@ -199,8 +198,21 @@ impl Attempt<'_> {
         }
     }
 
-    /// Fetches what an archive has beyond this copy; what the copy is then, if there was any.
-    async fn fetch_archived(&mut self) -> Result<Option<Witness>> {
+    /// Decides anew by what this copy is after a fetch.
+    fn heard_own(&mut self, promotion: &mut Promotion) -> Result<()> {
+        let own = own::witness(self.node, &*self.log()?)?;
+        let accepted = own.accepted;
+        if promotion.heard(own) {
+            return Ok(());
+        }
+        // Whoever it was fetched from has begun a later epoch meanwhile, and that came with it.
+        self.peers.superseded = true;
+        let why = format!("epoch {accepted} was accepted here meanwhile, of another attempt; run it again");
+        Err(refused(ErrorKind::Fenced, self.name, &why))
+    }
+
+    /// Fetches what an archive has beyond this copy; whether that was anything.
+    async fn fetch_archived(&mut self) -> Result<bool> {
         let own = own::witness(self.node, &*self.log()?)?;
         if let Some((store, held, at)) = self.archives.later(&own).filter(|_| !self.request.accept_loss) {
             let (epoch, end) = (held.epoch(), own.end);
@@ -210,13 +222,13 @@ impl Attempt<'_> {
             return Err(self.refused(why + "or go on with --accept-loss"));
         }
         let Some((store, to)) = self.archives.beyond(&own).map(|(store, to)| (store.to_owned(), to)) else {
-            return Ok(None);
+            return Ok(false);
         };
         match self.archives.fetch(self.node, self.name, &store, to).await {
-            Ok(()) => own::witness(self.node, &*self.log()?).map(Some),
+            Ok(()) => Ok(true),
             Err(error) if self.request.accept_loss => {
                 tracing::warn!(log = %self.name, store, %error, "what is archived is not fetched");
-                Ok(None)
+                Ok(false)
             }
             Err(error) => {
                 let why = format!("{store} holds it up to {to}, and that cannot be had: {error}; run it again, ");
