@@ -10,6 +10,8 @@ mod archives;
 mod back;
 #[path = "failover/hands.rs"]
 mod hands;
+#[path = "failover/leases.rs"]
+mod leases;
 #[path = "failover/policies.rs"]
 mod policies;
 #[path = "failover/silent.rs"]

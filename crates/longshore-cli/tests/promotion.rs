@@ -204,7 +204,17 @@ fn f_115_an_epoch_that_is_to_begin_before_the_end_needs_the_loss_accepted() {
     drop(p);
     let promote = format!("promote --server {} --to {}", site.server("a"), first.trim());
     let plan = site.run(&format!("{promote} --plan")).ok();
-    assert!(plan.contains("of log") && plan.contains("held by a"), "{plan}");
+    assert!(plan.contains("lost    1 records, ") && plan.contains("held by a"), "{plan}");
+    assert!(!plan.contains("an unknown"), "{plan}");
+    let position: u64 = first.trim().parse().unwrap();
+    let at = |to: u64| format!("promote --server {} --to {to} --plan", site.server("a"));
+    for (to, code, told) in [
+        (end + 8, 4, format!("it ends at {end}, before {}\nnext: the nearest position is {end}", end + 8)),
+        (position + 1, 2, format!("{position}")),
+    ] {
+        let refused = site.run(&at(to)).fails(code);
+        assert!(refused.contains(&told), "{refused}");
+    }
     assert!(site.run(&promote).fails(9).contains("--accept-loss"));
     assert_eq!(site.status("a")["role"], "replica");
     assert_eq!(site.end("a"), end, "nothing was cut");

@@ -8,7 +8,7 @@ use longshore_apply::Snapshotter;
 use longshore_archive::keys::KeyProvider;
 use longshore_archive::{ArchiveSettings, Store};
 use longshore_format::{Content, ErrorKind, Name, SegmentSize};
-use longshore_protocol::{NodeId, Region};
+use longshore_protocol::{NodeId, Quorum, Region};
 use longshore_storage::{Directory, Environment, FsDirectory, SystemEnvironment};
 use longshore_transport::tls::ServerTls;
 use longshore_transport::{Access, Status};
@@ -86,6 +86,7 @@ impl Node {
 
     fn new(data_dir: &Path, settings: &Settings, role: Role) -> Result<Self> {
         settings.validate()?;
+        must_suit_lease(settings, role)?;
         crate::metrics::describe();
         let directory =
             FsDirectory::create(data_dir).map_err(|error| Error::io("use the data directory", data_dir, error))?;
@@ -507,6 +508,23 @@ impl Drop for Inner {
         if let Err(error) = self.close() {
             tracing::error!(%error, "a log was not closed in order");
         }
+    }
+}
+
+/// A lease moves the role by itself: only where a fence protects what the log promises.
+fn must_suit_lease(settings: &Settings, role: Role) -> Result<()> {
+    let needs_voters = matches!(settings.ack.durability.quorum, Quorum::Replicas(_) | Quorum::Regions { .. });
+    match role == Role::Writer && settings.lease.url.is_some() && !needs_voters {
+        true => Err(Error::Refused {
+            kind: ErrorKind::Invalid,
+            reason: format!(
+                "a lease moves the role by itself, and needs a policy that this protects, not {}; set ack.durability to at \
+                 least replicas:1 (--ack-durability) and say who has a vote (--ack-voters), or leave lease.url away",
+                settings.ack.durability
+            ),
+            at: None,
+        }),
+        false => Ok(()),
     }
 }
 

@@ -49,9 +49,15 @@ pub(crate) async fn promote_in(node: &Node, request: &Promote, minted: Option<Ep
     }
     let log = if request.plan { log } else { follows(node, log).await? };
     let (peers, archives) = survey_all(node, &log, request).await?;
-    let report = Report::new(node, &log, &peers, &archives)?;
+    let mut report = Report::new(node, &log, &peers, &archives)?;
+    if let Some(to) = request.to {
+        must_reach(&log, report.position(), to)?;
+    }
     if request.plan {
-        return report.planned(request);
+        if let Some(to) = request.to {
+            report.cut(&log, &peers, to).await?;
+        }
+        return Ok(report.planned());
     }
     // Whoever follows for the log meanwhile would take from one node what another is asked for.
     let busy = || refused(ErrorKind::Busy, &request.log, "another promotion of it is under way here; wait for its end");
@@ -143,6 +149,9 @@ impl Attempt<'_> {
         self.report.settled(promotion, &self.peers, &self.archives);
         // What the old writer appended meanwhile is given up as little as the rest.
         self.must_accept_cut(self.report.position())?;
+        if let Some(to) = self.request.to {
+            self.report.cut(&self.log()?, &self.peers, to).await?;
+        }
         let log = self.begin(promotion.epoch(), policies).await?;
         let pause = self.report.had_writer().then(|| stopped.elapsed());
         Ok(self.report.promoted(&log, pause))
@@ -156,11 +165,7 @@ impl Attempt<'_> {
             Step::NoVote { voters } if !self.request.accept_loss => return Err(self.without_vote(&voters)),
             _ => {}
         }
-        // What this node has of it must be a boundary; what it fetches first is looked at when it is here.
-        match self.request.to.filter(|to| *to <= self.report.own_end()) {
-            Some(to) => Ok(self.log()?.wal.crc_at(to).map(drop)?),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn without_vote(&self, voters: &BTreeSet<NodeId>) -> Error {
@@ -240,10 +245,7 @@ impl Attempt<'_> {
     /// Refuses to give up what lies between `to` and the end, unless that was accepted.
     fn must_accept_cut(&self, end: Lsn) -> Result<()> {
         match self.request.to {
-            Some(to) if end < to => {
-                let why = format!("it ends at {end}, before {to}; name a boundary up to its end");
-                Err(refused(ErrorKind::Unreachable, self.name, &why))
-            }
+            Some(to) if end < to => Err(beyond(self.name, end, to)),
             Some(to) if to < end && !self.request.accept_loss => {
                 let bytes = end.since(to);
                 let why = format!("{bytes} bytes of log lie between {to} and its end at {end}; ");
@@ -353,6 +355,22 @@ impl Attempt<'_> {
     fn refused(&self, why: String) -> Error {
         refused(ErrorKind::Fenced, self.name, &why)
     }
+}
+
+/// Refuses a position at which the log cannot end: what this node has of it must be a boundary, and what it fetches first is
+/// looked at when it is here.
+fn must_reach(log: &Log, end: Lsn, to: Lsn) -> Result<()> {
+    if end < to {
+        return Err(beyond(&log.name, end, to));
+    }
+    match log.wal.crc_at(to) {
+        Err(longshore_wal::Error::Beyond { .. }) => Ok(()),
+        found => Ok(found.map(drop)?),
+    }
+}
+
+fn beyond(log: &Name, end: Lsn, to: Lsn) -> Error {
+    refused(ErrorKind::Unreachable, log, &format!("it ends at {end}, before {to}; the nearest position is {end}"))
 }
 
 fn refused(kind: ErrorKind, log: &Name, why: &str) -> Error {

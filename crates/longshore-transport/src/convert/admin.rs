@@ -10,8 +10,8 @@ use super::{
     content, log_id, name, node, optional, or_empty, region, seconds, segment_size, segment_size_field, writer,
 };
 use crate::{
-    Error, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReignStatus, ReplicaStatus, Result, SinkStatus,
-    Status, StoreStatus, TailStatus, UpstreamStatus, proto,
+    Error, Forget, Forgotten, Lag, LeaseHolder, LeaseStatus, Limits, LimitsChange, LogStatus, ReignStatus,
+    ReplicaStatus, Result, SinkStatus, Status, StoreStatus, TailStatus, UpstreamStatus, proto,
 };
 
 /// The shape of `StatusResponse`.
@@ -70,6 +70,7 @@ fn log(log: LogStatus) -> proto::LogStatus {
         fenced: log.reign.fenced,
         accepted_epoch: log.reign.accepted,
         path: log.reign.path.iter().map(ToString::to_string).collect(),
+        lease: log.reign.lease.map(lease),
     }
 }
 
@@ -109,7 +110,38 @@ fn parse_reign(log: &proto::LogStatus) -> Result<ReignStatus> {
         fenced: log.fenced,
         accepted: log.accepted_epoch,
         path: log.path.iter().map(|name| node(name)).collect::<Result<_>>()?,
+        lease: log.lease.as_ref().map(parse_lease).transpose()?,
     })
+}
+
+const HELD: &str = "held";
+const FREE: &str = "free";
+const UNKNOWN: &str = "unknown";
+
+fn lease(lease: LeaseStatus) -> proto::LeaseStatus {
+    let (state, holder) = match lease.holder {
+        LeaseHolder::Node(node) => (HELD, node.to_string()),
+        LeaseHolder::Nobody => (FREE, String::new()),
+        LeaseHolder::Unknown => (UNKNOWN, String::new()),
+    };
+    proto::LeaseStatus {
+        state: state.to_owned(),
+        holder,
+        epoch: lease.epoch,
+        valid_seconds: lease.valid.map(|valid| valid.as_secs_f64()),
+        trouble: lease.trouble.unwrap_or_default(),
+    }
+}
+
+fn parse_lease(lease: &proto::LeaseStatus) -> Result<LeaseStatus> {
+    let holder = match lease.state.as_str() {
+        HELD => LeaseHolder::Node(node(&lease.holder)?),
+        FREE => LeaseHolder::Nobody,
+        UNKNOWN => LeaseHolder::Unknown,
+        other => return Err(Error::malformed(format!("a lease that is {other:?}"))),
+    };
+    let (valid, trouble) = (seconds(lease.valid_seconds), optional(&lease.trouble).map(str::to_owned));
+    Ok(LeaseStatus { holder, epoch: lease.epoch, valid, trouble })
 }
 
 fn replica(replica: ReplicaStatus) -> proto::ReplicaStatus {

@@ -108,6 +108,32 @@ pub struct ReignStatus {
     pub accepted: u64,
     /// The nodes that a followed log comes through, the upstream first and the writer last; empty while it does not.
     pub path: Vec<NodeId>,
+    /// The lease by which a failover starts by itself; `None` where no lease is set.
+    pub lease: Option<LeaseStatus>,
+}
+
+/// A log's lease, as one agent sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseStatus {
+    /// Who holds it.
+    pub holder: LeaseHolder,
+    /// The number of the epoch that it is held for; zero while nobody holds it, or nobody knows.
+    pub epoch: u64,
+    /// At its holder: for how long it may yet rely on it.
+    pub valid: Option<Duration>,
+    /// Why the lease cannot be asked for, or is not taken here.
+    pub trouble: Option<String>,
+}
+
+/// Who holds a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseHolder {
+    /// That node.
+    Node(NodeId),
+    /// Nobody: it can be taken.
+    Nobody,
+    /// Its store has not said so, or not lately.
+    Unknown,
 }
 
 /// A replica with a slot.

@@ -15,11 +15,11 @@ use longshore_protocol::{
     ToReplica, ToUpstream, Welcome, Witness,
 };
 use longshore_transport::{
-    AdminService, Append, Appended, Caller, Create, Error, FenceState, Forget, Forgotten, Lag, Limits, LimitsChange,
-    LogDescription, LogService, LogStatus, LogSummary, Loss, NodeReport, OwnedRecord, Positions, Promote, Promoted,
-    PromotionService, Read, RecordBatches, ReignStatus, ReplicaPosition, ReplicaStatus, ReplicationService, Seal,
-    Segment, SegmentFile, Services, SinkStatus, Snapshot, SnapshotPlace, Status, StoreStatus, Surveyed, TailStatus,
-    UpstreamEnd, UpstreamStatus, async_trait, grants::Role,
+    AdminService, Append, Appended, Caller, Create, Error, FenceState, Forget, Forgotten, Lag, LeaseHolder,
+    LeaseStatus, Limits, LimitsChange, LogDescription, LogService, LogStatus, LogSummary, Loss, NodeReport,
+    OwnedRecord, Positions, Promote, Promoted, PromotionService, Read, RecordBatches, ReignStatus, ReplicaPosition,
+    ReplicaStatus, ReplicationService, Seal, Segment, SegmentFile, Services, SinkStatus, Snapshot, SnapshotPlace,
+    Status, StoreStatus, Surveyed, TailStatus, UpstreamEnd, UpstreamStatus, async_trait, grants::Role,
 };
 
 use super::name;
@@ -366,6 +366,12 @@ pub fn full_status() -> Status {
             fenced: true,
             accepted: 7,
             path: vec![NodeId::new("b").unwrap(), NodeId::new("primary").unwrap()],
+            lease: Some(LeaseStatus {
+                holder: LeaseHolder::Node(NodeId::new("b").unwrap()),
+                epoch: 7,
+                valid: Some(Duration::from_millis(1500)),
+                trouble: Some("its store is silent".to_owned()),
+            }),
         },
     };
     Status {

@@ -97,14 +97,18 @@ impl Peers {
         self.asked.push(peer);
     }
 
+    /// What those who answered said.
+    pub(super) fn surveyed(&self) -> impl Iterator<Item = &Surveyed> {
+        self.asked.iter().filter_map(|peer| Some(&peer.answer.as_ref().ok()?.1))
+    }
+
     /// What those who answered hold.
     pub(super) fn witnesses(&self) -> impl Iterator<Item = &Witness> {
-        self.asked.iter().filter_map(|peer| Some(&peer.answer.as_ref().ok()?.1.witness))
+        self.surveyed().map(|surveyed| &surveyed.witness)
     }
 
     pub(super) fn of(&self, node: &NodeId) -> Option<&Surveyed> {
-        let answers = self.asked.iter().filter_map(|peer| Some(&peer.answer.as_ref().ok()?.1));
-        answers.into_iter().find(|surveyed| surveyed.witness.node == *node)
+        self.surveyed().find(|surveyed| surveyed.witness.node == *node)
     }
 
     pub(super) fn client(&self, node: &NodeId) -> Option<&Client> {

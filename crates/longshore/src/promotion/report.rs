@@ -1,10 +1,11 @@
 //! What a promotion says of itself: who holds what, whether the old writer is fenced, what would be lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_format::{Epoch, Lsn};
 use longshore_protocol::{Beside, Fence, Policy, Promotion, Witness, best};
-use longshore_transport::{FenceState, Loss, NodeReport, Promote, Promoted};
+use longshore_transport::{FenceState, Loss, NodeReport, Promoted};
 
 use super::archives::{Archives, Asked};
 use super::own;
@@ -66,11 +67,6 @@ impl Report {
         Ok(report)
     }
 
-    /// Where this node's own log ended when it was asked.
-    pub(super) fn own_end(&self) -> Lsn {
-        self.own.end
-    }
-
     /// Where the epoch would begin.
     pub(super) fn position(&self) -> Lsn {
         self.known.position
@@ -86,13 +82,41 @@ impl Report {
     }
 
     /// What would be done.
-    pub(super) fn planned(mut self, request: &Promote) -> Result<Promoted> {
-        if let Some(to) = request.to.filter(|to| *to < self.known.position) {
-            let bytes = self.known.position.since(to);
-            self.known.loss = Some(Loss { bytes, records: None, time: None, holder: self.own.node.to_string() });
-            self.known.position = to;
+    pub(super) fn planned(self) -> Promoted {
+        self.known
+    }
+
+    /// Lets the epoch begin at `to`, which is not behind the end: what lies between them is lost with the rest.
+    ///
+    /// # Errors
+    /// As [`own::behind`].
+    pub(super) async fn cut(&mut self, log: &Arc<Log>, peers: &Peers, to: Lsn) -> Result<()> {
+        let end = self.known.position;
+        self.known.position = to;
+        let mut cut = Loss { bytes: end.since(to), records: None, time: None, holder: self.own.node.to_string() };
+        let own_end = log.wal.durable().get();
+        if to <= own_end {
+            let here = own::behind(log, to).await?;
+            // What is fetched first was counted where it is.
+            let longest = peers.surveyed().find(|surveyed| own_end < end && surveyed.witness.end == end);
+            let more = if own_end < end { longest.and_then(|longest| longest.records_since) } else { Some(0) };
+            let last = longest.map_or_else(|| log.last_time().unwrap_or(0), |longest| longest.witness.time);
+            cut.records = here.records.zip(more).map(|(here, more)| here + more);
+            cut.time = last.checked_sub(here.time).map(Duration::from_micros);
         }
-        Ok(self.known)
+        if cut.bytes == 0 {
+            return Ok(());
+        }
+        self.known.loss = Some(match self.known.loss.take() {
+            None => cut,
+            Some(beyond) => Loss {
+                bytes: cut.bytes + beyond.bytes,
+                records: cut.records.zip(beyond.records).map(|(cut, beyond)| cut + beyond),
+                time: cut.time.zip(beyond.time).map(|(cut, beyond)| cut + beyond),
+                holder: format!("{} and {}", cut.holder, beyond.holder),
+            },
+        });
+        Ok(())
     }
 
     /// What was done.
