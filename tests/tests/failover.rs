@@ -14,6 +14,8 @@ mod hands;
 mod leases;
 #[path = "failover/policies.rs"]
 mod policies;
+#[path = "failover/returns.rs"]
+mod returns;
 #[path = "failover/silent.rs"]
 mod silent;
 

@@ -10,7 +10,7 @@ use super::{
     content, log_id, name, node, optional, or_empty, region, seconds, segment_size, segment_size_field, writer,
 };
 use crate::{
-    Error, Forget, Forgotten, Lag, LeaseHolder, LeaseStatus, Limits, LimitsChange, LogStatus, ReignStatus,
+    Error, Forget, Forgettable, Forgotten, Lag, LeaseHolder, LeaseStatus, Limits, LimitsChange, LogStatus, ReignStatus,
     ReplicaStatus, Result, SinkStatus, Status, StoreStatus, TailStatus, UpstreamStatus, proto,
 };
 
@@ -304,11 +304,20 @@ fn parse_store(store: proto::StoreStatus) -> StoreStatus {
 }
 
 pub(crate) fn forget_message(forget: &Forget) -> proto::ForgetRequest {
-    proto::ForgetRequest { log: forget.log.to_string(), replica: forget.replica.to_string(), plan: forget.plan }
+    let (replica, tail) = match &forget.what {
+        Forgettable::Replica(replica) => (replica.to_string(), String::new()),
+        Forgettable::Tail(place) => (String::new(), place.clone()),
+    };
+    proto::ForgetRequest { log: forget.log.to_string(), replica, plan: forget.plan, tail }
 }
 
 pub(crate) fn parse_forget(request: &proto::ForgetRequest) -> Result<Forget> {
-    Ok(Forget { log: name(&request.log)?, replica: node(&request.replica)?, plan: request.plan })
+    let what = match optional(&request.tail) {
+        Some(tail) if request.replica.is_empty() => Forgettable::Tail(tail.to_owned()),
+        Some(_) => return Err(Error::malformed("a replica and a tail to forget at once".to_owned())),
+        None => Forgettable::Replica(node(&request.replica)?),
+    };
+    Ok(Forget { log: name(&request.log)?, what, plan: request.plan })
 }
 
 pub(crate) fn forgotten(forgotten: Forgotten) -> proto::ForgetResponse {
@@ -317,6 +326,8 @@ pub(crate) fn forgotten(forgotten: Forgotten) -> proto::ForgetResponse {
         oldest_after: forgotten.oldest_after.get(),
         frees_bytes: forgotten.frees,
         forgotten: forgotten.forgotten,
+        tail_transactions: forgotten.written.map(|(transactions, _)| transactions),
+        tail_records: forgotten.written.map(|(_, records)| records),
     }
 }
 
@@ -326,6 +337,7 @@ pub(crate) fn parse_forgotten(response: proto::ForgetResponse) -> Forgotten {
         oldest_after: Lsn::new(response.oldest_after),
         frees: response.frees_bytes,
         forgotten: response.forgotten,
+        written: response.tail_transactions.zip(response.tail_records),
     }
 }
 

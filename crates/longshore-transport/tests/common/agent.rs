@@ -399,7 +399,7 @@ impl AdminService for FakeAgent {
 
     async fn forget(&self, _: &Caller, request: Forget) -> Result<Forgotten, Error> {
         let (oldest_before, oldest_after) = (Lsn::new(1), Lsn::new(9));
-        Ok(Forgotten { oldest_before, oldest_after, frees: 8, forgotten: !request.plan })
+        Ok(Forgotten { oldest_before, oldest_after, frees: 8, written: Some((1, 2)), forgotten: !request.plan })
     }
 
     async fn limits(&self, _: &Caller, _: &Name, change: LimitsChange) -> Result<Limits, Error> {

@@ -21,6 +21,7 @@ pub(super) fn plan(request: &Promote, plan: &Promoted) -> String {
     let mut rows = vec![("policy", policy(plan).to_owned()), ("fence", fence(plan))];
     rows.extend(fetch(plan).map(|fetch| ("fetched", fetch)));
     rows.push(("lost", loss(plan)));
+    rows.extend(unheard(plan).map(|unheard| ("unknown", unheard)));
     text + "\n" + &pairs(&rows)
 }
 
@@ -44,8 +45,14 @@ pub(super) fn done(request: &Promote, plan: &Promoted, done: &Promoted) -> Strin
     if done.loss.is_some() || done.fence != plan.fence {
         text += &pairs(&[("fence", fence(done)), ("lost", loss(done))]);
     }
-    let before = plan.nodes.iter().find(|node| node.writes).map_or("the primary before", |node| &node.node);
     text += &format!("next: append at {asked}; replicas find it by themselves if it is among their --upstream\n");
+    let others = || plan.nodes.iter().skip(1).filter(|node| !node.archive);
+    let before = match others().find(|node| node.writes) {
+        Some(node) => &node.node,
+        // All others answered, and none wrote it: there is no primary that could come back.
+        None if others().all(|node| node.end.is_some()) => return text,
+        None => "the primary before",
+    };
     text + &format!(
         "next: {before} rejoins by itself when it runs with --upstream naming the others; what only it has it keeps aside\n"
     )
@@ -125,11 +132,29 @@ fn fetch(plan: &Promoted) -> Option<String> {
     Some(format!("{} that {holder} has and this copy lacks", show_bytes(bytes)))
 }
 
+/// What may be with voters that do not answer.
+fn unheard(plan: &Promoted) -> Option<String> {
+    let silent = |node: &&NodeReport| node.votes && node.end.is_none();
+    let silent: Vec<&str> = plan.nodes.iter().filter(silent).map(named).collect();
+    if silent.is_empty() {
+        return None;
+    }
+    let (names, policy) = (silent.join(", "), policy(plan));
+    Some(match plan.fence {
+        FenceState::Whole => format!("what {names} may have beyond that; nothing that was confirmed at {policy} is"),
+        _ => format!("what {names} may have beyond that, also of what was confirmed at {policy}"),
+    })
+}
+
 fn loss(promoted: &Promoted) -> String {
     let Some(Loss { bytes, records, time, holder }) = &promoted.loss else {
         return "nothing that is known of".to_owned();
     };
-    let records = records.map_or("an unknown number of records".to_owned(), |records| format!("{records} records"));
+    let records = match records {
+        None => "an unknown number of records".to_owned(),
+        Some(1) => "1 record".to_owned(),
+        Some(records) => format!("{records} records"),
+    };
     let time = time.map_or("an unknown time".to_owned(), show_duration);
     format!("{records}, {} of log, {time} of it; held by {holder}", show_bytes(*bytes))
 }
@@ -156,6 +181,7 @@ mod tests {
             "fence    open: the writer before may still confirm at replicas:1 with primary",
             "fetched  1000 B that us-east has and this copy lacks",
             "lost     3 records, 2.0 KiB of log, 1m1s of it; held by primary@h:1, as it was last heard",
+            "unknown  what primary may have beyond that, also of what was confirmed at replicas:1",
         ] {
             assert!(text.contains(told), "{told}\n{text}");
         }
@@ -177,6 +203,8 @@ mod tests {
         let text = done(&request(), &promoted(), &now);
         assert!(text.contains("eu-west writes orders in epoch 2 from 9000 on; nobody could append for 35ms"), "{text}");
         assert!(text.contains("next: the primary before rejoins by itself"), "{text}");
+        let alone = Promoted { nodes: promoted().nodes[..2].to_vec(), ..promoted() };
+        assert!(!done(&request(), &alone, &now).contains("rejoins by itself"), "there was none");
         assert!(plan(&request(), &now).contains("writes orders already"));
     }
 }
