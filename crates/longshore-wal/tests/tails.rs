@@ -229,7 +229,13 @@ fn f_117_a_tail_is_kept_for_whatever_somebody_wrote_and_for_nothing_else() {
     let user: Write = |place| drop(append(&place.open(), b"a record"));
     let unfinished: Write = |place| {
         let wal = place.open();
-        wal.begin().unwrap().append(Kind::USER, b"never finished").unwrap();
+        let mut run = wal.begin().unwrap();
+        for record in numbered(5, 400) {
+            run.append(Kind::USER, &record).unwrap();
+        }
+        // It is handed on before it ends, and aborted when it is dropped.
+        drop(run);
+        step(&wal);
     };
     let mark: Write = |place| drop(place.open().mark(&"here".parse().unwrap()).unwrap());
     // An open that was not preceded by a close begins a life, which is a record.
