@@ -290,10 +290,19 @@ impl Attempt<'_> {
             to: None,
             peers: others.cloned().collect(),
         };
+        let begun = Instant::now();
         let taken = async {
-            // It may not have heard of the epoch that this node has accepted, and would stop once it does.
-            let client = peers::tell_again(self.node, address, self.name, epoch).await?;
-            client.promote(&back).await.map(drop).map_err(Error::from)
+            loop {
+                // It may not have heard of the epoch that this node has accepted, and would stop once it does.
+                let client = peers::tell_again(self.node, address, self.name, epoch).await?;
+                match client.promote(&back).await {
+                    // Its log may just be becoming one that follows.
+                    Err(left) if left.kind() == ErrorKind::Unavailable && begun.elapsed() < peers::PATIENCE => {
+                        tokio::time::sleep(peers::PAUSE).await;
+                    }
+                    taken => return taken.map(drop).map_err(Error::from),
+                }
+            }
         };
         let left = match timeout(BACK, taken).await {
             Ok(Ok(())) => return error,

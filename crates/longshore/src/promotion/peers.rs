@@ -20,7 +20,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Once those who answered are enough, the others are waited for so long: time for whoever is far, not for whoever is gone.
 const GRACE: Duration = Duration::from_secs(2);
 /// Between two attempts to reach a node.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 /// So long the writer alone is told, so that it stops before anybody else knows; one that is gone holds up no more than that.
 const AHEAD: Duration = Duration::from_secs(1);
 

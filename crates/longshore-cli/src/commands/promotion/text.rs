@@ -21,7 +21,7 @@ pub(super) fn plan(request: &Promote, plan: &Promoted) -> String {
     let mut rows = vec![("policy", policy(plan).to_owned()), ("fence", fence(plan))];
     rows.extend(fetch(plan).map(|fetch| ("fetched", fetch)));
     rows.push(("lost", loss(plan)));
-    rows.extend(unheard(plan).map(|unheard| ("unknown", unheard)));
+    rows.extend(unheard(plan).map(|unheard| ("silent", unheard)));
     text + "\n" + &pairs(&rows)
 }
 
@@ -181,7 +181,7 @@ mod tests {
             "fence    open: the writer before may still confirm at replicas:1 with primary",
             "fetched  1000 B that us-east has and this copy lacks",
             "lost     3 records, 2.0 KiB of log, 1m1s of it; held by primary@h:1, as it was last heard",
-            "unknown  what primary may have beyond that, also of what was confirmed at replicas:1",
+            "silent   what primary may have beyond that, also of what was confirmed at replicas:1",
         ] {
             assert!(text.contains(told), "{told}\n{text}");
         }
