@@ -73,8 +73,16 @@ async fn a_primary_that_is_to_rejoin_by_hand_changes_nothing_and_says_what_to_ru
     })
     .await;
     assert!(!place.join(LOG).join("diverged").exists(), "nothing is set aside");
-    // It ends by itself: no other log is left to follow.
-    drop(returned);
+    // It may have ended by itself: no other log is left to follow.
+    let _refused = returned.stop().await;
+
+    let (settings, upstream) = (cluster.settings("primary"), format!("a@{}", cluster.nodes[1].1));
+    let rejoin = longshore::Rejoin::ask(&place, LOG, &upstream, &settings).await.unwrap();
+    rejoin.set_aside().unwrap().expect("there is something that only it has");
+    let mut alone = cluster.settings("primary");
+    alone.replica.upstreams.clear();
+    let error = Node::primary(&place, &alone).unwrap().open_all().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced, "nor does it write again without knowing of anybody else: {error}");
     for agent in [b, a] {
         agent.stop().await.unwrap();
     }
