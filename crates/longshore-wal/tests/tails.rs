@@ -226,7 +226,9 @@ fn a_crash_in_the_middle_of_forgetting_leaves_no_half_of_a_tail() {
 fn f_117_a_tail_is_kept_for_whatever_somebody_wrote_and_for_nothing_else() {
     // What is written behind the fork, and whether that is somebody's.
     type Write = fn(&Place);
-    let user: Write = |place| drop(append(&place.open(), b"a record"));
+    let user: Write = |place| {
+        append(&place.open(), b"a record");
+    };
     let unfinished: Write = |place| {
         let wal = place.open();
         let mut run = wal.begin().unwrap();
@@ -237,7 +239,9 @@ fn f_117_a_tail_is_kept_for_whatever_somebody_wrote_and_for_nothing_else() {
         drop(run);
         step(&wal);
     };
-    let mark: Write = |place| drop(place.open().mark(&"here".parse().unwrap()).unwrap());
+    let mark: Write = |place| {
+        place.open().mark(&"here".parse().unwrap()).unwrap();
+    };
     // An open that was not preceded by a close begins a life, which is a record.
     let life: Write = |place| drop(place.open());
     for (what, writes, kept) in [
