@@ -12,8 +12,8 @@ use longshore::apply::{Failure, Held, LogFacts, RunEnd, Sink, SinkError};
 use longshore::format::{Record, SegmentHeader};
 use longshore::transport::tls::{ClientTls, TlsFiles};
 use longshore::transport::{
-    Append, Client, ClientSettings, Connector, Create, Draft, Forget, LimitsChange, Promote, Read, SnapshotOutline,
-    SnapshotPlace,
+    Append, Client, ClientSettings, Connector, Create, Draft, Forget, Forgettable, LimitsChange, Promote, Read,
+    SnapshotOutline, SnapshotPlace,
 };
 use longshore::{
     Content, DatabaseImage, ErrorKind, Event, Kind, Lsn, Name, OpenSink, Replica, SnapshotError, Snapshotter,
@@ -103,7 +103,8 @@ async fn forgetting_a_replica_says_what_it_frees_and_then_frees_it() -> Outcome 
     append(&primary, 5, 100, "replicas:1").await;
     let client = connect(&world, "primary", &served).await;
     let log = Name::new("orders")?;
-    let request = |replica: &str, plan| Forget { log: log.clone(), replica: replica.parse().unwrap(), plan };
+    let request =
+        |replica: &str, plan| Forget { log: log.clone(), what: Forgettable::Replica(replica.parse().unwrap()), plan };
     let refused = client.forget(&request("eu-west", false)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Busy, "it is connected, and would go on without a slot: {refused}");
     replica.stop().await?;
@@ -139,7 +140,7 @@ async fn forgetting_a_replica_promises_nothing_that_somebody_else_still_needs() 
     let change = LimitsChange { keep_bytes: Some(0), ..LimitsChange::default() };
     client.limits(&log, change).await?;
 
-    let request = Forget { log: log.clone(), replica: "eu-west".parse()?, plan: true };
+    let request = Forget { log: log.clone(), what: Forgettable::Replica("eu-west".parse()?), plan: true };
     assert!(0 < client.forget(&request).await?.frees);
     primary.wal().hold(longshore::wal::Consumer::Archive, Some(primary.first()));
     assert_eq!(client.forget(&request).await?.frees, 0);

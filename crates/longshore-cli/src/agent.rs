@@ -36,6 +36,22 @@ pub(crate) fn trace(global: &Global) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Finds out whether an agent could listen before it opens, fetches or makes anything. Whoever takes the port between that and
+/// listening is found out then.
+pub(crate) fn can_listen(grpc: SocketAddr, http: SocketAddr) -> Result<(), Failure> {
+    for (address, flag) in [(grpc, "--listen"), (http, "--http")] {
+        match std::net::TcpListener::bind(address) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                let what = format!("cannot listen on {address}: {error}");
+                return Err(Failure::new(ErrorKind::Busy, what).next(format!("choose another address with {flag}")));
+            }
+            // Whatever else is wrong with it, listening says so.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Says, on stdout, where the agent can be reached: the real ports where 0 was asked for. Printed
 /// once connections are taken.
 pub(crate) fn announce(server: &Server, http: &Http) -> Result<(), Failure> {

@@ -194,3 +194,18 @@ fn logs_are_created_marked_and_read_through_an_agent() {
     let expect = format!("append {server} --log audit --expect 4096");
     run_with(at, &expect, b"d\n").fails(8);
 }
+
+#[test]
+fn a_taken_port_is_found_out_before_anything_is_made() {
+    let dir = site();
+    let (at, held) = (dir.path(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let taken = held.local_addr().unwrap();
+    for (flags, flag) in [
+        (format!("--listen {taken} --http 127.0.0.1:0"), "--listen"),
+        (format!("--listen 127.0.0.1:0 --http {taken}"), "--http"),
+    ] {
+        let told = run(at, &format!("replica --data-dir new --upstream h:1 {PRIMARY} {flags}")).fails(7);
+        assert!(told.contains(&taken.to_string()) && told.contains(flag), "{told}");
+        assert!(!at.join("new").exists());
+    }
+}

@@ -204,7 +204,17 @@ fn f_115_an_epoch_that_is_to_begin_before_the_end_needs_the_loss_accepted() {
     drop(p);
     let promote = format!("promote --server {} --to {}", site.server("a"), first.trim());
     let plan = site.run(&format!("{promote} --plan")).ok();
-    assert!(plan.contains("of log") && plan.contains("held by a"), "{plan}");
+    assert!(plan.contains("lost    1 record, ") && plan.contains("held by a"), "{plan}");
+    assert!(!plan.contains("an unknown"), "{plan}");
+    let position: u64 = first.trim().parse().unwrap();
+    let at = |to: u64| format!("promote --server {} --to {to} --plan", site.server("a"));
+    for (to, code, told) in [
+        (end + 8, 4, format!("it ends at {end}, before {}\nnext: the nearest position is {end}", end + 8)),
+        (position + 1, 2, format!("{position}")),
+    ] {
+        let refused = site.run(&at(to)).fails(code);
+        assert!(refused.contains(&told), "{refused}");
+    }
     assert!(site.run(&promote).fails(9).contains("--accept-loss"));
     assert_eq!(site.status("a")["role"], "replica");
     assert_eq!(site.end("a"), end, "nothing was cut");
@@ -332,4 +342,47 @@ fn start(dir: &Path, args: &str) -> Child {
     let mut command: Command = longshore(dir);
     command.args(args.split_whitespace()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()
+}
+
+#[test]
+fn an_agent_that_was_fenced_is_not_fenced_again() {
+    let site = Site::new("replicas:1");
+    let (_p, _a, _b) = (site.primary(), site.replica("a"), site.replica("b"));
+    site.append("p", "before").ok();
+    let fence = format!("fence --server {}", site.server("p"));
+    assert!(site.run(&fence).ok().contains("accepted epoch 2"));
+    let again = site.run(&fence).ok();
+    assert!(again.contains("accepted epoch 2 before") && again.contains("nothing was changed"), "{again}");
+    assert_eq!(site.status("p")["accepted_epoch"], 2, "no epoch is used up");
+}
+
+#[test]
+fn who_appends_at_a_replica_is_told_where_to() {
+    let site = Site::new("replicas:1");
+    let (_p, _a) = (site.primary(), site.replica("a"));
+    site.append("p", "before").ok();
+    eventually("a knows its way", || !site.status("a")["path"].as_array().unwrap().is_empty());
+    let refused = site.append("a", "here").fails(2);
+    assert!(refused.contains("append at its primary, p"), "{refused}");
+}
+
+#[test]
+fn who_confirms_without_what_the_policy_asks_for_says_so() {
+    let site = Site::new("replicas:1");
+    let degrade = format!(
+        "primary --ack-durability replicas:1 --ack-voters p,a,b --ack-shortfall degrade --ack-degrade-after 100ms{}",
+        site.upstreams()
+    );
+    let p = site.start("p", &degrade);
+    let alone = site.append("p", "alone");
+    assert!(alone.stderr.contains("orders is degraded: replicas:1 cannot be had"), "{}", alone.stderr);
+    alone.ok();
+    let ready = p.get("/readyz");
+    assert!(ready.contains("200") && ready.contains("log orders is degraded"), "{ready}");
+    let _a = site.replica("a");
+    eventually("it is had again", || site.status("p")["policy"]["degraded"] == false);
+    let together = site.append("p", "together");
+    assert!(!together.stderr.contains("degraded"), "{}", together.stderr);
+    together.ok();
+    assert!(!p.get("/readyz").contains("degraded"));
 }

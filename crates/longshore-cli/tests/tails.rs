@@ -100,10 +100,18 @@ fn f_117_a_replica_rejoins_and_its_tail_is_shown_read_replayed_and_forgotten() {
             .starts_with(&format!("would forget {place} of orders: 2 transactions, 2 records"))
     );
     assert_eq!(read(at, &of_tail), "three\nfour\n");
+    let through = |place: &str| {
+        let server = format!("--server eu-west@{} --tls-dir tls --identity primary", replica.address);
+        run(at, &format!("forget {server} --log orders --tail {place}"))
+    };
+    let told = through(&format!("{place} --plan")).ok();
+    assert!(told.starts_with(&format!("would forget {place} of orders: 2 transactions, 2 records")), "{told}");
+    assert!(through("diverged/1-2").fails(3).contains(place), "the ones there are");
+    through("../../p/orders").fails(3);
     // As a crash in the middle leaves it.
     let (lying, begun) = (at.join("r/orders").join(place), at.join("r/orders").join(format!("{place}.forgotten")));
     std::fs::rename(&lying, &begun).unwrap();
-    assert!(forget(place).ok().starts_with(&format!("forgot {place}")), "beside the running agent");
+    assert!(through(place).ok().starts_with(&format!("forgot {place}")), "by the running agent");
     assert!(!begun.exists());
     forget(place).fails(3);
     run(at, &format!("read --data-dir r --log orders {of_tail}")).fails(3);
@@ -329,7 +337,7 @@ fn a_tail_is_asked_for_only_where_it_can_be() {
         "read --server h:1 --log orders --tail x",
         "replay --from d --log orders --tail x --into jsonl:- --follow",
         "replay --from file:///nowhere --log orders --tail x --into jsonl:-",
-        "forget --server h:1 --log orders --tail x",
+        "forget --server h:1 --log orders --replica x --tail x",
         "forget --data-dir d --log orders --replica x",
         "forget --data-dir d --log orders",
     ] {

@@ -9,8 +9,8 @@ mod promotion;
 mod replication;
 
 pub use admin::{
-    AdminService, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReignStatus, ReplicaStatus, SinkStatus,
-    Status, StoreStatus, TailStatus, UpstreamStatus,
+    AdminService, Forget, Forgettable, Forgotten, Lag, LeaseHolder, LeaseStatus, Limits, LimitsChange, LogStatus,
+    ReignStatus, ReplicaStatus, SinkStatus, Status, StoreStatus, TailStatus, UpstreamStatus,
 };
 pub use log::{
     Append, Appended, Create, Draft, LogService, OwnedRecord, Positions, Read, RecordBatches, ReplicaPosition,

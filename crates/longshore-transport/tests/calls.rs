@@ -13,8 +13,8 @@ use common::{
 use longshore_format::{Content, ErrorKind, Lsn, SegmentSize};
 use longshore_protocol::{Ack, NodeId, ToReplica, ToUpstream};
 use longshore_transport::{
-    Access, ClientSettings, Connector, Create, Draft, Error, Forget, LimitsChange, Promote, Read, RecordOutline,
-    Server, ServerSettings, SnapshotOutline, SnapshotPlace,
+    Access, ClientSettings, Connector, Create, Draft, Error, Forget, Forgettable, LimitsChange, Promote, Read,
+    RecordOutline, Server, ServerSettings, SnapshotOutline, SnapshotPlace,
 };
 use tokio::{net::TcpListener, time::timeout};
 use tokio_stream::StreamExt;
@@ -191,7 +191,8 @@ async fn an_operator_sees_and_changes() {
     let client = connector(pki.path(), "primary").connect(&agent.pinned()).await.unwrap();
     assert_eq!(client.status(None).await.unwrap(), agent::full_status());
     assert_eq!(client.status(Some(&name("orders"))).await.unwrap(), agent::full_status());
-    let forget = Forget { log: name("orders"), replica: NodeId::new("replica").unwrap(), plan: true };
+    let forget =
+        Forget { log: name("orders"), what: Forgettable::Replica(NodeId::new("replica").unwrap()), plan: true };
     assert!(!client.forget(&forget).await.unwrap().forgotten);
     assert!(client.forget(&Forget { plan: false, ..forget }).await.unwrap().forgotten);
     let log = name("orders");

@@ -10,7 +10,7 @@ mod branch;
 
 use std::sync::Arc;
 
-use longshore_format::{Epoch, Intent, Lsn};
+use longshore_format::{Epoch, Intent, Kind, Lsn};
 use longshore_storage::{Directory, Lock, Trouble};
 
 use crate::control_file::{self, ControlFile};
@@ -119,6 +119,28 @@ pub fn forget(log: &Arc<dyn Directory>, place: &str) -> Result<Tail> {
     drop(lock);
     remove(&diverged, &forgotten)?;
     Ok(tail)
+}
+
+/// Forgets the tail at `place` if nobody wrote anything in it; whether that was so. What a log writes of itself, as every kill
+/// and return of a writer leaves one record of, is neither worth a segment's disk nor an operator's look.
+///
+/// # Errors
+/// As [`forget`]; what is damaged. The tail is kept then.
+pub fn forget_unless_written(log: &Arc<dyn Directory>, place: &str) -> Result<bool> {
+    let tail = find(log, place)?;
+    let branch = ReadLog::open(tail.branch(log)?)?;
+    let mut reader = branch.reader(tail.from)?;
+    while let Some(record) = reader.next()? {
+        if record.kind.is_user() || record.kind == Kind::MARK {
+            return Ok(false);
+        }
+    }
+    // Nothing is given up that could not be read.
+    if reader.position() < branch.segment_size().normalise(tail.to) {
+        return Ok(false);
+    }
+    drop((reader, branch));
+    forget(log, place).map(|_| true)
 }
 
 impl Tail {

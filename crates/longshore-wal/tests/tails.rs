@@ -221,3 +221,49 @@ fn a_crash_in_the_middle_of_forgetting_leaves_no_half_of_a_tail() {
         assert_eq!((&again.place, again.from, again.to), (&tail.place, tail.from, tail.to));
     }
 }
+
+#[test]
+fn f_117_a_tail_is_kept_for_whatever_somebody_wrote_and_for_nothing_else() {
+    // What is written behind the fork, and whether that is somebody's.
+    type Write = fn(&Place);
+    let user: Write = |place| {
+        append(&place.open(), b"a record");
+    };
+    let unfinished: Write = |place| {
+        let wal = place.open();
+        let mut run = wal.begin().unwrap();
+        for record in numbered(5, 400) {
+            run.append(Kind::USER, &record).unwrap();
+        }
+        // It is handed on before it ends, and aborted when it is dropped.
+        drop(run);
+        step(&wal);
+    };
+    let mark: Write = |place| {
+        place.open().mark(&"here".parse().unwrap()).unwrap();
+    };
+    // An open that was not preceded by a close begins a life, which is a record.
+    let life: Write = |place| drop(place.open());
+    for (what, writes, kept) in [
+        ("a life", &[life][..], false),
+        ("lives", &[life, life, life], false),
+        ("a record of a user", &[user], true),
+        ("a record and lives", &[life, user, life], true),
+        ("a mark", &[life, mark], true),
+        ("a transaction that was never finished", &[unfinished, life], true),
+    ] {
+        let place = Place::new();
+        let wal = place.open();
+        let fork = append(&wal, b"before").end;
+        step(&wal);
+        // Not closed.
+        drop(wal);
+        writes.iter().for_each(|write| write(&place));
+        cut(&place, fork);
+        let tail = only(&place);
+        assert!(tail.from < tail.to, "{what}");
+        assert_eq!(tails::forget_unless_written(&place.dir(), &tail.place).unwrap(), !kept, "{what}");
+        assert_eq!(tails::list(&place.dir()).unwrap().len(), usize::from(kept), "{what}");
+        assert_eq!(payloads(place.read().reader(place.read().first()).unwrap()), [b"before"], "{what}");
+    }
+}

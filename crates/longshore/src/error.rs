@@ -166,10 +166,12 @@ pub enum Error {
         log: Name,
     },
     /// This agent follows the log and may not write it.
-    #[error("log {log} is a replica here; append at its primary")]
+    #[error("log {log} is a replica here; append at its primary{}", writer.as_ref().map(|writer| format!(", {writer}")).unwrap_or_default())]
     NotPrimary {
         /// The log.
         log: Name,
+        /// Who writes it, where that is known.
+        writer: Option<longshore_protocol::NodeId>,
     },
     /// A file or directory could not be used.
     #[error("cannot {what} {}", path.display())]

@@ -110,6 +110,15 @@ pub enum Event {
         /// The directory below the log's own that holds the rest.
         place: String,
     },
+    /// What lay beyond a proven fork was the log's own and nothing that anybody wrote: it is not kept.
+    NothingAside {
+        /// Which log.
+        log: Name,
+        /// Where it ends now.
+        from: Lsn,
+        /// Where it ended before.
+        to: Lsn,
+    },
     /// The upstream's log no longer reached back to this replica's: the copy was begun anew, and sinks get a snapshot.
     Reseeded {
         /// Which log.
@@ -272,6 +281,9 @@ impl Event {
             }
             Self::SetAside { log, from, to, place } => {
                 tracing::warn!(%log, %from, %to, place, "set aside what forked from the upstream's history");
+            }
+            Self::NothingAside { log, from, to } => {
+                tracing::info!(%log, %from, %to, "what forked from the upstream's history held nothing that anybody wrote: it is not kept");
             }
             Self::Reseeded { log, from, to } => {
                 tracing::warn!(%log, %from, %to, "the upstream no longer reached back to this copy, which begins anew");

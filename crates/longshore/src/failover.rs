@@ -36,6 +36,9 @@ pub(crate) async fn attend(node: Node, stop: CancellationToken) {
                 let (node, name) = (node.clone(), log.name.clone());
                 let task = tokio::spawn(async move {
                     if let Err(error) = stand_by(&node, &name).await {
+                        if let Some(log) = node.get(&name) {
+                            log.lease.unattended(node.id(), error.to_string());
+                        }
                         let message = format!("log {name}: its lease is not attended to: {error}");
                         node.events().raise(Event::Warning { message });
                         tokio::time::sleep(20 * LOOK).await;
@@ -63,8 +66,12 @@ async fn stand_by(node: &Node, name: &Name) -> Result<()> {
             Role::Writer if !log.wal.is_fenced() => keep(&lease, &log).await,
             _ => replace(node, &lease, &log).await,
         };
-        if let Err(error) = done {
-            let why = error.to_string();
+        let why = done.err().map(|error| error.to_string());
+        // The log may be another object by now, as its role has changed.
+        if let Some(log) = node.get(name) {
+            log.lease.attended(node.id(), &lease, why.clone());
+        }
+        if let Some(why) = why {
             if told.as_ref() != Some(&why) {
                 node.events().raise(Event::Warning { message: format!("log {name}, failover by lease: {why}") });
             }

@@ -29,6 +29,7 @@
 mod etcd;
 mod keeper;
 mod object;
+mod seen;
 mod store;
 
 pub use longshore_protocol::lease::{LeaseObject, LeaseState, Ttl};
@@ -47,6 +48,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::error::{Error, Result};
 use crate::settings::LeaseSettings;
 use keeper::{Keeper, Wish};
+pub(crate) use seen::Seen;
 
 /// One node's part in the lease of one log. Dropped, it stops asking; what it holds lapses by itself.
 #[derive(Debug)]

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use longshore_format::{ErrorKind, Lsn, Name, SegmentHeader};
 use longshore_protocol::{Hello, Holding, Offer};
+use longshore_storage::Directory;
 use longshore_transport::{Client, LogSummary};
-use longshore_wal::FollowerSpec;
+use longshore_wal::{FollowerSpec, SetAside};
 
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -138,12 +139,26 @@ pub(crate) fn applied_past_fork(node: &Node, log: &Log, upstream: &str) -> Error
 
 /// Sets what lies beyond a proven fork aside as a log of its own, and opens the rest (F-095).
 pub(crate) async fn truncate(node: &Node, log: &Arc<Log>, fork: Lsn) -> Result<()> {
+    // A sink may be where nobody wrote anything; only the tail then says on which branch.
+    let is_applied = !log.applying.sinks().is_empty();
     let (node, name) = (node.clone(), log.name.clone());
     blocking("set a tail aside", move || {
         node.close_log(&name)?;
-        let aside = longshore_wal::set_aside(&node.directory_of(&name)?, node.environment(), fork)?;
-        node.events().raise(Event::SetAside { log: name.clone(), from: aside.from, to: aside.to, place: aside.place });
+        let directory = node.directory_of(&name)?;
+        let SetAside { place, from, to } = longshore_wal::set_aside(&directory, node.environment(), fork)?;
+        node.events().raise(match !is_applied && holds_nothing(&directory, &place) {
+            true => Event::NothingAside { log: name.clone(), from, to },
+            false => Event::SetAside { log: name.clone(), from, to, place },
+        });
         node.open(name.as_str()).map(drop)
     })
     .await
+}
+
+/// Whether nobody wrote anything in a tail, and it is gone.
+fn holds_nothing(log: &Arc<dyn Directory>, place: &str) -> bool {
+    longshore_wal::tails::forget_unless_written(log, place).unwrap_or_else(|error| {
+        tracing::warn!(place, %error, "a tail is kept, as it cannot be read through");
+        false
+    })
 }

@@ -18,6 +18,7 @@ use crate::archiving::Archiving;
 use crate::claim::Claim;
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
+use crate::lease::Seen;
 use crate::lock;
 use crate::policy::Lack;
 use crate::seeding::Seeding;
@@ -54,6 +55,8 @@ pub(crate) struct Log {
     /// What a wait asks for by default: what the log says, else the settings.
     policy: RwLock<Arc<AckPolicy>>,
     pub(crate) lack: Mutex<Lack>,
+    /// Who holds its lease, where there is one.
+    pub(crate) lease: Seen,
     /// Whether it may be written as far as its lease goes; always where there is none.
     leased: AtomicBool,
     /// Set while somebody other than the dialler follows for this log.
@@ -99,6 +102,7 @@ impl Log {
             data_dir,
             policy: RwLock::new(Arc::new(settings.ack.policy())),
             lack: Mutex::default(),
+            lease: Seen::default(),
             leased: AtomicBool::new(settings.lease.url.is_none()),
             claim: Claim::default(),
             retention: Mutex::new(settings.retention.clone()),

@@ -23,6 +23,14 @@ pub(crate) const METRICS: &[(&str, &str, &str)] = &[
         "1 while this agent may not write the log it wrote, because it accepted a later epoch",
     ),
     ("longshore_log_degraded", "log", "1 while appends are confirmed without what the policy asks for"),
+    ("longshore_lease_held", "log", "with a lease: 1 while this agent holds it"),
+    (
+        "longshore_lease_epoch",
+        "log",
+        "the number of the epoch that it is held for, by whomever; 0 while nobody is known to",
+    ),
+    ("longshore_lease_valid_seconds", "log", "for how long this agent may yet rely on it; 0 where it does not hold it"),
+    ("longshore_lease_trouble", "log", "1 while it cannot be asked for, or is not taken here although it is free"),
     ("longshore_log_poisoned", "log", "1 once a failure has stopped the log"),
     ("longshore_log_unsynced_bytes", "log", "appended and not yet synced"),
     ("longshore_log_disk_used_bytes", "log", "disk taken by the log"),
@@ -156,6 +164,12 @@ fn record_log(name: &str, status: &LogStatus, pressure: &Pressure) {
     let is_degraded = status.reign.policy.as_ref().is_some_and(|policy| policy.degraded);
     set("longshore_log_fenced", flag(status.reign.fenced));
     set("longshore_log_degraded", flag(is_degraded));
+    if let Some(lease) = &status.reign.lease {
+        set("longshore_lease_held", flag(lease.valid.is_some_and(|valid| !valid.is_zero())));
+        set("longshore_lease_epoch", lease.epoch as f64);
+        set("longshore_lease_valid_seconds", lease.valid.unwrap_or_default().as_secs_f64());
+        set("longshore_lease_trouble", flag(lease.trouble.is_some()));
+    }
     set("longshore_log_poisoned", flag(status.poisoned.is_some()));
     set("longshore_log_append_bytes_per_second", status.append_rate);
     set("longshore_log_unsynced_bytes", pressure.unsynced as f64);

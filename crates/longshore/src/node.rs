@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use longshore_apply::Snapshotter;
+use longshore_archive::keys::KeyProvider;
 use longshore_archive::{ArchiveSettings, Store};
 use longshore_format::{Content, ErrorKind, Name, SegmentSize};
-use longshore_protocol::{NodeId, Region};
+use longshore_protocol::{NodeId, Quorum, Region};
 use longshore_storage::{Directory, Environment, FsDirectory, SystemEnvironment};
 use longshore_transport::tls::ServerTls;
-use longshore_transport::{Access, Status};
+use longshore_transport::{Access, LogStatus, Status};
 use longshore_wal::{Consumer, CreateSpec, FollowerSpec, Recovery, Role, Settings as WalSettings, Wal};
 
 use crate::archived::Sources;
@@ -20,6 +21,7 @@ use crate::housekeeper::Housekeeper;
 use crate::lock;
 use crate::log::{Log, must_have_stores};
 use crate::metrics;
+use crate::policy;
 use crate::primary::Primary;
 use crate::replica::Sinks;
 use crate::server::{Server, tls_files};
@@ -85,10 +87,16 @@ impl Node {
 
     fn new(data_dir: &Path, settings: &Settings, role: Role) -> Result<Self> {
         settings.validate()?;
+        if role == Role::Writer {
+            must_suit_lease(settings)?;
+        }
         crate::metrics::describe();
         let directory =
             FsDirectory::create(data_dir).map_err(|error| Error::io("use the data directory", data_dir, error))?;
         let id = own_id(settings, role)?;
+        if role == Role::Writer {
+            policy::must_be_had(&settings.ack, &id)?;
+        }
         let inner = Arc::new_cyclic(|node: &Weak<Inner>| Inner {
             data_dir: data_dir.to_owned(),
             directory: Arc::new(directory),
@@ -184,6 +192,21 @@ impl Node {
         self.inner.sources.get()
     }
 
+    /// Every store that logs are taken from or archived into, and whose keys encrypt what it holds; each once.
+    pub(crate) fn archives(&self) -> Vec<(Store, Option<Arc<dyn KeyProvider>>)> {
+        let sources = self.sources().map(|sources| (&sources.stores, &sources.keys));
+        let archives = self.inner.archive.get().map(|(stores, settings)| (stores, &settings.keys));
+        let all = sources.into_iter().chain(archives);
+        let all = all.flat_map(|(stores, keys)| stores.iter().map(|store| (store.clone(), keys.clone())));
+        let mut each: Vec<(Store, _)> = Vec::new();
+        for (store, keys) in all {
+            if each.iter().all(|(known, _)| known.label() != store.label()) {
+                each.push((store, keys));
+            }
+        }
+        each
+    }
+
     fn start_archiving(&self, log: &Arc<Log>) {
         if let Some((stores, settings)) = self.inner.archive.get() {
             let dropping = self.inner.settings.retention.archive_at_cap == AtCap::Drop;
@@ -227,8 +250,15 @@ impl Node {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             time_micros: self.inner.environment.wall_micros(),
             certificate_days_left: self.access().and_then(|access| access.certificate_days_left()),
-            logs: self.logs().iter().map(|log| log.status()).collect(),
+            logs: self.logs().iter().map(|log| self.log_status(log)).collect(),
         }
+    }
+
+    /// A node that followed once may have a slot of its own name from then; it is no replica of itself.
+    fn log_status(&self, log: &Log) -> LogStatus {
+        let mut status = log.status();
+        status.replicas.retain(|replica| replica.name != self.inner.id);
+        status
     }
 
     /// Listens as the settings say, without serving yet. Needs a tokio runtime. Where the settings ask for `archived:N` by
@@ -371,9 +401,13 @@ impl Node {
 
     /// Refuses what only the log's writer may do. Of a log that is not open, the node's own role says who that is.
     pub(crate) fn must_write(&self, log: &Name) -> Result<()> {
-        match self.get(log).map_or(self.inner.role, |log| log.wal.role()) {
+        let here = self.get(log);
+        match here.as_ref().map_or(self.inner.role, |log| log.wal.role()) {
             Role::Writer => Ok(()),
-            Role::Follower => Err(Error::NotPrimary { log: log.clone() }),
+            Role::Follower => {
+                let writer = here.and_then(|log| log.upstream.path().pop());
+                Err(Error::NotPrimary { log: log.clone(), writer })
+            }
         }
     }
 
@@ -491,6 +525,23 @@ impl Drop for Inner {
         if let Err(error) = self.close() {
             tracing::error!(%error, "a log was not closed in order");
         }
+    }
+}
+
+/// A lease moves the role by itself: only where a fence protects what the log promises.
+fn must_suit_lease(settings: &Settings) -> Result<()> {
+    let needs_voters = matches!(settings.ack.durability.quorum, Quorum::Replicas(_) | Quorum::Regions { .. });
+    match settings.lease.url.is_some() && !needs_voters {
+        true => Err(Error::Refused {
+            kind: ErrorKind::Invalid,
+            reason: format!(
+                "a lease moves the role by itself, and needs a policy that this protects, not {}; set ack.durability to at \
+                 least replicas:1 (--ack-durability) and say who has a vote (--ack-voters), or leave lease.url away",
+                settings.ack.durability
+            ),
+            at: None,
+        }),
+        false => Ok(()),
     }
 }
 

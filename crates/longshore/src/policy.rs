@@ -1,16 +1,17 @@
 //! What a log promises while this node writes it: from its settings into the log, and from the log to the acks that count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use longshore_format::Lsn;
+use longshore_format::{ErrorKind, Lsn};
 use longshore_protocol::{AckPolicy, NodeId, Policy, Quorum, Region, Shortfall, records_of};
 use longshore_wal::{Role, Wal};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::log::Log;
 use crate::node::{Node, parse_name};
+use crate::settings::AckSettings;
 
 /// A writer that cannot have its policy.
 #[derive(Debug, Default)]
@@ -151,6 +152,9 @@ impl Node {
             log.events.raise(Event::Warning { message });
         }
         warn_of(log, &wanted, &self.providers(log));
+        for doubt in doubts(&self.settings().ack.voters, self.id(), |node| self.granted(node, &log.name).is_some()) {
+            log.events.raise(Event::Warning { message: format!("log {}: of --ack-voters: {doubt}", log.name) });
+        }
         log.take_policies()
     }
 
@@ -194,6 +198,47 @@ impl Node {
     }
 }
 
+/// Refuses a policy that the voters that were named can never make up, whoever else may replicate the log.
+///
+/// # Errors
+/// `Invalid`, with what to change.
+pub(crate) fn must_be_had(ack: &AckSettings, writer: &NodeId) -> Result<()> {
+    let wanted = match &ack.durability.quorum {
+        Quorum::Replicas(count) | Quorum::Regions { count, .. } => count.get() as usize,
+        Quorum::Local | Quorum::Archived(_) => return Ok(()),
+    };
+    let others: BTreeSet<&String> = ack.voters.iter().filter(|name| *name != writer.as_str()).collect();
+    if ack.voters.is_empty() || wanted <= others.len() {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} can never be had: beside {writer}, which writes, {} of the voters that were named can hold a copy; name more with \
+         ack.voters (--ack-voters), or ask for less with ack.durability (--ack-durability)",
+        ack.durability,
+        others.len()
+    );
+    Err(Error::Refused { kind: ErrorKind::Invalid, reason, at: None })
+}
+
+/// What is wrong with the names of voters, as far as that is known: grants may yet change.
+fn doubts(named: &[String], own: &NodeId, is_granted: impl Fn(&NodeId) -> bool) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if named.is_empty() {
+        return doubts;
+    }
+    let nodes = named.iter().filter_map(|name| NodeId::new(name).ok());
+    let unknown: Vec<String> =
+        nodes.filter(|node| node != own && !is_granted(node)).map(|node| node.to_string()).collect();
+    if !unknown.is_empty() {
+        let unknown = unknown.join(", ");
+        doubts.push(format!("no grant lets {unknown} replicate it, and so no ack of theirs comes: is the name right?"));
+    }
+    if !named.iter().any(|name| name == own.as_str()) {
+        doubts.push(format!("{own}, which writes it, has no vote, and cannot take the role back once it gave it up"));
+    }
+    doubts
+}
+
 /// Says what is wrong with a policy that can be seen before it is needed.
 fn warn_of(log: &Log, policy: &Policy, providers: &[Option<String>]) {
     let warn = |message: String| log.events.raise(Event::Warning { message });
@@ -207,7 +252,7 @@ fn warn_of(log: &Log, policy: &Policy, providers: &[Option<String>]) {
         ));
     }
     let regions = |others: &mut dyn Iterator<Item = (&NodeId, &Option<Region>)>| {
-        others.filter_map(|(_, region)| region.clone()).collect::<std::collections::BTreeSet<_>>().len()
+        others.filter_map(|(_, region)| region.clone()).collect::<BTreeSet<_>>().len()
     };
     let enough = match &policy.durability.quorum {
         Quorum::Replicas(count) => count.get() as usize <= others.clone().count(),
@@ -225,5 +270,55 @@ fn warn_of(log: &Log, policy: &Policy, providers: &[Option<String>]) {
         warn(format!(
             "log {name}: all {count} copies are in one provider, {provider}; what stops it stops all of them"
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str) -> NodeId {
+        NodeId::new(name).unwrap()
+    }
+
+    #[test]
+    fn a_policy_that_the_named_voters_can_never_make_up_is_refused() {
+        for (durability, voters, possible) in [
+            ("replicas:1", "p,a", true),
+            ("replicas:2", "p,a,b", true),
+            ("replicas:3", "p,a,b", false),
+            ("replicas:3", "a,b,c", true),
+            ("replicas:2", "p,a,a", false),
+            ("regions:2", "p,a", false),
+            ("replicas:1", "p", false),
+            // Whoever the grants let replicate counts, and may be more tomorrow.
+            ("replicas:3", "", true),
+            ("local", "p", true),
+        ] {
+            let voters = voters.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+            let ack = AckSettings { durability: durability.parse().unwrap(), voters, ..AckSettings::default() };
+            let had = must_be_had(&ack, &node("p"));
+            assert_eq!(had.is_ok(), possible, "{durability} of {:?}", ack.voters);
+            if let Err(error) = had {
+                assert!(error.to_string().contains("--ack-voters"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_cannot_be_right_are_doubted() {
+        let granted = |name: &NodeId| ["a", "b"].contains(&name.as_str());
+        for (named, told) in [
+            (&["p", "a", "b"][..], &[][..]),
+            (&[], &[]),
+            (&["p", "a", "bb"], &["no grant lets bb"]),
+            (&["a", "b"], &["p, which writes it, has no vote"]),
+            (&["aa", "bb"], &["no grant lets aa, bb", "p, which"]),
+        ] {
+            let named: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
+            let doubts = doubts(&named, &node("p"), granted);
+            assert_eq!(doubts.len(), told.len(), "{named:?}: {doubts:?}");
+            assert!(doubts.iter().zip(told).all(|(doubt, told)| doubt.contains(told)), "{doubts:?}");
+        }
     }
 }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use longshore_format::{EpochHistory, ErrorKind, Lsn, Name};
 use longshore_protocol::{Difference, Hello, Holding, NodeId, Offer, Verdict};
-use longshore_storage::{Directory, FsDirectory, SystemEnvironment};
+use longshore_storage::{Directory, Environment, FsDirectory, SystemEnvironment};
 use longshore_transport::tls::ClientTls;
 use longshore_transport::{Address, Client, ClientSettings, Connector};
 use longshore_wal::tails::Written;
-use longshore_wal::{ReadLog, Role, SetAside};
+use longshore_wal::{ReadLog, Role, SetAside, Settings as WalSettings, Wal};
 
 use crate::ask;
 use crate::error::{Error, Result};
@@ -119,7 +119,21 @@ impl Rejoin {
     /// `Busy` when an agent was started meanwhile, and what opening the log says.
     pub fn set_aside(self) -> Result<Option<SetAside>> {
         let Some(aside) = self.plan.aside else { return Ok(None) };
-        Ok(Some(longshore_wal::set_aside(&self.dir, &(Arc::new(SystemEnvironment) as _), aside.from)?))
+        let environment: Arc<dyn Environment> = Arc::new(SystemEnvironment);
+        let aside = longshore_wal::set_aside(&self.dir, &environment, aside.from)?;
+        self.accept(environment)?;
+        Ok(Some(aside))
+    }
+
+    /// A node that wrote the log writes it no more, also if it is started without knowing of anybody else.
+    fn accept(&self, environment: Arc<dyn Environment>) -> Result<()> {
+        let latest = self.plan.there.current().epoch;
+        let settings = WalSettings { role: Role::Follower, ..WalSettings::default() };
+        let (wal, _recovery) = Wal::open(Arc::clone(&self.dir), environment, settings)?;
+        if wal.accepted_epoch().number < latest.number {
+            wal.accept_epoch(latest)?;
+        }
+        Ok(wal.close()?)
     }
 }
 

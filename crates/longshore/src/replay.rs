@@ -369,7 +369,9 @@ impl Replay {
         output.check_content(self.log.content())?;
         let end = self.log.end();
         let label = output.label();
-        let resumes = held.map(|held| held.lsn);
+        // A part begins somewhere, too; that nothing was interrupted there.
+        let begins = self.part_for(output).map(|part| part.held().lsn);
+        let resumes = held.map(|held| held.lsn).filter(|lsn| Some(*lsn) != begins);
         let seed = self.seed.as_ref().filter(|_| held.is_none() && output.takes_snapshot(self.log.content()));
         let held = held.or(seed.map(Seed::held)).or(self.part_for(output).map(FromTail::held));
         let snapshot = seed.map(|seed| seed.held().lsn);

@@ -55,6 +55,7 @@ impl Log {
             fenced: self.wal.is_fenced(),
             accepted: self.wal.accepted_epoch().number,
             path: if self.wal.role() == Role::Follower { self.upstream.path() } else { Vec::new() },
+            lease: self.lease.status(self.environment.boottime()),
         }
     }
 

@@ -74,9 +74,16 @@ async fn live(State(node): State<Node>) -> impl IntoResponse {
 
 /// Ready: it does its work now. Not ready while a log has stopped, does not follow or does not apply.
 async fn ready(State(node): State<Node>) -> impl IntoResponse {
-    let mut problems = Vec::new();
+    let (mut problems, mut notes) = (Vec::new(), Vec::new());
     for log in node.status().logs {
         let name = &log.name;
+        let policy = log.reign.policy.as_ref().filter(|policy| policy.degraded && log.writer && !log.reign.fenced);
+        notes.extend(policy.map(|policy| {
+            format!(
+                "log {name} is degraded: {} cannot be had, what is durable here alone is confirmed",
+                policy.durability
+            )
+        }));
         problems.extend(log.poisoned.map(|why| format!("log {name} has stopped: {why}")));
         let upstream = log.upstream.and_then(|upstream| upstream.problem);
         problems.extend(upstream.map(|why| format!("log {name} does not follow: {why}")));
@@ -84,7 +91,11 @@ async fn ready(State(node): State<Node>) -> impl IntoResponse {
             problems.extend(sink.problem.map(|why| format!("log {name} is not applied to {}: {why}", sink.sink)));
         }
     }
-    answer(problems)
+    match problems.is_empty() {
+        // It does its work, and says how well.
+        true => (StatusCode::OK, notes.iter().fold("ok\n".to_owned(), |text, note| text + note + "\n")),
+        false => answer(problems),
+    }
 }
 
 fn answer(problems: Vec<String>) -> (StatusCode, String) {

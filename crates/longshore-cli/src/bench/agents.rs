@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use longshore_format::ErrorKind;
 use longshore_transport::certs::{self, Identity};
 use longshore_transport::grants::Role;
-use longshore_transport::{Client, Forget};
+use longshore_transport::{Client, Forget, Forgettable};
 use tokio::runtime::Runtime;
 
 use super::measure;
@@ -118,7 +118,8 @@ impl Site {
 
     /// Drops the slot of a replica that has gone, once its primary has noticed.
     pub(super) fn forget(&self, primary: &Agent, log: &str, replica: &str) -> Result<(), Failure> {
-        let request = Forget { log: name("log", log)?, replica: name("replica", replica)?.into(), plan: false };
+        let what = Forgettable::Replica(name("replica", replica)?.into());
+        let request = Forget { log: name("log", log)?, what, plan: false };
         runtime::for_commands()?.block_on(async {
             let client = self.connect("primary", primary.address).await?;
             let begun = Instant::now();

@@ -109,6 +109,22 @@ impl Append {
     }
 }
 
+/// Says on stderr that the log confirms without what its policy asks for, where that was asked for. What the answer itself does not
+/// tell; an agent that does not show its status to whoever appends is believed.
+async fn note_degraded(client: &Client, log: &Name, durability: &Durability) {
+    if durability.quorum == Quorum::Local {
+        return;
+    }
+    let Ok(status) = client.status(Some(log)).await else { return };
+    let policies = status.logs.into_iter().filter_map(|log| log.reign.policy);
+    for policy in policies.filter(|policy| policy.degraded) {
+        eprintln!(
+            "note: {log} is degraded: {} cannot be had, and what was confirmed just now may be durable at the primary alone",
+            policy.durability
+        );
+    }
+}
+
 /// Payload bytes in one run.
 const RUN: usize = 256 << 10;
 /// Records in one run.
@@ -241,7 +257,11 @@ impl Destination {
             To::Here(primary) => primary.ticket(position).wait_blocking(durability.clone(), timeout).map(drop)?,
             To::There(there) => {
                 let There { runtime, client, log } = &**there;
-                runtime.block_on(client.wait(log, position, durability, timeout)).map(drop)?;
+                runtime.block_on(async {
+                    client.wait(log, position, durability, timeout).await?;
+                    note_degraded(client, log, durability).await;
+                    Ok::<_, Failure>(())
+                })?;
             }
         }
         Ok(())

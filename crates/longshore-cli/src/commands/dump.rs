@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use longshore_format::{EpochEntry, Flags, Lsn};
 use longshore_wal::inspect::{self, Depth, Listing, OtherKind, SegmentReport};
+use longshore_wal::tails;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -63,6 +64,15 @@ struct Log {
     segments: Vec<Segment>,
     /// Files beside the segments that somebody may want to know about.
     others: Vec<Other>,
+    /// What forks set aside.
+    tails: Vec<Aside>,
+}
+
+#[derive(Serialize)]
+struct Aside {
+    place: String,
+    from: u64,
+    to: u64,
 }
 
 #[derive(Serialize)]
@@ -170,6 +180,7 @@ fn describe(shown: &Shown) -> Result<Log, Failure> {
     let notable = report.others.iter().filter(|other| other.kind != OtherKind::Own);
     let other =
         |other: &inspect::Other| Other { name: other.name.clone(), kind: other.kind.as_str(), bytes: other.len };
+    let aside = |tail: tails::Tail| Aside { place: tail.place, from: tail.from.get(), to: tail.to.get() };
     Ok(Log {
         log: shown.name.to_string(),
         tail: shown.place().map(str::to_owned),
@@ -183,6 +194,7 @@ fn describe(shown: &Shown) -> Result<Log, Failure> {
         lives: control.history.entries().iter().map(life).collect(),
         segments: report.segments.iter().map(segment).collect(),
         others: notable.map(other).collect(),
+        tails: tails::list(&shown.dir)?.into_iter().map(aside).collect(),
     })
 }
 
@@ -216,7 +228,11 @@ fn text(log: &Log) -> String {
         ]);
     }
     text += &render(&mut rows);
-    for other in &log.others {
+    for Aside { place, from, to } in &log.tails {
+        text += &format!("  tail {place}: {from} to {to}; --tail {place} shows it\n");
+    }
+    // Where the tails are, if there are any.
+    for other in log.others.iter().filter(|other| other.kind != OtherKind::Diverged.as_str()) {
         text += &format!("  {} ({}, {})\n", other.name, other.kind, show_bytes(other.bytes));
     }
     text

@@ -43,6 +43,15 @@ impl Fence {
         runtime::for_commands()?.block_on(async {
             let client = connect(&global.tls, &self.server).await?;
             let found = client.survey(&log, None).await?.witness;
+            let (wrote, accepted) = (found.history.current().epoch.number, found.accepted.number);
+            if self.epoch.is_none() && wrote < accepted {
+                return output::print(&format!(
+                    "{} accepted epoch {accepted} before, which nobody has begun: it stores and appends nothing of {log} \
+                     any more; nothing was changed\nnext: `longshore promote --server ADDR --log {log}` at the node that is to \
+                     write\n",
+                    found.node
+                ));
+            }
             let epoch = self.epoch(&found)?;
             if self.plan {
                 return output::print(&format!(

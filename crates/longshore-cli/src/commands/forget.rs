@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::{ArgGroup, Args};
 use longshore_protocol::NodeId;
-use longshore_transport::Forget as Request;
+use longshore_transport::{Forget as Request, Forgettable};
 use longshore_wal::tails::{self, Tail, Written};
 
 use super::place::{Place, PlaceArgs};
@@ -20,7 +20,7 @@ use crate::{logs, output, runtime};
 #[command(after_help = "\
 A replica that returns after its slot was dropped begins anew, or is refused if its place is gone.
 
-A tail is removed where it lies, also beside a running agent, and for good: `longshore replay --tail` shows what is in it.
+A tail is removed for good, by its agent or where it lies, also beside one: `longshore replay --tail` shows what is in it.
 While it is read it is not removed. Interrupted, run it again.
 
 Examples:
@@ -38,7 +38,7 @@ pub(crate) struct Forget {
     #[arg(long, value_name = "NAME", group = "what")]
     replica: Option<String>,
 
-    /// The tail, as `longshore status` names its place; with --data-dir
+    /// The tail, as `longshore status` names its place
     #[arg(long, value_name = "PLACE", group = "what")]
     tail: Option<String>,
 
@@ -52,18 +52,19 @@ impl Forget {
         match (self.place.place()?, &self.replica, &self.tail) {
             (Place::Server(server), Some(replica), None) => self.forget_replica(global, &server, replica),
             (Place::Directory(dir), None, Some(tail)) => self.forget_tail(&dir, tail),
+            (Place::Server(server), None, Some(tail)) => self.forget_tail_at(global, &server, tail),
             (Place::Directory(_), ..) => {
                 Err(Failure::invalid("an agent forgets a replica").next("name the agent with --server"))
             }
-            (Place::Server(_), ..) => Err(Failure::invalid("a tail is forgotten in its directory")
-                .next("run it where the log is, with --data-dir")),
+            // One of the two is there, and not both.
+            (Place::Server(_), ..) => Err(Failure::invalid("there is nothing to forget").next("--replica or --tail")),
         }
     }
 
     fn forget_replica(&self, global: &Global, server: &str, replica: &str) -> Result<(), Failure> {
         let log = name("log", &self.log)?;
         let node = NodeId::from(name("replica", replica)?);
-        let request = Request { log, replica: node, plan: self.plan };
+        let request = Request { log, what: Forgettable::Replica(node), plan: self.plan };
         let done = runtime::for_commands()?
             .block_on(async { Ok::<_, Failure>(connect(&global.tls, server).await?.forget(&request).await?) })?;
         let verb = if done.forgotten { "forgot" } else { "would forget" };
@@ -73,6 +74,24 @@ impl Forget {
             done.oldest_after,
             done.oldest_before,
             show_bytes(done.frees),
+        ))
+    }
+
+    fn forget_tail_at(&self, global: &Global, server: &str, place: &str) -> Result<(), Failure> {
+        let what = Forgettable::Tail(place.to_owned());
+        let request = Request { log: name("log", &self.log)?, what, plan: self.plan };
+        let done = runtime::for_commands()?
+            .block_on(async { Ok::<_, Failure>(connect(&global.tls, server).await?.forget(&request).await?) })?;
+        let verb = if done.forgotten { "forgot" } else { "would forget" };
+        let written = match done.written {
+            Some((transactions, records)) => format!("{transactions} transactions, {records} records"),
+            None => "records that cannot be read".to_owned(),
+        };
+        let (from, to) = (done.oldest_before, done.oldest_after);
+        output::print(&format!(
+            "{verb} {place} of {}: {written}, {from} to {to}; this frees {}\n",
+            self.log,
+            show_bytes(done.frees)
         ))
     }
 

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use longshore::Node;
+use longshore::settings::RejoinHow;
 use longshore_format::{Content, ErrorKind};
 
+use super::replica::rejoin_how;
 use crate::agent;
 use crate::cli::Global;
 use crate::failure::Failure;
@@ -61,6 +63,11 @@ pub(crate) struct Primary {
     #[arg(long, value_name = "[NAME@]HOST:PORT", value_delimiter = ',')]
     upstream: Vec<String>,
 
+    /// What happens to records here that are of a branch that died, once another node was promoted: auto sets them aside as a
+    /// tail and follows; manual changes nothing until `longshore rejoin`
+    #[arg(long, value_name = "auto|manual", value_parser = rejoin_how, default_value = "auto")]
+    rejoin: RejoinHow,
+
     /// Where the lease of each log stands (file://, s3://, gs://, az://, etcd://): who holds it writes, and when it lapses a
     /// replica promotes itself. Needs a policy of at least replicas:1
     #[arg(long, value_name = "URL")]
@@ -92,6 +99,7 @@ impl Primary {
         let mut settings = self.tuning.settings()?;
         settings.network.listen = self.listen;
         settings.network.http = self.http;
+        agent::can_listen(self.listen, self.http)?;
         settings.tls = global.tls.settings();
         settings.lease.url = self.lease.clone().or(settings.lease.url);
         if !self.init {
@@ -99,6 +107,7 @@ impl Primary {
         }
         let knows_nobody = self.upstream.is_empty();
         settings.replica.upstreams = self.upstream;
+        settings.replica.rejoin = self.rejoin;
         runtime::for_agents()?.block_on(async {
             let node = Node::primary(&self.data_dir, &settings)?;
             node.check_payloads(check_payload);

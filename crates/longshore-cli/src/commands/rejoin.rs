@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use longshore::settings::Settings;
 use longshore::{Aside, RejoinPlan};
-use longshore_format::EpochHistory;
+use longshore_format::{EpochHistory, ErrorKind};
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -85,7 +85,7 @@ impl Rejoin {
     pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
         let settings = Settings { tls: global.tls.settings(), ..Settings::default() };
         let asked = longshore::Rejoin::ask(&self.data_dir, &self.log, &self.upstream, &settings);
-        let rejoin = runtime::for_commands()?.block_on(asked)?;
+        let rejoin = runtime::for_commands()?.block_on(asked).map_err(|error| self.asked(error))?;
         let plan = rejoin.plan().clone();
         let place = match self.plan {
             true => None,
@@ -95,6 +95,21 @@ impl Rejoin {
         match self.json {
             true => output::print_json(&told),
             false => output::print(&text(&told)),
+        }
+    }
+}
+
+impl Rejoin {
+    /// There is nothing to create here: it is a name that is wrong.
+    fn asked(&self, error: longshore::Error) -> Failure {
+        let failure = Failure::from(error);
+        match failure.kind() {
+            ErrorKind::NotFound => failure.next(format!(
+                "`longshore status --data-dir {}` lists the logs that are here, and with --server {} those of the upstream",
+                self.data_dir.display(),
+                self.upstream
+            )),
+            _ => failure,
         }
     }
 }

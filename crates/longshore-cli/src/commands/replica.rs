@@ -81,6 +81,7 @@ impl Replica {
         let mut settings = self.tuning.settings()?;
         settings.network.listen = self.listen;
         settings.network.http = self.http;
+        agent::can_listen(self.listen, self.http)?;
         let follows_archive = self.upstream.is_empty();
         settings.replica.upstreams = self.upstream;
         settings.replica.reseed = self.reseed;
@@ -109,7 +110,8 @@ impl Replica {
     }
 }
 
-fn rejoin_how(text: &str) -> Result<RejoinHow, String> {
+/// `auto` or `manual`.
+pub(super) fn rejoin_how(text: &str) -> Result<RejoinHow, String> {
     match text {
         "auto" => Ok(RejoinHow::Auto),
         "manual" => Ok(RejoinHow::Manual),

@@ -56,7 +56,12 @@ impl Connector {
         let deadline = self.settings.connect_deadline;
         timeout(deadline, self.connect_patiently(address)).await.unwrap_or_else(|_| {
             let message = format!("no connection to {address} within {deadline:?}");
-            Err(Error::new(ErrorKind::Unavailable, message, "check the address and the network; try again later"))
+            // An agent that speaks TLS waits for the client's first word, and in plaintext the client for the agent's.
+            let next = match self.security {
+                Security::Plaintext(_) => "does the agent speak TLS? then connect with certificates, not in plaintext",
+                Security::Tls(_) => "check the address and the network; try again later",
+            };
+            Err(Error::new(ErrorKind::Unavailable, message, next))
         })
     }
 

@@ -10,8 +10,8 @@ use super::{
     content, log_id, name, node, optional, or_empty, region, seconds, segment_size, segment_size_field, writer,
 };
 use crate::{
-    Error, Forget, Forgotten, Lag, Limits, LimitsChange, LogStatus, ReignStatus, ReplicaStatus, Result, SinkStatus,
-    Status, StoreStatus, TailStatus, UpstreamStatus, proto,
+    Error, Forget, Forgettable, Forgotten, Lag, LeaseHolder, LeaseStatus, Limits, LimitsChange, LogStatus, ReignStatus,
+    ReplicaStatus, Result, SinkStatus, Status, StoreStatus, TailStatus, UpstreamStatus, proto,
 };
 
 /// The shape of `StatusResponse`.
@@ -70,6 +70,7 @@ fn log(log: LogStatus) -> proto::LogStatus {
         fenced: log.reign.fenced,
         accepted_epoch: log.reign.accepted,
         path: log.reign.path.iter().map(ToString::to_string).collect(),
+        lease: log.reign.lease.map(lease),
     }
 }
 
@@ -109,7 +110,38 @@ fn parse_reign(log: &proto::LogStatus) -> Result<ReignStatus> {
         fenced: log.fenced,
         accepted: log.accepted_epoch,
         path: log.path.iter().map(|name| node(name)).collect::<Result<_>>()?,
+        lease: log.lease.as_ref().map(parse_lease).transpose()?,
     })
+}
+
+const HELD: &str = "held";
+const FREE: &str = "free";
+const UNKNOWN: &str = "unknown";
+
+fn lease(lease: LeaseStatus) -> proto::LeaseStatus {
+    let (state, holder) = match lease.holder {
+        LeaseHolder::Node(node) => (HELD, node.to_string()),
+        LeaseHolder::Nobody => (FREE, String::new()),
+        LeaseHolder::Unknown => (UNKNOWN, String::new()),
+    };
+    proto::LeaseStatus {
+        state: state.to_owned(),
+        holder,
+        epoch: lease.epoch,
+        valid_seconds: lease.valid.map(|valid| valid.as_secs_f64()),
+        trouble: lease.trouble.unwrap_or_default(),
+    }
+}
+
+fn parse_lease(lease: &proto::LeaseStatus) -> Result<LeaseStatus> {
+    let holder = match lease.state.as_str() {
+        HELD => LeaseHolder::Node(node(&lease.holder)?),
+        FREE => LeaseHolder::Nobody,
+        UNKNOWN => LeaseHolder::Unknown,
+        other => return Err(Error::malformed(format!("a lease that is {other:?}"))),
+    };
+    let (valid, trouble) = (seconds(lease.valid_seconds), optional(&lease.trouble).map(str::to_owned));
+    Ok(LeaseStatus { holder, epoch: lease.epoch, valid, trouble })
 }
 
 fn replica(replica: ReplicaStatus) -> proto::ReplicaStatus {
@@ -272,11 +304,20 @@ fn parse_store(store: proto::StoreStatus) -> StoreStatus {
 }
 
 pub(crate) fn forget_message(forget: &Forget) -> proto::ForgetRequest {
-    proto::ForgetRequest { log: forget.log.to_string(), replica: forget.replica.to_string(), plan: forget.plan }
+    let (replica, tail) = match &forget.what {
+        Forgettable::Replica(replica) => (replica.to_string(), String::new()),
+        Forgettable::Tail(place) => (String::new(), place.clone()),
+    };
+    proto::ForgetRequest { log: forget.log.to_string(), replica, plan: forget.plan, tail }
 }
 
 pub(crate) fn parse_forget(request: &proto::ForgetRequest) -> Result<Forget> {
-    Ok(Forget { log: name(&request.log)?, replica: node(&request.replica)?, plan: request.plan })
+    let what = match optional(&request.tail) {
+        Some(tail) if request.replica.is_empty() => Forgettable::Tail(tail.to_owned()),
+        Some(_) => return Err(Error::malformed("a replica and a tail to forget at once".to_owned())),
+        None => Forgettable::Replica(node(&request.replica)?),
+    };
+    Ok(Forget { log: name(&request.log)?, what, plan: request.plan })
 }
 
 pub(crate) fn forgotten(forgotten: Forgotten) -> proto::ForgetResponse {
@@ -285,6 +326,8 @@ pub(crate) fn forgotten(forgotten: Forgotten) -> proto::ForgetResponse {
         oldest_after: forgotten.oldest_after.get(),
         frees_bytes: forgotten.frees,
         forgotten: forgotten.forgotten,
+        tail_transactions: forgotten.written.map(|(transactions, _)| transactions),
+        tail_records: forgotten.written.map(|(_, records)| records),
     }
 }
 
@@ -294,6 +337,7 @@ pub(crate) fn parse_forgotten(response: proto::ForgetResponse) -> Forgotten {
         oldest_after: Lsn::new(response.oldest_after),
         frees: response.frees_bytes,
         forgotten: response.forgotten,
+        written: response.tail_transactions.zip(response.tail_records),
     }
 }
 

@@ -108,6 +108,32 @@ pub struct ReignStatus {
     pub accepted: u64,
     /// The nodes that a followed log comes through, the upstream first and the writer last; empty while it does not.
     pub path: Vec<NodeId>,
+    /// The lease by which a failover starts by itself; `None` where no lease is set.
+    pub lease: Option<LeaseStatus>,
+}
+
+/// A log's lease, as one agent sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseStatus {
+    /// Who holds it.
+    pub holder: LeaseHolder,
+    /// The number of the epoch that it is held for; zero while nobody holds it, or nobody knows.
+    pub epoch: u64,
+    /// At its holder: for how long it may yet rely on it.
+    pub valid: Option<Duration>,
+    /// Why the lease cannot be asked for, or is not taken here.
+    pub trouble: Option<String>,
+}
+
+/// Who holds a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseHolder {
+    /// That node.
+    Node(NodeId),
+    /// Nobody: it can be taken.
+    Nobody,
+    /// Its store has not said so, or not lately.
+    Unknown,
 }
 
 /// A replica with a slot.
@@ -227,26 +253,37 @@ pub struct SinkStatus {
     pub problem: Option<String>,
 }
 
-/// A request to drop a replica's slot.
+/// A request to drop a replica's slot, or to remove a tail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forget {
     /// The log.
     pub log: Name,
-    /// The replica.
-    pub replica: NodeId,
+    /// What of it.
+    pub what: Forgettable,
     /// Only say what it would free.
     pub plan: bool,
 }
 
-/// What dropping a slot frees.
+/// What a log can forget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forgettable {
+    /// A replica: its slot is dropped.
+    Replica(NodeId),
+    /// What a fork set aside, by its place as the status names it: it is removed for good.
+    Tail(String),
+}
+
+/// What forgetting something frees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forgotten {
-    /// The oldest position needed before.
+    /// The oldest position needed before; of a tail, the fork.
     pub oldest_before: Lsn,
-    /// The oldest position needed after.
+    /// The oldest position needed after; of a tail, where it ends.
     pub oldest_after: Lsn,
-    /// Bytes of log freed.
+    /// Bytes of log freed; of a tail, of disk.
     pub frees: u64,
+    /// Of a tail: the transactions and records that users wrote in it, where it can be read through.
+    pub written: Option<(u64, u64)>,
     /// Whether it was done, or only planned.
     pub forgotten: bool,
 }

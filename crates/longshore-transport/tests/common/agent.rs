@@ -16,11 +16,12 @@ use longshore_protocol::{
     ToReplica, ToUpstream, Welcome, Witness,
 };
 use longshore_transport::{
-    AdminService, Append, Appended, BoxStream, Caller, Create, Error, FenceState, Forget, Forgotten, Lag, Limits,
-    LimitsChange, LogDescription, LogService, LogStatus, LogSummary, Loss, NodeReport, OwnedRecord, Positions, Promote,
-    Promoted, PromotionService, Read, RecordBatches, RecordOutline, ReignStatus, ReplicaPosition, ReplicaStatus,
-    ReplicationService, Seal, Segment, SegmentFile, Services, SinkStatus, Snapshot, SnapshotOutline, SnapshotPlace,
-    Status, StoreStatus, Surveyed, TailStatus, UpstreamEnd, UpstreamStatus, async_trait, grants::Role,
+    AdminService, Append, Appended, BoxStream, Caller, Create, Error, FenceState, Forget, Forgotten, Lag, LeaseHolder,
+    LeaseStatus, Limits, LimitsChange, LogDescription, LogService, LogStatus, LogSummary, Loss, NodeReport,
+    OwnedRecord, Positions, Promote, Promoted, PromotionService, Read, RecordBatches, RecordOutline, ReignStatus,
+    ReplicaPosition, ReplicaStatus, ReplicationService, Seal, Segment, SegmentFile, Services, SinkStatus, Snapshot,
+    SnapshotOutline, SnapshotPlace, Status, StoreStatus, Surveyed, TailStatus, UpstreamEnd, UpstreamStatus,
+    async_trait, grants::Role,
 };
 
 use super::name;
@@ -397,6 +398,12 @@ pub fn full_status() -> Status {
             fenced: true,
             accepted: 7,
             path: vec![NodeId::new("b").unwrap(), NodeId::new("primary").unwrap()],
+            lease: Some(LeaseStatus {
+                holder: LeaseHolder::Node(NodeId::new("b").unwrap()),
+                epoch: 7,
+                valid: Some(Duration::from_millis(1500)),
+                trouble: Some("its store is silent".to_owned()),
+            }),
         },
     };
     Status {
@@ -424,7 +431,7 @@ impl AdminService for FakeAgent {
 
     async fn forget(&self, _: &Caller, request: Forget) -> Result<Forgotten, Error> {
         let (oldest_before, oldest_after) = (Lsn::new(1), Lsn::new(9));
-        Ok(Forgotten { oldest_before, oldest_after, frees: 8, forgotten: !request.plan })
+        Ok(Forgotten { oldest_before, oldest_after, frees: 8, written: Some((1, 2)), forgotten: !request.plan })
     }
 
     async fn limits(&self, _: &Caller, _: &Name, change: LimitsChange) -> Result<Limits, Error> {
@@ -471,6 +478,7 @@ pub fn promoted(promoted: bool) -> Promoted {
         writes: false,
         votes: true,
         fenced: problem.is_none(),
+        archive: node == "b",
     };
     let loss = Loss { bytes: 9, records: Some(2), time: Some(Duration::from_millis(1500)), holder: "b".to_owned() };
     Promoted {

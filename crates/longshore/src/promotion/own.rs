@@ -76,6 +76,27 @@ fn count(log: &Log, since: Lsn) -> Result<Option<u64>> {
     Ok(Some(records))
 }
 
+/// What this copy holds behind a boundary of it.
+pub(super) struct Behind {
+    /// The user's records, if they are soon counted.
+    pub(super) records: Option<u64>,
+    /// When the last record before the boundary was written, microseconds UTC; zero if there is none.
+    pub(super) time: u64,
+}
+
+/// What this copy holds behind `to`.
+///
+/// # Errors
+/// Where no record ends there, or the log no longer reaches back: the nearest position is named.
+pub(super) async fn behind(log: &Arc<Log>, to: Lsn) -> Result<Behind> {
+    let log = Arc::clone(log);
+    blocking("count records", move || {
+        let time = log.wal.reader(to)?.chain().time;
+        Ok(Behind { records: count(&log, to)?, time })
+    })
+    .await
+}
+
 /// Sets what lies behind `to` aside, because the epoch is to begin there.
 pub(super) fn cut(node: &Node, name: &Name, to: Lsn) -> Result<()> {
     let log = node.require(name)?;

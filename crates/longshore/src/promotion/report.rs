@@ -1,11 +1,13 @@
 //! What a promotion says of itself: who holds what, whether the old writer is fenced, what would be lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_format::{Epoch, Lsn};
-use longshore_protocol::{Fence, Policy, Promotion, Witness, best};
-use longshore_transport::{FenceState, Loss, NodeReport, Promote, Promoted};
+use longshore_protocol::{Beside, Fence, Policy, Promotion, Witness, best};
+use longshore_transport::{FenceState, Loss, NodeReport, Promoted};
 
+use super::archives::{Archives, Asked};
 use super::own;
 use super::peers::Peers;
 use crate::error::Result;
@@ -41,12 +43,12 @@ pub(super) fn already(node: &Node, log: &Log) -> Result<Promoted> {
 }
 
 impl Report {
-    pub(super) fn new(node: &Node, log: &Log, peers: &Peers) -> Result<Report> {
+    pub(super) fn new(node: &Node, log: &Log, peers: &Peers, archives: &Archives) -> Result<Report> {
         let own = own::witness(node, log)?;
         let heard = log.upstream.status(log.now()).map(|upstream| (upstream.address, upstream.durable));
         let known = Promoted {
             promoted: false,
-            epoch: Promotion::next_number(peers.witnesses().chain([&own])),
+            epoch: next_number(&own, peers, archives),
             position: own.end,
             nodes: Vec::new(),
             policy: None,
@@ -57,13 +59,12 @@ impl Report {
         let had_writer = peers.writer().is_some();
         let mut report = Report { own, heard, had_writer, known };
         let promotion = report.supposed(peers);
-        report.settled(&promotion, peers)?;
+        let mut begins = report.begins(&promotion);
+        if let Some((_, to)) = archives.beyond(&begins) {
+            begins.end = to;
+        }
+        report.tell(&promotion, peers, archives, &begins);
         Ok(report)
-    }
-
-    /// Where this node's own log ended when it was asked.
-    pub(super) fn own_end(&self) -> Lsn {
-        self.own.end
     }
 
     /// Where the epoch would begin.
@@ -73,12 +74,7 @@ impl Report {
 
     /// The promotion as if everybody who answered accepted the epoch.
     pub(super) fn supposed(&self, peers: &Peers) -> Promotion {
-        let epoch = Epoch { number: self.known.epoch, ..self.own.accepted };
-        let mut promotion = Promotion::new(self.own.node.clone(), epoch);
-        for witness in peers.witnesses().chain([&self.own]) {
-            promotion.heard(Witness { accepted: epoch, ..witness.clone() });
-        }
-        promotion
+        supposed(&self.own, peers, self.known.epoch)
     }
 
     pub(super) fn had_writer(&self) -> bool {
@@ -86,28 +82,64 @@ impl Report {
     }
 
     /// What would be done.
-    pub(super) fn planned(mut self, request: &Promote) -> Result<Promoted> {
-        if let Some(to) = request.to.filter(|to| *to < self.known.position) {
-            let bytes = self.known.position.since(to);
-            self.known.loss = Some(Loss { bytes, records: None, time: None, holder: self.own.node.to_string() });
-            self.known.position = to;
+    pub(super) fn planned(self) -> Promoted {
+        self.known
+    }
+
+    /// Lets the epoch begin at `to`, which is not behind the end: what lies between them is lost with the rest.
+    ///
+    /// # Errors
+    /// As [`own::behind`].
+    pub(super) async fn cut(&mut self, log: &Arc<Log>, peers: &Peers, to: Lsn) -> Result<()> {
+        let end = self.known.position;
+        self.known.position = to;
+        let mut cut = Loss { bytes: end.since(to), records: None, time: None, holder: self.own.node.to_string() };
+        let own_end = log.wal.durable().get();
+        if to <= own_end {
+            let here = own::behind(log, to).await?;
+            // What is fetched first was counted where it is.
+            let longest = peers.surveyed().find(|surveyed| own_end < end && surveyed.witness.end == end);
+            let more = if own_end < end { longest.and_then(|longest| longest.records_since) } else { Some(0) };
+            let last = longest.map_or_else(|| log.last_time().unwrap_or(0), |longest| longest.witness.time);
+            cut.records = here.records.zip(more).map(|(here, more)| here + more);
+            cut.time = last.checked_sub(here.time).map(Duration::from_micros);
         }
-        Ok(self.known)
+        if cut.bytes == 0 {
+            return Ok(());
+        }
+        self.known.loss = Some(match self.known.loss.take() {
+            None => cut,
+            Some(beyond) => Loss {
+                bytes: cut.bytes + beyond.bytes,
+                records: cut.records.zip(beyond.records).map(|(cut, beyond)| cut + beyond),
+                time: cut.time.zip(beyond.time).map(|(cut, beyond)| cut + beyond),
+                holder: format!("{} and {}", cut.holder, beyond.holder),
+            },
+        });
+        Ok(())
     }
 
     /// What was done.
-    pub(super) fn promoted(mut self, log: &Log, write_pause: Option<Duration>) -> Result<Promoted> {
+    pub(super) fn promoted(&mut self, log: &Log, write_pause: Option<Duration>) -> Promoted {
         let current = *log.wal.history().current();
         self.known.promoted = true;
         self.known.epoch = current.epoch.number;
         self.known.position = current.start;
         self.known.write_pause = write_pause;
-        Ok(self.known)
+        self.known.clone()
     }
 
     /// Who accepted, where the epoch begins, and what is left behind.
-    pub(super) fn settled(&mut self, promotion: &Promotion, peers: &Peers) -> Result<()> {
-        let begins = promotion.best().ok().flatten().unwrap_or(&self.own).clone();
+    pub(super) fn settled(&mut self, promotion: &Promotion, peers: &Peers, archives: &Archives) {
+        let begins = self.begins(promotion);
+        self.tell(promotion, peers, archives, &begins);
+    }
+
+    fn begins(&self, promotion: &Promotion) -> Witness {
+        promotion.best().ok().flatten().unwrap_or(&self.own).clone()
+    }
+
+    fn tell(&mut self, promotion: &Promotion, peers: &Peers, archives: &Archives, begins: &Witness) {
         let policy = begins.policies.last().map(|(_, policy)| policy.clone());
         self.known.position = begins.end;
         self.known.policy = policy.as_ref().map(|policy| policy.durability.to_string());
@@ -117,14 +149,14 @@ impl Report {
             Ok(Fence::Unprotected { .. }) | Err(_) => FenceState::Unprotected,
         };
         self.known.nodes = self.nodes(promotion, peers, policy.as_ref());
-        self.known.loss = self.loss(promotion, peers, &begins);
-        Ok(())
+        self.known.nodes.extend(archives.0.iter().map(|asked| archive_report(asked, begins)));
+        self.known.loss = self.loss(promotion, peers, begins).or_else(|| not_fetched(archives, begins));
     }
 
     fn nodes(&self, promotion: &Promotion, peers: &Peers, policy: Option<&Policy>) -> Vec<NodeReport> {
         let fenced = |witness: &Witness| promotion.fenced().any(|fenced| fenced.node == witness.node);
         let mut nodes = vec![node_report(&self.own, "", fenced(&self.own), policy)];
-        for peer in &peers.0 {
+        for peer in &peers.asked {
             nodes.push(match &peer.answer {
                 Ok((_, surveyed)) => node_report(&surveyed.witness, &peer.address, fenced(&surveyed.witness), policy),
                 Err(problem) => silent("", &peer.address, problem),
@@ -170,6 +202,46 @@ impl Report {
     }
 }
 
+/// The promotion as if everybody who answered accepted an epoch of that number.
+pub(super) fn supposed(own: &Witness, peers: &Peers, number: u64) -> Promotion {
+    let epoch = Epoch { number, ..own.accepted };
+    let mut promotion = Promotion::new(own.node.clone(), epoch);
+    for witness in peers.witnesses().chain([own]) {
+        promotion.heard(Witness { accepted: epoch, ..witness.clone() });
+    }
+    promotion
+}
+
+/// A number above every one that was heard of, also from an archive: whoever wrote that may be gone.
+pub(super) fn next_number(own: &Witness, peers: &Peers, archives: &Archives) -> u64 {
+    let archived = archives.held().map(|held| held.epoch().saturating_add(1)).max().unwrap_or(0);
+    Promotion::next_number(peers.witnesses().chain([own])).max(archived)
+}
+
+/// What an archive has that was to be fetched, and could not be.
+fn not_fetched(archives: &Archives, begins: &Witness) -> Option<Loss> {
+    let (store, end) = archives.beyond(begins)?;
+    Some(Loss { bytes: end.since(begins.end), records: None, time: None, holder: store.to_owned() })
+}
+
+fn archive_report(asked: &Asked, begins: &Witness) -> NodeReport {
+    let report = NodeReport { archive: true, ..silent("", &asked.store, "") };
+    let held = match asked.held() {
+        Ok(held) => held,
+        Err(problem) => return NodeReport { problem: Some(problem.to_owned()), ..report },
+    };
+    let beside = held.beside(begins);
+    let problem = match beside {
+        Beside::Within | Beside::Beyond { .. } => None,
+        Beside::Dead { at } => Some(format!("what it holds from {at} on is of a branch that died then")),
+        Beside::Later { at } => {
+            Some(format!("it knows of epoch {}, which began at {at}, before the end of the log here", held.epoch()))
+        }
+        Beside::Unrelated => Some("it has no life in common with the log here".to_owned()),
+    };
+    NodeReport { end: Some(held.end), epoch: held.epoch(), fenced: problem.is_none(), problem, ..report }
+}
+
 fn node_report(witness: &Witness, address: &str, fenced: bool, policy: Option<&Policy>) -> NodeReport {
     NodeReport {
         node: witness.node.to_string(),
@@ -180,6 +252,7 @@ fn node_report(witness: &Witness, address: &str, fenced: bool, policy: Option<&P
         writes: witness.writes,
         votes: policy.is_some_and(|policy| policy.voters.contains_key(&witness.node)),
         fenced,
+        archive: false,
     }
 }
 
@@ -193,5 +266,6 @@ fn silent(node: &str, address: &str, problem: &str) -> NodeReport {
         writes: false,
         votes: false,
         fenced: false,
+        archive: false,
     }
 }

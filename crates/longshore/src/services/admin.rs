@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use longshore_format::Name;
 use longshore_transport::grants::Role;
-use longshore_transport::{AdminService, Caller, Error, Forget, Forgotten, Limits, LimitsChange, Status, async_trait};
-use longshore_wal::Consumer;
+use longshore_transport::{
+    AdminService, Caller, Error, Forget, Forgettable, Forgotten, Limits, LimitsChange, Status, async_trait,
+};
+use longshore_wal::tails::{self, Written};
+use longshore_wal::{Consumer, ReadLog};
 
 use super::NodeServices;
 use crate::error::Error as LibraryError;
@@ -31,7 +34,13 @@ impl AdminService for NodeServices {
 
     async fn forget(&self, _caller: &Caller, request: Forget) -> Result<Forgotten, Error> {
         let log = self.log(&request.log)?;
-        let replica = request.replica.as_name().clone();
+        let replica = match request.what {
+            Forgettable::Replica(replica) => replica.as_name().clone(),
+            Forgettable::Tail(place) => {
+                let forgotten = blocking("forget a tail", move || forget_tail(&log, &place, request.plan));
+                return Ok(forgotten.await?);
+            }
+        };
         let forgotten = blocking("forget a replica", move || {
             let Some(mut forgotten) = log.forget_plan(&replica)? else {
                 return Err(LibraryError::NoReplica { log: log.name.clone(), replica });
@@ -54,6 +63,19 @@ impl AdminService for NodeServices {
     }
 }
 
+/// Removes a tail, or says what that would free.
+fn forget_tail(log: &Log, place: &str, plan: bool) -> Result<Forgotten, LibraryError> {
+    let directory = log.wal.directory();
+    let written = tails::find(directory, place).and_then(|tail| {
+        let branch = ReadLog::open(tail.branch(directory)?)?;
+        Written::after(&branch, tail.from)
+    });
+    // What is damaged, or half forgotten, may be forgotten, too.
+    let written = written.ok().map(|written| (written.transactions, written.records));
+    let tail = if plan { tails::find(directory, place)? } else { tails::forget(directory, place)? };
+    Ok(Forgotten { oldest_before: tail.from, oldest_after: tail.to, frees: tail.disk, written, forgotten: !plan })
+}
+
 impl Log {
     /// What forgetting a replica would free; none when it has no slot.
     fn forget_plan(&self, replica: &Name) -> Result<Option<Forgotten>, LibraryError> {
@@ -64,7 +86,7 @@ impl Log {
         // Space comes back in whole segments.
         let size = self.wal.segment_size();
         let frees = size.base_of(after).since(size.base_of(before));
-        Ok(Some(Forgotten { oldest_before: before, oldest_after: after, frees, forgotten: false }))
+        Ok(Some(Forgotten { oldest_before: before, oldest_after: after, frees, written: None, forgotten: false }))
     }
 
     /// Changes what is kept, as far as asked; zero stands for "no limit" and "never".

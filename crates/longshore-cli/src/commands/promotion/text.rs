@@ -21,13 +21,17 @@ pub(super) fn plan(request: &Promote, plan: &Promoted) -> String {
     let mut rows = vec![("policy", policy(plan).to_owned()), ("fence", fence(plan))];
     rows.extend(fetch(plan).map(|fetch| ("fetched", fetch)));
     rows.push(("lost", loss(plan)));
+    rows.extend(unheard(plan).map(|unheard| ("silent", unheard)));
     text + "\n" + &pairs(&rows)
 }
 
 /// Whether the same request without a plan ends with nothing changed.
 fn is_refused(request: &Promote, plan: &Promoted) -> bool {
+    let epoch = plan.nodes.first().map_or(0, |own| own.epoch);
+    // An archive that knows of a later epoch, which is not this log's.
+    let is_later = plan.nodes.iter().any(|node| node.archive && !node.fenced && epoch < node.epoch);
     let has_vote = plan.nodes.first().is_none_or(|own| own.votes || plan.nodes.iter().all(|node| !node.votes));
-    !request.accept_loss && (plan.fence != FenceState::Whole || !has_vote)
+    !request.accept_loss && (plan.fence != FenceState::Whole || !has_vote || is_later)
 }
 
 /// What was done, and what is left to do.
@@ -41,8 +45,14 @@ pub(super) fn done(request: &Promote, plan: &Promoted, done: &Promoted) -> Strin
     if done.loss.is_some() || done.fence != plan.fence {
         text += &pairs(&[("fence", fence(done)), ("lost", loss(done))]);
     }
-    let before = plan.nodes.iter().find(|node| node.writes).map_or("the primary before", |node| &node.node);
     text += &format!("next: append at {asked}; replicas find it by themselves if it is among their --upstream\n");
+    let others = || plan.nodes.iter().skip(1).filter(|node| !node.archive);
+    let before = match others().find(|node| node.writes) {
+        Some(node) => &node.node,
+        // All others answered, and none wrote it: there is no primary that could come back.
+        None if others().all(|node| node.end.is_some()) => return text,
+        None => "the primary before",
+    };
     text + &format!(
         "next: {before} rejoins by itself when it runs with --upstream naming the others; what only it has it keeps aside\n"
     )
@@ -58,7 +68,7 @@ fn nodes(nodes: &[NodeReport]) -> String {
             node.address.clone(),
             node.end.map_or("-".to_owned(), |end| end.to_string()),
             known(node.epoch.to_string()),
-            known(if node.writes { "primary" } else { "replica" }.to_owned()),
+            known(role(node).to_owned()),
             if node.votes { "yes" } else { "no" }.to_owned(),
             answer(node).to_owned(),
         ]);
@@ -70,14 +80,29 @@ fn nodes(nodes: &[NodeReport]) -> String {
 }
 
 fn named(node: &NodeReport) -> &str {
-    if node.node.is_empty() { "?" } else { &node.node }
+    match (node.node.as_str(), node.archive) {
+        ("", true) => "-",
+        ("", false) => "?",
+        (name, _) => name,
+    }
 }
 
+fn role(node: &NodeReport) -> &'static str {
+    match (node.archive, node.writes) {
+        (true, _) => "archive",
+        (false, true) => "primary",
+        (false, false) => "replica",
+    }
+}
+
+/// An archive accepts nothing: either the log goes on from what it holds, or it does not.
 fn answer(node: &NodeReport) -> &'static str {
-    match (node.end, node.fenced) {
-        (None, _) => "none",
-        (Some(_), true) => "accepts",
-        (Some(_), false) => "refuses",
+    match (node.end, node.fenced, node.archive) {
+        (None, ..) => "none",
+        (Some(_), true, false) => "accepts",
+        (Some(_), false, false) => "refuses",
+        (Some(_), true, true) => "fits",
+        (Some(_), false, true) => "parted",
     }
 }
 
@@ -103,14 +128,33 @@ fn fetch(plan: &Promoted) -> Option<String> {
     let own = plan.nodes.first()?.end?;
     let bytes = plan.position.since(own);
     let holder = plan.nodes.iter().skip(1).find(|node| node.end == Some(plan.position)).filter(|_| 0 < bytes)?;
-    Some(format!("{} that {} has and this copy lacks", show_bytes(bytes), holder.node))
+    let holder = if holder.archive { &holder.address } else { &holder.node };
+    Some(format!("{} that {holder} has and this copy lacks", show_bytes(bytes)))
+}
+
+/// What may be with voters that do not answer.
+fn unheard(plan: &Promoted) -> Option<String> {
+    let silent = |node: &&NodeReport| node.votes && node.end.is_none();
+    let silent: Vec<&str> = plan.nodes.iter().filter(silent).map(named).collect();
+    if silent.is_empty() {
+        return None;
+    }
+    let (names, policy) = (silent.join(", "), policy(plan));
+    Some(match plan.fence {
+        FenceState::Whole => format!("what {names} may have beyond that; nothing that was confirmed at {policy} is"),
+        _ => format!("what {names} may have beyond that, also of what was confirmed at {policy}"),
+    })
 }
 
 fn loss(promoted: &Promoted) -> String {
     let Some(Loss { bytes, records, time, holder }) = &promoted.loss else {
         return "nothing that is known of".to_owned();
     };
-    let records = records.map_or("an unknown number of records".to_owned(), |records| format!("{records} records"));
+    let records = match records {
+        None => "an unknown number of records".to_owned(),
+        Some(1) => "1 record".to_owned(),
+        Some(records) => format!("{records} records"),
+    };
     let time = time.map_or("an unknown time".to_owned(), show_duration);
     format!("{records}, {} of log, {time} of it; held by {holder}", show_bytes(*bytes))
 }
@@ -137,6 +181,7 @@ mod tests {
             "fence    open: the writer before may still confirm at replicas:1 with primary",
             "fetched  1000 B that us-east has and this copy lacks",
             "lost     3 records, 2.0 KiB of log, 1m1s of it; held by primary@h:1, as it was last heard",
+            "silent   what primary may have beyond that, also of what was confirmed at replicas:1",
         ] {
             assert!(text.contains(told), "{told}\n{text}");
         }
@@ -158,6 +203,8 @@ mod tests {
         let text = done(&request(), &promoted(), &now);
         assert!(text.contains("eu-west writes orders in epoch 2 from 9000 on; nobody could append for 35ms"), "{text}");
         assert!(text.contains("next: the primary before rejoins by itself"), "{text}");
+        let alone = Promoted { nodes: promoted().nodes[..2].to_vec(), ..promoted() };
+        assert!(!done(&request(), &alone, &now).contains("rejoins by itself"), "there was none");
         assert!(plan(&request(), &now).contains("writes orders already"));
     }
 }

@@ -49,6 +49,31 @@ struct Log {
     policy: Option<Policy>,
     /// The nodes that the log comes through, the writer last.
     path: Vec<String>,
+    /// Null where no lease is set.
+    lease: Option<Lease>,
+}
+
+/// The lease by which a failover starts by itself.
+#[derive(Serialize)]
+struct Lease {
+    state: &'static str,
+    holder: Option<String>,
+    epoch: Option<u64>,
+    /// At its holder alone.
+    valid_seconds: Option<f64>,
+    trouble: Option<String>,
+}
+
+impl From<&agent::LeaseStatus> for Lease {
+    fn from(lease: &agent::LeaseStatus) -> Self {
+        let (state, holder) = match &lease.holder {
+            agent::LeaseHolder::Node(node) => ("held", Some(node.to_string())),
+            agent::LeaseHolder::Nobody => ("free", None),
+            agent::LeaseHolder::Unknown => ("unknown", None),
+        };
+        let epoch = holder.is_some().then_some(lease.epoch);
+        Self { state, holder, epoch, valid_seconds: seconds(lease.valid), trouble: lease.trouble.clone() }
+    }
 }
 
 #[derive(Serialize)]
@@ -201,6 +226,7 @@ impl Log {
             accepted_epoch: log.reign.accepted,
             policy: log.reign.policy.as_ref().map(Policy::from),
             path: log.reign.path.iter().map(ToString::to_string).collect(),
+            lease: log.reign.lease.as_ref().map(Lease::from),
         }
     }
 }

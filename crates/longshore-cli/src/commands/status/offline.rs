@@ -65,7 +65,7 @@ fn reign(control: &Control) -> ReignStatus {
     let current = control.history.current().epoch;
     let policy = control.policies.last().and_then(|(_, record)| Policy::of_record(record).ok());
     let fenced = control.writers.contains(&current.writer) && current.number < control.highest.number;
-    ReignStatus { policy, fenced, accepted: control.highest.number, path: Vec::new() }
+    ReignStatus { policy, fenced, accepted: control.highest.number, path: Vec::new(), lease: None }
 }
 
 /// What a slot says; it does not know what was sent, nor when anything was appended.

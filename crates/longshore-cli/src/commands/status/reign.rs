@@ -1,7 +1,7 @@
 //! Who writes a log and what it promises, as text.
 
 use longshore_protocol::{NodeId, Policy, Region, Shortfall};
-use longshore_transport::LogStatus;
+use longshore_transport::{LeaseHolder, LeaseStatus, LogStatus};
 
 use crate::quantity::show_duration;
 
@@ -12,7 +12,8 @@ pub(super) fn render(log: &LogStatus) -> String {
         Some(policy) => format!("  promises {}\n", promise(policy)),
         None => "  promises local: a promotion protects nothing of it\n".to_owned(),
     };
-    if let Some(policy) = reign.policy.as_ref().filter(|policy| policy.degraded) {
+    // The record of that is in every copy, and holds for whoever writes.
+    if let Some(policy) = reign.policy.as_ref().filter(|policy| policy.degraded && log.writer) {
         text +=
             &format!("  DEGRADED: {} cannot be had, and what is durable here alone is confirmed\n", policy.durability);
     }
@@ -26,6 +27,22 @@ pub(super) fn render(log: &LogStatus) -> String {
     if !reign.path.is_empty() {
         let path: Vec<&str> = reign.path.iter().map(NodeId::as_str).collect();
         text += &format!("  comes through {}\n", path.join(", then "));
+    }
+    text + &reign.lease.as_ref().map(lease).unwrap_or_default()
+}
+
+/// Who holds the lease, and why nobody here does.
+fn lease(lease: &LeaseStatus) -> String {
+    let mut text = match (&lease.holder, lease.valid) {
+        (LeaseHolder::Node(node), Some(valid)) => {
+            format!("  lease held by {node} for epoch {}, good for {}\n", lease.epoch, show_duration(valid))
+        }
+        (LeaseHolder::Node(node), None) => format!("  lease held by {node} for epoch {}\n", lease.epoch),
+        (LeaseHolder::Nobody, _) => "  lease free: nobody holds it\n".to_owned(),
+        (LeaseHolder::Unknown, _) => "  lease UNKNOWN: its store has not said lately who holds it\n".to_owned(),
+    };
+    if let Some(trouble) = &lease.trouble {
+        text += &format!("    {trouble}\n");
     }
     text
 }
@@ -72,7 +89,7 @@ mod tests {
             voters: [(node("a"), Some(Region::new("eu").unwrap())), (node("primary"), None)].into(),
         };
         let path = vec![node("b"), node("primary")];
-        let reign = ReignStatus { policy: Some(policy), fenced: false, accepted: 2, path };
+        let reign = ReignStatus { policy: Some(policy), fenced: false, accepted: 2, path, lease: None };
         let text = render(&LogStatus { reign, ..log() });
         assert_eq!(
             text,
@@ -80,6 +97,44 @@ mod tests {
              DEGRADED: replicas:1 cannot be had, and what is durable here alone is confirmed\n  \
              comes through b, then primary\n"
         );
+    }
+
+    #[test]
+    fn a_replica_does_not_show_as_degraded_what_its_writer_is() {
+        let degraded = Policy {
+            writer: node("primary"),
+            durability: "replicas:1".parse().unwrap(),
+            shortfall: Shortfall::Degrade { after: Duration::from_secs(10) },
+            degraded: true,
+            voters: [(node("a"), None)].into(),
+        };
+        let reign = ReignStatus { policy: Some(degraded), ..ReignStatus::default() };
+        for writer in [true, false] {
+            let text = render(&LogStatus { reign: reign.clone(), writer, ..log() });
+            assert_eq!(text.contains("DEGRADED"), writer, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_lease_is_told_with_who_holds_it_or_why_nobody_does() {
+        let (a, second) = (|| LeaseHolder::Node(node("a")), Duration::from_secs(1));
+        for (holder, epoch, valid, trouble, told) in [
+            (a(), 3, Some(second), None, "  lease held by a for epoch 3, good for 1s\n"),
+            (a(), 3, None, None, "  lease held by a for epoch 3\n"),
+            (LeaseHolder::Nobody, 0, None, Some("no vote"), "  lease free: nobody holds it\n    no vote\n"),
+            (
+                LeaseHolder::Unknown,
+                0,
+                None,
+                Some("access denied"),
+                "  lease UNKNOWN: its store has not said lately who holds it\n    access denied\n",
+            ),
+        ] {
+            let lease = LeaseStatus { holder, epoch, valid, trouble: trouble.map(str::to_owned) };
+            let reign = ReignStatus { lease: Some(lease), ..ReignStatus::default() };
+            let text = render(&LogStatus { reign, ..log() });
+            assert!(text.ends_with(told), "{text}");
+        }
     }
 
     #[test]

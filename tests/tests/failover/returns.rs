@@ -1,0 +1,89 @@
+//! What an old primary that was killed comes back with.
+
+use super::*;
+
+/// Every return of one that was killed begins with a record of its own, which nobody else has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_was_killed_and_returns_leaves_no_tail_unless_somebody_wrote_in_it() {
+    for written in [false, true] {
+        let cluster = Cluster::new("replicas:1", &["primary", "a", "b"]);
+        let primary = cluster.primary().await;
+        let (a, b) = (cluster.replica("a").await, cluster.replica("b").await);
+        confirmed(&writer(&primary), "before", "replicas:2").await;
+        // While it runs: as a kill leaves it.
+        let (place, killed) = (cluster.world.dir("primary"), cluster.world.dir("killed"));
+        support::copy_dir(&place, &killed);
+        primary.stop().await.unwrap();
+        std::fs::remove_dir_all(&place).unwrap();
+        std::fs::rename(&killed, &place).unwrap();
+        cluster.promote("a", |_| {}).await.unwrap();
+        let after = confirmed(&writer(&a), "after", "replicas:1").await;
+        if written {
+            let mut alone = cluster.settings("primary");
+            alone.replica.upstreams.clear();
+            let alone = Primary::open(&place, LOG, &alone).unwrap();
+            let ticket = alone.append(&["never shipped"]).unwrap();
+            ticket.wait_blocking(durability("local"), support::PATIENCE).unwrap();
+            alone.close().unwrap();
+        }
+        let returned = cluster.primary().await;
+        until("it has rejoined", || end(&returned) >= Some(after)).await;
+        let tails = &status(&returned).logs[0].tails;
+        assert_eq!(tails.len(), usize::from(written), "{tails:?}");
+        let events: Vec<_> = std::iter::from_fn(|| returned.node.events().take()).collect();
+        let told = events.iter().any(|event| match event {
+            longshore::Event::SetAside { .. } => written,
+            longshore::Event::NothingAside { from, to, .. } => !written && from < to,
+            _ => false,
+        });
+        assert!(told, "{events:?}");
+        for agent in [returned, b, a] {
+            agent.stop().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_is_to_rejoin_by_hand_changes_nothing_and_says_what_to_run() {
+    let cluster = Cluster::new("replicas:1", &["primary", "a", "b"]);
+    let primary = cluster.primary().await;
+    let (a, b) = (cluster.replica("a").await, cluster.replica("b").await);
+    confirmed(&writer(&primary), "before", "replicas:2").await;
+    primary.stop().await.unwrap();
+    cluster.promote("a", |_| {}).await.unwrap();
+    let place = cluster.world.dir("primary");
+    {
+        let mut alone = cluster.settings("primary");
+        alone.replica.upstreams.clear();
+        let alone = Primary::open(&place, LOG, &alone).unwrap();
+        let ticket = alone.append(&["never shipped"]).unwrap();
+        ticket.wait_blocking(durability("local"), support::PATIENCE).unwrap();
+        alone.close().unwrap();
+    }
+    let returned =
+        cluster.primary_with(|settings| settings.replica.rejoin = longshore::settings::RejoinHow::Manual).await;
+    let events = returned.node.events();
+    let mut told = None;
+    until("it says so", || {
+        let event = events.take();
+        if let Some(longshore::Event::NotFollowing { reason, .. }) = event {
+            told = Some(reason).filter(|reason| reason.contains("longshore rejoin --data-dir")).or(told.take());
+        }
+        told.is_some()
+    })
+    .await;
+    assert!(!place.join(LOG).join("diverged").exists(), "nothing is set aside");
+    // It may have ended by itself: no other log is left to follow.
+    let _refused = returned.stop().await;
+
+    let (settings, upstream) = (cluster.settings("primary"), format!("a@{}", cluster.nodes[1].1));
+    let rejoin = longshore::Rejoin::ask(&place, LOG, &upstream, &settings).await.unwrap();
+    rejoin.set_aside().unwrap().expect("there is something that only it has");
+    let mut alone = cluster.settings("primary");
+    alone.replica.upstreams.clear();
+    let error = Node::primary(&place, &alone).unwrap().open_all().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced, "nor does it write again without knowing of anybody else: {error}");
+    for agent in [b, a] {
+        agent.stop().await.unwrap();
+    }
+}
