@@ -276,7 +276,7 @@ impl View {
             return Ok(footer);
         }
         let footer = self.read_footer(segment, Footer::TRAILER_LEN as u64)?;
-        // F-010: further back than the last two segments a missing footer is corruption.
+        // F-010: before a segment that is sealed a missing footer is corruption.
         let footer = footer.map_err(|fault| self.damaged(segment.base, fault.to_string()))?;
         Ok(segment.footer.get_or_init(|| footer))
     }

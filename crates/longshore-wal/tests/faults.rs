@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt, symlink};
 
 use common::*;
 use longshore_format::{ErrorKind, Lsn};
+use longshore_wal::inspect::{Depth, examine};
 use longshore_wal::{CreateSpec, Error, Event, ReadLog, RecordDraft, Role, Settings, Wal};
 
 /// A log of three sealed segments and a bit, closed in order; where each record ends.
@@ -204,6 +205,33 @@ fn f_010_a_missing_or_torn_footer_of_the_last_two_segments_is_written_again() {
         wal.close().unwrap();
         drop(wal);
         assert!(fs::read(&name).unwrap() == sealed, "torn at {torn}");
+    }
+}
+
+#[test]
+fn f_010_a_burst_over_segments_that_nobody_had_time_to_seal_is_an_ordinary_end() {
+    for closes in [true, false] {
+        let place = Place::new();
+        let wal = place.open();
+        let records = numbered(700, 400);
+        for record in &records {
+            // Spares are made, and nothing is synced nor sealed meanwhile.
+            while wal.prepare_once().unwrap() {}
+            append(&wal, record);
+        }
+        wal.sync_once().unwrap();
+        if closes {
+            wal.close().unwrap();
+        }
+        drop(wal);
+        let report = examine(&place.dir(), Depth::Records).unwrap();
+        assert!(report.is_intact(), "closed: {closes}, {:?}", report.damage().collect::<Vec<_>>());
+        assert_eq!(read_all(&place).unwrap().len(), records.len());
+        let wal = place.open();
+        while wal.seal_once().unwrap() {}
+        assert!(3 < wal.sealed().get().get() / small().get());
+        wal.close().unwrap();
+        assert!(examine(&place.dir(), Depth::Records).unwrap().is_intact());
     }
 }
 

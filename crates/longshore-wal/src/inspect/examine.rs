@@ -247,15 +247,13 @@ impl Examiner<'_> {
         }
     }
 
-    /// F-010: only the last two segments with records may lack a footer.
+    /// F-010: segments are sealed in order, so those that lack a footer are the last ones. They are two, or as many as a burst
+    /// ran over before anything of it was durable.
     fn judge_unsealed(&mut self) {
-        let data = |segment: &&SegmentReport| !matches!(segment.state, State::Prepared | State::AfterEnd);
-        let Some(last) = self.segments.iter().rfind(data).map(|segment| segment.base) else { return };
-        let size = self.size();
+        let sealed = self.segments.iter().rfind(|segment| segment.state == State::Sealed).map(|segment| segment.base);
         for (index, fault) in std::mem::take(&mut self.unsealed) {
             let report = &mut self.segments[index];
-            let may_lack = size.next_base(report.base).is_some_and(|next| last <= next);
-            if !may_lack {
+            if Some(report.base) < sealed {
                 report.findings.push(Finding::Footer(fault));
             }
         }
