@@ -4,10 +4,16 @@
 #[allow(dead_code, reason = "shared with the tests of the library")]
 mod support;
 
+#[path = "failover/archives.rs"]
+mod archives;
+#[path = "failover/back.rs"]
+mod back;
 #[path = "failover/hands.rs"]
 mod hands;
 #[path = "failover/policies.rs"]
 mod policies;
+#[path = "failover/silent.rs"]
+mod silent;
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;

@@ -58,7 +58,7 @@ pub use locate::{Locate, Located};
 pub use message::{Frames, Hello, Holding, Probed, Refusal, ToReplica, ToUpstream, Welcome};
 pub use name::{Name, NodeId, Region};
 pub use policy::{Policy, in_force, records_of};
-pub use promotion::{Dispute, Promotion, Step, Witness, best, writer_of};
+pub use promotion::{Archived, Beside, Dispute, Promotion, Step, Witness, best, writer_of};
 pub use rate::{CatchUp, Rate, Timeline, catch_up};
 pub use reception::{Peer, Reception, Reply};
 pub use session::{Heard, Registry, Session, SessionId, Turn, Want};

@@ -17,6 +17,10 @@ use longshore_format::{Epoch, EpochHistory, Fork, Lsn};
 
 use crate::{Fence, NodeId, Policy, fence};
 
+mod archived;
+
+pub use archived::{Archived, Beside};
+
 /// What a node says of its copy of a log. After it accepted an epoch, nothing of an earlier one is added to what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Witness {

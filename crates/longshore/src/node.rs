@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use longshore_apply::Snapshotter;
+use longshore_archive::keys::KeyProvider;
 use longshore_archive::{ArchiveSettings, Store};
 use longshore_format::{Content, ErrorKind, Name, SegmentSize};
 use longshore_protocol::{NodeId, Region};
@@ -182,6 +183,21 @@ impl Node {
 
     pub(crate) fn sources(&self) -> Option<&Sources> {
         self.inner.sources.get()
+    }
+
+    /// Every store that logs are taken from or archived into, and whose keys encrypt what it holds; each once.
+    pub(crate) fn archives(&self) -> Vec<(Store, Option<Arc<dyn KeyProvider>>)> {
+        let sources = self.sources().map(|sources| (&sources.stores, &sources.keys));
+        let archives = self.inner.archive.get().map(|(stores, settings)| (stores, &settings.keys));
+        let all = sources.into_iter().chain(archives);
+        let all = all.flat_map(|(stores, keys)| stores.iter().map(|store| (store.clone(), keys.clone())));
+        let mut each: Vec<(Store, _)> = Vec::new();
+        for (store, keys) in all {
+            if each.iter().all(|(known, _)| known.label() != store.label()) {
+                each.push((store, keys));
+            }
+        }
+        each
     }
 
     fn start_archiving(&self, log: &Arc<Log>) {

@@ -3,6 +3,7 @@
 //! [`longshore_protocol::Promotion`] decides everything; this asks, fetches and writes down as it says. Every step can be run
 //! again: what a node accepted it keeps, and an epoch that did not begin is void once the node that was to begin it says so.
 
+mod archives;
 mod fetch;
 mod own;
 mod peers;
@@ -10,22 +11,27 @@ mod report;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use longshore_format::{Epoch, ErrorKind, Lsn, Name, WriterId};
 use longshore_protocol::{Dispute, Fence, NodeId, Policy, Promotion, Step};
 use longshore_storage::Environment;
 use longshore_transport::{Promote, Promoted};
 use longshore_wal::Role;
+use tokio::time::timeout;
 
 use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::node::Node;
 use crate::server::blocking;
 
+use archives::Archives;
 pub(crate) use own::{fence, survey};
 use peers::Peers;
 use report::Report;
+
+/// Whoever is to take its role back asks others, and may have to fetch something: what a switchover had near is soon done.
+const BACK: Duration = Duration::from_secs(30);
 
 /// Makes this node the log's writer, or says what that would take and lose.
 ///
@@ -37,12 +43,13 @@ pub(crate) async fn promote(node: &Node, request: &Promote) -> Result<Promoted> 
 /// As [`promote`], in an epoch that a lease has minted.
 pub(crate) async fn promote_in(node: &Node, request: &Promote, minted: Option<Epoch>) -> Result<Promoted> {
     let log = node.require(&request.log)?;
-    if log.wal.role() == Role::Writer && !log.wal.is_fenced() {
-        return already(node, &log, request).await;
+    let writes = log.wal.role() == Role::Writer && !log.wal.is_fenced();
+    if writes && let Some(promoted) = already(node, &log, request).await? {
+        return Ok(promoted);
     }
     let log = if request.plan { log } else { follows(node, log).await? };
-    let peers = Peers::survey(node, &log, &request.peers).await?;
-    let report = Report::new(node, &log, &peers)?;
+    let (peers, archives) = survey_all(node, &log, request).await?;
+    let report = Report::new(node, &log, &peers, &archives)?;
     if request.plan {
         return report.planned(request);
     }
@@ -50,26 +57,43 @@ pub(crate) async fn promote_in(node: &Node, request: &Promote, minted: Option<Ep
     let busy = || refused(ErrorKind::Busy, &request.log, "another promotion of it is under way here; wait for its end");
     let claimed = Arc::clone(&log);
     let claim = claimed.claim.take().ok_or_else(busy)?;
-    let outcome = Attempt { node, name: &request.log, request, minted, peers, report }.run().await;
+    let outcome = Attempt { node, name: &request.log, request, minted, peers, archives, report }.run().await;
     drop(claim);
     outcome
 }
 
-/// A node that believes to be the writer is asked to become it: it may be the last to know that somebody else is.
-async fn already(node: &Node, log: &Log, request: &Promote) -> Result<Promoted> {
-    let peers = Peers::survey(node, log, &request.peers).await?;
-    let own = log.wal.history().current().epoch.number;
+/// What everybody holds. A plan waits for all who may answer; who is about to act, for those who are needed.
+async fn survey_all(node: &Node, log: &Log, request: &Promote) -> Result<(Peers, Archives)> {
+    let own = own::witness(node, log)?;
+    let enough = |peers: &Peers| {
+        let has_writer = !request.switchover || peers.writer().is_some();
+        !request.plan && has_writer && peers::is_enough(&report::supposed(&own, peers, u64::MAX))
+    };
+    let peers = Peers::survey(node, log, &request.peers, enough);
+    let (peers, archives) = tokio::join!(peers, Archives::survey(node, log));
+    Ok((peers?, archives))
+}
+
+/// A node that believes to be the writer is asked to become it. It may be the last to know that somebody else is; or the others
+/// have accepted an epoch that then did not begin, and take nothing more of its own: `None`, and it has accepted that, too.
+async fn already(node: &Node, log: &Log, request: &Promote) -> Result<Option<Promoted>> {
+    let peers = Peers::survey(node, log, &request.peers, |_| false).await?;
+    let own = own::witness(node, log)?;
+    let epoch = own.history.current().epoch.number;
     let latest = peers.witnesses().map(|witness| witness.history.current().epoch.number).max();
-    match latest.filter(|latest| own < *latest) {
-        None => report::already(node, log),
-        Some(latest) => {
-            let why = format!(
-                "{} wrote it in epoch {own}, and has yet to hear that epoch {latest} began elsewhere; with the other nodes as \
-                 its upstreams it soon does, run it again then",
-                node.id()
-            );
-            Err(refused(ErrorKind::Unavailable, &request.log, &why))
-        }
+    if let Some(latest) = latest.filter(|latest| epoch < *latest) {
+        let why = format!(
+            "{} wrote it in epoch {epoch}, and has yet to hear that epoch {latest} began elsewhere; with the other nodes as \
+             its upstreams it soon does, run it again then",
+            node.id()
+        );
+        return Err(refused(ErrorKind::Unavailable, &request.log, &why));
+    }
+    let accepted = peers.witnesses().map(|witness| witness.accepted).max_by_key(|accepted| accepted.number);
+    match accepted.filter(|accepted| own.accepted.number < accepted.number) {
+        Some(accepted) if !request.plan => own::fence(node, &node.require(&log.name)?, accepted).await.map(|_| None),
+        Some(_) => Ok(None),
+        None => report::already(node, log).map(Some),
     }
 }
 
@@ -86,6 +110,7 @@ struct Attempt<'a> {
     request: &'a Promote,
     minted: Option<Epoch>,
     peers: Peers,
+    archives: Archives,
     report: Report,
 }
 
@@ -102,18 +127,25 @@ impl Attempt<'_> {
         }
         let mut promotion = Promotion::new(self.node.id().clone(), self.epoch()?);
         promotion.heard(own::fence(self.node, &self.log()?, promotion.epoch()).await?.witness);
+        match self.take_over(&mut promotion).await {
+            // Somebody else's attempt has gone further: the role is now theirs to take or to give back.
+            Err(error) if self.peers.superseded => Err(error),
+            Err(error) if self.request.switchover => Err(self.give_back(promotion.epoch(), error).await),
+            done => done,
+        }
+    }
+
+    /// From here on the writer before may have stopped.
+    async fn take_over(&mut self, promotion: &mut Promotion) -> Result<Promoted> {
         let stopped = Instant::now();
-        self.peers.fence(self.name, &mut promotion, self.request.switchover).await?;
-        let policies = match self.settle(&mut promotion).await {
-            Ok(policies) => policies,
-            Err(error) => return Err(self.give_back(error).await),
-        };
-        self.report.settled(&promotion, &self.peers)?;
+        self.peers.fence(self.name, promotion, self.request.switchover).await?;
+        let policies = self.settle(promotion).await?;
+        self.report.settled(promotion, &self.peers, &self.archives);
         // What the old writer appended meanwhile is given up as little as the rest.
         self.must_accept_cut(self.report.position())?;
         let log = self.begin(promotion.epoch(), policies).await?;
         let pause = self.report.had_writer().then(|| stopped.elapsed());
-        self.report.promoted(&log, pause)
+        Ok(self.report.promoted(&log, pause))
     }
 
     /// Refuses what cannot come to a good end even if everybody who answered accepts the epoch: whoever accepts one takes
@@ -138,19 +170,21 @@ impl Attempt<'_> {
     }
 
     /// Does what the rules say until nothing is left but to begin.
-    async fn settle(&self, promotion: &mut Promotion) -> Result<Vec<Policy>> {
+    async fn settle(&mut self, promotion: &mut Promotion) -> Result<Vec<Policy>> {
         loop {
             let step = match self.request.accept_loss {
                 true => promotion.step_accepting_loss(),
                 false => promotion.step(),
             };
             match step.map_err(|dispute| self.disputed(&dispute))? {
-                Step::Begin { policies } => return Ok(policies),
+                Step::Begin { policies } => match self.fetch_archived().await? {
+                    true => self.heard_own(promotion)?,
+                    false => return Ok(policies),
+                },
                 Step::Fetch { from, to } => {
                     let peer = self.peers.client(&from).expect("only peers and this node are heard");
                     fetch::up_to(self.node, self.name, peer, to).await?;
-                    let log = self.log()?;
-                    promotion.heard(own::witness(self.node, &log)?);
+                    self.heard_own(promotion)?;
                 }
                 Step::NoVote { voters } => return Err(self.without_vote(&voters)),
                 Step::Fence(fence) => return Err(self.unfenced(&fence)),
@@ -160,6 +194,45 @@ impl Attempt<'_> {
                         self.refused(why + "let it fetch that, promote another node, or go on with --accept-loss")
                     );
                 }
+            }
+        }
+    }
+
+    /// Decides anew by what this copy is after a fetch.
+    fn heard_own(&mut self, promotion: &mut Promotion) -> Result<()> {
+        let own = own::witness(self.node, &*self.log()?)?;
+        let accepted = own.accepted;
+        if promotion.heard(own) {
+            return Ok(());
+        }
+        // Whoever it was fetched from has begun a later epoch meanwhile, and that came with it.
+        self.peers.superseded = true;
+        let why = format!("epoch {accepted} was accepted here meanwhile, of another attempt; run it again");
+        Err(refused(ErrorKind::Fenced, self.name, &why))
+    }
+
+    /// Fetches what an archive has beyond this copy; whether that was anything.
+    async fn fetch_archived(&mut self) -> Result<bool> {
+        let own = own::witness(self.node, &*self.log()?)?;
+        if let Some((store, held, at)) = self.archives.later(&own).filter(|_| !self.request.accept_loss) {
+            let (epoch, end) = (held.epoch(), own.end);
+            let why = format!(
+                "{store} holds epoch {epoch} of it, which began at {at}, before the end of this copy at {end};                  promote a node that has epoch {epoch}, "
+            );
+            return Err(self.refused(why + "or go on with --accept-loss"));
+        }
+        let Some((store, to)) = self.archives.beyond(&own).map(|(store, to)| (store.to_owned(), to)) else {
+            return Ok(false);
+        };
+        match self.archives.fetch(self.node, self.name, &store, to).await {
+            Ok(()) => Ok(true),
+            Err(error) if self.request.accept_loss => {
+                tracing::warn!(log = %self.name, store, %error, "what is archived is not fetched");
+                Ok(false)
+            }
+            Err(error) => {
+                let why = format!("{store} holds it up to {to}, and that cannot be had: {error}; run it again, ");
+                Err(refused(error.kind(), self.name, &(why + "or go on with --accept-loss")))
             }
         }
     }
@@ -201,24 +274,36 @@ impl Attempt<'_> {
         fetch::near(self.node, self.name, peer).await
     }
 
-    /// Has the old writer take its role back, if it gave that up for nothing.
-    async fn give_back(&self, error: Error) -> Error {
-        let Some((writer, peer)) = self.peers.writer().filter(|_| self.request.switchover) else { return error };
+    /// Has the old writer take its role back, if it gave that up for nothing: the log is written again when this returns, or the
+    /// error says what to run for that.
+    async fn give_back(&self, epoch: Epoch, error: Error) -> Error {
+        let Some((writer, _)) = self.peers.writer() else { return error };
+        let address = self.peers.address(&writer).expect("it answered");
+        let others = self.node.settings().replica.upstreams.iter().chain(&self.request.peers);
         let back = Promote {
             log: self.name.clone(),
             plan: false,
             accept_loss: false,
             switchover: false,
             to: None,
-            peers: Vec::new(),
+            peers: others.cloned().collect(),
         };
-        match peer.promote(&back).await {
-            Ok(_) => error,
-            Err(left) => {
-                let why = format!("{error}; and {writer}, which gave its role up, cannot take it back: {left}");
-                refused(error.kind(), self.name, &why)
-            }
-        }
+        let taken = async {
+            // It may not have heard of the epoch that this node has accepted, and would stop once it does.
+            let client = peers::tell_again(self.node, address, self.name, epoch).await?;
+            client.promote(&back).await.map(drop).map_err(Error::from)
+        };
+        let left = match timeout(BACK, taken).await {
+            Ok(Ok(())) => return error,
+            Ok(Err(left)) => left.to_string(),
+            Err(_) => format!("no answer within {} s", BACK.as_secs()),
+        };
+        let log = self.name;
+        let why = format!(
+            "{error}; and {writer}, which gave its role up, does not take it back: {left}; until \
+             `longshore promote --server {address} --log {log}` nobody writes it"
+        );
+        refused(error.kind(), self.name, &why)
     }
 
     fn log(&self) -> Result<Arc<Log>> {
@@ -228,7 +313,7 @@ impl Attempt<'_> {
     /// The epoch that was minted for this attempt; else a number above every one that was heard of, and an id of its own.
     fn epoch(&self) -> Result<Epoch> {
         let own = own::witness(self.node, &*self.log()?)?;
-        let number = Promotion::next_number(self.peers.witnesses().chain([&own]));
+        let number = report::next_number(&own, &self.peers, &self.archives);
         match self.minted {
             Some(minted) if minted.number < number => {
                 let why = format!("epoch {minted} was minted for it, but {} was accepted meanwhile", number - 1);

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// Make a replica the primary of a log, and say before what that would lose and who holds it
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The agent at --server asks every node that it knows (its --upstream, and --peer) what it holds, fetches what \
+The agent at --server asks every node that it knows (its --upstream, and --peer) and every --archive what it holds, fetches what \
 another has beyond it, and begins a new epoch. From then on the primary before can confirm nothing at the \
 log's policy, whether it is reached or not: so many of the log's voters must answer, or it is refused with \
 exit 9 and says who is missing. What waited for `local` only, no promotion protects.

@@ -82,6 +82,7 @@ mod tests {
             writes: false,
             votes: true,
             fenced: end.is_some(),
+            archive: false,
         }
     }
 

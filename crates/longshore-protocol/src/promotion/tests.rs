@@ -173,3 +173,27 @@ fn while_a_change_is_under_way_a_promotion_fences_and_goes_on_under_both_policie
     let attempt = promotion([swapped("a"), swapped("b")]);
     assert_eq!(attempt.step(), Ok(Step::Fence(Fence::Open { unfenced: ["c", "p"].map(node).into() })));
 }
+
+#[test]
+fn an_archive_goes_on_only_where_its_history_is_the_copys() {
+    use Beside::{Beyond, Dead, Later, Unrelated, Within};
+    let at = lsn(20);
+    // A copy's lives, an archive's, and how it stands to the copy.
+    let rows: [(&str, &[Life], &[Life], Beside); 10] = [
+        ("the same", OLD, OLD, Within),
+        ("less of it", OLD, &[(1, 1, 1, 15)], Within),
+        ("more of it", OLD, &[(1, 1, 1, 25)], Beyond { to: lsn(25) }),
+        ("a later epoch that went on from here", OLD, &[(1, 1, 1, 20), (2, 2, 2, 3)], Beyond { to: lsn(23) }),
+        ("a later epoch that began before", &[(1, 1, 1, 30)], &[(1, 1, 1, 20), (2, 2, 2, 1)], Later { at }),
+        ("what was before the epoch of here", &[(1, 1, 1, 20), (2, 2, 2, 5)], OLD, Within),
+        ("more of what died then", &[(1, 1, 1, 20), (2, 2, 2, 5)], &[(1, 1, 1, 90)], Dead { at }),
+        ("an earlier branch", &[(1, 1, 1, 20), (3, 3, 3, 5)], &[(1, 1, 1, 20), (2, 2, 2, 9)], Dead { at }),
+        ("a later branch", &[(1, 1, 1, 20), (2, 2, 2, 9)], &[(1, 1, 1, 20), (3, 3, 3, 5)], Later { at }),
+        ("another life altogether", OLD, &[(1, 7, 7, 99)], Unrelated),
+    ];
+    for (case, copy, archive, expected) in rows {
+        let archive = witness("archive", archive, "replicas:1");
+        let archive = Archived { history: archive.history, end: archive.end };
+        assert_eq!(archive.beside(&witness("a", copy, "replicas:1")), expected, "{case}");
+    }
+}

@@ -153,6 +153,7 @@ fn report_message(report: NodeReport) -> proto::NodeReport {
         writes: report.writes,
         votes: report.votes,
         fenced: report.fenced,
+        archive: report.archive,
     }
 }
 
@@ -166,6 +167,7 @@ fn parse_report(report: proto::NodeReport) -> NodeReport {
         writes: report.writes,
         votes: report.votes,
         fenced: report.fenced,
+        archive: report.archive,
     }
 }
 

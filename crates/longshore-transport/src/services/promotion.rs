@@ -104,8 +104,10 @@ pub struct NodeReport {
     pub writes: bool,
     /// Whether its copy counts.
     pub votes: bool,
-    /// Whether it accepted the epoch.
+    /// Whether it accepted the epoch; of an archive, whether the log goes on from what it holds.
     pub fenced: bool,
+    /// Not a node but an archive, at `address`: it has no vote and accepts nothing.
+    pub archive: bool,
 }
 
 /// What would be left behind.

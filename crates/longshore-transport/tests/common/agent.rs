@@ -440,6 +440,7 @@ pub fn promoted(promoted: bool) -> Promoted {
         writes: false,
         votes: true,
         fenced: problem.is_none(),
+        archive: node == "b",
     };
     let loss = Loss { bytes: 9, records: Some(2), time: Some(Duration::from_millis(1500)), holder: "b".to_owned() };
     Promoted {

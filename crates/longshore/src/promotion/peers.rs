@@ -1,12 +1,13 @@
 //! The other nodes of a log: asked what they hold, and told of a new epoch.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use longshore_format::{ErrorKind, Name};
-use longshore_protocol::{NodeId, Promotion, Witness};
+use longshore_format::{Epoch, ErrorKind, Name};
+use longshore_protocol::{NodeId, Promotion, Step, Witness};
 use longshore_transport::{Address, Client, Connector, Surveyed};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::refused;
 use crate::dial::connector;
@@ -15,13 +16,26 @@ use crate::log::Log;
 use crate::node::Node;
 
 /// A node that answers takes a round trip or two; one that does not is not waited for longer.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// Once those who answered are enough, the others are waited for so long: time for whoever is far, not for whoever is gone.
+const GRACE: Duration = Duration::from_secs(2);
+/// Between two attempts to reach a node.
+const PAUSE: Duration = Duration::from_millis(100);
+/// So long the writer alone is told, so that it stops before anybody else knows; one that is gone holds up no more than that.
+const AHEAD: Duration = Duration::from_secs(1);
 
 /// Everybody who was asked.
-pub(super) struct Peers(pub(super) Vec<Peer>);
+#[derive(Default)]
+pub(super) struct Peers {
+    pub(super) asked: Vec<Peer>,
+    /// Whether one of them accepted an epoch that is later than the attempt's.
+    pub(super) superseded: bool,
+}
 
 /// Somebody who was asked.
 pub(super) struct Peer {
+    /// The how manieth address it is of those that were given.
+    place: usize,
     /// Where, as it was given.
     pub(super) address: String,
     /// How to ask again, and what was answered.
@@ -31,56 +45,85 @@ pub(super) struct Peer {
 }
 
 impl Peers {
-    /// Asks every upstream of this node, and `others`, about a log.
-    pub(super) async fn survey(node: &Node, log: &Log, others: &[String]) -> Result<Peers> {
+    /// Asks every upstream of this node, and `others`, about a log, all at once. Once those who answered are `enough`, the others
+    /// are not waited for in full.
+    pub(super) async fn survey(
+        node: &Node,
+        log: &Log,
+        others: &[String],
+        enough: impl Fn(&Peers) -> bool,
+    ) -> Result<Peers> {
         let connector = connector(node)?;
+        let addresses: Vec<&String> = node.settings().replica.upstreams.iter().chain(others).collect();
         let mut asked = JoinSet::new();
-        let addresses = node.settings().replica.upstreams.iter().chain(others);
-        for (place, text) in addresses.enumerate() {
+        for (place, text) in addresses.iter().enumerate() {
             let address: Address = text.parse()?;
             let (connector, name, end) = (connector.clone(), log.name.clone(), log.wal.end());
-            let text = text.clone();
-            asked.spawn(async move { (place, text, ask(&connector, &address, &name, end).await) });
+            asked.spawn(async move { (place, ask(&connector, &address, &name, end).await) });
         }
-        let mut answers = asked.join_all().await;
-        answers.sort_by_key(|(place, ..)| *place);
-        let mut peers = Peers(Vec::new());
-        for (_, address, answer) in answers {
-            let answer = answer.and_then(|(client, surveyed)| match surveyed.log == log.wal.id() {
-                true => Ok((client, surveyed)),
-                false => Err(format!("its log {} is another one, with the id {}", log.name, surveyed.log)),
-            });
-            // One list of addresses serves all nodes: this one may be in it, and one may be there twice.
-            let named = answer.as_ref().ok().map(|(_, surveyed)| surveyed.witness.node.clone());
-            let again = named.is_some_and(|named| named == *node.id() || peers.of(&named).is_some());
-            if !again {
-                peers.0.push(Peer { address, answer, fenced: false });
+        let mut peers = Peers::default();
+        let mut silent: BTreeSet<usize> = (0..addresses.len()).collect();
+        let mut until = None;
+        while let Some((place, answer)) = next(&mut asked, until).await {
+            silent.remove(&place);
+            peers.add(node, log, Peer { place, address: addresses[place].clone(), answer, fenced: false });
+            if until.is_none() && enough(&peers) {
+                until = Some(Instant::now() + GRACE);
             }
         }
+        let why = format!("no answer within {} s, and those who answered are enough", GRACE.as_secs());
+        let left = silent.into_iter().map(|place| (place, addresses[place].clone()));
+        peers.asked.extend(left.map(|(place, address)| Peer {
+            place,
+            address,
+            answer: Err(why.clone()),
+            fenced: false,
+        }));
+        peers.asked.sort_by_key(|peer| peer.place);
         Ok(peers)
+    }
+
+    fn add(&mut self, node: &Node, log: &Log, mut peer: Peer) {
+        if let Ok((_, surveyed)) = &peer.answer {
+            let named = &surveyed.witness.node;
+            // One list of addresses serves all nodes: this one may be in it, and one may be there twice.
+            if named == node.id() || self.of(named).is_some() {
+                return;
+            }
+            if surveyed.log != log.wal.id() {
+                peer.answer = Err(format!("its log {} is another one, with the id {}", log.name, surveyed.log));
+            }
+        }
+        self.asked.push(peer);
     }
 
     /// What those who answered hold.
     pub(super) fn witnesses(&self) -> impl Iterator<Item = &Witness> {
-        self.0.iter().filter_map(|peer| Some(&peer.answer.as_ref().ok()?.1.witness))
+        self.asked.iter().filter_map(|peer| Some(&peer.answer.as_ref().ok()?.1.witness))
     }
 
     pub(super) fn of(&self, node: &NodeId) -> Option<&Surveyed> {
-        let answers = self.0.iter().filter_map(|peer| Some(&peer.answer.as_ref().ok()?.1));
+        let answers = self.asked.iter().filter_map(|peer| Some(&peer.answer.as_ref().ok()?.1));
         answers.into_iter().find(|surveyed| surveyed.witness.node == *node)
     }
 
     pub(super) fn client(&self, node: &NodeId) -> Option<&Client> {
-        let answers = self.0.iter().filter_map(|peer| peer.answer.as_ref().ok());
+        let answers = self.asked.iter().filter_map(|peer| peer.answer.as_ref().ok());
         answers.into_iter().find(|(_, surveyed)| surveyed.witness.node == *node).map(|(client, _)| client)
     }
 
     /// Who writes the log now, of those who answered: the one in the latest epoch.
     pub(super) fn writer(&self) -> Option<(NodeId, &Client)> {
-        let answers = self.0.iter().filter_map(|peer| peer.answer.as_ref().ok());
+        let answers = self.asked.iter().filter_map(|peer| peer.answer.as_ref().ok());
         let writers = answers.filter(|(_, surveyed)| surveyed.witness.writes);
         let latest = writers.max_by_key(|(_, surveyed)| surveyed.witness.history.current().epoch.number)?;
         Some((latest.1.witness.node.clone(), &latest.0))
+    }
+
+    /// Where a node that answered was asked.
+    pub(super) fn address(&self, node: &NodeId) -> Option<&str> {
+        let names = |peer: &&Peer| peer.answer.as_ref().is_ok_and(|(_, surveyed)| surveyed.witness.node == *node);
+        self.asked.iter().find(names).map(|peer| peer.address.as_str())
     }
 
     /// Has everybody accept the attempt's epoch: the writer first, so that it stops before anybody else knows (F-116).
@@ -93,31 +136,44 @@ impl Peers {
             let node = peer.answer.as_ref().ok().map(|(_, surveyed)| &surveyed.witness.node);
             node.is_some() && node == writer.as_ref()
         };
-        let (first, rest): (Vec<usize>, Vec<usize>) = (0..self.0.len()).partition(|index| is_writer(&self.0[*index]));
-        for group in [first, rest] {
-            let is_writers = group.iter().any(|index| is_writer(&self.0[*index]));
-            let mut told = JoinSet::new();
-            for index in group {
-                let Ok((client, _)) = &self.0[index].answer else { continue };
-                let (client, log, epoch) = (client.clone(), log.clone(), promotion.epoch());
-                told.spawn(async move { (index, within(client.fence(&log, epoch)).await) });
-            }
-            for (index, answer) in told.join_all().await {
-                self.accepted(index, answer, log, promotion, must && is_writers)?;
+        let (first, rest): (Vec<usize>, Vec<usize>) =
+            (0..self.asked.len()).partition(|index| is_writer(&self.asked[*index]));
+        let mut told = JoinSet::new();
+        self.tell(&first, log, promotion.epoch(), &mut told);
+        // What must accept is waited for as long as that takes: nobody else is to know before.
+        let ahead = (!must).then(|| Instant::now() + AHEAD);
+        while let Some((index, answer)) = next(&mut told, ahead).await {
+            self.accepted(index, answer, log, promotion, must)?;
+        }
+        self.tell(&rest, log, promotion.epoch(), &mut told);
+        let mut until = None;
+        while let Some((index, answer)) = next(&mut told, until).await {
+            self.accepted(index, answer, log, promotion, false)?;
+            if until.is_none() && is_enough(promotion) {
+                until = Some(Instant::now() + AHEAD);
             }
         }
         Ok(())
     }
 
+    /// Has some of them accept an epoch, all at once.
+    fn tell(&self, whom: &[usize], log: &Name, epoch: Epoch, told: &mut JoinSet<(usize, Accepted)>) {
+        for index in whom.iter().copied() {
+            let Ok((client, _)) = &self.asked[index].answer else { continue };
+            let (client, log) = (client.clone(), log.clone());
+            told.spawn(async move { (index, within(client.fence(&log, epoch)).await) });
+        }
+    }
+
     fn accepted(
         &mut self,
         index: usize,
-        answer: Result<Surveyed, longshore_transport::Error>,
+        answer: Accepted,
         log: &Name,
         promotion: &mut Promotion,
         must: bool,
     ) -> Result<()> {
-        let peer = &mut self.0[index];
+        let peer = &mut self.asked[index];
         match answer {
             Ok(surveyed) => {
                 peer.fenced = promotion.heard(surveyed.witness.clone());
@@ -127,6 +183,7 @@ impl Peers {
                 Ok(())
             }
             Err(error) if error.kind() == ErrorKind::Fenced => {
+                self.superseded = true;
                 let why = format!("{} has accepted a later epoch meanwhile: {error}; run it again", peer.address);
                 Err(refused(ErrorKind::Fenced, log, &why))
             }
@@ -138,6 +195,23 @@ impl Peers {
             }
         }
     }
+}
+
+/// What a node said when it was told of an epoch.
+type Accepted = Result<Surveyed, longshore_transport::Error>;
+
+/// Whether the writer before is fenced by those who accepted.
+pub(super) fn is_enough(promotion: &Promotion) -> bool {
+    matches!(promotion.step(), Ok(Step::Begin { .. } | Step::Fetch { .. }))
+}
+
+/// The next one's answer; `None` when all have answered, or it is too late.
+async fn next<T: 'static>(asked: &mut JoinSet<T>, until: Option<Instant>) -> Option<T> {
+    let answer = match until {
+        Some(until) => timeout_at(until, asked.join_next()).await.ok()?,
+        None => asked.join_next().await,
+    };
+    answer.map(|answer| answer.expect("a question does not panic, and nobody else ends it"))
 }
 
 async fn ask(
@@ -152,6 +226,22 @@ async fn ask(
         Ok((client, surveyed))
     };
     within(asked).await.map_err(|error| error.to_string())
+}
+
+/// Has a node accept an epoch over a connection of its own, as the one before may be lost; tried again while it takes none.
+pub(super) async fn tell_again(node: &Node, address: &str, log: &Name, epoch: Epoch) -> Result<Client> {
+    let (connector, address) = (connector(node)?, address.parse::<Address>()?);
+    let begun = Instant::now();
+    loop {
+        let told = within(async {
+            let client = connector.connect(&address).await?;
+            client.fence(log, epoch).await.map(|_| client)
+        });
+        match told.await {
+            Err(error) if error.kind() == ErrorKind::Unavailable && begun.elapsed() < PATIENCE => sleep(PAUSE).await,
+            told => return Ok(told?),
+        }
+    }
 }
 
 async fn within<T>(

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use longshore_format::{Epoch, Lsn};
-use longshore_protocol::{Fence, Policy, Promotion, Witness, best};
+use longshore_protocol::{Beside, Fence, Policy, Promotion, Witness, best};
 use longshore_transport::{FenceState, Loss, NodeReport, Promote, Promoted};
 
+use super::archives::{Archives, Asked};
 use super::own;
 use super::peers::Peers;
 use crate::error::Result;
@@ -41,12 +42,12 @@ pub(super) fn already(node: &Node, log: &Log) -> Result<Promoted> {
 }
 
 impl Report {
-    pub(super) fn new(node: &Node, log: &Log, peers: &Peers) -> Result<Report> {
+    pub(super) fn new(node: &Node, log: &Log, peers: &Peers, archives: &Archives) -> Result<Report> {
         let own = own::witness(node, log)?;
         let heard = log.upstream.status(log.now()).map(|upstream| (upstream.address, upstream.durable));
         let known = Promoted {
             promoted: false,
-            epoch: Promotion::next_number(peers.witnesses().chain([&own])),
+            epoch: next_number(&own, peers, archives),
             position: own.end,
             nodes: Vec::new(),
             policy: None,
@@ -57,7 +58,11 @@ impl Report {
         let had_writer = peers.writer().is_some();
         let mut report = Report { own, heard, had_writer, known };
         let promotion = report.supposed(peers);
-        report.settled(&promotion, peers)?;
+        let mut begins = report.begins(&promotion);
+        if let Some((_, to)) = archives.beyond(&begins) {
+            begins.end = to;
+        }
+        report.tell(&promotion, peers, archives, &begins);
         Ok(report)
     }
 
@@ -73,12 +78,7 @@ impl Report {
 
     /// The promotion as if everybody who answered accepted the epoch.
     pub(super) fn supposed(&self, peers: &Peers) -> Promotion {
-        let epoch = Epoch { number: self.known.epoch, ..self.own.accepted };
-        let mut promotion = Promotion::new(self.own.node.clone(), epoch);
-        for witness in peers.witnesses().chain([&self.own]) {
-            promotion.heard(Witness { accepted: epoch, ..witness.clone() });
-        }
-        promotion
+        supposed(&self.own, peers, self.known.epoch)
     }
 
     pub(super) fn had_writer(&self) -> bool {
@@ -96,18 +96,26 @@ impl Report {
     }
 
     /// What was done.
-    pub(super) fn promoted(mut self, log: &Log, write_pause: Option<Duration>) -> Result<Promoted> {
+    pub(super) fn promoted(&mut self, log: &Log, write_pause: Option<Duration>) -> Promoted {
         let current = *log.wal.history().current();
         self.known.promoted = true;
         self.known.epoch = current.epoch.number;
         self.known.position = current.start;
         self.known.write_pause = write_pause;
-        Ok(self.known)
+        self.known.clone()
     }
 
     /// Who accepted, where the epoch begins, and what is left behind.
-    pub(super) fn settled(&mut self, promotion: &Promotion, peers: &Peers) -> Result<()> {
-        let begins = promotion.best().ok().flatten().unwrap_or(&self.own).clone();
+    pub(super) fn settled(&mut self, promotion: &Promotion, peers: &Peers, archives: &Archives) {
+        let begins = self.begins(promotion);
+        self.tell(promotion, peers, archives, &begins);
+    }
+
+    fn begins(&self, promotion: &Promotion) -> Witness {
+        promotion.best().ok().flatten().unwrap_or(&self.own).clone()
+    }
+
+    fn tell(&mut self, promotion: &Promotion, peers: &Peers, archives: &Archives, begins: &Witness) {
         let policy = begins.policies.last().map(|(_, policy)| policy.clone());
         self.known.position = begins.end;
         self.known.policy = policy.as_ref().map(|policy| policy.durability.to_string());
@@ -117,14 +125,14 @@ impl Report {
             Ok(Fence::Unprotected { .. }) | Err(_) => FenceState::Unprotected,
         };
         self.known.nodes = self.nodes(promotion, peers, policy.as_ref());
-        self.known.loss = self.loss(promotion, peers, &begins);
-        Ok(())
+        self.known.nodes.extend(archives.0.iter().map(|asked| archive_report(asked, begins)));
+        self.known.loss = self.loss(promotion, peers, begins).or_else(|| not_fetched(archives, begins));
     }
 
     fn nodes(&self, promotion: &Promotion, peers: &Peers, policy: Option<&Policy>) -> Vec<NodeReport> {
         let fenced = |witness: &Witness| promotion.fenced().any(|fenced| fenced.node == witness.node);
         let mut nodes = vec![node_report(&self.own, "", fenced(&self.own), policy)];
-        for peer in &peers.0 {
+        for peer in &peers.asked {
             nodes.push(match &peer.answer {
                 Ok((_, surveyed)) => node_report(&surveyed.witness, &peer.address, fenced(&surveyed.witness), policy),
                 Err(problem) => silent("", &peer.address, problem),
@@ -170,6 +178,46 @@ impl Report {
     }
 }
 
+/// The promotion as if everybody who answered accepted an epoch of that number.
+pub(super) fn supposed(own: &Witness, peers: &Peers, number: u64) -> Promotion {
+    let epoch = Epoch { number, ..own.accepted };
+    let mut promotion = Promotion::new(own.node.clone(), epoch);
+    for witness in peers.witnesses().chain([own]) {
+        promotion.heard(Witness { accepted: epoch, ..witness.clone() });
+    }
+    promotion
+}
+
+/// A number above every one that was heard of, also from an archive: whoever wrote that may be gone.
+pub(super) fn next_number(own: &Witness, peers: &Peers, archives: &Archives) -> u64 {
+    let archived = archives.held().map(|held| held.epoch().saturating_add(1)).max().unwrap_or(0);
+    Promotion::next_number(peers.witnesses().chain([own])).max(archived)
+}
+
+/// What an archive has that was to be fetched, and could not be.
+fn not_fetched(archives: &Archives, begins: &Witness) -> Option<Loss> {
+    let (store, end) = archives.beyond(begins)?;
+    Some(Loss { bytes: end.since(begins.end), records: None, time: None, holder: store.to_owned() })
+}
+
+fn archive_report(asked: &Asked, begins: &Witness) -> NodeReport {
+    let report = NodeReport { archive: true, ..silent("", &asked.store, "") };
+    let held = match asked.held() {
+        Ok(held) => held,
+        Err(problem) => return NodeReport { problem: Some(problem.to_owned()), ..report },
+    };
+    let beside = held.beside(begins);
+    let problem = match beside {
+        Beside::Within | Beside::Beyond { .. } => None,
+        Beside::Dead { at } => Some(format!("what it holds from {at} on is of a branch that died then")),
+        Beside::Later { at } => {
+            Some(format!("it knows of epoch {}, which began at {at}, before the end of the log here", held.epoch()))
+        }
+        Beside::Unrelated => Some("it has no life in common with the log here".to_owned()),
+    };
+    NodeReport { end: Some(held.end), epoch: held.epoch(), fenced: problem.is_none(), problem, ..report }
+}
+
 fn node_report(witness: &Witness, address: &str, fenced: bool, policy: Option<&Policy>) -> NodeReport {
     NodeReport {
         node: witness.node.to_string(),
@@ -180,6 +228,7 @@ fn node_report(witness: &Witness, address: &str, fenced: bool, policy: Option<&P
         writes: witness.writes,
         votes: policy.is_some_and(|policy| policy.voters.contains_key(&witness.node)),
         fenced,
+        archive: false,
     }
 }
 
@@ -193,5 +242,6 @@ fn silent(node: &str, address: &str, problem: &str) -> NodeReport {
         writes: false,
         votes: false,
         fenced: false,
+        archive: false,
     }
 }

@@ -37,8 +37,10 @@ struct Node<'a> {
     epoch: u64,
     writes: bool,
     votes: bool,
-    /// Whether it accepted the epoch; in a plan, whether it would.
+    /// Whether it accepted the epoch; in a plan, whether it would. Of an archive, whether the log goes on from what it holds.
     fenced: bool,
+    /// Not a node but an archive, at that address.
+    archive: bool,
 }
 
 #[derive(Serialize)]
@@ -92,6 +94,7 @@ impl<'a> From<&'a NodeReport> for Node<'a> {
             writes: node.writes,
             votes: node.votes,
             fenced: node.fenced,
+            archive: node.archive,
         }
     }
 }

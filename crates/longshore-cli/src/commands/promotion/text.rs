@@ -26,8 +26,11 @@ pub(super) fn plan(request: &Promote, plan: &Promoted) -> String {
 
 /// Whether the same request without a plan ends with nothing changed.
 fn is_refused(request: &Promote, plan: &Promoted) -> bool {
+    let epoch = plan.nodes.first().map_or(0, |own| own.epoch);
+    // An archive that knows of a later epoch, which is not this log's.
+    let is_later = plan.nodes.iter().any(|node| node.archive && !node.fenced && epoch < node.epoch);
     let has_vote = plan.nodes.first().is_none_or(|own| own.votes || plan.nodes.iter().all(|node| !node.votes));
-    !request.accept_loss && (plan.fence != FenceState::Whole || !has_vote)
+    !request.accept_loss && (plan.fence != FenceState::Whole || !has_vote || is_later)
 }
 
 /// What was done, and what is left to do.
@@ -58,7 +61,7 @@ fn nodes(nodes: &[NodeReport]) -> String {
             node.address.clone(),
             node.end.map_or("-".to_owned(), |end| end.to_string()),
             known(node.epoch.to_string()),
-            known(if node.writes { "primary" } else { "replica" }.to_owned()),
+            known(role(node).to_owned()),
             if node.votes { "yes" } else { "no" }.to_owned(),
             answer(node).to_owned(),
         ]);
@@ -70,14 +73,29 @@ fn nodes(nodes: &[NodeReport]) -> String {
 }
 
 fn named(node: &NodeReport) -> &str {
-    if node.node.is_empty() { "?" } else { &node.node }
+    match (node.node.as_str(), node.archive) {
+        ("", true) => "-",
+        ("", false) => "?",
+        (name, _) => name,
+    }
 }
 
+fn role(node: &NodeReport) -> &'static str {
+    match (node.archive, node.writes) {
+        (true, _) => "archive",
+        (false, true) => "primary",
+        (false, false) => "replica",
+    }
+}
+
+/// An archive accepts nothing: either the log goes on from what it holds, or it does not.
 fn answer(node: &NodeReport) -> &'static str {
-    match (node.end, node.fenced) {
-        (None, _) => "none",
-        (Some(_), true) => "accepts",
-        (Some(_), false) => "refuses",
+    match (node.end, node.fenced, node.archive) {
+        (None, ..) => "none",
+        (Some(_), true, false) => "accepts",
+        (Some(_), false, false) => "refuses",
+        (Some(_), true, true) => "fits",
+        (Some(_), false, true) => "parted",
     }
 }
 
@@ -103,7 +121,8 @@ fn fetch(plan: &Promoted) -> Option<String> {
     let own = plan.nodes.first()?.end?;
     let bytes = plan.position.since(own);
     let holder = plan.nodes.iter().skip(1).find(|node| node.end == Some(plan.position)).filter(|_| 0 < bytes)?;
-    Some(format!("{} that {} has and this copy lacks", show_bytes(bytes), holder.node))
+    let holder = if holder.archive { &holder.address } else { &holder.node };
+    Some(format!("{} that {holder} has and this copy lacks", show_bytes(bytes)))
 }
 
 fn loss(promoted: &Promoted) -> String {
