@@ -13,8 +13,12 @@
 //! acknowledged at one position, and no two writers acknowledge under one number; logs part only where an epoch begins; an
 //! accepted epoch never goes back; at no moment do two nodes trust the lease. What is not modelled is in `docs/CONTRIBUTING.md`.
 
+mod archive;
+mod archived;
+mod bucket;
 mod calm;
 mod clock;
+mod consult;
 mod copy;
 mod follow;
 mod ledger;
