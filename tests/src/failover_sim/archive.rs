@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 
-use longshore_format::Epoch;
+use longshore_format::{Epoch, EpochHistory};
 use longshore_protocol::{Archived, Onward, StoreState};
 
 use super::bucket::{Bucket, Manifest, Seen};
 use super::clock::{MILLI, Moment, SECOND};
 use super::copy::Copy;
-use super::record::{Id, index, lsn};
+use super::record::{index, lsn};
 use super::shape::{NODES, name};
 use super::world::{Event, Step, World};
 
@@ -26,6 +26,8 @@ pub(super) struct Archiver {
 struct Going {
     version: u64,
     manifest: Rc<Manifest>,
+    /// The lives of the log that it was judged by.
+    lives: EpochHistory,
 }
 
 /// Which question is not answered, and until when that is waited for.
@@ -48,7 +50,7 @@ pub(super) struct Errand {
 #[derive(Debug, Clone)]
 enum Request {
     Read,
-    Swap { seen: u64, next: Rc<Manifest>, epoch: Epoch, log: Rc<[Id]> },
+    Swap { seen: u64, next: Rc<Manifest>, epoch: Epoch },
 }
 
 #[derive(Debug, Clone)]
@@ -101,6 +103,8 @@ impl World {
         }
         let what = match &node.archiver.seen {
             None => Request::Read,
+            // What a later life has made void is seen by the lives alone: it is judged again.
+            Some(going) if going.lives != *node.copy.history() => Request::Read,
             Some(going) if going.manifest.log.len() < node.copy.synced() => {
                 let (from, to) = (going.manifest.log.len() + 1, node.copy.synced());
                 // Segments that are full go first, and not all at once.
@@ -109,7 +113,6 @@ impl World {
                     seen: going.version,
                     next: Rc::new(going.manifest.with(&node.copy, end)),
                     epoch: node.copy.history().current().epoch,
-                    log: node.copy.log()[..to].into(),
                 }
             }
             Some(_) => return Ok(()),
@@ -146,7 +149,7 @@ impl World {
         }
         let reply = match &errand.what {
             Request::Read => Reply::Holds(bucket.manifest()),
-            Request::Swap { seen, next, epoch, log } => match bucket.swap(*seen, next, (*epoch, log), &self.records)? {
+            Request::Swap { seen, next, epoch } => match bucket.swap(*seen, next, *epoch, &self.records)? {
                 Some(version) => Reply::Swapped((version, Rc::clone(next))),
                 None => Reply::Other,
             },
@@ -186,13 +189,16 @@ impl World {
         match reply {
             Reply::Holds(Some((version, manifest))) => self.judge(number, version, manifest)?,
             Reply::Holds(None) => {
-                let manifest = Rc::new(Manifest::beginning(self.nodes[number].copy.history()));
-                self.nodes[number].archiver.seen = Some(Going { version: 0, manifest });
+                let lives = self.nodes[number].copy.history().clone();
+                let manifest = Rc::new(Manifest::beginning(&lives));
+                self.nodes[number].archiver.seen = Some(Going { version: 0, manifest, lives });
             }
             Reply::Swapped((version, manifest)) => {
                 let pause = self.rng.within(200 * MILLI..SECOND);
                 archiver.look_at = self.at + pause;
-                archiver.seen = Some(Going { version, manifest });
+                if let Some(going) = &mut archiver.seen {
+                    (going.version, going.manifest) = (version, manifest);
+                }
             }
             // What they did counts, and is gone on from.
             Reply::Other => archiver.seen = None,
@@ -216,7 +222,7 @@ impl World {
                 return Ok(());
             }
         };
-        let end = manifest.log.len();
+        let (end, lives) = (manifest.log.len(), node.copy.history().clone());
         let joins = match node.copy.crc_at(lsn(end), &self.records) {
             Some(ours) => ours == self.records.crc(manifest.log.last().copied()),
             // It may only not have received it yet.
@@ -226,7 +232,7 @@ impl World {
             return Err(format!("{} has not what is archived up to {end}, and their lives are the same", name(number)));
         }
         match joins {
-            true => node.archiver.seen = Some(Going { version, manifest }),
+            true => node.archiver.seen = Some(Going { version, manifest, lives }),
             false => node.archiver.fails(self.at + pause),
         }
         Ok(())

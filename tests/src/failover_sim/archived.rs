@@ -31,7 +31,7 @@ struct Acknowledged {
 impl ArchivedLedger {
     /// Whether `log` leaves a record behind that it may: a later epoch in it asked the archive before that was acknowledged.
     fn may_lack(&self, acknowledged: &Acknowledged, log: &[Id], records: &Records) -> bool {
-        log.iter().take(acknowledged.position + 1).any(|id| {
+        log.iter().any(|id| {
             let What::EpochStart(life) = &records.get(*id).what else { return false };
             let asked = self.asked.get(&(life.epoch.number, life.epoch.writer)).copied().flatten();
             acknowledged.epoch < life.epoch.number && asked.is_none_or(|asked| asked <= acknowledged.at)

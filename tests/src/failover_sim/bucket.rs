@@ -57,8 +57,6 @@ pub(super) struct Bucket {
     version: u64,
     /// Until when nobody reaches it.
     pub(super) away_until: Moment,
-    /// The newest epoch of anybody who changed the manifest, and the log that it was changed for.
-    closed: Option<(Epoch, Vec<Id>)>,
 }
 
 /// A manifest, and what a swap has to name to take its place.
@@ -70,13 +68,13 @@ impl Bucket {
         self.manifest.as_ref().map(|manifest| (self.version, Rc::clone(manifest)))
     }
 
-    /// Puts `next` in the place of the one that was seen; `None` if somebody else was faster. `log` is what the one who asks
-    /// has, in its epoch.
+    /// Puts `next` in the place of the one that was seen, as somebody wants whose log is of this epoch; `None` if somebody else
+    /// was faster.
     pub(super) fn swap(
         &mut self,
         seen: u64,
         next: &Rc<Manifest>,
-        (epoch, log): (Epoch, &[Id]),
+        epoch: Epoch,
         records: &Records,
     ) -> Step<Option<u64>> {
         if seen != self.version {
@@ -85,10 +83,7 @@ impl Bucket {
         let same = self.log().iter().zip(&next.log).take_while(|(ours, theirs)| ours == theirs).count();
         self.keeps_what_it_has(next, same)?;
         is_one_log(next, same, records)?;
-        self.is_no_older_writers(next, epoch)?;
-        if self.closed.as_ref().is_none_or(|(newest, _)| newest.number < epoch.number) {
-            self.closed = Some((epoch, log.to_vec()));
-        }
+        self.is_open_to(epoch)?;
         self.manifest = Some(Rc::clone(next));
         self.version += 1;
         Ok(Some(self.version))
@@ -117,16 +112,15 @@ impl Bucket {
         }
     }
 
-    /// Once somebody of a later epoch has changed the manifest, nobody of an earlier one adds anything but what that one has.
-    fn is_no_older_writers(&self, next: &Manifest, epoch: Epoch) -> Step {
-        let Some((newest, log)) = &self.closed else { return Ok(()) };
-        let parts = next.log.iter().zip(log).position(|(ours, theirs)| ours != theirs);
-        match parts {
-            Some(at) if epoch.number < newest.number => {
-                Err(format!("epoch {epoch} archives its own record at {at}, after epoch {newest} has archived"))
-            }
-            Some(at) if epoch == *newest => Err(format!("two logs of epoch {epoch} are archived, which part at {at}")),
-            _ => Ok(()),
+    /// Where somebody of a later epoch has archived, nobody of an earlier one goes on, nor another writer of the same number.
+    fn is_open_to(&self, epoch: Epoch) -> Step {
+        let Some(there) = self.manifest.as_ref().map(|manifest| manifest.history.current().epoch) else {
+            return Ok(());
+        };
+        let other = there.number == epoch.number && there != epoch;
+        match epoch.number < there.number || other {
+            true => Err(format!("epoch {epoch} changes the manifest in which epoch {there} has archived")),
+            false => Ok(()),
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn region(node: usize) -> Region {
 
 /// A promise of a log that `writer` writes; where it is archived, now and then that it is.
 pub(super) fn promise(writer: usize, archives: bool, rng: &mut Rng) -> Policy {
-    let archived = archives && rng.one_in(6);
+    let archived = archives && rng.one_in(10);
     let (durability, voters) = if archived { &ARCHIVED } else { rng.pick(PROMISES) };
     let voters: BTreeMap<_, _> = voters.iter().map(|voter| (name(*voter), Some(region(*voter)))).collect();
     Policy {
