@@ -89,8 +89,10 @@ impl World {
     }
 
     pub(super) fn attend_archiving(&mut self, number: usize) -> Step {
+        // The log is opened as the writer's when the beginning of its epoch is durable.
+        let opens = self.begins(number);
         let node = &mut self.nodes[number];
-        if self.bucket.is_none() || !(node.writer.is_some() || node.archives_always) {
+        if self.bucket.is_none() || opens || !(node.writer.is_some() || node.archives_always) {
             return Ok(());
         }
         if node.archiver.waits.as_ref().is_some_and(|waits| waits.until <= self.at) {
