@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 
-use longshore_format::{Epoch, EpochHistory};
+use longshore_format::{Epoch, EpochHistory, Lsn};
 use longshore_protocol::{Archived, Onward, StoreState};
 
 use super::bucket::{Bucket, Manifest, Seen};
 use super::clock::{MILLI, Moment, SECOND};
 use super::copy::Copy;
+use super::node::Node;
 use super::record::{index, lsn};
 use super::shape::{NODES, name};
 use super::world::{Event, Step, World};
@@ -19,6 +20,14 @@ pub(super) struct Archiver {
     seen: Option<Going>,
     waits: Option<Waits>,
     look_at: Moment,
+}
+
+/// When a node archives its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    Always,
+    Writing,
+    Never,
 }
 
 /// What is to be gone on from, and what a swap has to name.
@@ -62,11 +71,23 @@ pub(super) enum Reply {
     Other,
 }
 
+impl Node {
+    fn archives(&self) -> bool {
+        self.archives == When::Always || self.archives == When::Writing && self.writer.is_some()
+    }
+
+    /// The stores that it archives its log into, as far as it knows.
+    pub(super) fn stores(&self) -> Vec<StoreState> {
+        self.archives().then(|| self.archiver.state()).into_iter().collect()
+    }
+}
+
 impl Archiver {
-    /// How far the log is archived, as far as this node knows.
-    pub(super) fn state(&self) -> StoreState {
+    /// How far the log is archived.
+    fn state(&self) -> StoreState {
         let archived = self.seen.as_ref().map_or(0, |going| going.manifest.log.len());
-        StoreState { archived: if archived == 0 { longshore_format::Lsn::ZERO } else { lsn(archived) }, taking: true }
+        let archived = if archived == 0 { Lsn::ZERO } else { lsn(archived) };
+        StoreState { archived, taking: self.seen.is_some() }
     }
 
     fn fails(&mut self, until: Moment) {
@@ -75,12 +96,20 @@ impl Archiver {
 }
 
 impl World {
-    /// The log is archived, by whoever writes it and by some who follow.
+    /// The log is archived: by one at least whatever it is, by others while they write it.
     pub(super) fn establish_archive(&mut self) {
         self.bucket = Some(Bucket::default());
+        let seldom = if self.rng.one_in(2) { When::Never } else { When::Writing };
         for number in 0..NODES {
-            self.nodes[number].archives_always = self.rng.one_in(3);
+            self.nodes[number].archives = *self.rng.pick(&[When::Always, When::Always, When::Writing, seldom]);
         }
+        let one = self.rng.index(NODES);
+        self.nodes[one].archives = When::Always;
+    }
+
+    /// Whether any node that writes can promise that its log is archived.
+    pub(super) fn all_archive(&self) -> bool {
+        self.bucket.is_some() && self.nodes.iter().all(|node| node.archives != When::Never)
     }
 
     /// The node's log is opened anew, in whatever role: nothing of what its archiver had seen goes on.
@@ -92,7 +121,7 @@ impl World {
         // The log is opened as the writer's when the beginning of its epoch is durable.
         let opens = self.begins(number);
         let node = &mut self.nodes[number];
-        if self.bucket.is_none() || opens || !(node.writer.is_some() || node.archives_always) {
+        if self.bucket.is_none() || opens || !node.archives() {
             return Ok(());
         }
         if node.archiver.waits.as_ref().is_some_and(|waits| waits.until <= self.at) {
@@ -119,9 +148,9 @@ impl World {
             }
             Some(_) => return Ok(()),
         };
-        let number_of_ask = self.ask_bucket(number, what);
+        let asked = self.ask_bucket(number, what);
         let until = self.at + 8 * SECOND;
-        self.nodes[number].archiver.waits = Some(Waits { number: number_of_ask, until });
+        self.nodes[number].archiver.waits = Some(Waits { number: asked, until });
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use longshore_format::EpochHistory;
 use longshore_protocol::{Ack, NodeId, Registry};
 
-use super::archive::Archiver;
+use super::archive::{Archiver, When};
 use super::clock::{Clock, Moment};
 use super::copy::Copy;
 use super::follow::Follow;
@@ -40,8 +40,7 @@ pub(super) struct Node {
     pub(super) attempt: Option<Attempt>,
     pub(super) tenancy: Option<Tenancy>,
     pub(super) archiver: Archiver,
-    /// Whether it archives the log also while it follows.
-    pub(super) archives_always: bool,
+    pub(super) archives: When,
 }
 
 impl Node {
@@ -64,7 +63,7 @@ impl Node {
             attempt: None,
             tenancy: None,
             archiver: Archiver::default(),
-            archives_always: false,
+            archives: When::Never,
         }
     }
 

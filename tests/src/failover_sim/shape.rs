@@ -42,7 +42,7 @@ pub(super) fn region(node: usize) -> Region {
     Region::new(REGIONS[node]).expect("a name")
 }
 
-/// A promise of a log that `writer` writes; where it is archived, now and then that it is.
+/// A promise of a log that `writer` writes; where every writer archives it, now and then that it is archived.
 pub(super) fn promise(writer: usize, archives: bool, rng: &mut Rng) -> Policy {
     let archived = archives && rng.one_in(10);
     let (durability, voters) = if archived { &ARCHIVED } else { rng.pick(PROMISES) };

@@ -120,7 +120,7 @@ impl World {
         if self.rng.one_in(2) {
             self.establish_archive();
         }
-        let policy = What::Policy(Rc::new(promise(0, self.bucket.is_some(), &mut self.rng)));
+        let policy = What::Policy(Rc::new(promise(0, self.all_archive(), &mut self.rng)));
         let first = self.records.mint(None, 0, policy);
         let primary = &mut self.nodes[0].copy;
         primary.own_first_life();

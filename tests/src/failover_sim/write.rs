@@ -73,11 +73,10 @@ impl World {
         }
         let node = &mut self.nodes[number];
         let local = node.ack();
+        let stores = node.stores();
         let Some(writer) = &mut node.writer else { return Ok(()) };
         writer.table.set_local(local);
-        if self.bucket.is_some() {
-            writer.table.set_stores(vec![node.archiver.state()]);
-        }
+        writer.table.set_stores(stores);
         let reached = index(writer.table.policies_reached());
         let log =
             node.copy.log().get(..reached).ok_or_else(|| {
@@ -137,7 +136,7 @@ impl World {
         }
         let number = *self.rng.pick(&writers);
         if self.calm.is_none() && self.rng.one_in(15) && !self.nodes[number].copy.is_changing() {
-            let policy = promise(number, self.bucket.is_some(), &mut self.rng);
+            let policy = promise(number, self.all_archive(), &mut self.rng);
             self.tally.policy_changes += 1;
             self.promise(number, policy)?;
             if self.rng.one_in(4) {
