@@ -181,7 +181,10 @@ impl World {
         let reply = match &errand.what {
             Request::Read => Reply::Holds(bucket.manifest()),
             Request::Swap { seen, next, epoch } => match bucket.swap(*seen, next, *epoch, &self.records)? {
-                Some(version) => Reply::Swapped((version, Rc::clone(next))),
+                Some(version) => {
+                    self.ledger.is_set_aside(next.set_aside());
+                    Reply::Swapped((version, Rc::clone(next)))
+                }
                 None => Reply::Other,
             },
         };
@@ -245,7 +248,9 @@ impl World {
             Onward::Join => manifest,
             Onward::Part { at } => {
                 self.tally.archive_forks += 1;
-                Rc::new(manifest.parted(index(at)))
+                let parted = manifest.parted(index(at));
+                self.ledger.may_set_aside(parted.set_aside(), node.copy.log(), &self.records)?;
+                Rc::new(parted)
             }
             Onward::Fenced => {
                 self.tally.archive_fenced += u64::from(node.writer.is_some());

@@ -12,7 +12,8 @@ use super::world::{Step, World};
 /// What any writer ever acknowledged as archived, and whoever began an epoch since.
 ///
 /// An archive has no vote, so a later epoch may begin without what is archived while that is under way. Not without what was
-/// acknowledged when the archive was asked: whatever an epoch leaves behind was acknowledged later than that.
+/// acknowledged when the archive was asked: whatever an epoch leaves behind, and sets aside in the archive, was acknowledged later
+/// than that.
 #[derive(Debug, Default)]
 pub(super) struct ArchivedLedger {
     acknowledged: BTreeMap<Id, Acknowledged>,
@@ -26,6 +27,8 @@ struct Acknowledged {
     position: usize,
     epoch: u64,
     at: Moment,
+    /// It is in a branch that has a name: no promotion is told of it any more.
+    set_aside: bool,
 }
 
 impl ArchivedLedger {
@@ -47,8 +50,8 @@ impl Ledger {
             return Ok(());
         }
         for (id, acknowledged) in &self.archived.acknowledged {
-            let Acknowledged { position, epoch: by, at } = acknowledged;
-            let lacks = *by < epoch.number && log.get(*position) != Some(id);
+            let Acknowledged { position, epoch: by, at, set_aside } = acknowledged;
+            let lacks = !set_aside && *by < epoch.number && log.get(*position) != Some(id);
             if lacks && !self.archived.may_lack(acknowledged, log, records) {
                 return Err(format!(
                     "epoch {} begins without record {id} at {position}, which epoch {by} acknowledged as archived at {} ms, \
@@ -59,6 +62,31 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+}
+
+impl Ledger {
+    /// A log parts from what is archived, and these records are to be a branch.
+    pub(super) fn may_set_aside(&self, ids: &[Id], log: &[Id], records: &Records) -> Step {
+        let acknowledged = |id: &Id| self.archived.acknowledged.get(id).map(|acknowledged| (*id, acknowledged));
+        let lost = ids.iter().filter_map(acknowledged).find(|(_, acknowledged)| {
+            !acknowledged.set_aside && !self.archived.may_lack(acknowledged, log, records)
+        });
+        match lost.filter(|_| !self.loss_accepted) {
+            Some((id, Acknowledged { position, epoch, .. })) => Err(format!(
+                "record {id} at {position}, which epoch {epoch} acknowledged as archived, is set aside in the archive"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// They are.
+    pub(super) fn is_set_aside(&mut self, ids: &[Id]) {
+        for id in ids {
+            if let Some(acknowledged) = self.archived.acknowledged.get_mut(id) {
+                acknowledged.set_aside = true;
+            }
+        }
     }
 }
 
@@ -80,7 +108,7 @@ impl World {
             if !bucket.holds(position, *id) {
                 return Err(format!("{} acknowledges record {id} at {position} as archived, and it is not", node.id));
             }
-            let acknowledged = Acknowledged { position, epoch: epoch.number, at: self.at };
+            let acknowledged = Acknowledged { position, epoch: epoch.number, at: self.at, set_aside: false };
             ledger.acknowledged.entry(*id).or_insert(acknowledged);
         }
         self.tally.archived += (archived - before) as u64;

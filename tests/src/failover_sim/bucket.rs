@@ -23,6 +23,9 @@ pub(super) struct Manifest {
 /// What was archived beyond a fork.
 #[derive(Debug)]
 pub(super) struct Branch {
+    /// Where the log parted from it.
+    at: usize,
+    /// Where the last object ends that both have.
     start: usize,
     beyond: Vec<Id>,
 }
@@ -39,8 +42,16 @@ impl Manifest {
         let mut next = self.clone();
         next.pieces.retain(|end| *end <= at);
         let start = next.pieces.last().copied().unwrap_or(0);
-        next.forks.push(Rc::new(Branch { start, beyond: next.log.split_off(start) }));
+        let beyond = next.log.split_off(start);
+        if at < self.log.len() {
+            next.forks.push(Rc::new(Branch { at, start, beyond }));
+        }
         next
+    }
+
+    /// What the log does not go on with, of the branch that was set aside last.
+    pub(super) fn set_aside(&self) -> &[Id] {
+        self.forks.last().map_or(&[], |fork| &fork.beyond[fork.at - fork.start..])
     }
 
     fn holds(&self, at: usize, id: Id) -> bool {
