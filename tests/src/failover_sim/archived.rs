@@ -69,9 +69,10 @@ impl Ledger {
     /// A log parts from what is archived, and these records are to be a branch.
     pub(super) fn may_set_aside(&self, ids: &[Id], log: &[Id], records: &Records) -> Step {
         let acknowledged = |id: &Id| self.archived.acknowledged.get(id).map(|acknowledged| (*id, acknowledged));
-        let lost = ids.iter().filter_map(acknowledged).find(|(_, acknowledged)| {
-            !acknowledged.set_aside && !self.archived.may_lack(acknowledged, log, records)
-        });
+        let lost = ids
+            .iter()
+            .filter_map(acknowledged)
+            .find(|(_, acknowledged)| !acknowledged.set_aside && !self.archived.may_lack(acknowledged, log, records));
         match lost.filter(|_| !self.loss_accepted) {
             Some((id, Acknowledged { position, epoch, .. })) => Err(format!(
                 "record {id} at {position}, which epoch {epoch} acknowledged as archived, is set aside in the archive"
