@@ -38,9 +38,11 @@ mod tests {
 
     use super::*;
 
-    /// Lives by where they start, their epoch's number, and who wrote them.
-    fn history(lives: &[(u64, u64, u8)]) -> EpochHistory {
-        let life = |(start, number, writer): (u64, u64, u8)| EpochEntry {
+    /// Where a life starts, its epoch's number, and who wrote it.
+    type Life = (u64, u64, u8);
+
+    fn history(lives: &[Life]) -> EpochHistory {
+        let life = |(start, number, writer): Life| EpochEntry {
             start: Lsn::new(start),
             epoch: Epoch { number, writer: WriterId::from_bytes([writer; 16]) },
             incarnation: Incarnation::new(writer.into()),
@@ -55,7 +57,7 @@ mod tests {
         use Onward::{Fenced, Join, Part};
         let at = Lsn::new(20);
         // A copy's lives, those of what is archived and where that ends, and how the copy goes on.
-        let rows: [(&str, &[(u64, u64, u8)], &[(u64, u64, u8)], u64, Onward); 9] = [
+        let rows: [(&str, &[Life], &[Life], u64, Onward); 9] = [
             ("the same lives", &[(0, 1, 1)], &[(0, 1, 1)], 50, Join),
             ("all of it before the epoch of here", &[(0, 1, 1), (20, 2, 2)], &[(0, 1, 1)], 20, Join),
             ("more than the epoch of here went on with", &[(0, 1, 1), (20, 2, 2)], &[(0, 1, 1)], 21, Part { at }),

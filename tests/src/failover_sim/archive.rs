@@ -9,7 +9,7 @@ use super::bucket::{Bucket, Manifest, Seen};
 use super::clock::{MILLI, Moment, SECOND};
 use super::copy::Copy;
 use super::node::Node;
-use super::record::{index, lsn};
+use super::record::{Id, index, lsn};
 use super::shape::{NODES, name};
 use super::world::{Event, Step, World};
 
@@ -37,6 +37,8 @@ struct Going {
     manifest: Rc<Manifest>,
     /// The lives of the log that it was judged by.
     lives: EpochHistory,
+    /// The log that it parts from it, until the store has it so.
+    parted_by: Option<Rc<[Id]>>,
 }
 
 /// Which question is not answered, and until when that is waited for.
@@ -59,7 +61,7 @@ pub(super) struct Errand {
 #[derive(Debug, Clone)]
 enum Request {
     Read,
-    Swap { seen: u64, next: Rc<Manifest>, epoch: Epoch },
+    Swap { seen: u64, next: Rc<Manifest>, epoch: Epoch, parted_by: Option<Rc<[Id]>> },
 }
 
 #[derive(Debug, Clone)]
@@ -144,6 +146,7 @@ impl World {
                     seen: going.version,
                     next: Rc::new(going.manifest.with(&node.copy, end)),
                     epoch: node.copy.history().current().epoch,
+                    parted_by: going.parted_by.clone(),
                 }
             }
             Some(_) => return Ok(()),
@@ -180,9 +183,11 @@ impl World {
         }
         let reply = match &errand.what {
             Request::Read => Reply::Holds(bucket.manifest()),
-            Request::Swap { seen, next, epoch } => match bucket.swap(*seen, next, *epoch, &self.records)? {
+            Request::Swap { seen, next, epoch, parted_by } => match bucket.swap(*seen, next, *epoch, &self.records)? {
                 Some(version) => {
-                    self.ledger.is_set_aside(next.set_aside());
+                    if let Some(log) = parted_by {
+                        self.ledger.sets_aside(next.set_aside(), log, &self.records)?;
+                    }
                     Reply::Swapped((version, Rc::clone(next)))
                 }
                 None => Reply::Other,
@@ -225,13 +230,13 @@ impl World {
             Reply::Holds(None) => {
                 let lives = self.nodes[number].copy.history().clone();
                 let manifest = Rc::new(Manifest::beginning(&lives));
-                self.nodes[number].archiver.seen = Some(Going { version: 0, manifest, lives });
+                self.nodes[number].archiver.seen = Some(Going { version: 0, manifest, lives, parted_by: None });
             }
             Reply::Swapped((version, manifest)) => {
                 let pause = self.rng.within(200 * MILLI..SECOND);
                 archiver.look_at = self.at + pause;
                 if let Some(going) = &mut archiver.seen {
-                    (going.version, going.manifest) = (version, manifest);
+                    (going.version, going.manifest, going.parted_by) = (version, manifest, None);
                 }
             }
             // What they did counts, and is gone on from.
@@ -244,12 +249,13 @@ impl World {
     fn judge(&mut self, number: usize, version: u64, manifest: Rc<Manifest>) -> Step {
         let pause = self.rng.within(SECOND..10 * SECOND);
         let node = &mut self.nodes[number];
+        let mut parted_by = None;
         let manifest = match manifest.archived().onward(node.copy.history()) {
             Onward::Join => manifest,
             Onward::Part { at } => {
                 self.tally.archive_forks += 1;
                 let parted = manifest.parted(index(at));
-                self.ledger.may_set_aside(parted.set_aside(), node.copy.log(), &self.records)?;
+                parted_by = Some(node.copy.log().into());
                 Rc::new(parted)
             }
             Onward::Fenced => {
@@ -268,7 +274,7 @@ impl World {
             return Err(format!("{} has not what is archived up to {end}, and their lives are the same", name(number)));
         }
         match joins {
-            true => node.archiver.seen = Some(Going { version, manifest, lives }),
+            true => node.archiver.seen = Some(Going { version, manifest, lives, parted_by }),
             false => node.archiver.fails(self.at + pause),
         }
         Ok(())

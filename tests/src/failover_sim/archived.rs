@@ -66,28 +66,20 @@ impl Ledger {
 }
 
 impl Ledger {
-    /// A log parts from what is archived, and these records are to be a branch.
-    pub(super) fn may_set_aside(&self, ids: &[Id], log: &[Id], records: &Records) -> Step {
-        let acknowledged = |id: &Id| self.archived.acknowledged.get(id).map(|acknowledged| (*id, acknowledged));
-        let lost = ids
-            .iter()
-            .filter_map(acknowledged)
-            .find(|(_, acknowledged)| !acknowledged.set_aside && !self.archived.may_lack(acknowledged, log, records));
-        match lost.filter(|_| !self.loss_accepted) {
-            Some((id, Acknowledged { position, epoch, .. })) => Err(format!(
-                "record {id} at {position}, which epoch {epoch} acknowledged as archived, is set aside in the archive"
-            )),
-            None => Ok(()),
-        }
-    }
-
-    /// They are.
-    pub(super) fn is_set_aside(&mut self, ids: &[Id]) {
+    /// A log has parted from what is archived, and these records are a branch.
+    pub(super) fn sets_aside(&mut self, ids: &[Id], log: &[Id], records: &Records) -> Step {
         for id in ids {
-            if let Some(acknowledged) = self.archived.acknowledged.get_mut(id) {
-                acknowledged.set_aside = true;
+            let Some(acknowledged) = self.archived.acknowledged.get(id) else { continue };
+            let may = acknowledged.set_aside || self.archived.may_lack(acknowledged, log, records);
+            if !may && !self.loss_accepted {
+                let Acknowledged { position, epoch, .. } = acknowledged;
+                return Err(format!(
+                    "record {id} at {position}, which epoch {epoch} acknowledged as archived, is set aside in the archive"
+                ));
             }
+            self.archived.acknowledged.get_mut(id).expect("it is there").set_aside = true;
         }
+        Ok(())
     }
 }
 
