@@ -56,8 +56,9 @@ mod tests {
     fn a_later_epoch_parts_and_an_earlier_one_is_fenced_f113() {
         use Onward::{Fenced, Join, Part};
         let at = Lsn::new(20);
-        // A copy's lives, those of what is archived and where that ends, and how the copy goes on.
-        let rows: [(&str, &[Life], &[Life], u64, Onward); 9] = [
+        /// A copy's lives, those of what is archived and where that ends, and how the copy goes on.
+        type Row<'a> = (&'a str, &'a [Life], &'a [Life], u64, Onward);
+        let rows: [Row<'_>; 9] = [
             ("the same lives", &[(0, 1, 1)], &[(0, 1, 1)], 50, Join),
             ("all of it before the epoch of here", &[(0, 1, 1), (20, 2, 2)], &[(0, 1, 1)], 20, Join),
             ("more than the epoch of here went on with", &[(0, 1, 1), (20, 2, 2)], &[(0, 1, 1)], 21, Part { at }),
