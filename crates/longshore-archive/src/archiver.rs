@@ -81,6 +81,9 @@ pub struct Archiver {
     settings: ArchiveSettings,
     manifest: Manifest,
     version: Option<Version>,
+    /// The lives of the log by which the manifest was judged. A follower that is behind what is archived waits for the rest; what
+    /// comes may be of a later epoch, which began without that.
+    judged: EpochHistory,
     /// When bytes of the tail were archived last.
     tail_at: Instant,
 }
@@ -102,6 +105,7 @@ impl Archiver {
     /// [`Error::OtherLog`] and [`Error::Fenced`]; what the store says, which may pass.
     pub async fn open(store: Store, name: Name, wal: Wal, settings: ArchiveSettings) -> Result<Archiver> {
         let place = place(&store, &name, &wal, &settings);
+        let judged = wal.history();
         let (manifest, version) = match place.manifest().await? {
             Some((there, version)) => {
                 let there = of_our_history(&place, &wal, there).await?;
@@ -119,7 +123,7 @@ impl Archiver {
         if let Err(error) = store.killed_puts(name.as_str(), KILLED, false).await {
             tracing::warn!(store = store.label(), log = %name, %error, "what killed puts have left stays");
         }
-        Ok(Archiver { store, name, wal, settings, manifest, version, tail_at: Instant::now() })
+        Ok(Archiver { store, name, wal, settings, manifest, version, judged, tail_at: Instant::now() })
     }
 
     /// Up to where the log is archived: a boundary.
@@ -139,6 +143,9 @@ impl Archiver {
     /// # Errors
     /// As [`open`](Self::open); [`Error::Corrupt`] if a segment here is not what its seal says, which is then not archived.
     pub async fn round(&mut self) -> Result<Round> {
+        if self.wal.history() != self.judged {
+            self.read_anew().await?;
+        }
         let mut round = Round::default();
         let mut next = self.manifest.clone();
         let mut superseded = Vec::new();
@@ -200,7 +207,11 @@ impl Archiver {
     }
 
     /// Puts a manifest in the place of the one that was seen. `false` if somebody else was faster: then theirs is gone on from.
+    /// So it is if the log has lives by now that it had not when the manifest was judged.
     async fn commit(&mut self, mut next: Manifest) -> Result<bool> {
+        if self.wal.history() != self.judged {
+            return self.read_anew().await.map(|()| false);
+        }
         next.spill(&self.place()).await?;
         next.set_history(&self.archived_history(next.end()));
         next.link = self.wal.crc_at(next.end()).ok();
@@ -211,21 +222,28 @@ impl Archiver {
                 Ok(true)
             }
             // Somebody else archives this log, too: what they did counts, and the next round goes on from there.
-            None => {
-                let Some((theirs, version)) = self.place().manifest().await? else {
-                    let (store, first) = (self.store.label(), self.wal.first());
-                    tracing::warn!(store, log = %self.name, %first, "the manifest is gone, and the archive begins anew");
-                    self.version = None;
-                    self.manifest = beginning(&self.wal)?;
-                    return Ok(false);
-                };
+            None => self.read_anew().await.map(|()| false),
+        }
+    }
+
+    /// Goes on from the manifest that is there now.
+    async fn read_anew(&mut self) -> Result<()> {
+        let judged = self.wal.history();
+        let (manifest, version) = match self.place().manifest().await? {
+            Some((theirs, version)) => {
                 let theirs = of_our_history(&self.place(), &self.wal, theirs).await?;
                 check_joined(&self.place(), &self.wal, &theirs)?;
-                self.manifest = theirs;
-                self.version = Some(version);
-                Ok(false)
+                (theirs, Some(version))
             }
-        }
+            None if self.version.is_none() => (beginning(&self.wal)?, None),
+            None => {
+                let (store, first) = (self.store.label(), self.wal.first());
+                tracing::warn!(store, log = %self.name, %first, "the manifest is gone, and the archive begins anew");
+                (beginning(&self.wal)?, None)
+            }
+        };
+        (self.manifest, self.version, self.judged) = (manifest, version, judged);
+        Ok(())
     }
 
     /// The lives of the log up to where it is archived, and the one that is going on.

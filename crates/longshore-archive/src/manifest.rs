@@ -9,9 +9,8 @@
 //! LOG/earlier/DIGEST                             the manifest from before a gap or a fork
 //! ```
 //!
-//! An object that no manifest names does not exist for a reader: what was uploaded before a crash is uploaded again. Whoever
-//! holds a newer epoch changes the manifest first; from then on the swap of an older writer fails, and it learns that it is
-//! fenced.
+//! An object that no manifest names does not exist for a reader: what was uploaded before a crash is uploaded again. Once the
+//! first record of a newer epoch is archived, the swap of an older writer fails, and it learns that it is fenced.
 
 mod chunks;
 

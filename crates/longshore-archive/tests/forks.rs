@@ -16,6 +16,7 @@ use longshore_archive::{
     orphans, verify,
 };
 use longshore_format::{ErrorKind, Lsn};
+use longshore_wal::RecordDraft;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use support::{Rig, name, open, records};
@@ -110,6 +111,37 @@ async fn a_branch_is_set_aside_wherever_the_fork_lies_and_both_come_back() {
             "{found:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_follower_that_is_behind_what_is_archived_parts_from_that_when_its_log_does() {
+    for meets_a_boundary in [true, false] {
+        let (_, store) = memory();
+        let rig = Rig::new();
+        rig.append(3);
+        let fork = rig.wal.end();
+        let (live, follower) = (rig.twin(), rig.follower());
+        let archived = append_one(&rig, 4000);
+        archive(&rig, &store).await;
+        // It waits for the rest of what is archived, and gets what went on without that.
+        let mut archiver = follower.archiver(&store, &at_once()).await;
+        assert_eq!(archiver.archived(), archived);
+        if meets_a_boundary {
+            let frame = archived.since(fork) - 4000;
+            assert_eq!(append_one(&live, (archived.since(live.wal.end()) - frame) as usize), archived);
+        }
+        live.append_other(60);
+        follower.follow(&live);
+        assert!(archived < follower.wal.end());
+        assert_eq!(archiver.finish().await.unwrap(), follower.wal.end());
+        both_come_back(&store, &live, &rig, fork).await;
+    }
+}
+
+fn append_one(rig: &Rig, len: usize) -> Lsn {
+    let end = rig.wal.append(&[RecordDraft::user(&vec![b'x'; len])], None).unwrap().end;
+    rig.wal.wait_blocking(end, None).unwrap();
+    end
 }
 
 #[tokio::test]

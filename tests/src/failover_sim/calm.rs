@@ -13,6 +13,9 @@ impl World {
         self.note(|| "nothing goes wrong any more".to_owned());
         self.calm = Some(self.at);
         self.net.mend();
+        if let Some(bucket) = &mut self.bucket {
+            bucket.away_until = self.at;
+        }
         for number in 0..NODES {
             self.nodes[number].asleep_until = self.nodes[number].asleep_until.min(self.at);
             if !self.nodes[number].up {
@@ -52,11 +55,11 @@ impl World {
         Ok(())
     }
 
-    /// One writer, and all have what it has, durable.
+    /// One writer, and all have what it has, durable; and if it is archived, so has the archive.
     fn is_one_log(&self) -> bool {
         let log = self.nodes[0].copy.log();
         let equal = |node: &super::node::Node| node.copy.log() == log && node.copy.synced() == log.len();
         let writers = self.nodes.iter().filter(|node| node.writer.is_some()).count();
-        writers == 1 && self.nodes.iter().all(equal)
+        writers == 1 && self.nodes.iter().all(equal) && self.is_archived()
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Copy {
     accepted_synced: Epoch,
     /// The epochs that were begun or were to be begun here.
     own: Vec<WriterId>,
+    /// Whether it had given way to another node's epoch, which may have begun, before it accepted the last one.
+    gave_way: bool,
     lost: Option<usize>,
 }
 
@@ -36,6 +38,7 @@ impl Copy {
             accepted,
             accepted_synced: accepted,
             own: Vec::new(),
+            gave_way: false,
             lost: None,
         }
     }
@@ -86,6 +89,11 @@ impl Copy {
         if epoch.number < self.accepted.number || another {
             return false;
         }
+        if epoch != self.accepted && !self.own.contains(&self.accepted.writer) {
+            self.gave_way = self.accepted != self.history.current().epoch;
+        } else if self.accepted == self.history.current().epoch {
+            self.gave_way = false;
+        }
         self.accepted = epoch;
         self.accepted_synced = epoch;
         true
@@ -103,6 +111,11 @@ impl Copy {
     /// Whether this node minted the last epoch of its log.
     pub(super) fn is_own(&self) -> bool {
         self.own.contains(&self.history.current().epoch.writer)
+    }
+
+    /// Whether what it says as the writer may be over: it gave way to another before.
+    pub(super) fn gave_way(&self) -> bool {
+        self.gave_way
     }
 
     /// Makes the first life one that was minted here.

@@ -106,6 +106,7 @@ impl World {
         }
         self.nodes[number].below.clear();
         self.nodes[number].copy.truncate(to);
+        self.reopen_archiver(number);
     }
 
     /// Puts frames into the log; what does not fit ends the stream.

@@ -3,6 +3,7 @@
 use longshore_format::{Epoch, EpochHistory, WriterId};
 use std::collections::BTreeMap;
 
+use super::archived::ArchivedLedger;
 use super::record::Id;
 use super::shape::NODES;
 use super::world::{Step, World};
@@ -19,6 +20,7 @@ pub(super) struct Ledger {
     accepted: [Epoch; NODES],
     /// Somebody accepted a loss: from there on nothing is said of what is acknowledged.
     pub(super) loss_accepted: bool,
+    pub(super) archived: ArchivedLedger,
 }
 
 /// A promotion that ended with a writer, and the log that it went on from.
@@ -37,15 +39,16 @@ impl Ledger {
             writers: BTreeMap::new(),
             accepted: [history.current().epoch; NODES],
             loss_accepted: false,
+            archived: ArchivedLedger::default(),
         }
     }
 
     /// A writer acknowledges all of `log`; answers how many records that is more than it had.
-    pub(super) fn acknowledge(&mut self, epoch: Epoch, log: &[Id]) -> Step<usize> {
+    pub(super) fn acknowledge(&mut self, epoch: Epoch, log: &[Id], unprotected: bool) -> Step<usize> {
         let reached = self.reached.entry((epoch.number, epoch.writer)).or_insert(0);
         let before = (*reached).min(log.len());
         *reached = log.len().max(before);
-        if self.loss_accepted || before == log.len() {
+        if self.loss_accepted || unprotected || before == log.len() {
             return Ok(log.len() - before);
         }
         let writer = *self.writers.entry(epoch.number).or_insert(epoch.writer);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use longshore_format::EpochHistory;
 use longshore_protocol::{Ack, NodeId, Registry};
 
+use super::archive::{Archiver, When};
 use super::clock::{Clock, Moment};
 use super::copy::Copy;
 use super::follow::Follow;
@@ -38,6 +39,8 @@ pub(super) struct Node {
     pub(super) writer: Option<Writer>,
     pub(super) attempt: Option<Attempt>,
     pub(super) tenancy: Option<Tenancy>,
+    pub(super) archiver: Archiver,
+    pub(super) archives: When,
 }
 
 impl Node {
@@ -59,6 +62,8 @@ impl Node {
             writer: None,
             attempt: None,
             tenancy: None,
+            archiver: Archiver::default(),
+            archives: When::Never,
         }
     }
 
@@ -75,5 +80,6 @@ impl Node {
         self.feeds.clear();
         self.below.clear();
         (self.follow, self.writer, self.attempt) = (None, None, None);
+        self.archiver = Archiver::default();
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use longshore_format::{Epoch, EpochEntry, Incarnation, WriterId};
-use longshore_protocol::{Dispute, Policy, Promotion, Step as Next, Witness};
+use longshore_protocol::{Dispute, Policy, Promotion, Step as Next, Witness, writer_of};
 
 use super::clock::{Moment, SECOND};
+use super::consult::{Consultation, Consulted};
 use super::net::{Call, Said};
 use super::record::{What, index, lsn};
 use super::shape::{NODES, name, number as number_of};
@@ -19,6 +20,8 @@ pub(super) struct Attempt {
     stage: Stage,
     until: Moment,
     again: Moment,
+    /// What it knows of the archive.
+    pub(super) consultation: Consultation,
     /// Whether the operator accepts a loss.
     loss: bool,
     /// Whether its epoch is that of a lease which this node holds.
@@ -58,8 +61,10 @@ impl World {
         let attempt = self.tally.attempts;
         let until = self.at + self.rng.within(SECOND..4 * SECOND);
         let stage = Stage::Survey(Vec::new());
+        let consultation = self.consult(number);
         self.note(|| format!("{} is to be promoted", name(number)));
-        self.nodes[number].attempt = Some(Attempt { number: attempt, stage, until, again: 0, loss, leased: false });
+        self.nodes[number].attempt =
+            Some(Attempt { number: attempt, stage, until, again: 0, consultation, loss, leased: false });
         for other in (0..NODES).filter(|other| *other != number) {
             self.call(number, other, Said::Survey(attempt));
         }
@@ -76,7 +81,12 @@ impl World {
         let promotion = Promotion::new(node.id.clone(), epoch);
         let stage = Stage::Fence { promotion, fetches: false };
         let (until, again) = (self.at + 20 * SECOND, self.at);
-        node.attempt = Some(Attempt { number: self.tally.attempts, stage, until, again, loss, leased });
+        let consultation = match self.nodes[number].attempt.take() {
+            Some(attempt) => attempt.consultation,
+            None => self.consult(number),
+        };
+        self.nodes[number].attempt =
+            Some(Attempt { number: self.tally.attempts, stage, until, again, consultation, loss, leased });
         self.abide(number);
         self.note(|| format!("{} accepts its own epoch {epoch}", name(number)));
     }
@@ -98,12 +108,14 @@ impl World {
         let Some(attempt) = &mut node.attempt else { return Ok(()) };
         match &mut attempt.stage {
             Stage::Survey(heard) => {
-                if self.at < attempt.until && heard.len() + 1 < NODES {
+                let hears = heard.len() + 1 < NODES || attempt.consultation.is_pending(self.at);
+                if self.at < attempt.until && hears {
                     return Ok(());
                 }
                 heard.push(node.copy.witness(node.id.clone(), &self.records));
                 let writer = WriterId::from_bytes(random_bytes(&mut self.rng));
-                let epoch = Epoch { number: Promotion::next_number(heard.iter()), writer };
+                let next = Promotion::next_number(heard.iter()).max(attempt.consultation.next_number());
+                let epoch = Epoch { number: next, writer };
                 let loss = attempt.loss;
                 self.raise_fence(number, epoch, loss, false);
                 match self.crashes_between_steps(number) {
@@ -159,7 +171,18 @@ impl World {
         }
         match step {
             Err(dispute) => self.dispute(number, &dispute),
-            Ok(Next::Begin { policies }) => self.begin(number, epoch, policies, loses),
+            Ok(Next::Begin { policies }) => match self.consulted(number, epoch, (loss, over)) {
+                Consulted::Begin { loses: more } => {
+                    let loses = loses || more || self.goes_by_a_former_writer(number, &policies);
+                    self.begin(number, epoch, policies, loses)
+                }
+                Consulted::Wait => Ok(()),
+                Consulted::Refused(why) => {
+                    self.note(|| format!("{} gives up: {why}", name(number)));
+                    self.end_attempt(number);
+                    Ok(())
+                }
+            },
             Ok(Next::Fetch { from, .. }) if !over => {
                 let from = number_of(&from);
                 if self.nodes[number].follow.as_ref().is_none_or(|follow| follow.upstream != from) {
@@ -181,6 +204,21 @@ impl World {
         }
     }
 
+    /// Whether all that keeps the writer before from going on is its own word, and it had given way to somebody else before:
+    /// such policies are not protected.
+    fn goes_by_a_former_writer(&mut self, number: usize, policies: &[Policy]) -> bool {
+        let node = &self.nodes[number];
+        let Some(Attempt { stage: Stage::Fence { promotion, .. }, .. }) = &node.attempt else { return false };
+        if policies.iter().any(Policy::needs_voters) {
+            return false;
+        }
+        let own = node.copy.witness(node.id.clone(), &self.records);
+        let writer = writer_of(&own, promotion.fenced()).map(|writer| number_of(&writer));
+        let former = writer.is_some_and(|writer| self.nodes[writer].copy.gave_way());
+        self.tally.former_writers += u64::from(former);
+        former
+    }
+
     /// Appends the first records of the epoch; it has begun when they are durable.
     fn begin(&mut self, number: usize, epoch: Epoch, policies: Vec<Policy>, loses: bool) -> Step {
         self.hang_up(number);
@@ -190,7 +228,10 @@ impl World {
         }
         let start = lsn(self.nodes[number].copy.log().len());
         let life = EpochEntry { start, epoch, incarnation: Incarnation::new(self.rng.next_u64()) };
+        let asked = self.nodes[number].attempt.as_ref().and_then(|attempt| attempt.consultation.asked());
+        self.reopen_archiver(number);
         self.mint(number, What::EpochStart(life))?;
+        self.ledger.goes_on(epoch, asked, self.nodes[number].copy.log(), &self.records)?;
         for policy in policies {
             self.promise(number, Policy { writer: name(number), ..policy })?;
         }

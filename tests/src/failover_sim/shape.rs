@@ -27,6 +27,9 @@ const PROMISES: &[(&str, &[usize])] = &[
     ("replicas:2", &[1, 2, 3]),
 ];
 
+/// What only the archive keeps.
+const ARCHIVED: (&str, &[usize]) = ("archived:1", &[0, 1, 2, 3]);
+
 pub(super) fn name(node: usize) -> NodeId {
     NodeId::new(NAMES[node]).expect("a name")
 }
@@ -39,9 +42,10 @@ pub(super) fn region(node: usize) -> Region {
     Region::new(REGIONS[node]).expect("a name")
 }
 
-/// A promise of a log that `writer` writes.
-pub(super) fn promise(writer: usize, rng: &mut Rng) -> Policy {
-    let (durability, voters) = rng.pick(PROMISES);
+/// A promise of a log that `writer` writes; where every writer archives it, now and then that it is archived.
+pub(super) fn promise(writer: usize, archives: bool, rng: &mut Rng) -> Policy {
+    let archived = archives && rng.one_in(10);
+    let (durability, voters) = if archived { &ARCHIVED } else { rng.pick(PROMISES) };
     let voters: BTreeMap<_, _> = voters.iter().map(|voter| (name(*voter), Some(region(*voter)))).collect();
     Policy {
         writer: name(writer),

@@ -11,7 +11,7 @@ impl World {
             return Ok(());
         }
         let node = self.rng.index(NODES);
-        match self.rng.below(20) {
+        match self.rng.below(21) {
             0..3 => self.crash(node),
             3..5 => self.suspend(node),
             5..7 => self.partition(),
@@ -23,6 +23,7 @@ impl World {
             14..17 => self.try_promotion(node, false)?,
             17 => self.try_rivals()?,
             18 => self.strike_the_writer()?,
+            19 => self.lose_the_archive(),
             _ if self.rng.one_in(20) => self.try_promotion(node, true)?,
             _ => {}
         }
@@ -91,6 +92,15 @@ impl World {
     fn cut_from_store(&mut self, number: usize) {
         self.net.store_cut[number] = true;
         self.mend_later();
+    }
+
+    /// The store that the log is archived in answers nobody for a while.
+    fn lose_the_archive(&mut self) {
+        let lasts = self.rng.within(2 * SECOND..60 * SECOND);
+        let Some(bucket) = &mut self.bucket else { return };
+        bucket.away_until = self.at + lasts;
+        self.tally.archive_outages += 1;
+        self.note(|| format!("the archive is away for {} s", lasts / SECOND));
     }
 
     fn mend_later(&mut self) {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use longshore_format::{Epoch, EpochEntry, EpochHistory, Incarnation, SegmentSize, WriterId};
 use longshore_protocol::Limits;
 
+use super::archive::{Errand, Reply};
+use super::bucket::Bucket;
 use super::clock::{MILLI, Moment, SECOND};
 use super::ledger::Ledger;
 use super::net::{Call, Net, StreamId, Way};
@@ -35,6 +37,10 @@ pub(super) enum Event {
     Ask(Box<Ask>),
     /// Its answer arrives at the node.
     Told(Box<(Ask, Answer)>),
+    /// A question of a node arrives at the store that the log is archived in.
+    Errand(Box<Errand>),
+    /// Its answer arrives at the node, and when it was given.
+    Reply(Box<(Errand, Reply, Moment)>),
     /// A client appends somewhere.
     Client,
     /// Something goes wrong.
@@ -56,7 +62,11 @@ pub(super) struct World {
     scheduled: u64,
     pub(super) nodes: Vec<Node>,
     pub(super) net: Net,
+    /// The store that holds the lease.
     pub(super) store: Option<Store>,
+    /// The store that the log is archived in, and how often it was asked.
+    pub(super) bucket: Option<Bucket>,
+    pub(super) errands: u64,
     pub(super) records: Records,
     pub(super) ledger: Ledger,
     pub(super) tally: Tally,
@@ -88,6 +98,8 @@ impl World {
             nodes,
             net: Net::default(),
             store: None,
+            bucket: None,
+            errands: 0,
             records: Records::default(),
             ledger: Ledger::new(history),
             tally: Tally { seeds: 1, ..Tally::default() },
@@ -105,7 +117,10 @@ impl World {
 
     /// The log begins at the primary, with what it promises.
     fn found(&mut self) {
-        let policy = What::Policy(Rc::new(promise(0, &mut self.rng)));
+        if self.rng.one_in(2) {
+            self.establish_archive();
+        }
+        let policy = What::Policy(Rc::new(promise(0, self.all_archive(), &mut self.rng)));
         let first = self.records.mint(None, 0, policy);
         let primary = &mut self.nodes[0].copy;
         primary.own_first_life();
@@ -156,6 +171,8 @@ impl World {
             Event::Call(call) => self.called(call),
             Event::Ask(ask) => self.asked(*ask),
             Event::Told(told) => self.told(told.0, told.1),
+            Event::Errand(errand) => self.errand(*errand),
+            Event::Reply(reply) => self.replied(reply.0, reply.1, reply.2),
             Event::Client => self.client(),
             Event::Trouble => self.trouble(),
             Event::Mend => self.mend(),
@@ -170,6 +187,7 @@ impl World {
         match event {
             Event::Wake(node, _) | Event::Synced(node, _) => Some(*node),
             Event::Told(told) => Some(told.0.node),
+            Event::Reply(reply) => Some(reply.0.node),
             Event::Call(call) => Some(call.to),
             _ => None,
         }
@@ -186,6 +204,7 @@ impl World {
         self.attend_following(node)?;
         self.attend_feeds(node)?;
         self.attend_writing(node)?;
+        self.attend_archiving(node)?;
         if self.nodes[node].up {
             self.write_back(node);
             self.rearm(node);

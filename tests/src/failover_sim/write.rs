@@ -1,11 +1,13 @@
 //! A node that writes: what it appends, and when it acknowledges.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use longshore_format::{Epoch, EpochEntry, Incarnation};
-use longshore_protocol::{AckTable, Policy, Shortfall, records_of};
+use longshore_protocol::{AckTable, Durability, Policy, Shortfall, records_of};
 
+use super::archive::Archiver;
 use super::clock::{MILLI, Moment, SECOND};
 use super::net::Said;
 use super::record::{What, index, lsn};
@@ -45,6 +47,7 @@ impl World {
         let accepted = node.copy.accepted();
         if node.writer.take_if(|writer| writer.epoch != accepted).is_some() {
             self.tally.fenced_writers += 1;
+            node.archiver = Archiver::default();
             self.note(|| format!("{} writes no more: epoch {accepted} is accepted", name(number)));
         }
     }
@@ -70,19 +73,25 @@ impl World {
         }
         let node = &mut self.nodes[number];
         let local = node.ack();
+        let stores = node.stores();
         let Some(writer) = &mut node.writer else { return Ok(()) };
         writer.table.set_local(local);
+        writer.table.set_stores(stores);
         let reached = index(writer.table.policies_reached());
         let log =
             node.copy.log().get(..reached).ok_or_else(|| {
                 format!("{} acknowledges {reached} records and has {}", node.id, node.copy.log().len())
             })?;
-        let more = self.ledger.acknowledge(writer.epoch, log)?;
+        let epoch = writer.epoch;
+        let archived = index(writer.table.reached(&Durability::archived(NonZeroU32::MIN)));
+        let unprotected = writer.table.policies().iter().all(|policy| !policy.needs_voters());
+        let more = self.ledger.acknowledge(epoch, log, unprotected)?;
         self.tally.acknowledged += more as u64;
+        self.tally.archived_alone += if unprotected { more as u64 } else { 0 };
         if 0 < more {
             self.note(|| format!("{} acknowledges up to {reached}", name(number)));
         }
-        Ok(())
+        self.acknowledge_archived(number, epoch, archived)
     }
 
     /// A change of the policy is over once its record is confirmed by the old and the new one.
@@ -127,7 +136,7 @@ impl World {
         }
         let number = *self.rng.pick(&writers);
         if self.calm.is_none() && self.rng.one_in(15) && !self.nodes[number].copy.is_changing() {
-            let policy = promise(number, &mut self.rng);
+            let policy = promise(number, self.all_archive(), &mut self.rng);
             self.tally.policy_changes += 1;
             self.promise(number, policy)?;
             if self.rng.one_in(4) {

@@ -1,6 +1,6 @@
 //! The manifest that an archiver goes on from: the one that is there, as far as it is of this log's history, or a new one.
 
-use longshore_format::Fork;
+use longshore_protocol::{Archived, Onward};
 use longshore_wal::{Role, Wal};
 
 use super::wall_micros;
@@ -43,15 +43,12 @@ pub(super) async fn of_our_history(place: &Place<'_>, wal: &Wal, manifest: Manif
         let (theirs, ours) = (facts.log.to_string(), wal.id().to_string());
         return Err(Error::OtherLog { store, log, theirs, ours });
     }
-    let (history, archived) = (wal.history(), facts.history);
-    let (ours, theirs) = (history.current().epoch.number, archived.current().epoch.number);
-    match history.fork(&archived) {
-        Fork::Same => Ok(manifest),
-        Fork::Ahead { at } if manifest.end() <= at => Ok(manifest),
-        Fork::Ahead { at } => fork::parted(place, wal, manifest, at).await,
-        Fork::Forked { at } if theirs < ours => fork::parted(place, wal, manifest, at).await,
-        // It holds lives that this node does not know yet: a copy that is behind waits; a writer is no writer any more.
-        Fork::Behind { .. } | Fork::Forked { .. } | Fork::Unrelated => Err(Error::Fenced { store, log, theirs, ours }),
+    let history = wal.history();
+    let (ours, theirs) = (history.current().epoch.number, facts.history.current().epoch.number);
+    match (Archived { history: facts.history, end: manifest.end() }).onward(&history) {
+        Onward::Join => Ok(manifest),
+        Onward::Part { at } => fork::parted(place, wal, manifest, at).await,
+        Onward::Fenced => Err(Error::Fenced { store, log, theirs, ours }),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use longshore_archive::{ArchiveSettings, Archiver, Store};
 use longshore_format::{Lsn, Name, SegmentSize};
 use longshore_storage::{Directory, FsDirectory, SystemEnvironment};
-use longshore_wal::{CreateSpec, ReadLog, Reader, RecordDraft, Settings, Wal};
+use longshore_wal::{CreateSpec, ReadLog, Reader, RecordDraft, Role, Settings, Wal};
 
 /// A log with small segments.
 #[allow(dead_code, reason = "each test file uses its part")]
@@ -40,6 +40,25 @@ impl Rig {
     /// Another writer of the log as it is now, who does not know of this one.
     pub(crate) fn twin(&self) -> Rig {
         Rig::open(copy_of(&self.dir))
+    }
+
+    /// A replica of the log as it is now.
+    pub(crate) fn follower(&self) -> Rig {
+        let dir = copy_of(&self.dir);
+        let log: Arc<dyn Directory> = Arc::new(FsDirectory::open(dir.path().join("log")).unwrap());
+        let settings = Settings { role: Role::Follower, ..Settings::default() };
+        let (wal, _) = Wal::open(log, Arc::new(SystemEnvironment), settings).unwrap();
+        let threads = wal.start();
+        Rig { dir, wal, _threads: threads }
+    }
+
+    /// Stores all that another has beyond this one's end, and makes it durable.
+    pub(crate) fn follow(&self, other: &Rig) {
+        let mut reader = other.wal.reader(self.wal.end()).unwrap();
+        while let Some(chunk) = reader.next_frames(1 << 16).unwrap() {
+            self.wal.append_frames(other.wal.accepted_epoch(), chunk.start, &chunk.bytes).unwrap();
+        }
+        self.wal.wait_blocking(self.wal.end(), None).unwrap();
     }
 
     /// The log, closed in order, and a copy of its directory, as a backup is: both open again, in the same life.

@@ -28,7 +28,8 @@ pub enum Beside {
         /// Where that was.
         at: Lsn,
     },
-    /// It knows of a later epoch, which is not the copy's and began before the copy's end: the copy's own tail may be what died.
+    /// It knows of a later epoch, or of another one of the same number, which is not the copy's and began before the copy's end:
+    /// the copy's own tail may be what died.
     Later {
         /// Where it began.
         at: Lsn,
@@ -55,7 +56,8 @@ impl Archived {
             Fork::Behind { at } => Beside::Later { at },
             Fork::Ahead { at } | Fork::Forked { at } if self.end <= at => Beside::Within,
             Fork::Ahead { at } => Beside::Dead { at },
-            Fork::Forked { at } if copy.history.current().epoch.number < self.epoch() => Beside::Later { at },
+            // Of two epochs of one number neither is the later one, and nobody but an operator gives up what is archived.
+            Fork::Forked { at } if copy.history.current().epoch.number <= self.epoch() => Beside::Later { at },
             Fork::Forked { at } => Beside::Dead { at },
             Fork::Unrelated => Beside::Unrelated,
         }

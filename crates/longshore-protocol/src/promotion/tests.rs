@@ -179,7 +179,7 @@ fn an_archive_goes_on_only_where_its_history_is_the_copys() {
     use Beside::{Beyond, Dead, Later, Unrelated, Within};
     let at = lsn(20);
     // A copy's lives, an archive's, and how it stands to the copy.
-    let rows: [(&str, &[Life], &[Life], Beside); 10] = [
+    let rows: [(&str, &[Life], &[Life], Beside); 11] = [
         ("the same", OLD, OLD, Within),
         ("less of it", OLD, &[(1, 1, 1, 15)], Within),
         ("more of it", OLD, &[(1, 1, 1, 25)], Beyond { to: lsn(25) }),
@@ -189,6 +189,12 @@ fn an_archive_goes_on_only_where_its_history_is_the_copys() {
         ("more of what died then", &[(1, 1, 1, 20), (2, 2, 2, 5)], &[(1, 1, 1, 90)], Dead { at }),
         ("an earlier branch", &[(1, 1, 1, 20), (3, 3, 3, 5)], &[(1, 1, 1, 20), (2, 2, 2, 9)], Dead { at }),
         ("a later branch", &[(1, 1, 1, 20), (2, 2, 2, 9)], &[(1, 1, 1, 20), (3, 3, 3, 5)], Later { at }),
+        (
+            "another branch of the same number",
+            &[(1, 1, 1, 20), (2, 2, 2, 9)],
+            &[(1, 1, 1, 20), (2, 3, 3, 5)],
+            Later { at },
+        ),
         ("another life altogether", OLD, &[(1, 7, 7, 99)], Unrelated),
     ];
     for (case, copy, archive, expected) in rows {
