@@ -70,6 +70,12 @@ pub trait Sink: Send {
         Ok(())
     }
 
+    /// Whether somebody else has written what it holds, so that it is of no position of any log: it takes an image and nothing
+    /// else. Known once it is open, and then it holds nothing.
+    fn is_astray(&self) -> bool {
+        false
+    }
+
     /// A way to make a call that blocks in this sink return with an error soon, from another thread.
     /// `None` when no call blocks for long.
     fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
@@ -110,6 +116,9 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     }
     fn withhold(&mut self) -> Result<(), SinkError> {
         (**self).withhold()
+    }
+    fn is_astray(&self) -> bool {
+        (**self).is_astray()
     }
 
     fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
