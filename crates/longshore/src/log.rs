@@ -321,7 +321,7 @@ impl Log {
     /// The node's own positions.
     pub(crate) fn ack(&self) -> Ack {
         // Read from the last stage to the first: each is then at least what the one before was.
-        let applied = self.applying.applied();
+        let applied = self.applying.applied().min(self.wal.durable().get());
         let durable = self.wal.durable().get().max(applied);
         let received = self.wal.end().max(durable);
         Ack::new(received, durable, applied).expect("ordered by the lines above")

@@ -96,9 +96,9 @@ impl Log {
     fn sink_statuses(&self, end: Lsn, now: Duration) -> Vec<SinkStatus> {
         let sinks = self.applying.sinks().into_iter();
         let sinks = sinks.map(|sink| SinkStatus {
-            lag: self.lag(sink.applied, self.standing.lag(sink.applied, now), end),
+            lag: self.lag(sink.applied(), self.standing.lag(sink.applied(), now), end),
+            applied: sink.applied(),
             sink: sink.label,
-            applied: sink.applied,
             problem: sink.problem,
         });
         sinks.collect()

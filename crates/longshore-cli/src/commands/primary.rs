@@ -8,12 +8,13 @@ use longshore::Node;
 use longshore_format::{Content, ErrorKind};
 
 use crate::agent;
+use crate::capturing::{self, Database};
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::records::check_payload;
+use crate::runtime;
 use crate::stores::ArchiveFlags;
 use crate::tuning::{PrimaryRole, Tuning};
-use crate::{capturing, runtime};
 
 /// Serve every log of a directory: append, read, and stream to replicas
 #[derive(Debug, Args)]
@@ -111,26 +112,26 @@ impl Primary {
                     "there is no log yet: is the volume mounted? `longshore init --server ADDR --log NAME` makes one"
                 );
             }
-            let capturing = match (&self.sqlite, &self.log) {
-                (Some(database), Some(log)) => {
-                    if self.init && !names.iter().any(|name| name.as_str() == log) {
-                        node.create_log(log, Content::SqlitePages)?;
-                    }
-                    Some(capturing::start(&node, database, log, &self.data_dir)?)
+            let mut databases = Vec::new();
+            if let (Some(path), Some(log)) = (&self.sqlite, &self.log) {
+                if self.init && !names.iter().any(|name| name.as_str() == log) {
+                    node.create_log(log, Content::SqlitePages)?;
                 }
-                _ => None,
-            };
+                let database = Database::of_an_application(path, &node, log, &self.data_dir)?;
+                database.keep(&node, Some(log))?;
+                databases.push(database);
+            }
             let server = node.listen().await?;
-            let log = self.log.unwrap_or_default();
             let (tell, told) = tokio::sync::oneshot::channel();
             agent::run(node, server, self.http, |server, shutdown| async move {
                 // The last transactions are to be shipped, too: the capture ends before the log does.
                 let shutdown = async move {
-                    tokio::select! {
-                        () = shutdown => {}
-                        () = capturing::ended(&log, capturing.as_ref()) => {}
-                    }
-                    let _ = tell.send(capturing::stop(capturing).await);
+                    let failed = tokio::select! {
+                        () = shutdown => None,
+                        failed = capturing::failed(&databases) => Some(failed),
+                    };
+                    let stopped = capturing::stop(databases).await;
+                    let _ = tell.send(failed.map_or(stopped, Err));
                 };
                 server.run(shutdown).await
             })
