@@ -181,6 +181,37 @@ fn an_application_writes_on_either_side_and_what_never_left_is_kept_and_read_by_
     assert_eq!((a.terminate(), p.terminate()), (0, 0));
 }
 
+/// While no agent runs nobody keeps an application from writing a database that is the log's by then.
+#[test]
+fn what_an_application_wrote_while_its_agent_was_stopped_is_kept_before_it_is_replaced() {
+    let site = Site::new();
+    let (p, a) = (site.primary(), site.replica());
+    let app = site.app("app.db");
+    insert(&app, "one").unwrap();
+    site.equal("one");
+    site.move_to("switchover", "a");
+    let other = site.app("copy.db");
+    insert_once_let(&other, "two");
+    site.equal("one,two");
+    assert_eq!(p.terminate(), 0);
+    insert(&app, "into nothing").unwrap();
+    insert(&other, "three").unwrap();
+
+    let p = site.primary();
+    site.equal("one,two,three");
+    assert_eq!(site.rows("app.db-longshore-kept-1").as_deref(), Some("one,two,into nothing"));
+    // It is as good as any other by now.
+    assert_eq!(p.terminate(), 0);
+    insert(&other, "four").unwrap();
+    let p = site.primary();
+    site.equal("one,two,three,four");
+    assert!(!site.at().join("app.db-longshore-kept-2").exists());
+    site.move_to("switchover", "p");
+    insert_once_let(&app, "five");
+    site.equal("one,two,three,four,five");
+    assert_eq!((a.terminate(), p.terminate()), (0, 0));
+}
+
 /// What an application was told is committed is on the other side after a switchover, whenever it comes.
 #[test]
 fn a_switchover_under_writes_loses_no_commit() {

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::log_database::LogDatabase;
 use crate::new_file::{NewFile, remove_unfinished};
 use crate::pages::{Commit, KIND, PageHash, PageRecord, page_hash};
-use crate::replica_wal::{ReplicaDb, sync_directory_of};
+use crate::replica_wal::{ReplicaDb, WriteFence, sync_directory_of};
 use crate::sidecar::{Sidecar, Standing, Written};
 
 /// A SQLite database that a log of content `sqlite-pages` is applied to, while others read it.
@@ -79,6 +79,9 @@ enum State {
     There { group: Box<Group>, sidecar: Sidecar },
 }
 
+/// The position of a database of which none is known.
+const NOWHERE: Held = Held { lsn: Lsn::ZERO, crc: None };
+
 /// The run that is being given.
 #[derive(Debug, Default)]
 struct Run {
@@ -98,6 +101,12 @@ impl PageSink {
     /// A sink for a database that is captured at other times.
     pub fn of(database: Arc<LogDatabase>) -> PageSink {
         PageSink { database: Some(database.clone()), ..PageSink::new(database.path()) }
+    }
+
+    /// Whether somebody else has written the database at `path` than the log that `sidecar` speaks of. Nobody writes it.
+    pub(crate) fn is_left_astray(path: &Path, sidecar: &Sidecar, fence: WriteFence) -> Result<bool, Error> {
+        let db = ReplicaDb::open_behind(path, Some(fence))?;
+        Ok(matches!(left::find(path, sidecar, &db)?, Left::Astray { .. }))
     }
 
     /// An application is to write the database next: once the sink is finished, its position says so.
@@ -254,8 +263,7 @@ impl Open {
 
     /// The position of an application's database that has none yet.
     fn claim(&self, db: &ReplicaDb) -> Result<Sidecar, Error> {
-        let nowhere = Held { lsn: Lsn::ZERO, crc: None };
-        let sidecar = Sidecar::create(&self.path, Standing::captured(self.log, db.page_size(), nowhere))?;
+        let sidecar = Sidecar::create(&self.path, Standing::captured(self.log, db.page_size(), NOWHERE))?;
         sync_directory_of(&self.path)?;
         Ok(sidecar)
     }
@@ -272,7 +280,8 @@ impl Open {
                 "the database holds what no log does, and is about to be replaced: it is kept there, remove it when it is not needed"
             );
             let written = self.written(group, false)?;
-            sidecar.write(Standing { written, ..Standing::captured(self.log, db.page_size(), standing.intent) })?;
+            let origin = standing.origin().unwrap_or(NOWHERE);
+            sidecar.write(Standing { written, ..Standing::captured(self.log, db.page_size(), origin) })?;
         }
         let _some_may_still_read = db.keep_readers_out()?;
         Ok(())

@@ -94,6 +94,12 @@ impl Standing {
         self.written.filter(|written| written.seen.is_none()).map(|_| self.intent)
     }
 
+    /// Where it was for certain before anybody wrote it who is not the log; `None` if that is one of two places.
+    pub(crate) fn origin(&self) -> Option<Held> {
+        let is_settled = self.witness.is_none() && self.applied.is_none_or(|applied| applied == self.intent);
+        is_settled.then_some(self.intent)
+    }
+
     /// Where it is, if the page that the witness names has the hash that `hash_of` returns; `None` if nowhere it could be.
     pub(crate) fn held(&self, hash_of: impl FnOnce(u32) -> Result<PageHash, Error>) -> Result<Option<Held>, Error> {
         let Some(witness) = self.witness else { return Ok(self.applied) };

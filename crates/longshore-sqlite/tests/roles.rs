@@ -320,6 +320,41 @@ fn give_first_run(node: &Node, sink: &mut SqliteSink) {
     sink.sync().and_then(|()| sink.finish()).unwrap();
 }
 
+/// Fenced, and promoted again before anybody else wrote: what was written meanwhile is the difference.
+#[test]
+fn what_was_written_while_nobody_wrote_the_log_is_captured_once_it_is_written_here_again() {
+    for (is_applied, restarts) in [(false, false), (false, true), (true, true)] {
+        let mut node = Node::new();
+        let (mut database, app, capturing) = captured(&node);
+        app.execute_batch("BEGIN IMMEDIATE").unwrap();
+        insert(&app, "under way").unwrap();
+        node.fence(2);
+        app.execute_batch(if is_applied { "ROLLBACK" } else { "COMMIT" }).unwrap();
+        eventually(|| capturing.status().fenced);
+        capturing.stop().unwrap();
+        if restarts {
+            database = Arc::new(LogDatabase::of_an_application(node.at("app.db")));
+        }
+        if is_applied {
+            let environment = Arc::new(SystemEnvironment);
+            node.open(|directory| Wal::open_in_role(directory, environment, Settings::default()).unwrap().0);
+            node.apply(SqliteSink::of(database)).unwrap();
+            database = Arc::new(LogDatabase::of_an_application(node.at("app.db")));
+        }
+        if restarts {
+            insert(&app, "while no agent ran").unwrap();
+        }
+        node.promote(3);
+        let capturing = capture(&node, &database);
+        app.busy_timeout(Duration::from_secs(10)).unwrap();
+        insert(&app, "two").unwrap();
+        capturing.catch_up(Duration::from_secs(10)).unwrap();
+        capturing.stop().unwrap();
+        assert_same(&node.replay(), &contents(&app));
+        assert!(!node.at("app.db-longshore-kept-1").exists());
+    }
+}
+
 /// While no agent runs nobody keeps an application out.
 #[test]
 fn a_database_that_was_written_while_nobody_kept_writers_out_is_astray() {

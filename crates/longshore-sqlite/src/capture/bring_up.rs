@@ -25,7 +25,8 @@ pub(super) struct Brought {
 /// then on. `None` for one that no log was ever applied to, or that is captured already.
 pub(super) fn bring_up(path: &Path, log: &Wal, database: Option<Arc<LogDatabase>>) -> Result<Option<Brought>, Error> {
     let resolved = path.canonicalize().map_err(Error::at(path))?;
-    let Some(standing) = Sidecar::look(&resolved)? else { return Ok(None) };
+    let Some(mut sidecar) = Sidecar::open(&resolved)? else { return Ok(None) };
+    let standing = *sidecar.standing();
     if standing.log != log.id() {
         return Err(Error::OtherLog { held: standing.log, lsn: standing.intent.lsn, asked: log.id() });
     }
@@ -36,6 +37,15 @@ pub(super) fn bring_up(path: &Path, log: &Wal, database: Option<Arc<LogDatabase>
         };
     }
     let database = database.unwrap_or_else(|| Arc::new(LogDatabase::new(path)));
+    if PageSink::is_left_astray(&resolved, &sidecar, database.fence(&resolved)?)? {
+        let Some(origin) = standing.origin() else { return Err(Error::Astray { path: path.to_owned() }) };
+        if !is_its_own(log, origin)? {
+            return Err(Error::Astray { path: path.to_owned() });
+        }
+        // All that the log has beyond is of the application, as is what was written since: as if it had been captured throughout.
+        sidecar.write(Standing::captured(log.id(), standing.page_size, origin))?;
+        return Ok(None);
+    }
     let sink = PageSink::of(Arc::clone(&database)).giving_way();
     let mut applier = Applier::open(log.clone(), sink, Target::LATEST)?;
     while applier.step()? != Step::Idle {}
