@@ -95,7 +95,11 @@ impl Site {
 
     fn equal(&self, expected: &str) {
         for database in ["app.db", "copy.db"] {
-            eventually(&format!("{database} holds {expected}"), || self.rows(database).as_deref() == Some(expected));
+            let mut held = None;
+            eventually(&format!("{database} holds {expected}"), || {
+                held = self.rows(database);
+                held.as_deref() == Some(expected)
+            });
         }
     }
 }

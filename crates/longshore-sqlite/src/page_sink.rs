@@ -57,6 +57,7 @@ struct Open {
     state: State,
     durable: Option<Held>,
     run: Run,
+    database: Option<Arc<LogDatabase>>,
     /// An application writes it at other times.
     is_written: bool,
     /// Nobody knows where it is.
@@ -142,6 +143,7 @@ impl PageSink {
             state: State::Absent,
             durable: None,
             run: Run::default(),
+            database: self.database.clone(),
             is_written: false,
             is_astray: false,
             gives_way: self.gives_way,
@@ -149,7 +151,7 @@ impl PageSink {
             has_failed: false,
         };
         if is_there(&open.path)? {
-            open.find(self.database.as_deref())?;
+            open.find()?;
         }
         Ok(open)
     }
@@ -227,15 +229,15 @@ impl Sink for PageSink {
 
 impl Open {
     /// Takes the database that is there, at the position that stands beside it.
-    fn find(&mut self, database: Option<&LogDatabase>) -> Result<(), Error> {
-        let fence = database.map(|database| database.fence(&self.path)).transpose()?;
+    fn find(&mut self) -> Result<(), Error> {
+        let fence = self.fence()?;
         let sidecar = Sidecar::open(&self.path)?;
         if let Some(Standing { log, intent, .. }) = sidecar.as_ref().map(Sidecar::standing)
             && *log != self.log
         {
             return Err(Error::OtherLog { held: *log, lsn: intent.lsn, asked: self.log });
         }
-        if sidecar.is_none() && !database.is_some_and(LogDatabase::is_claimed) {
+        if sidecar.is_none() && !self.database.as_ref().is_some_and(|database| database.is_claimed()) {
             return Err(Error::NoPosition { position: Sidecar::path_of(&self.path) });
         }
         let db = ReplicaDb::open_behind(&self.path, fence)?;
@@ -259,6 +261,11 @@ impl Open {
         }
         self.state = State::There { group, sidecar };
         Ok(())
+    }
+
+    /// What keeps writers out also between this sink and whatever comes next.
+    fn fence(&self) -> Result<Option<WriteFence>, Error> {
+        self.database.as_ref().map(|database| database.fence(&self.path)).transpose()
     }
 
     /// The position of an application's database that has none yet.
@@ -364,7 +371,8 @@ impl Open {
                 let size = file.page_size();
                 let sidecar = file.complete(pages, Standing::at(self.log, size, end.held()))?;
                 self.durable = Some(end.held());
-                self.state = State::There { group: Box::new(Group::new(ReplicaDb::open(&self.path)?)), sidecar };
+                let db = ReplicaDb::open_behind(&self.path, self.fence()?)?;
+                self.state = State::There { group: Box::new(Group::new(db)), sidecar };
                 Ok(())
             }
             State::There { mut group, sidecar } => {

@@ -171,6 +171,22 @@ fn a_copy_that_lacks_some_of_the_log_is_given_that_before_it_is_captured() {
 }
 
 #[test]
+fn nobody_writes_a_copy_between_the_sink_that_made_it_and_its_capture() {
+    let mut node = with_a_copy_behind();
+    let database = Arc::new(LogDatabase::new(node.at("new.db")));
+    node.apply(SqliteSink::of(Arc::clone(&database))).unwrap();
+    let app = node.app("new.db");
+    app.busy_timeout(Duration::ZERO).unwrap();
+    assert!(is_busy(&insert(&app, "of nobody")), "the sink is gone");
+    node.promote(2);
+    let settings = CaptureSettings { database: Some(database), ..node.settings() };
+    let mut capture = Capture::attach(&node.at("new.db"), node.log(), settings).unwrap();
+    insert(&app, "four").unwrap();
+    assert_eq!(drain(&mut capture), 1);
+    assert_same(&node.replay(), &contents(&app));
+}
+
+#[test]
 fn a_captured_database_is_not_shipped_over_what_another_node_wrote_meanwhile() {
     let mut node = with_a_copy_behind();
     node.promote(2);
