@@ -34,7 +34,7 @@ struct State {
 /// How long to try to attach where it is tried again.
 const ATTACH_WITHIN: Duration = Duration::from_secs(5);
 /// How long a promotion waits here for a transaction that is under way.
-const HOLD: Duration = Duration::from_secs(1);
+const HOLD: Duration = Duration::from_secs(2);
 /// How often it is looked how a capture goes.
 const LOOK: Duration = Duration::from_millis(500);
 

@@ -123,9 +123,8 @@ fn insert_once_let(db: &Connection, body: &str) {
     });
 }
 
-/// F-095, F-117.
 #[test]
-fn an_application_writes_on_either_side_and_what_never_left_is_kept_and_read_by_nobody() {
+fn f_095_f_117_an_application_writes_on_either_side_and_what_never_left_is_kept_and_read_by_nobody() {
     let site = Site::new();
     let (p, a) = (site.primary(), site.replica());
     let app = site.app("app.db");
@@ -187,7 +186,7 @@ fn an_application_writes_on_either_side_and_what_never_left_is_kept_and_read_by_
 
 /// While no agent runs nobody keeps an application from writing a database that is the log's by then.
 #[test]
-fn what_an_application_wrote_while_its_agent_was_stopped_is_kept_before_it_is_replaced() {
+fn f_095_what_an_application_wrote_while_its_agent_was_stopped_is_kept_before_it_is_replaced() {
     let site = Site::new();
     let (p, a) = (site.primary(), site.replica());
     let app = site.app("app.db");
@@ -218,7 +217,7 @@ fn what_an_application_wrote_while_its_agent_was_stopped_is_kept_before_it_is_re
 
 /// What an application was told is committed is on the other side after a switchover, whenever it comes.
 #[test]
-fn a_switchover_under_writes_loses_no_commit() {
+fn f_117_a_switchover_under_writes_loses_no_commit() {
     let site = Site::new();
     let (_p, _a) = (site.primary(), site.replica());
     insert_once_let(&site.app("app.db"), "0");

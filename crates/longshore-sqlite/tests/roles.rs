@@ -171,6 +171,23 @@ fn a_copy_that_lacks_some_of_the_log_is_given_that_before_it_is_captured() {
 }
 
 #[test]
+fn a_copy_of_another_log_begins_one_of_its_own() {
+    let (of, node) = (with_a_copy_behind(), Node::new());
+    for suffix in ["", "-longshore"] {
+        std::fs::copy(of.at(&format!("copy.db{suffix}")), node.at(&format!("copy.db{suffix}"))).unwrap();
+    }
+    let copy = node.app("copy.db");
+    for body in ["two", "three"] {
+        // The second time as one that is captured into this log.
+        let mut capture = node.attach("copy.db").unwrap();
+        insert(&copy, body).unwrap();
+        drain(&mut capture);
+        drop(capture);
+        assert_same(&node.replay(), &contents(&copy));
+    }
+}
+
+#[test]
 fn nobody_writes_a_copy_between_the_sink_that_made_it_and_its_capture() {
     let mut node = with_a_copy_behind();
     let database = Arc::new(LogDatabase::new(node.at("new.db")));

@@ -26,8 +26,9 @@ With --sqlite it also captures a database that some other program writes in WAL 
 program, nothing written into its database. `longshore check --sqlite PATH` says what would not work.
 
 With --upstream naming the other nodes it may lose its role and come back: when one of them was promoted, it \
-follows that one, and what it wrote and nobody else has is set aside as a log of its own. One list serves all \
-nodes; this one may be in it.
+follows that one, and what it wrote and nobody else has is set aside as a log of its own. The database of --sqlite \
+is then busy for whoever writes it, and applied to, until the role comes back. One list serves all nodes; this one \
+may be in it.
 
 Examples:
   longshore primary --data-dir data --sqlite app.db --log app --init --tls-dir tls --identity primary

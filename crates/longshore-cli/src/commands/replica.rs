@@ -42,7 +42,8 @@ pub(crate) struct Replica {
     #[arg(long, value_name = "[NAME@]HOST:PORT", value_delimiter = ',', required_unless_present = "stores")]
     upstream: Vec<String>,
 
-    /// Where to apply the records of LOG (of the only log, without LOG): repeat it for several
+    /// Where to apply the records of LOG (of the only log, without LOG): repeat it for several. A database of an application
+    /// (sqlite-pages) is captured instead once this node is promoted, and may be written then
     #[arg(long, value_name = "[LOG=]sqlite:PATH|jsonl:PATH|exec:CMD")]
     apply: Vec<Apply>,
 

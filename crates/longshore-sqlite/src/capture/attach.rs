@@ -75,12 +75,13 @@ impl Capture {
             identity: identity_of(database)?,
             path: database.to_owned(),
             looked: Instant::now(),
-            base: Base::of(database)?,
+            base: None,
         };
         match brought {
             Some(brought) => capture.take_over(brought, deadline)?,
             None => capture.find_place(known, deadline)?,
         }
+        capture.base = Base::of(database, capture.log.id())?;
         capture.raise_base()?;
         if let Some(database) = &capture.settings.database {
             // From here on the application writes.

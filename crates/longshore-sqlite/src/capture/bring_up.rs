@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_apply::{Applier, Held, Step, Target};
-use longshore_format::Lsn;
+use longshore_format::{LogId, Lsn};
 use longshore_wal::Wal;
 
 use super::{Capture, shipped};
@@ -28,7 +28,8 @@ pub(super) fn bring_up(path: &Path, log: &Wal, database: Option<Arc<LogDatabase>
     let Some(mut sidecar) = Sidecar::open(&resolved)? else { return Ok(None) };
     let standing = *sidecar.standing();
     if standing.log != log.id() {
-        return Err(Error::OtherLog { held: standing.log, lsn: standing.intent.lsn, asked: log.id() });
+        // Restored from another log, to begin this one with.
+        return Ok(None);
     }
     if let Some(base) = standing.base() {
         return match is_its_own(log, base)? {
@@ -84,14 +85,17 @@ const RAISE: Duration = Duration::from_secs(60);
 
 impl Base {
     /// `None` where no log was ever applied.
-    pub(super) fn of(database: &Path) -> Result<Option<Base>, Error> {
+    pub(super) fn of(database: &Path, log: LogId) -> Result<Option<Base>, Error> {
         let resolved = database.canonicalize().map_err(Error::at(database))?;
-        let sidecar = Sidecar::open(&resolved)?.filter(|sidecar| sidecar.standing().base().is_some());
+        let is_one = |standing: &Standing| standing.log != log || standing.base().is_some();
+        let sidecar = Sidecar::open(&resolved)?.filter(|sidecar| is_one(sidecar.standing()));
         Ok(sidecar.map(|sidecar| Base { sidecar, raised: Instant::now() }))
     }
 
-    fn lsn(&self) -> Lsn {
-        self.sidecar.standing().intent.lsn
+    /// Zero where it is a position of another log.
+    fn lsn(&self, log: LogId) -> Lsn {
+        let standing = self.sidecar.standing();
+        if standing.log == log { standing.intent.lsn } else { Lsn::ZERO }
     }
 }
 
@@ -99,15 +103,15 @@ impl Capture {
     /// Raises the position before the log is trimmed beyond it.
     pub(super) fn raise_base_if_due(&mut self) -> Result<(), Error> {
         let Some(base) = &self.base else { return Ok(()) };
-        let grown = self.shipped.lsn.since(base.lsn());
+        let grown = self.shipped.lsn.since(base.lsn(self.log.id()));
         let is_due = self.log.segment_size().get() / 2 <= grown || 0 < grown && RAISE <= base.raised.elapsed();
         if is_due { self.raise_base() } else { Ok(()) }
     }
 
     /// Raises it to what was captured last.
     pub(super) fn raise_base(&mut self) -> Result<(), Error> {
-        let lsn = self.shipped.lsn;
-        let Some(base) = self.base.as_mut().filter(|base| base.lsn() != lsn) else { return Ok(()) };
+        let (lsn, log) = (self.shipped.lsn, self.log.id());
+        let Some(base) = self.base.as_mut().filter(|base| base.lsn(log) != lsn) else { return Ok(()) };
         self.log.wait_blocking(lsn, None).map_err(Error::Log)?;
         let held = Held { lsn, crc: Some(self.log.crc_at(lsn).map_err(Error::Log)?) };
         base.sidecar.write(Standing::captured(self.log.id(), self.size, held))?;
