@@ -78,12 +78,13 @@ impl Database {
 
     /// Lets a node apply a log to it and capture it, by turns.
     pub(crate) fn keep(self: &Arc<Self>, node: &Node, log: Option<&str>) -> Result<(), Failure> {
-        let (sink, capture) = (Arc::clone(&self.database), Arc::clone(self));
+        let (sink, kept, capture) = (Arc::clone(&self.database), Arc::clone(&self.database), Arc::clone(self));
         let both = BothWays {
             label: format!("sqlite:{}", self.database.path().display()),
             open: Arc::new(move || Ok(Box::new(SqliteSink::of(Arc::clone(&sink))))),
             offer: sinks::offer_of(self.database.path()),
             capture: Arc::new(move |log, wal| capture.next(log, wal)),
+            kept: Arc::new(move || kept.kept().iter().map(|path| path.display().to_string()).collect()),
         };
         Ok(node.keep(log, both)?)
     }

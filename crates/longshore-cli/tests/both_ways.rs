@@ -170,6 +170,8 @@ fn f_095_f_117_an_application_writes_on_either_side_and_what_never_left_is_kept_
     // And back, to the same connection of the same application.
     site.move_to("switchover", "p");
     insert_once_let(&app, "five");
+    let is_captured = |name| site.status(name)["sinks"][0]["captured"] == true;
+    eventually("status says which is captured", || is_captured("p") && !is_captured("a"));
     eventually("nobody writes at the other place", || is_busy(&insert(&other, "too late")));
     site.equal("one,two,three,four,five");
     let at = |database: &str, data: &str| {
@@ -203,6 +205,8 @@ fn f_095_what_an_application_wrote_while_its_agent_was_stopped_is_kept_before_it
     let p = site.primary();
     site.equal("one,two,three");
     assert_eq!(site.rows("app.db-longshore-kept-1").as_deref(), Some("one,two,into nothing"));
+    let kept = &site.status("p")["sinks"][0]["kept"];
+    assert!(kept[0].as_str().unwrap().ends_with("/app.db-longshore-kept-1") && kept.get(1).is_none(), "{kept}");
     // It is as good as any other by now.
     assert_eq!(p.terminate(), 0);
     insert(&other, "four").unwrap();

@@ -26,6 +26,9 @@ pub struct LogDatabase {
     held: Mutex<Option<Held>>,
 }
 
+/// What the name of a copy that is kept has after the database's, before a number.
+pub(crate) const KEPT: &str = "-longshore-kept-";
+
 /// The lock, and the file that it is of.
 #[derive(Debug)]
 struct Held {
@@ -47,6 +50,24 @@ impl LogDatabase {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The copies that were kept of what it held and no log does ([`PageSink`](crate::PageSink)), until somebody removes them.
+    pub fn kept(&self) -> Vec<PathBuf> {
+        let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+            return Vec::new();
+        };
+        let prefix = format!("{name}{KEPT}");
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let is_kept = |entry: &std::fs::DirEntry| {
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix(&prefix));
+            number.is_some_and(|number| number.parse::<u32>().is_ok())
+        };
+        let mut kept: Vec<_> = entries.filter(is_kept).map(|entry| entry.path()).collect();
+        kept.sort();
+        kept
     }
 
     pub(crate) fn is_claimed(&self) -> bool {

@@ -15,7 +15,7 @@ use longshore_protocol::Backoff;
 use longshore_wal::{Consumer, Role, Wal};
 
 use crate::archived;
-use crate::captured::{Captured, OpenCapture};
+use crate::captured::{Captured, ListKept, OpenCapture, Ways};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::lock;
@@ -35,7 +35,7 @@ pub(crate) struct Applying {
 }
 
 /// A sink as the status shows it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct SinkView {
     /// As it was given, such as `sqlite:PATH`.
     pub(crate) label: String,
@@ -47,6 +47,7 @@ pub(crate) struct SinkView {
     pub(crate) problem: Option<String>,
     /// While this node writes the log: what is in the log was in the database before.
     captured: Option<Arc<dyn Captured>>,
+    kept: Option<ListKept>,
     /// It was opened, or could not be: what stands here is what it says.
     known: bool,
 }
@@ -55,6 +56,16 @@ impl SinkView {
     /// The end of what it has made durable, or of what was captured.
     pub(crate) fn applied(&self) -> Lsn {
         self.captured.as_ref().map_or(self.applied, |captured| captured.position())
+    }
+
+    /// Whether it is where the log comes from.
+    pub(crate) fn is_captured(&self) -> bool {
+        self.captured.is_some()
+    }
+
+    /// Copies of what it held and no log does.
+    pub(crate) fn kept(&self) -> Vec<String> {
+        self.kept.as_ref().map_or_else(Vec::new, |kept| kept())
     }
 
     /// Up to where the log is needed; a database that it comes from needs nothing of it.
@@ -113,7 +124,7 @@ impl Applying {
     ///
     /// # Errors
     /// `Unavailable` when the system starts no more threads.
-    pub(crate) fn start(log: &Arc<Log>, label: &str, open: OpenSink, capture: Option<OpenCapture>) -> Result<()> {
+    pub(crate) fn start(log: &Arc<Log>, label: &str, open: OpenSink, ways: Option<Ways>) -> Result<()> {
         let number = {
             let mut sinks = log.applying.lock();
             sinks.push(SinkView {
@@ -122,13 +133,20 @@ impl Applying {
                 held: Lsn::ZERO,
                 problem: None,
                 captured: None,
+                kept: ways.as_ref().map(|ways| Arc::clone(&ways.kept)),
                 known: false,
             });
             sinks.len() - 1
         };
         log.wal.hold(Consumer::Applier, Some(log.wal.first()));
         let interrupt = Arc::new(Mutex::new(None));
-        let task = ApplierTask { log: Arc::clone(log), number, open, capture, interrupt: Arc::clone(&interrupt) };
+        let task = ApplierTask {
+            log: Arc::clone(log),
+            number,
+            open,
+            capture: ways.map(|ways| ways.capture),
+            interrupt: Arc::clone(&interrupt),
+        };
         let thread = std::thread::Builder::new()
             .name(format!("apply-{}", log.name))
             .spawn(move || task.run())

@@ -16,6 +16,16 @@ use crate::replica::{OfferSnapshots, SinkFor};
 /// it fails. It may block.
 pub type OpenCapture = Arc<dyn Fn(&Name, &Wal) -> Result<Arc<dyn Captured>, Error> + Send + Sync>;
 
+/// Lists the copies that were kept of what a database held and no log does, before it was replaced.
+pub type ListKept = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
+/// What a sink's database can do besides.
+#[derive(Clone)]
+pub(crate) struct Ways {
+    pub(crate) capture: OpenCapture,
+    pub(crate) kept: ListKept,
+}
+
 /// A database that is captured into a log which this node writes.
 pub trait Captured: Debug + Send + Sync {
     /// The log is about to accept a later epoch: keeps writers out of the database and appends what is committed, so that
@@ -53,6 +63,8 @@ pub struct BothWays {
     pub offer: OfferSnapshots,
     /// Captures it while this node writes the log.
     pub capture: OpenCapture,
+    /// Lists what was kept of it.
+    pub kept: ListKept,
 }
 
 impl Node {
@@ -63,8 +75,8 @@ impl Node {
     /// `Invalid` when `log` is not a name, `Unavailable` when the system starts no more threads.
     pub fn keep(&self, log: Option<&str>, database: BothWays) -> Result<()> {
         let log = log.map(|name| parse_name("log", name)).transpose()?;
-        let BothWays { label, open, offer, capture } = database;
-        self.sinks().add(SinkFor { log, label, open, offer: Some(offer), capture: Some(capture) });
+        let BothWays { label, open, offer, capture, kept } = database;
+        self.sinks().add(SinkFor { log, label, open, offer: Some(offer), ways: Some(Ways { capture, kept }) });
         for log in self.logs() {
             self.sinks().start(&log)?;
         }

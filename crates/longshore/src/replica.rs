@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::applying::{Applying, OpenSink};
 use crate::archived;
-use crate::captured::OpenCapture;
+use crate::captured::Ways;
 use crate::dial::Dialler;
 use crate::error::Result;
 use crate::event::{Event, Events};
@@ -68,7 +68,7 @@ impl Replica {
     /// `Invalid` when `log` is not a name.
     pub fn apply(self, log: Option<&str>, label: &str, open: OpenSink) -> Result<Self> {
         let log = log.map(|name| parse_name("log", name)).transpose()?;
-        self.node.sinks().add(SinkFor { log, label: label.to_owned(), open, offer: None, capture: None });
+        self.node.sinks().add(SinkFor { log, label: label.to_owned(), open, offer: None, ways: None });
         Ok(self)
     }
 
@@ -85,7 +85,7 @@ impl Replica {
         offer: OfferSnapshots,
     ) -> Result<Self> {
         let log = log.map(|name| parse_name("log", name)).transpose()?;
-        self.node.sinks().add(SinkFor { log, label: label.to_owned(), open, offer: Some(offer), capture: None });
+        self.node.sinks().add(SinkFor { log, label: label.to_owned(), open, offer: Some(offer), ways: None });
         Ok(self)
     }
 
@@ -198,7 +198,7 @@ pub(crate) struct SinkFor {
     pub(crate) label: String,
     pub(crate) open: OpenSink,
     pub(crate) offer: Option<OfferSnapshots>,
-    pub(crate) capture: Option<OpenCapture>,
+    pub(crate) ways: Option<Ways>,
 }
 
 impl Sinks {
@@ -218,11 +218,11 @@ impl Sinks {
         for sink in &waiting.sinks {
             if sink.log.as_ref().unwrap_or(&only) == &log.name {
                 let offered = sink.offer.as_ref().and_then(|offer| offer(&log.wal));
-                let capture = sink.capture.clone().filter(|_| offered.is_some());
+                let ways = sink.ways.clone().filter(|_| offered.is_some());
                 if let Some(snapshotter) = offered {
                     log.offered.set(snapshotter);
                 }
-                Applying::start(log, &sink.label, Arc::clone(&sink.open), capture)?;
+                Applying::start(log, &sink.label, Arc::clone(&sink.open), ways)?;
             } else if sink.log.is_none() {
                 let message =
                     format!("{} is applied from log {only} only; write {}={}", sink.label, log.name, sink.label);

@@ -98,6 +98,8 @@ impl Log {
         let sinks = sinks.map(|sink| SinkStatus {
             lag: self.lag(sink.applied(), self.standing.lag(sink.applied(), now), end),
             applied: sink.applied(),
+            captured: sink.is_captured(),
+            kept: sink.kept(),
             sink: sink.label,
             problem: sink.problem,
         });

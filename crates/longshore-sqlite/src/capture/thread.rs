@@ -233,25 +233,32 @@ impl Shared {
 
     /// Steps until it is to stop, or the log is another's; what is captured then.
     fn follow(&self, mut capture: Capture) -> Result<Option<Capture>, Error> {
+        match self.step_on(&mut capture) {
+            Err(error) if !is_fenced(&error) => return Err(error),
+            _ if capture.log.is_fenced() => return Ok(Some(capture)),
+            _ => {}
+        }
+        let status = capture.detach()?;
+        self.lock().status = status;
+        Ok(None)
+    }
+
+    fn step_on(&self, capture: &mut Capture) -> Result<(), Error> {
         yield_to_the_application();
         let mut pause = PAUSE;
-        while !self.stopping() {
-            if capture.log.is_fenced() {
-                return Ok(Some(capture));
-            }
+        while !self.stopping() && !capture.log.is_fenced() {
             if self.lock().hold {
-                self.hold(&mut capture)?;
+                self.hold(capture)?;
                 continue;
             }
             let asked = self.lock().asked;
-            pause = match capture.step() {
-                Ok(CaptureStep::Captured(transactions))
+            pause = match capture.step()? {
+                CaptureStep::Captured(transactions)
                     if u64::from(BUSY) * pause.as_millis() as u64 / 1000 < transactions =>
                 {
                     PAUSE_WHEN_BUSY
                 }
-                Err(error) if is_fenced(&error) => return Ok(Some(capture)),
-                stepped => stepped.map(|_| PAUSE)?,
+                _ => PAUSE,
             };
             for asked in std::mem::take(&mut self.lock().snapshots) {
                 let begun = capture.snapshot().map(|image| Box::new(image) as Box<dyn DatabaseImage>);
@@ -270,12 +277,7 @@ impl Shared {
                 self.pause(pause, |state| state.told < state.asked || !state.snapshots.is_empty() || state.hold);
             }
         }
-        if capture.log.is_fenced() {
-            return Ok(Some(capture));
-        }
-        let status = capture.detach()?;
-        self.lock().status = status;
-        Ok(None)
+        Ok(())
     }
 
     /// Keeps writers out and copies the rest, until the log is another's or somebody says that it is not.
@@ -285,10 +287,7 @@ impl Shared {
             return Ok(());
         }
         let asked = self.lock().asked;
-        match capture.copy(Duration::ZERO) {
-            Err(error) if is_fenced(&error) => return Ok(()),
-            copied => copied?,
-        };
+        capture.copy(Duration::ZERO)?;
         let since = {
             let mut state = self.lock();
             (state.status, state.told) = (capture.status(), asked);

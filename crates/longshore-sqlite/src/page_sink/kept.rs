@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::log_database::KEPT;
 use crate::replica_wal::{ReplicaDb, sync_directory_of};
 use crate::sidecar::beside;
 
@@ -22,7 +23,7 @@ pub(super) fn keep(path: &Path, db: &ReplicaDb) -> Result<PathBuf, Error> {
         let _gone = std::fs::remove_file(&unfinished);
         return Err(error);
     }
-    let free = (1..).map(|number: u32| beside(path, &format!("-longshore-kept-{number}")));
+    let free = (1..).map(|number: u32| beside(path, &format!("{KEPT}{number}")));
     let kept = free.into_iter().find(|kept| !kept.exists()).expect("one is free");
     std::fs::rename(&unfinished, &kept).map_err(Error::at(&kept))?;
     sync_directory_of(&kept)?;

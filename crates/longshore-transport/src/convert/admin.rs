@@ -196,6 +196,8 @@ fn sink(sink: SinkStatus) -> proto::SinkStatus {
         applied: sink.applied.get(),
         lag: Some(lag(sink.lag)),
         problem: sink.problem.unwrap_or_default(),
+        captured: sink.captured,
+        kept: sink.kept,
     }
 }
 
@@ -205,6 +207,8 @@ fn parse_sink(sink: proto::SinkStatus) -> SinkStatus {
         applied: Lsn::new(sink.applied),
         lag: parse_lag(sink.lag),
         problem: optional(&sink.problem).map(str::to_owned),
+        captured: sink.captured,
+        kept: sink.kept,
     }
 }
 
