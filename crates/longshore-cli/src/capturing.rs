@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use longshore::{BothWays, Captured, Lsn, Name, Node, Snapshotter};
+use longshore::{BothWays, Captured, Name, Node, Snapshotter};
 use longshore_format::ErrorKind;
 use longshore_sqlite::{CaptureReport, CaptureSettings, CaptureStatus, Capturing, LogDatabase, SqliteSink};
 use longshore_wal::Wal;
@@ -178,10 +178,6 @@ impl Captured for Capture {
 
     fn release(&self) {
         self.look(Capturing::release);
-    }
-
-    fn position(&self) -> Lsn {
-        self.status().map_or(Lsn::ZERO, |status| status.position)
     }
 
     fn problem(&self) -> Option<String> {

@@ -53,9 +53,9 @@ pub(crate) struct SinkView {
 }
 
 impl SinkView {
-    /// The end of what it has made durable, or of what was captured.
-    pub(crate) fn applied(&self) -> Lsn {
-        self.captured.as_ref().map_or(self.applied, |captured| captured.position())
+    /// The end of what it has made durable: of a log that comes from it and ends at `end`, all.
+    pub(crate) fn applied(&self, end: Lsn) -> Lsn {
+        if self.is_captured() { end } else { self.applied }
     }
 
     /// Whether it is where the log comes from.
@@ -80,9 +80,9 @@ struct Running {
 }
 
 impl Applying {
-    /// Everything before this is in every sink; zero without one.
-    pub(crate) fn applied(&self) -> Lsn {
-        self.lock().iter().map(SinkView::applied).min().unwrap_or(Lsn::ZERO)
+    /// Everything before this is in every sink of a log that ends at `end`; zero without one.
+    pub(crate) fn applied(&self, end: Lsn) -> Lsn {
+        self.lock().iter().map(|sink| sink.applied(end)).min().unwrap_or(Lsn::ZERO)
     }
 
     /// Waits until every sink has said what it holds, or why it does not: what is told to an upstream before would be wrong. Not

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use longshore_apply::Snapshotter;
-use longshore_format::{Lsn, Name};
+use longshore_format::Name;
 use longshore_wal::Wal;
 
 use crate::applying::OpenSink;
@@ -34,9 +34,6 @@ pub trait Captured: Debug + Send + Sync {
 
     /// The log did not accept one: lets writers in again. Once it has, they are kept out without this being asked.
     fn release(&self);
-
-    /// Up to where the log is in the database.
-    fn position(&self) -> Lsn;
 
     /// Why nobody can write the database, if that is so; for people.
     fn problem(&self) -> Option<String>;
