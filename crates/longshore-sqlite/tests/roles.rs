@@ -170,6 +170,18 @@ fn a_copy_that_lacks_some_of_the_log_is_given_that_before_it_is_captured() {
     assert_same(&node.replay(), &contents(&copy));
 }
 
+/// To go back in time under the same log.
+#[test]
+fn a_copy_without_its_position_is_shipped_as_it_is() {
+    let mut node = with_a_copy_behind();
+    node.promote(2);
+    std::fs::remove_file(node.at("copy.db-longshore")).unwrap();
+    drain(&mut node.attach("copy.db").unwrap());
+    let copy = node.app("copy.db");
+    assert_eq!(rows(&node.at("copy.db")), "one");
+    assert_same(&node.replay(), &contents(&copy));
+}
+
 #[test]
 fn a_copy_of_another_log_begins_one_of_its_own() {
     let (of, node) = (with_a_copy_behind(), Node::new());

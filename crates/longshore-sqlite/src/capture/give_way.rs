@@ -6,7 +6,7 @@ use super::Capture;
 use super::view::published;
 use crate::error::Error;
 use crate::page_sink::seen;
-use crate::replica_wal::WriteFence;
+use crate::replica_wal::{WriteFence, sync_directory_of};
 use crate::shm::Slot;
 use crate::sidecar::{Sidecar, Standing, Written};
 
@@ -33,10 +33,26 @@ impl Capture {
         }
     }
 
-    /// Writes down how the database is left, which nobody writes any more: at the end of what was captured, or with more than
-    /// any log holds. What is committed goes into the log before, if that still takes it.
+    /// Leaves the lock to whoever comes next, and writes down how the database is left.
     pub(super) fn give_way(self) -> Result<GaveWay, Error> {
         debug_assert!(self.guard.holds(Slot::Write), "nobody writes");
+        let is_all_in = self.leave().unwrap_or_else(|error| {
+            // Without a position nobody takes it for more than it is.
+            tracing::warn!(database = %self.path.display(), %error, "how it is left cannot be written down: it is replaced as a whole");
+            false
+        });
+        self.guard.unlock(Slot::Checkpoint)?;
+        let Capture { guard, settings, identity, .. } = self;
+        let fence = WriteFence::of(guard);
+        if let Some(database) = settings.database {
+            database.hold(fence.clone(), identity);
+        }
+        Ok(GaveWay { is_all_in, fence })
+    }
+
+    /// Writes down how the database is left, which nobody writes any more: at the end of what was captured, or with more than
+    /// any log holds. Whether it is the former.
+    fn leave(&self) -> Result<bool, Error> {
         let lsn = self.shipped.lsn;
         self.log.wait_blocking(lsn, None).map_err(Error::Log)?;
         let base = Held { lsn, crc: Some(self.log.crc_at(lsn).map_err(Error::Log)?) };
@@ -55,15 +71,9 @@ impl Capture {
             Some(mut sidecar) => sidecar.write(standing)?,
             None => {
                 Sidecar::create(&path, standing)?;
-                crate::replica_wal::sync_directory_of(&path)?;
+                sync_directory_of(&path)?;
             }
         }
-        self.guard.unlock(Slot::Checkpoint)?;
-        let Capture { guard, settings, identity, .. } = self;
-        let fence = WriteFence::of(guard);
-        if let Some(database) = settings.database {
-            database.hold(fence.clone(), identity);
-        }
-        Ok(GaveWay { is_all_in, fence })
+        Ok(is_all_in)
     }
 }
