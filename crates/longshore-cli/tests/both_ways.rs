@@ -186,6 +186,34 @@ fn f_095_f_117_an_application_writes_on_either_side_and_what_never_left_is_kept_
     assert_eq!((a.terminate(), p.terminate()), (0, 0));
 }
 
+/// The agent dies with its region, and the application does not. What it commits is in the tail once the agent is back.
+#[test]
+fn f_117_what_an_application_wrote_beside_a_dead_agent_is_in_the_tail_when_that_returns() {
+    let site = Site::new();
+    let (mut p, a) = (site.primary(), site.replica());
+    let app = site.app("app.db");
+    insert(&app, "one").unwrap();
+    site.equal("one");
+    p.signal("-KILL");
+    p.child.wait().unwrap();
+    insert(&app, "beside a dead agent").unwrap();
+    site.move_to("promote", "a");
+    let other = site.app("copy.db");
+    insert_once_let(&other, "two");
+
+    let p = site.primary();
+    site.equal("one,two");
+    assert!(is_busy(&insert(&app, "too late")));
+    let tail = site.status("p")["tails"][0]["place"].as_str().unwrap().to_owned();
+    run(site.at(), &format!("replay --from p --log app --tail {tail} --into sqlite:lost.db")).ok();
+    assert_eq!(site.rows("lost.db").as_deref(), Some("one,beside a dead agent"));
+    assert!(!site.at().join("app.db-longshore-kept-1").exists(), "nothing but that was committed");
+    site.move_to("switchover", "p");
+    insert_once_let(&app, "three");
+    site.equal("one,two,three");
+    assert_eq!((a.terminate(), p.terminate()), (0, 0));
+}
+
 /// While no agent runs nobody keeps an application from writing a database that is the log's by then.
 #[test]
 fn f_095_what_an_application_wrote_while_its_agent_was_stopped_is_kept_before_it_is_replaced() {
