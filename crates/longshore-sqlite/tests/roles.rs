@@ -215,6 +215,43 @@ fn nobody_writes_a_copy_between_the_sink_that_made_it_and_its_capture() {
     assert_same(&node.replay(), &contents(&app));
 }
 
+/// All of it is read when it is captured, which may take long.
+#[test]
+fn an_application_writes_while_a_copy_is_still_looked_at() {
+    for is_settled in [false, true] {
+        let mut node = with_a_copy_behind();
+        let app = node.app("app.db");
+        let mut capture = node.attach("app.db").unwrap();
+        let rows = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 20000)
+                    INSERT INTO t (body) SELECT hex(randomblob(500)) FROM n";
+        app.execute_batch(rows).unwrap();
+        drain(&mut capture);
+        capture.detach().unwrap();
+        let database = Arc::new(LogDatabase::new(node.at("new.db")));
+        node.apply(SqliteSink::of(Arc::clone(&database))).unwrap();
+        node.promote(2);
+        let copy = node.app("new.db");
+        if is_settled {
+            copy.execute_batch("PRAGMA wal_checkpoint(PASSIVE)").unwrap();
+        }
+        copy.busy_timeout(Duration::ZERO).unwrap();
+        let writer = std::thread::spawn(move || {
+            let mut written = 0;
+            eventually(|| {
+                written += usize::from(insert(&copy, "meanwhile").is_ok());
+                written == 500
+            });
+            copy
+        });
+        let settings = CaptureSettings { database: Some(database), ..node.settings() };
+        let mut capture = Capture::attach(&node.at("new.db"), node.log(), settings).unwrap();
+        let at_once = drain(&mut capture);
+        let copy = writer.join().unwrap();
+        assert_eq!(at_once + drain(&mut capture), 500);
+        assert_same(&node.replay(), &contents(&copy));
+    }
+}
+
 #[test]
 fn a_captured_database_is_not_shipped_over_what_another_node_wrote_meanwhile() {
     let mut node = with_a_copy_behind();
@@ -429,6 +466,12 @@ fn a_database_that_was_written_while_nobody_kept_writers_out_is_astray() {
         if closes {
             app.close().unwrap();
         }
+        // Where it cannot be kept it is not replaced.
+        std::fs::create_dir(node.at("app.db-longshore-kept-new")).unwrap();
+        let refused = node.apply(SqliteSink::of(left())).unwrap_err();
+        assert!(refused.to_string().contains("-longshore-kept-new"), "{refused}");
+        assert_eq!(rows(&node.at("app.db")), "one,two");
+        std::fs::remove_dir(node.at("app.db-longshore-kept-new")).unwrap();
         let refused = node.apply(SqliteSink::of(left())).unwrap_err();
         assert!(matches!(refused, longshore_apply::Error::SinkAstray { .. }), "{refused}");
         assert_eq!(rows(&node.at("app.db-longshore-kept-1")), "one,two");

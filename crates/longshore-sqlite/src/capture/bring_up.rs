@@ -15,10 +15,10 @@ use crate::page_sink::PageSink;
 use crate::pages::{Commit, PageTable, page_hash};
 use crate::sidecar::{Sidecar, Standing};
 
-/// A database that is all of the log, which nobody writes as long as this lives.
+/// A database that is all of the log, which nobody writes.
 pub(super) struct Brought {
     held: Held,
-    _nobody_writes: Arc<LogDatabase>,
+    database: Arc<LogDatabase>,
 }
 
 /// Applies what a log has beyond a database that was made by it, and has its position say that an application writes it from
@@ -52,7 +52,7 @@ pub(super) fn bring_up(path: &Path, log: &Wal, database: Option<Arc<LogDatabase>
     while applier.step()? != Step::Idle {}
     let progress = applier.finish()?;
     let held = Held { lsn: progress.held, crc: Some(log.crc_at(progress.held).map_err(Error::Log)?) };
-    Ok(Some(Brought { held, _nobody_writes: database }))
+    Ok(Some(Brought { held, database }))
 }
 
 /// Whether what the log holds beyond `base` came from the database that was there and captured from then on: nobody else wrote
@@ -119,11 +119,13 @@ impl Capture {
         Ok(())
     }
 
-    /// Goes on from a database that is all of the log.
+    /// Goes on from a database that is all of the log. Its hashes are taken from itself while the application writes already:
+    /// with the checkpoint lock held here, neither the file changes nor a frame that is not in it.
     pub(super) fn take_over(&mut self, brought: Brought, deadline: Instant) -> Result<(), Error> {
-        let (index, _) = self.settled(deadline)?;
+        let Brought { held, database } = brought;
+        let (index, backfilled) = self.settled(deadline)?;
         self.view.sync()?;
-        if 0 < index.max_frame {
+        if backfilled < index.max_frame {
             self.view.begin(index.salts)?.ok_or(Error::Unstable)?;
             self.view.adopt(index.max_frame)?;
         }
@@ -131,12 +133,13 @@ impl Capture {
             0 => self.guard.connection().pragma_query_value(None, "page_count", |row| row.get(0))?,
             pages => pages,
         };
+        database.let_go();
         let (mut table, mut bytes) = (PageTable::nothing(self.size), vec![0; self.size.bytes()]);
         for page in (1..=pages).filter(|page| *page != self.size.lock_page()) {
             self.view.page(&self.guard, page, &mut bytes)?;
             table.set(page, page_hash(page, &bytes));
         }
-        table.end_at(brought.held.lsn, Commit { pages, place: index.place() });
+        table.end_at(held.lsn, Commit { pages, place: index.place() });
         shipped::save(&table, &self.settings.hashes, self.log.id())?;
         self.shipped = table;
         Ok(())
