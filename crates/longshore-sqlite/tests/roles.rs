@@ -477,3 +477,27 @@ fn a_database_that_was_written_while_nobody_kept_writers_out_is_astray() {
         assert_eq!(rows(&node.at("app.db-longshore-kept-1")), "one,two");
     }
 }
+
+/// What was written down in an earlier reign may be of a branch that ended. It is gone before the copy says that it is captured,
+/// so that it is not believed where the agent dies before it writes that down anew.
+#[test]
+fn hashes_of_an_earlier_reign_are_not_believed() {
+    let (mut node, another) = (with_a_copy_behind(), Node::new());
+    node.promote(2);
+    let position = std::fs::read(node.at("copy.db-longshore")).unwrap();
+    std::fs::remove_file(node.at("copy.db-longshore")).unwrap();
+    let holder = Capture::attach(&node.at("copy.db"), another.log(), another.settings()).unwrap();
+    std::fs::write(node.at("copy.db-longshore"), position).unwrap();
+    assert!(node.at("app.pages").exists());
+    let settings = CaptureSettings { attach_within: Duration::ZERO, ..node.settings() };
+    let failed = Capture::attach(&node.at("copy.db"), node.log(), settings).map(drop).unwrap_err();
+    assert!(matches!(failed, Error::Guarded), "{failed}");
+    assert_eq!(rows(&node.at("copy.db")), "one,two,three", "it is captured from here on");
+    assert!(!node.at("app.pages").exists());
+    drop(holder);
+    let mut capture = node.attach("copy.db").unwrap();
+    let copy = node.app("copy.db");
+    insert(&copy, "four").unwrap();
+    drain(&mut capture);
+    assert_same(&node.replay(), &contents(&copy));
+}

@@ -41,7 +41,7 @@ impl Capture {
             return Err(Error::Unfit(finding));
         }
         let deadline = Instant::now() + settings.attach_within;
-        let brought = bring_up::bring_up(database, &log, settings.database.clone())?;
+        let brought = bring_up::bring_up(database, &log, &settings)?;
         let (guard, mut checkpointer, reader) = (connect(database)?, connect(database)?, connect(database)?);
         take_guard(&guard, deadline)?;
         checkpointer.grant(Granted::Checkpoint);

@@ -8,7 +8,7 @@ use longshore_apply::{Applier, Held, Step, Target};
 use longshore_format::{LogId, Lsn};
 use longshore_wal::Wal;
 
-use super::{Capture, shipped};
+use super::{Capture, CaptureSettings, shipped};
 use crate::error::Error;
 use crate::log_database::LogDatabase;
 use crate::page_sink::PageSink;
@@ -23,7 +23,7 @@ pub(super) struct Brought {
 
 /// Applies what a log has beyond a database that was made by it, and has its position say that an application writes it from
 /// then on. `None` for one that no log was ever applied to, or that is captured already.
-pub(super) fn bring_up(path: &Path, log: &Wal, database: Option<Arc<LogDatabase>>) -> Result<Option<Brought>, Error> {
+pub(super) fn bring_up(path: &Path, log: &Wal, settings: &CaptureSettings) -> Result<Option<Brought>, Error> {
     let resolved = path.canonicalize().map_err(Error::at(path))?;
     let Some(mut sidecar) = Sidecar::open(&resolved)? else { return Ok(None) };
     let standing = *sidecar.standing();
@@ -37,7 +37,9 @@ pub(super) fn bring_up(path: &Path, log: &Wal, database: Option<Arc<LogDatabase>
             false => Err(Error::Astray { path: path.to_owned() }),
         };
     }
-    let database = database.unwrap_or_else(|| Arc::new(LogDatabase::new(path)));
+    // What was shipped when this node wrote the log before may be of a branch that ended.
+    shipped::forget(&settings.hashes)?;
+    let database = settings.database.clone().unwrap_or_else(|| Arc::new(LogDatabase::new(path)));
     if PageSink::is_left_astray(&resolved, &sidecar, database.fence(&resolved)?)? {
         let Some(origin) = standing.origin() else { return Err(Error::Astray { path: path.to_owned() }) };
         if !is_its_own(log, origin)? {

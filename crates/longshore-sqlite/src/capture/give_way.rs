@@ -2,8 +2,8 @@
 
 use longshore_apply::Held;
 
-use super::Capture;
 use super::view::published;
+use super::{Capture, shipped};
 use crate::error::Error;
 use crate::page_sink::seen;
 use crate::replica_wal::{WriteFence, sync_directory_of};
@@ -66,7 +66,7 @@ impl Capture {
             standing = Standing { applied: Some(base), written: Some(Written { seen, kept: false }), ..standing };
         }
         // It is true of a log that goes on as it was, and of no other.
-        let _gone = std::fs::remove_file(&self.settings.hashes);
+        shipped::forget(&self.settings.hashes)?;
         match Sidecar::open(&path)? {
             Some(mut sidecar) => sidecar.write(standing)?,
             None => {
