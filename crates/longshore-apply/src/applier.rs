@@ -94,6 +94,9 @@ impl<S: Source, K: Sink> Applier<S, K> {
     /// Opens the sink and finds its place in the log.
     pub fn open(source: S, mut sink: K, target: Target) -> Result<Self> {
         let held = sink.open(&source.facts()).map_err(|error| Error::SinkOpen { sink: sink.name(), failure: error })?;
+        if sink.is_astray() {
+            return Err(Error::SinkAstray { sink: sink.name() });
+        }
         let from = held.map_or(Lsn::ZERO, |held| held.lsn);
         // What the sink holds beyond the log's end is not applied of this log yet.
         let known = from.min(source.end());

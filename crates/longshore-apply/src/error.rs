@@ -82,6 +82,15 @@ pub enum Error {
         /// What it holds.
         held: Lsn,
     },
+    /// Somebody else has written what the sink holds.
+    #[error(
+        "{sink} holds what no position of the log does, for somebody else wrote it; it is given a snapshot where there is an \
+         upstream to send one"
+    )]
+    SinkAstray {
+        /// The sink's name.
+        sink: String,
+    },
     /// The sink is already past the target and cannot go back.
     #[error("{sink} holds position {held} already, which is past {target}; apply into a fresh output")]
     SinkPast {
@@ -202,7 +211,7 @@ impl Error {
             }
             Error::BeforeFirst { trimmed: true, .. } => ErrorKind::TooOld,
             Error::BeforeFirst { .. } => ErrorKind::Unreachable,
-            Error::SinkElsewhere { .. } => ErrorKind::Diverged,
+            Error::SinkElsewhere { .. } | Error::SinkAstray { .. } => ErrorKind::Diverged,
             Error::NotABoundary { .. } | Error::InsideRun { .. } | Error::AmbiguousMark { .. } => ErrorKind::Invalid,
             Error::Nothing { .. } => ErrorKind::NotFound,
             Error::Interrupted { .. } => ErrorKind::Interrupted,

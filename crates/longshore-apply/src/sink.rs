@@ -79,6 +79,12 @@ pub trait Sink: Send {
         Ok(None)
     }
 
+    /// Whether somebody else has written what it holds, so that it is of no position of any log: it takes an image and nothing
+    /// else. Known once it is open, and then it holds nothing.
+    fn is_astray(&self) -> bool {
+        false
+    }
+
     /// A way to make a call that blocks in this sink return with an error soon, from another thread.
     /// `None` when no call blocks for long.
     fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
@@ -122,6 +128,9 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     }
     fn held_image(&mut self) -> Result<Option<Box<dyn DatabaseImage>>, SinkError> {
         (**self).held_image()
+    }
+    fn is_astray(&self) -> bool {
+        (**self).is_astray()
     }
 
     fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {

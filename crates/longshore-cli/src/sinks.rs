@@ -1,7 +1,7 @@
 //! Sinks as they are written on the command line: `sqlite:PATH`, `jsonl:PATH`, `exec:CMD`.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -63,15 +63,14 @@ pub(crate) fn opener(spec: SinkSpec) -> OpenSink {
     Arc::new(move || Ok(spec.make()))
 }
 
-/// What makes snapshots of what a sink has made, if they can be.
-pub(crate) fn offer(spec: &SinkSpec) -> Option<OfferSnapshots> {
-    let SinkSpec::Sqlite(path) = spec else { return None };
-    let path = path.clone();
-    Some(Arc::new(move |wal| {
+/// What makes snapshots of the database at `path`, of which a log of pages is made.
+pub(crate) fn offer_of(path: &Path) -> OfferSnapshots {
+    let path = path.to_owned();
+    Arc::new(move |wal| {
         let of_pages = wal.content() == Content::SqlitePages;
         let snapshotter = || ReplicaSnapshotter::new(&path, wal.segment_size().max_payload());
         of_pages.then(|| Arc::new(snapshotter()) as Arc<dyn Snapshotter>)
-    }))
+    })
 }
 
 impl FromStr for SinkSpec {

@@ -13,26 +13,31 @@
 
 mod attach;
 mod brake;
+mod bring_up;
 mod copy;
+mod give_way;
 mod seal;
 mod shipped;
 mod snapshot;
 mod thread;
 mod view;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_format::Lsn;
 use longshore_wal::Wal;
 
 use self::brake::Brake;
+use self::bring_up::Base;
 use self::copy::PATIENCE;
 use self::seal::Seals;
 pub use self::thread::{CaptureReport, Capturing};
 use self::view::View;
 pub(crate) use self::view::published;
 use crate::error::Error;
+use crate::log_database::{LogDatabase, identity_of};
 use crate::pages::{PageSize, PageTable};
 use crate::shm::WalFile;
 
@@ -54,6 +59,9 @@ pub struct CaptureSettings {
     pub lock_wait: Duration,
     /// How long to try to attach while others hold the locks. Default 30 s.
     pub attach_within: Duration,
+    /// What keeps writers out once the log is another's, and until it is captured into again. Without it that ends with the
+    /// [`Capturing`].
+    pub database: Option<Arc<LogDatabase>>,
 }
 
 impl CaptureSettings {
@@ -66,6 +74,7 @@ impl CaptureSettings {
             truncate_after: Duration::from_millis(300),
             lock_wait: Duration::from_millis(20),
             attach_within: Duration::from_secs(30),
+            database: None,
         }
     }
 }
@@ -102,6 +111,8 @@ pub struct CaptureStatus {
     pub longest_hold: Duration,
     /// Since when something, a reader that sits most likely, keeps the `-wal` from beginning anew.
     pub pinned_for: Option<Duration>,
+    /// The log is another's, and nobody writes the database.
+    pub fenced: bool,
 }
 
 /// A database that is being captured. Dropping it is as `kill -9`: the next one finds its place.
@@ -129,6 +140,8 @@ pub struct Capture {
     identity: (u64, u64),
     path: PathBuf,
     looked: Instant,
+    /// What says that an application writes it, if a log was ever applied to it.
+    base: Option<Base>,
 }
 
 /// How often it is looked whether the file is still the same.
@@ -145,6 +158,7 @@ impl Capture {
         if LOOK <= self.looked.elapsed() {
             self.looked = Instant::now();
             self.check_identity()?;
+            self.raise_base_if_due()?;
         }
         let (place, before) = (self.shipped.place, self.status.transactions);
         if self.is_behind()? {
@@ -188,6 +202,7 @@ impl Capture {
         self.copy(PATIENCE)?;
         self.log.wait_blocking(self.shipped.lsn, None).map_err(Error::Log)?;
         shipped::save(&self.shipped, &self.settings.hashes, self.log.id())?;
+        self.raise_base()?;
         Ok(self.status())
     }
 
@@ -197,13 +212,6 @@ impl Capture {
             _ => Err(Error::Replaced { path: self.path.clone() }),
         }
     }
-}
-
-/// The device and inode behind a path; opens nothing.
-fn identity_of(path: &Path) -> Result<(u64, u64), Error> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::metadata(path).map_err(Error::at(path))?;
-    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// A point at which tests end the process, to see what the next one finds.

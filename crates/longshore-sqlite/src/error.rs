@@ -203,6 +203,28 @@ pub enum Error {
         /// The position file.
         position: PathBuf,
     },
+    /// Somebody else wrote the database.
+    #[error(
+        "{} holds what the log does not, for it was written while this node did not write the log, or on a branch that ended; \
+         it takes nothing but a whole database: have this node follow one that has it, until the database is replaced", path.display()
+    )]
+    Astray {
+        /// The database.
+        path: PathBuf,
+    },
+    /// What no log holds would have been overwritten.
+    #[error(
+        "{} holds what no log does and is to be replaced: a copy that is kept of it needs {needed} bytes and {free} are free; \
+         nothing was changed: free space there, or move the database away if nobody needs what it holds", path.display()
+    )]
+    NoRoomToKeep {
+        /// The database.
+        path: PathBuf,
+        /// Bytes of the copy.
+        needed: u64,
+        /// Bytes free on its volume.
+        free: u64,
+    },
     /// The first run changes a database that is not there.
     #[error(
         "the log changes pages of a database that is not here, and does not begin with all of it; restore from a snapshot"
@@ -293,6 +315,8 @@ impl Error {
             Error::OtherBase { .. } | Error::OtherPageSize { .. } | Error::OtherPosition { .. } => Failure::Diverged,
             Error::NoPosition { .. } => Failure::Unusable,
             Error::NoImage => Failure::Refused,
+            Error::Astray { .. } => Failure::Diverged,
+            Error::NoRoomToKeep { .. } => Failure::Full,
             Error::NoImageKept { .. } => Failure::Unusable,
             Error::AheadOfLog { .. } | Error::BeyondLog { .. } => Failure::Unavailable,
             Error::Written | Error::Used => Failure::Busy,

@@ -60,6 +60,7 @@ mod message;
 mod position;
 mod settings;
 
+mod log_database;
 mod page_sink;
 mod sqlite_sink;
 
@@ -87,6 +88,7 @@ pub use self::bring_up::bring_up;
 pub use self::capture::{Capture, CaptureReport, CaptureSettings, CaptureStatus, CaptureStep, Capturing};
 pub use self::check::{Finding, Severity, check};
 pub use self::error::Error;
+pub use self::log_database::LogDatabase;
 pub use self::message::{Batch, validate};
 pub use self::output::SqliteOutput;
 pub use self::page_sink::PageSink;

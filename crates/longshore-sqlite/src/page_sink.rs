@@ -2,19 +2,25 @@
 
 mod group;
 mod held;
+mod kept;
+mod left;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use longshore_apply::{DatabaseImage, Failure, Held, LogFacts, RunEnd, Sink, SinkError};
 use longshore_format::{Content, LogId, Lsn, Record};
 
 use self::group::Group;
 use self::held::HeldImage;
+use self::left::Left;
+pub(crate) use self::left::seen;
 use crate::error::Error;
+use crate::log_database::LogDatabase;
 use crate::new_file::{NewFile, remove_unfinished};
 use crate::pages::{Commit, KIND, PageHash, PageRecord, page_hash};
-use crate::replica_wal::ReplicaDb;
-use crate::sidecar::{Sidecar, Standing};
+use crate::replica_wal::{ReplicaDb, WriteFence, sync_directory_of};
+use crate::sidecar::{Sidecar, Standing, Written};
 
 /// A SQLite database that a log of content `sqlite-pages` is applied to, while others read it.
 ///
@@ -26,10 +32,15 @@ use crate::sidecar::{Sidecar, Standing};
 /// was not made by a log; the file without a database means nothing, and the log begins anew. A page that is not what the log
 /// changes is never written: the database is refused as diverged. So is one whose pages are of another size than the log's
 /// from now on; both are mended by deleting it, after which it is restored.
+///
+/// One that an application writes at other times ([`LogDatabase`]) and has written since is *astray*: where it is nobody
+/// knows. A copy of it is kept, nobody reads it, and it takes a whole database and nothing else.
 #[derive(Debug)]
 pub struct PageSink {
     path: PathBuf,
     limit: Limit,
+    database: Option<Arc<LogDatabase>>,
+    gives_way: bool,
     open: Option<Open>,
 }
 
@@ -48,6 +59,13 @@ struct Open {
     state: State,
     durable: Option<Held>,
     run: Run,
+    database: Option<Arc<LogDatabase>>,
+    /// An application writes it at other times.
+    is_written: bool,
+    /// Nobody knows where it is.
+    is_astray: bool,
+    /// Once it is finished an application writes it.
+    gives_way: bool,
     /// Readers are kept out until the next commit.
     withheld: bool,
     /// Something could not be written, and what memory holds is no longer what belongs there.
@@ -64,6 +82,9 @@ enum State {
     There { group: Box<Group>, sidecar: Sidecar },
 }
 
+/// The position of a database of which none is known.
+const NOWHERE: Held = Held { lsn: Lsn::ZERO, crc: None };
+
 /// The run that is being given.
 #[derive(Debug, Default)]
 struct Run {
@@ -76,7 +97,24 @@ struct Run {
 impl PageSink {
     /// A sink for the database at `path`, made with mode 0600 if it is not there.
     pub fn new(path: impl AsRef<Path>) -> PageSink {
-        PageSink { path: path.as_ref().to_owned(), limit: Limit { pages: 4096, bytes: 16 << 20 }, open: None }
+        let limit = Limit { pages: 4096, bytes: 16 << 20 };
+        PageSink { path: path.as_ref().to_owned(), limit, database: None, gives_way: false, open: None }
+    }
+
+    /// A sink for a database that is captured at other times.
+    pub fn of(database: Arc<LogDatabase>) -> PageSink {
+        PageSink { database: Some(database.clone()), ..PageSink::new(database.path()) }
+    }
+
+    /// Whether somebody else has written the database at `path` than the log that `sidecar` speaks of. Nobody writes it.
+    pub(crate) fn is_left_astray(path: &Path, sidecar: &Sidecar, fence: WriteFence) -> Result<bool, Error> {
+        let db = ReplicaDb::open_behind(path, Some(fence))?;
+        Ok(matches!(left::find(path, sidecar, &db)?, Left::Astray { .. }))
+    }
+
+    /// An application is to write the database next: once the sink is finished, its position says so.
+    pub(crate) fn giving_way(self) -> PageSink {
+        PageSink { gives_way: true, ..self }
     }
 
     #[cfg(test)]
@@ -91,40 +129,33 @@ impl PageSink {
             return Ok(None);
         }
         let Some(sidecar) = Sidecar::open(&path)? else { return Ok(None) };
-        where_it_is(&path, &sidecar, &ReplicaDb::open(&path)?).map(Some)
+        match left::find(&path, &sidecar, &ReplicaDb::open(&path)?)? {
+            Left::At(held) => Ok(Some(held)),
+            Left::Astray { .. } => Err(Error::OtherPosition { position: Sidecar::path_of(&path) }),
+        }
     }
 
     fn start(&self, log: LogId) -> Result<Open, Error> {
         let path = resolved(&self.path);
         remove_unfinished(&path)?;
-        let (state, durable) = match is_there(&path)? {
-            false => (State::Absent, None),
-            true => {
-                let mut sidecar =
-                    Sidecar::open(&path)?.ok_or_else(|| Error::NoPosition { position: Sidecar::path_of(&path) })?;
-                let standing = *sidecar.standing();
-                if standing.log != log {
-                    return Err(Error::OtherLog { held: standing.log, lsn: standing.intent.lsn, asked: log });
-                }
-                let db = ReplicaDb::open(&path)?;
-                let held = where_it_is(&path, &sidecar, &db)?;
-                if standing.applied != Some(held) || standing.witness.is_some() {
-                    // What it was asked once it need not be asked again.
-                    sidecar.write(Standing::at(log, db.page_size(), held))?;
-                }
-                (State::There { group: Box::new(Group::new(db)), sidecar }, Some(held))
-            }
-        };
-        Ok(Open {
+        let mut open = Open {
             path,
             log,
             limit: self.limit,
-            state,
-            durable,
+            state: State::Absent,
+            durable: None,
             run: Run::default(),
+            database: self.database.clone(),
+            is_written: false,
+            is_astray: false,
+            gives_way: self.gives_way,
             withheld: false,
             has_failed: false,
-        })
+        };
+        if is_there(&open.path)? {
+            open.find()?;
+        }
+        Ok(open)
     }
 
     fn opened(&mut self) -> &mut Open {
@@ -187,6 +218,10 @@ impl Sink for PageSink {
         self.opened().finish().map_err(|error| error.for_sink(&self.name()))
     }
 
+    fn is_astray(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.is_astray)
+    }
+
     /// By the locks that SQLite's own readers take. A reader that comes waits as long as SQLite does, some ten seconds, and
     /// fails; one whose transaction began before keeps what it sees until that ends.
     fn withhold(&mut self) -> Result<(), SinkError> {
@@ -202,6 +237,86 @@ impl Sink for PageSink {
 }
 
 impl Open {
+    /// Takes the database that is there, at the position that stands beside it.
+    fn find(&mut self) -> Result<(), Error> {
+        let fence = self.fence()?;
+        let sidecar = Sidecar::open(&self.path)?;
+        if let Some(Standing { log, intent, .. }) = sidecar.as_ref().map(Sidecar::standing)
+            && *log != self.log
+        {
+            return Err(Error::OtherLog { held: *log, lsn: intent.lsn, asked: self.log });
+        }
+        if sidecar.is_none() && !self.database.as_ref().is_some_and(|database| database.is_claimed()) {
+            return Err(Error::NoPosition { position: Sidecar::path_of(&self.path) });
+        }
+        let db = ReplicaDb::open_behind(&self.path, fence)?;
+        let mut sidecar = match sidecar {
+            Some(sidecar) => sidecar,
+            None => self.claim(&db)?,
+        };
+        let standing = *sidecar.standing();
+        self.is_written = standing.written.is_some();
+        let left = left::find(&self.path, &sidecar, &db)?;
+        let group = Box::new(Group::new(db));
+        match left {
+            Left::At(held) => {
+                if self.is_written || standing.applied != Some(held) || standing.witness.is_some() {
+                    // What it was asked once it need not be asked again.
+                    sidecar.write(self.standing_at(&group, held, false)?)?;
+                }
+                self.durable = Some(held);
+            }
+            Left::Astray { is_as_left } => self.begin_astray(&mut sidecar, &group, is_as_left)?,
+        }
+        self.state = State::There { group, sidecar };
+        Ok(())
+    }
+
+    /// What keeps writers out also between this sink and whatever comes next.
+    fn fence(&self) -> Result<Option<WriteFence>, Error> {
+        self.database.as_ref().map(|database| database.fence(&self.path)).transpose()
+    }
+
+    /// The position of an application's database that has none yet.
+    fn claim(&self, db: &ReplicaDb) -> Result<Sidecar, Error> {
+        let sidecar = Sidecar::create(&self.path, Standing::captured(self.log, db.page_size(), NOWHERE))?;
+        sync_directory_of(&self.path)?;
+        Ok(sidecar)
+    }
+
+    /// Keeps a copy of what no log may hold, and keeps readers out.
+    fn begin_astray(&mut self, sidecar: &mut Sidecar, group: &Group, is_as_left: bool) -> Result<(), Error> {
+        (self.is_astray, self.withheld) = (true, true);
+        let (standing, db) = (*sidecar.standing(), group.database());
+        let is_kept = is_as_left && standing.written.is_some_and(|written| written.kept);
+        if !is_kept {
+            let kept = kept::keep(&self.path, db)?;
+            tracing::warn!(
+                database = %self.path.display(), kept = %kept.display(),
+                "the database holds what no log does, and is about to be replaced: it is kept there, remove it when it is not needed"
+            );
+            let written = self.written(group, false)?;
+            let origin = standing.origin().unwrap_or(NOWHERE);
+            sidecar.write(Standing { written, ..Standing::captured(self.log, db.page_size(), origin) })?;
+        }
+        let _some_may_still_read = db.keep_readers_out()?;
+        Ok(())
+    }
+
+    /// What stands beside the database once it is at `held` and stays there.
+    fn standing_at(&self, group: &Group, held: Held, is_settled: bool) -> Result<Standing, Error> {
+        let (db, written) = (group.database(), self.written(group, is_settled)?);
+        Ok(Standing { written, ..Standing::at(self.log, db.page_size(), held) })
+    }
+
+    fn written(&self, group: &Group, is_settled: bool) -> Result<Option<Written>, Error> {
+        if !self.is_written {
+            return Ok(None);
+        }
+        let seen = seen(&self.path, group.database().place(), is_settled)?;
+        Ok(Some(Written { seen: Some(seen), kept: self.is_astray }))
+    }
+
     fn record(&mut self, record: &Record<'_>) -> Result<(), Error> {
         if record.kind != KIND {
             return Err(Error::Pages(format!("it is of kind {}", record.kind.get())));
@@ -223,6 +338,9 @@ impl Open {
         };
         if here != pages.size {
             return Err(Error::OtherPageSize { here: here.bytes(), there: pages.size.bytes() });
+        }
+        if self.is_astray && !pages.is_image {
+            return Err(Error::Astray { path: self.path.clone() });
         }
         self.run.is_image |= pages.is_image;
         for change in pages.changes() {
@@ -262,7 +380,8 @@ impl Open {
                 let size = file.page_size();
                 let sidecar = file.complete(pages, Standing::at(self.log, size, end.held()))?;
                 self.durable = Some(end.held());
-                self.state = State::There { group: Box::new(Group::new(ReplicaDb::open(&self.path)?)), sidecar };
+                let db = ReplicaDb::open_behind(&self.path, self.fence()?)?;
+                self.state = State::There { group: Box::new(Group::new(db)), sidecar };
                 Ok(())
             }
             State::There { mut group, sidecar } => {
@@ -300,22 +419,36 @@ impl Open {
     }
 
     fn sync_what_waits(&mut self) -> Result<(), Error> {
-        let State::There { group, sidecar } = &mut self.state else { return Ok(()) };
+        let mut state = std::mem::replace(&mut self.state, State::Absent);
+        let synced = match &mut state {
+            State::There { group, sidecar } => self.sync_group(group, sidecar),
+            _ => Ok(()),
+        };
+        self.state = state;
+        synced
+    }
+
+    fn sync_group(&mut self, group: &mut Group, sidecar: &mut Sidecar) -> Result<(), Error> {
         let Some(end) = group.end() else { return Ok(()) };
         let witness = group.witness()?;
         if witness.is_none() && !group.is_resized() {
-            sidecar.write(Standing::at(self.log, group.page_size(), end))?;
+            sidecar.write(self.standing_at(group, end, false)?)?;
             group.close_unchanged();
         } else {
-            let (log, page_size, applied) = (self.log, group.page_size(), self.durable);
-            sidecar.write(Standing { log, page_size, applied, intent: end, witness })?;
+            let standing = self.standing_at(group, end, false)?;
+            sidecar.write(Standing { applied: self.durable, witness, ..standing })?;
             group.commit()?;
         }
-        self.durable = Some(end);
+        (self.durable, self.is_astray) = (Some(end), false);
         if std::mem::take(&mut self.withheld) {
             group.database().let_readers_in()?;
         }
-        group.checkpoint_if_due()
+        group.checkpoint_if_due()?;
+        if self.is_written && group.database().place().frame == 0 {
+            // Another -wal than the one that was seen.
+            sidecar.write(self.standing_at(group, end, false)?)?;
+        }
+        Ok(())
     }
 
     fn withhold(&mut self) -> Result<(), Error> {
@@ -329,11 +462,27 @@ impl Open {
     fn finish(&mut self) -> Result<(), Error> {
         self.forget_run();
         self.sync()?;
-        match (&mut self.state, self.durable) {
-            (State::There { group, sidecar }, Some(held)) if sidecar.standing().witness.is_some() => {
-                sidecar.write(Standing::at(self.log, group.page_size(), held))
-            }
+        let mut state = std::mem::replace(&mut self.state, State::Absent);
+        let left = match (&mut state, self.durable) {
+            (State::There { group, sidecar }, Some(held)) => self.leave(group, sidecar, held),
             _ => Ok(()),
+        };
+        self.state = state;
+        left
+    }
+
+    /// Writes down where it is, for whoever opens it next.
+    fn leave(&self, group: &mut Group, sidecar: &mut Sidecar, held: Held) -> Result<(), Error> {
+        if self.gives_way {
+            return sidecar.write(Standing::captured(self.log, group.page_size(), held));
+        }
+        if self.is_written {
+            let is_settled = group.settle()?;
+            return sidecar.write(self.standing_at(group, held, is_settled)?);
+        }
+        match sidecar.standing().witness {
+            Some(_) => sidecar.write(Standing::at(self.log, group.page_size(), held)),
+            None => Ok(()),
         }
     }
 
@@ -364,15 +513,6 @@ fn is_there(path: &Path) -> Result<bool, Error> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(Error::at(path)(error)),
     }
-}
-
-fn where_it_is(path: &Path, sidecar: &Sidecar, db: &ReplicaDb) -> Result<Held, Error> {
-    let standing = sidecar.standing();
-    let held = match standing.page_size == db.page_size() {
-        true => standing.held(|page| hash_in(db, page))?,
-        false => None,
-    };
-    held.ok_or_else(|| Error::OtherPosition { position: Sidecar::path_of(path) })
 }
 
 fn hash_in(db: &ReplicaDb, page: u32) -> Result<PageHash, Error> {

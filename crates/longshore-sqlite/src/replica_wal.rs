@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ use rusqlite::{Connection, OpenFlags};
 pub(crate) use self::index::pages as pages_of_frames;
 pub(crate) use self::reader::ReplicaReader;
 use crate::error::Error;
-use crate::pages::PageSize;
+use crate::pages::{PageSize, WalPlace};
 use crate::shm::{Granted, Slot, WalFile};
 use crate::sidecar::beside;
 use crate::wal_format::{FRAME_HEAD_LEN, FrameHead, HEADER_LEN, IndexHeader, WalHeader, frame_offset};
@@ -53,9 +54,32 @@ pub(crate) struct ReplicaDb {
     has_failed: bool,
 }
 
-/// A connection that holds the write lock.
+/// A connection that holds the write lock, or for which another one does.
 #[derive(Debug)]
-struct Fence(WalFile);
+struct Fence {
+    file: WalFile,
+    lent: Option<WriteFence>,
+}
+
+/// SQLite's write lock, held whether a log is applied to the database at the moment or not. Clones hold the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct WriteFence(#[expect(dead_code, reason = "it holds a lock as long as it lives")] Arc<Mutex<WalFile>>);
+
+impl WriteFence {
+    /// Takes the lock, of a database in WAL mode.
+    ///
+    /// # Errors
+    /// As [`ReplicaDb::open`].
+    pub(crate) fn put_up(path: &Path) -> Result<WriteFence, Error> {
+        let other = connect(path)?;
+        Ok(WriteFence::of(take_lock(connect(path)?, &other)?))
+    }
+
+    /// Of a connection that has the lock.
+    pub(crate) fn of(holder: WalFile) -> WriteFence {
+        WriteFence(Arc::new(Mutex::new(holder)))
+    }
+}
 
 /// The frames of a transaction that is not published yet.
 #[derive(Debug, Default)]
@@ -77,17 +101,23 @@ impl ReplicaDb {
     /// # Errors
     /// [`Error::JournalMode`], [`Error::Written`] if another writer does not end its transaction.
     pub(crate) fn open(path: &Path) -> Result<ReplicaDb, Error> {
-        let fence = connect(path)?;
+        ReplicaDb::open_behind(path, None)
+    }
+
+    /// As [`open`](Self::open), where the fence may be up already.
+    pub(crate) fn open_behind(path: &Path, lent: Option<WriteFence>) -> Result<ReplicaDb, Error> {
+        let file = connect(path)?;
         let mut checkpointer = connect(path)?;
-        let fence = Fence::put_up(fence, &checkpointer)?;
+        let file = if lent.is_some() { file } else { take_lock(file, &checkpointer)? };
+        let fence = Fence { file, lent };
         let number = |pragma| checkpointer.connection().pragma_query_value(None, pragma, |row| row.get::<_, u32>(0));
         let page_size = PageSize::new(number("page_size")?)?;
         let pages = number("page_count")?;
         let header =
-            index::read(&fence.0, page_size)?.ok_or(Error::Vfs("its wal-index is not stable under the lock"))?;
+            index::read(&fence.file, page_size)?.ok_or(Error::Vfs("its wal-index is not stable under the lock"))?;
         checkpointer.grant(Granted::Write);
         checkpointer.connection().busy_timeout(Duration::ZERO)?;
-        let name = fence.0.connection().path().ok_or(Error::NoFile)?;
+        let name = fence.file.connection().path().ok_or(Error::NoFile)?;
         let wal_path = beside(Path::new(name), "-wal");
         let wal = OpenOptions::new().read(true).write(true).open(&wal_path).map_err(Error::at(&wal_path))?;
         sync_directory_of(&wal_path)?;
@@ -105,7 +135,7 @@ impl ReplicaDb {
             has_failed: false,
         };
         db.checkpoints = db.next_checkpoint_number()?;
-        for (frame, page) in (1..).zip(index::pages(&db.fence.0, db.header.max_frame)?) {
+        for (frame, page) in (1..).zip(index::pages(&db.fence.file, db.header.max_frame)?) {
             db.frames.insert(page, frame);
         }
         if db.header.big_endian && db.header.max_frame != 0 && !db.shorten()? {
@@ -117,11 +147,11 @@ impl ReplicaDb {
     /// From now on nobody who comes can read, until [`let_readers_in`](Self::let_readers_in) or the end of this. Whether nobody
     /// reads any more who came before; if not, try again.
     pub(crate) fn keep_readers_out(&self) -> Result<bool, Error> {
-        self.fence.0.keep_readers_out()
+        self.fence.file.keep_readers_out()
     }
 
     pub(crate) fn let_readers_in(&self) -> Result<(), Error> {
-        self.fence.0.let_readers_in()
+        self.fence.file.let_readers_in()
     }
 
     pub(crate) fn page_size(&self) -> PageSize {
@@ -139,6 +169,34 @@ impl ReplicaDb {
         self.header.max_frame
     }
 
+    /// Where the `-wal` stands.
+    pub(crate) fn place(&self) -> WalPlace {
+        self.header.place()
+    }
+
+    /// Whether exactly one transaction was committed since the `-wal` stood at `place`.
+    pub(crate) fn is_one_commit_beyond(&self, place: WalPlace) -> Result<bool, Error> {
+        let now = self.place();
+        let from = if now.salts == place.salts { place.frame } else { 0 };
+        if now.salts != place.salts && place.frame != 0 {
+            return Ok(false);
+        }
+        let mut commits = 0;
+        for frame in from + 1..=now.frame {
+            let mut head = [0; FRAME_HEAD_LEN];
+            let at = frame_offset(self.page_size, frame);
+            self.wal.read_exact_at(&mut head, at).map_err(Error::at(&self.wal_path))?;
+            commits += u32::from(FrameHead::decode(&head).commit != 0);
+        }
+        Ok(commits == 1)
+    }
+
+    /// Copies everything back if readers allow it; whether the database file is all of it now.
+    pub(crate) fn settle(&mut self) -> Result<bool, Error> {
+        let has_begun = self.shorten()?;
+        Ok(has_begun || self.header.max_frame == index::backfilled(&self.fence.file)?)
+    }
+
     /// Reads a page as it is committed; zeros if it is beyond the end. What is appended is not seen.
     pub(crate) fn read(&self, page: u32, into: &mut [u8]) -> Result<(), Error> {
         debug_assert_eq!(into.len(), self.page_size.bytes());
@@ -152,7 +210,7 @@ impl ReplicaDb {
                 self.wal.read_exact_at(into, at).map_err(Error::at(&self.wal_path))
             }
             // A checkpoint, also a foreign one, only writes pages that have frames.
-            None => self.fence.0.read_database(self.page_size.offset_of(page), into),
+            None => self.fence.file.read_database(self.page_size.offset_of(page), into),
         }
     }
 
@@ -192,7 +250,7 @@ impl ReplicaDb {
     fn begin_anew(&mut self) -> Result<bool, Error> {
         self.checkpoint("PASSIVE", Duration::ZERO)?;
         let random = self.random()?[0];
-        let Some(header) = index::begin_anew(&self.fence.0, &self.header, random)? else { return Ok(false) };
+        let Some(header) = index::begin_anew(&self.fence.file, &self.header, random)? else { return Ok(false) };
         self.header = header;
         self.frames.clear();
         Ok(true)
@@ -202,7 +260,7 @@ impl ReplicaDb {
     /// copied: waiting for those before them ends soon, unless one of them sits.
     fn shorten(&mut self) -> Result<bool, Error> {
         let is_busy = self.checkpoint("TRUNCATE", PATIENCE)?;
-        let header = index::read(&self.fence.0, self.page_size)?.ok_or(Error::Vfs("its wal-index is damaged"))?;
+        let header = index::read(&self.fence.file, self.page_size)?.ok_or(Error::Vfs("its wal-index is damaged"))?;
         if is_busy || header.max_frame != 0 {
             return Ok(false);
         }
@@ -252,7 +310,7 @@ impl ReplicaDb {
         self.write_out()?;
         self.sync()?;
         let (before, count) = (self.header.max_frame, self.open.pages.len() as u32);
-        index::append(&self.fence.0, before, &self.open.pages)?;
+        index::append(&self.fence.file, before, &self.open.pages)?;
         self.header = IndexHeader {
             change: self.header.change.wrapping_add(1),
             big_endian: false,
@@ -261,7 +319,7 @@ impl ReplicaDb {
             checksum: self.open.checksum,
             ..self.header
         };
-        index::publish(&self.fence.0, &self.header)?;
+        index::publish(&self.fence.file, &self.header)?;
         for (page, frame) in self.open.pages.drain(..).zip(before + 1..) {
             self.frames.insert(page, frame);
         }
@@ -349,31 +407,31 @@ impl ReplicaDb {
     }
 }
 
-impl Fence {
-    /// Takes the write lock when nobody has it and the wal-index is whole. A writer that died in the middle of its header
-    /// leaves one that the next reader recovers, which needs the lock itself.
-    fn put_up(connection: WalFile, other: &WalFile) -> Result<Fence, Error> {
-        let until = Instant::now() + PATIENCE_TO_OPEN;
-        loop {
-            if connection.try_lock(Slot::Write)? {
-                if index::is_whole(&connection)? {
-                    return Ok(Fence(connection));
-                }
-                connection.unlock(Slot::Write)?;
-                read_schema(other.connection())?;
+/// Takes the write lock when nobody has it and the wal-index is whole. A writer that died in the middle of its header
+/// leaves one that the next reader recovers, which needs the lock itself.
+fn take_lock(connection: WalFile, other: &WalFile) -> Result<WalFile, Error> {
+    let until = Instant::now() + PATIENCE_TO_OPEN;
+    loop {
+        if connection.try_lock(Slot::Write)? {
+            if index::is_whole(&connection)? {
+                return Ok(connection);
             }
-            if until < Instant::now() {
-                return Err(Error::Written);
-            }
-            sleep(Duration::from_millis(5));
+            connection.unlock(Slot::Write)?;
+            read_schema(other.connection())?;
         }
+        if until < Instant::now() {
+            return Err(Error::Written);
+        }
+        sleep(Duration::from_millis(5));
     }
 }
 
 impl Drop for Fence {
     fn drop(&mut self) {
-        // SQLite does not give back at its close what it did not take itself. An error here means that it has no lock.
-        let _no_lock = self.0.unlock(Slot::Write);
+        if self.lent.is_none() {
+            // SQLite does not give back at its close what it did not take itself. An error here means that it has no lock.
+            let _no_lock = self.file.unlock(Slot::Write);
+        }
     }
 }
 

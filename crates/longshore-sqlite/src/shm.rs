@@ -116,6 +116,11 @@ impl WalFile {
         }
     }
 
+    /// Whether this connection took a lock and did not give it back.
+    pub(crate) fn holds(&self, slot: Slot) -> bool {
+        self.held.get() & 1 << slot as u8 != 0
+    }
+
     /// Takes a lock for this connection, which others may have for so long.
     pub(crate) fn take(&self, slot: Slot, wait: Duration) -> Result<bool, Error> {
         // A writer that never pauses has it all the time but for some microseconds between two transactions: whoever sleeps

@@ -7,11 +7,14 @@
 //!  16  log id     16 bytes
 //!  32  page size  u8        its binary logarithm
 //!  33  has        u8        1: applied   2: witness   4: applied has a checksum   8: intent has one
+//!                           16: an application writes it at times   32: seen   64: seen has a time   128: kept
 //!  34  zero       6 bytes
 //!  40  applied    lsn u64, crc u32, zero u32
 //!  56  intent     lsn u64, crc u32
 //!  68  witness    page u32, hash before u64, hash after u64
 //!  88  sum        u64       of the 88 bytes before: the beginning of their BLAKE3 hash
+//!  96  seen       salts 2 × u32, frame u32, checksum 2 × u32, zero u32, time i64     only with 16
+//! 128  sum        u64       of the 128 bytes before                                  only with 16
 //! ```
 //!
 //! A group of runs is applied in this order: its end is written here as intent, beside the end of the group before, and
@@ -19,6 +22,10 @@
 //! group changes: as it was before, the group never happened; as it is after, all of it did. So a delta is never applied to a
 //! page that has it already, and there is one sync here for each group. A slot is only overwritten when the other one is
 //! synced: a torn one was never acted upon.
+//!
+//! A database that an application writes while this node writes the log is not trusted at its word: whatever ran while no
+//! agent did may have written it. *Seen* is where its `-wal` stood, and when its file was last written if all of the `-wal` was
+//! in it. While the application may write there is none, and no position but the one that it began from, as intent.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -28,7 +35,7 @@ use longshore_apply::Held;
 use longshore_format::{LogId, Lsn};
 
 use crate::error::Error;
-use crate::pages::{PageHash, PageSize};
+use crate::pages::{PageHash, PageSize, WalPlace};
 
 /// Where a database is, or may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +48,26 @@ pub(crate) struct Standing {
     pub(crate) intent: Held,
     /// `None` if no page differs between the two, so that either is right.
     pub(crate) witness: Option<Witness>,
+    /// An application writes it, at other times than the log.
+    pub(crate) written: Option<Written>,
+}
+
+/// What is known of a database that an application writes while this node writes the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Written {
+    /// How it was left by the log; `None` from when the application may write it on.
+    pub(crate) seen: Option<Seen>,
+    /// A copy was kept of what it holds and no log does.
+    pub(crate) kept: bool,
+}
+
+/// How a database was left: whoever commits to it changes this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Where its `-wal` stood, before what is on its way.
+    pub(crate) place: WalPlace,
+    /// When the file was last written, in nanoseconds, if it held all of the `-wal`.
+    pub(crate) time: Option<i64>,
 }
 
 /// A page that differs between two positions.
@@ -54,7 +81,23 @@ pub(crate) struct Witness {
 impl Standing {
     /// It is at `held`, and on its way nowhere.
     pub(crate) fn at(log: LogId, page_size: PageSize, held: Held) -> Standing {
-        Standing { log, page_size, applied: Some(held), intent: held, witness: None }
+        Standing { log, page_size, applied: Some(held), intent: held, witness: None, written: None }
+    }
+
+    /// An application writes it, which it may from `base` on.
+    pub(crate) fn captured(log: LogId, page_size: PageSize, base: Held) -> Standing {
+        Standing { applied: None, written: Some(Written::default()), ..Standing::at(log, page_size, base) }
+    }
+
+    /// Where it was when the application began to write it, if it may by now.
+    pub(crate) fn base(&self) -> Option<Held> {
+        self.written.filter(|written| written.seen.is_none()).map(|_| self.intent)
+    }
+
+    /// Where it was for certain before anybody wrote it who is not the log; `None` if that is one of two places.
+    pub(crate) fn origin(&self) -> Option<Held> {
+        let is_settled = self.witness.is_none() && self.applied.is_none_or(|applied| applied == self.intent);
+        is_settled.then_some(self.intent)
     }
 
     /// Where it is, if the page that the witness names has the hash that `hash_of` returns; `None` if nowhere it could be.
@@ -164,12 +207,12 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 const MAGIC: [u8; 8] = *b"lshpages";
-const SLOT_LEN: usize = 96;
+const SLOT_LEN: usize = 136;
 /// Of the two slots: in different sectors, and in different pages of the cache.
 const SLOT_DISTANCE: u64 = 4096;
 
 fn encode(count: u64, standing: &Standing) -> [u8; SLOT_LEN] {
-    let Standing { log, page_size, applied, intent, witness } = standing;
+    let Standing { log, page_size, applied, intent, witness, written } = standing;
     let mut bytes = [0; SLOT_LEN];
     let mut put = |at: usize, what: &[u8]| bytes[at..at + what.len()].copy_from_slice(what);
     put(0, &MAGIC);
@@ -188,20 +231,41 @@ fn encode(count: u64, standing: &Standing) -> [u8; SLOT_LEN] {
         put(80, &after.0.to_le_bytes());
         has |= 2;
     }
+    if let Some(Written { seen, kept }) = written {
+        has |= 16 | if *kept { 128 } else { 0 };
+        if let Some(Seen { place: WalPlace { salts, frame, checksum }, time }) = seen {
+            has |= 32 | if time.is_some() { 64 } else { 0 };
+            for (at, word) in (96..).step_by(4).zip([salts[0], salts[1], *frame, checksum[0], checksum[1]]) {
+                put(at, &word.to_le_bytes());
+            }
+            put(120, &time.unwrap_or(0).to_le_bytes());
+        }
+    }
     put(32, &[page_size.log2(), has]);
-    let sum = sum(&bytes);
-    bytes[88..].copy_from_slice(&sum);
+    let sum = sum_of(&bytes[..88]);
+    bytes[88..96].copy_from_slice(&sum);
+    if written.is_some() {
+        let sum = sum_of(&bytes[..128]);
+        bytes[128..].copy_from_slice(&sum);
+    }
     bytes
 }
 
 fn decode(bytes: &[u8; SLOT_LEN]) -> Option<(u64, Standing)> {
-    if bytes[..8] != MAGIC || bytes[88..] != sum(bytes) {
+    if bytes[..8] != MAGIC || bytes[88..96] != sum_of(&bytes[..88]) {
         return None;
     }
     let word = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().expect("inside the slot"));
     let long = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("inside the slot"));
     let has = |flag: u8| bytes[33] & flag != 0;
+    if has(16) && bytes[128..] != sum_of(&bytes[..128]) {
+        return None;
+    }
     let held = |at: usize, has_crc: bool| Held { lsn: Lsn::new(long(at)), crc: has_crc.then(|| word(at + 8)) };
+    let seen = || Seen {
+        place: WalPlace { salts: [word(96), word(100)], frame: word(104), checksum: [word(108), word(112)] },
+        time: has(64).then(|| long(120).cast_signed()),
+    };
     let witness = Witness { page: word(68), before: PageHash(long(72)), after: PageHash(long(80)) };
     let standing = Standing {
         log: LogId::from_bytes(*bytes[16..].first_chunk().expect("inside the slot")),
@@ -209,12 +273,13 @@ fn decode(bytes: &[u8; SLOT_LEN]) -> Option<(u64, Standing)> {
         applied: has(1).then(|| held(40, has(4))),
         intent: held(56, has(8)),
         witness: has(2).then_some(witness),
+        written: has(16).then(|| Written { seen: has(32).then(seen), kept: has(128) }),
     };
     Some((long(8), standing))
 }
 
-fn sum(bytes: &[u8; SLOT_LEN]) -> [u8; 8] {
-    *blake3::hash(&bytes[..88]).as_bytes().first_chunk().expect("a hash is 32 bytes")
+fn sum_of(bytes: &[u8]) -> [u8; 8] {
+    *blake3::hash(bytes).as_bytes().first_chunk().expect("a hash is 32 bytes")
 }
 
 #[cfg(test)]
@@ -230,7 +295,15 @@ mod tests {
             applied: Some(held(lsn - 8, None)),
             intent: held(lsn, Some(5)),
             witness: Some(Witness { page: 3, before: PageHash(1), after: PageHash(2) }),
+            written: None,
         }
+    }
+
+    /// The same of a database that an application writes at times.
+    fn written(lsn: u64) -> Standing {
+        let place = WalPlace { salts: [lsn as u32, 8], frame: 9, checksum: [10, 11] };
+        let seen = Some(Seen { place, time: Some(-12) });
+        Standing { written: Some(Written { seen, kept: true }), ..standing(lsn) }
     }
 
     #[test]
@@ -244,6 +317,11 @@ mod tests {
             file.write(standing(lsn)).unwrap();
         }
         assert_eq!(Sidecar::open(&database).unwrap().unwrap().standing(), &standing(40));
+        let captured = Standing::captured(standing(8).log, standing(8).page_size, standing(48).intent);
+        for standing in [written(48), captured, standing(56)] {
+            file.write(standing).unwrap();
+            assert_eq!(Sidecar::open(&database).unwrap().unwrap().standing(), &standing);
+        }
         let meta = std::fs::metadata(Sidecar::path_of(&database)).unwrap();
         assert_eq!(meta.permissions().mode() & 0o777, 0o600);
     }
@@ -251,6 +329,11 @@ mod tests {
     /// Torn at every byte while it was overwritten, or flipped anywhere: the one before holds.
     #[test]
     fn a_torn_slot_leaves_the_one_before() {
+        torn_at_every_byte(standing);
+        torn_at_every_byte(written);
+    }
+
+    fn torn_at_every_byte(standing: impl Fn(u64) -> Standing) {
         let place = tempfile::tempdir().unwrap();
         let database = place.path().join("a.db");
         let path = Sidecar::path_of(&database);

@@ -1,10 +1,12 @@
 //! What `sqlite:PATH` means for a log: which of the two ways it is applied.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use longshore_apply::{DatabaseImage, Failure, Held, LogFacts, RunEnd, Sink, SinkError};
 use longshore_format::{Content, Lsn, Record};
 
+use crate::log_database::LogDatabase;
 use crate::page_sink::PageSink;
 use crate::sink::SqlSink;
 
@@ -24,13 +26,19 @@ use crate::sink::SqlSink;
 /// ```
 pub struct SqliteSink {
     path: PathBuf,
+    database: Option<Arc<LogDatabase>>,
     chosen: Option<Box<dyn Sink>>,
 }
 
 impl SqliteSink {
     /// A sink for the database at `path`, made with mode 0600 if it is not there.
     pub fn new(path: impl AsRef<Path>) -> SqliteSink {
-        SqliteSink { path: path.as_ref().to_owned(), chosen: None }
+        SqliteSink { path: path.as_ref().to_owned(), database: None, chosen: None }
+    }
+
+    /// A sink for a database that is captured while this node writes the log, if that is one of pages.
+    pub fn of(database: Arc<LogDatabase>) -> SqliteSink {
+        SqliteSink { path: database.path().to_owned(), database: Some(database), chosen: None }
     }
 
     fn chosen(&mut self) -> &mut dyn Sink {
@@ -46,7 +54,10 @@ impl Sink for SqliteSink {
     fn open(&mut self, log: &LogFacts) -> Result<Option<Held>, SinkError> {
         check_content(&self.name(), log.content)?;
         let mut chosen: Box<dyn Sink> = match log.content {
-            Content::SqlitePages => Box::new(PageSink::new(&self.path)),
+            Content::SqlitePages => match &self.database {
+                Some(database) => Box::new(PageSink::of(Arc::clone(database))),
+                None => Box::new(PageSink::new(&self.path)),
+            },
             _ => Box::new(SqlSink::new(&self.path)),
         };
         let held = chosen.open(log)?;
@@ -84,6 +95,10 @@ impl Sink for SqliteSink {
 
     fn finish(&mut self) -> Result<(), SinkError> {
         self.chosen().finish()
+    }
+
+    fn is_astray(&self) -> bool {
+        self.chosen.as_ref().is_some_and(|chosen| chosen.is_astray())
     }
 
     fn withhold(&mut self) -> Result<(), SinkError> {

@@ -15,6 +15,7 @@ use longshore_protocol::Backoff;
 use longshore_wal::{Consumer, Role, Wal};
 
 use crate::archived;
+use crate::captured::{Captured, ListKept, OpenCapture, Ways};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::lock;
@@ -34,7 +35,7 @@ pub(crate) struct Applying {
 }
 
 /// A sink as the status shows it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct SinkView {
     /// As it was given, such as `sqlite:PATH`.
     pub(crate) label: String,
@@ -44,8 +45,33 @@ pub(crate) struct SinkView {
     pub(crate) held: Lsn,
     /// Why it stopped or waits, when it does.
     pub(crate) problem: Option<String>,
+    /// While this node writes the log: what is in the log was in the database before.
+    captured: Option<Arc<dyn Captured>>,
+    kept: Option<ListKept>,
     /// It was opened, or could not be: what stands here is what it says.
     known: bool,
+}
+
+impl SinkView {
+    /// The end of what it has made durable: of a log that comes from it and ends at `end`, all.
+    pub(crate) fn applied(&self, end: Lsn) -> Lsn {
+        if self.is_captured() { end } else { self.applied }
+    }
+
+    /// Whether it is where the log comes from.
+    pub(crate) fn is_captured(&self) -> bool {
+        self.captured.is_some()
+    }
+
+    /// Copies of what it held and no log does.
+    pub(crate) fn kept(&self) -> Vec<String> {
+        self.kept.as_ref().map_or_else(Vec::new, |kept| kept())
+    }
+
+    /// Up to where the log is needed; a database that it comes from needs nothing of it.
+    fn held(&self) -> Option<Lsn> {
+        self.captured.is_none().then_some(self.held)
+    }
 }
 
 struct Running {
@@ -54,9 +80,9 @@ struct Running {
 }
 
 impl Applying {
-    /// Everything before this is in every sink; zero without one.
-    pub(crate) fn applied(&self) -> Lsn {
-        self.lock().iter().map(|sink| sink.applied).min().unwrap_or(Lsn::ZERO)
+    /// Everything before this is in every sink of a log that ends at `end`; zero without one.
+    pub(crate) fn applied(&self, end: Lsn) -> Lsn {
+        self.lock().iter().map(|sink| sink.applied(end)).min().unwrap_or(Lsn::ZERO)
     }
 
     /// Waits until every sink has said what it holds, or why it does not: what is told to an upstream before would be wrong. Not
@@ -79,11 +105,26 @@ impl Applying {
         self.lock().clone()
     }
 
-    /// Begins to apply `log` to a sink, on a thread of its own.
+    /// Keeps writers out of the databases that the log comes from, before it accepts a later epoch.
+    pub(crate) fn hold_writers(&self) {
+        self.captured().iter().for_each(|captured| captured.hold());
+    }
+
+    /// Lets them in again, if it has not.
+    pub(crate) fn release_writers(&self) {
+        self.captured().iter().for_each(|captured| captured.release());
+    }
+
+    fn captured(&self) -> Vec<Arc<dyn Captured>> {
+        self.lock().iter().filter_map(|sink| sink.captured.clone()).collect()
+    }
+
+    /// Begins to apply `log` to a sink, on a thread of its own; or to capture the sink's database, if it can be and this node
+    /// writes the log.
     ///
     /// # Errors
     /// `Unavailable` when the system starts no more threads.
-    pub(crate) fn start(log: &Arc<Log>, label: &str, open: OpenSink) -> Result<()> {
+    pub(crate) fn start(log: &Arc<Log>, label: &str, open: OpenSink, ways: Option<Ways>) -> Result<()> {
         let number = {
             let mut sinks = log.applying.lock();
             sinks.push(SinkView {
@@ -91,13 +132,21 @@ impl Applying {
                 applied: Lsn::ZERO,
                 held: Lsn::ZERO,
                 problem: None,
+                captured: None,
+                kept: ways.as_ref().map(|ways| Arc::clone(&ways.kept)),
                 known: false,
             });
             sinks.len() - 1
         };
         log.wal.hold(Consumer::Applier, Some(log.wal.first()));
         let interrupt = Arc::new(Mutex::new(None));
-        let task = ApplierTask { log: Arc::clone(log), number, open, interrupt: Arc::clone(&interrupt) };
+        let task = ApplierTask {
+            log: Arc::clone(log),
+            number,
+            open,
+            capture: ways.map(|ways| ways.capture),
+            interrupt: Arc::clone(&interrupt),
+        };
         let thread = std::thread::Builder::new()
             .name(format!("apply-{}", log.name))
             .spawn(move || task.run())
@@ -136,6 +185,7 @@ struct ApplierTask {
     log: Arc<Log>,
     number: usize,
     open: OpenSink,
+    capture: Option<OpenCapture>,
     interrupt: Arc<Mutex<Option<Interrupt>>>,
 }
 
@@ -163,6 +213,14 @@ impl ApplierTask {
                 Ok(Turn::Ended) => return,
                 Ok(Turn::Seeded) => {}
                 Err(_) if self.log.applying.stopping() => return,
+                Err(error) if self.captures() => {
+                    // Whatever it is, nothing is lost by looking again: what is committed meanwhile is captured then.
+                    if self.report(&error.to_string()) {
+                        let message = format!("log {}: {} is not captured: {error}", self.log.name, self.label());
+                        self.log.events.raise(Event::Warning { message });
+                    }
+                    self.pause(backoff.pause(self.random()));
+                }
                 Err(Error::Apply(error)) if error.is_passing() => {
                     self.report(&error.to_string());
                     self.pause(backoff.pause(self.random()));
@@ -178,19 +236,51 @@ impl ApplierTask {
         }
     }
 
-    /// Applies; a sink that the log does not reach back to is seeded, if its upstream can do that.
+    /// Whether the sink's database is where the log comes from.
+    fn captures(&self) -> bool {
+        self.capture.is_some() && self.log.wal.role() == Role::Writer && !self.log.wal.is_fenced()
+    }
+
     fn turn(&self) -> Result<Turn> {
+        match &self.capture {
+            Some(capture) if self.captures() => self.capture(capture),
+            // Until the log is open again as one that follows.
+            Some(_) if self.log.wal.role() == Role::Writer => Ok(Turn::Ended),
+            _ => self.take(),
+        }
+    }
+
+    /// Captures as long as this node writes the log, and keeps writers out from then until the log is open in its next role.
+    fn capture(&self, open: &OpenCapture) -> Result<Turn> {
+        let captured = open(&self.log.name, &self.log.wal)?;
+        self.log.offered.set(captured.snapshotter());
+        {
+            let mut sinks = self.log.applying.lock();
+            (sinks[self.number].captured, sinks[self.number].known) = (Some(Arc::clone(&captured)), true);
+            let needed = sinks.iter().filter_map(SinkView::held).min();
+            self.log.wal.hold(Consumer::Applier, needed);
+        }
+        while !self.log.applying.stopping() && !captured.has_ended() {
+            self.log.applying.lock()[self.number].problem = captured.problem();
+            self.log.standing.wake();
+            self.pause(LOOK);
+        }
+        let ended = captured.end();
+        self.log.applying.lock()[self.number].captured = None;
+        ended.map(|()| Turn::Ended)
+    }
+
+    /// Applies; a sink that the log does not reach back to is seeded, if its upstream can do that.
+    fn take(&self) -> Result<Turn> {
         match self.apply() {
             Err(Error::Apply(error @ longshore_apply::Error::SinkTooOld { .. }))
                 if self.log.wal.role() == Role::Follower && (self.open)()?.takes_image(self.log.wal.content()) =>
             {
                 self.be_seeded(error)
             }
-            Err(Error::Apply(error @ longshore_apply::Error::SinkElsewhere { .. }))
-                if self.log.wal.role() == Role::Follower =>
-            {
-                self.leave_branch(error)
-            }
+            Err(Error::Apply(
+                error @ (longshore_apply::Error::SinkElsewhere { .. } | longshore_apply::Error::SinkAstray { .. }),
+            )) if self.log.wal.role() == Role::Follower => self.leave_branch(error),
             ended => ended.map(|()| Turn::Ended),
         }
     }
@@ -200,7 +290,12 @@ impl ApplierTask {
     fn leave_branch(&self, why: longshore_apply::Error) -> Result<Turn> {
         let mut sink = (self.open)()?;
         let failed = |failure| longshore_apply::Error::SinkOpen { sink: self.label(), failure };
-        let Some(held) = sink.open(&self.facts()).map_err(failed)? else { return Err(why.into()) };
+        let held = sink.open(&self.facts()).map_err(failed)?;
+        if sink.is_astray() {
+            tracing::warn!(log = %self.log.name, sink = self.label(), "somebody else wrote it: nobody reads it until it is seeded");
+            return self.be_sent_a_seed(why, Some(sink));
+        }
+        let Some(held) = held else { return Err(why.into()) };
         let Some(tail) = tails::holding(&self.log.wal, held)? else { return Err(why.into()) };
         if !seeding::can_be_seeded(self.log.wal.content()) {
             let reason = format!(
@@ -355,17 +450,21 @@ impl ApplierTask {
                 return;
             }
             (sink.applied, sink.held, sink.problem, sink.known) = (progress.applied, progress.held, None, true);
-            sinks.iter().map(|sink| sink.held).min()
+            sinks.iter().filter_map(SinkView::held).min()
         };
         self.log.wal.hold(Consumer::Applier, needed);
         self.log.standing.wake();
     }
 
-    fn report(&self, problem: &str) {
+    /// Shows a problem; whether it is another than before.
+    fn report(&self, problem: &str) -> bool {
+        let problem = Some(problem.to_owned());
         let mut sinks = self.log.applying.lock();
-        (sinks[self.number].problem, sinks[self.number].known) = (Some(problem.to_owned()), true);
+        let is_news = sinks[self.number].problem != problem;
+        (sinks[self.number].problem, sinks[self.number].known) = (problem, true);
         drop(sinks);
         self.log.standing.wake();
+        is_news
     }
 
     fn label(&self) -> String {

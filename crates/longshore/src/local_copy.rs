@@ -89,7 +89,7 @@ pub(crate) fn hello(node: &Node, log: &Log) -> Hello {
             end: wal.end(),
             last_crc: wal.last_crc(),
             lost: wal.lost(),
-            applied: applying.then(|| log.applying.applied()),
+            applied: applying.then(|| log.applying.applied(wal.end())),
         },
     }
 }

@@ -191,7 +191,7 @@ impl Log {
         match (&durability.quorum, durability.stage) {
             (Quorum::Local, Stage::Received) => self.wal.end(),
             (Quorum::Local, Stage::Durable) => self.wal.durable().get(),
-            (Quorum::Local, Stage::Applied) => self.applying.applied(),
+            (Quorum::Local, Stage::Applied) => self.applying.applied(self.wal.end()),
             _ if self.is_degraded() && *durability == self.policy().durability => self.wal.durable().get(),
             // Only what is durable here is ever sent, so a replica's ack says that, too.
             _ => self.standing.reached(durability),
@@ -325,7 +325,7 @@ impl Log {
     /// The node's own positions.
     pub(crate) fn ack(&self) -> Ack {
         // Read from the last stage to the first: each is then at least what the one before was.
-        let applied = self.applying.applied();
+        let applied = self.applying.applied(self.wal.end()).min(self.wal.durable().get());
         let durable = self.wal.durable().get().max(applied);
         let received = self.wal.end().max(durable);
         Ack::new(received, durable, applied).expect("ordered by the lines above")

@@ -81,6 +81,11 @@ pub(crate) const METRICS: &[(&str, &str, &str)] = &[
     ("longshore_capture_wal_bytes", "log", "beside a captured database: how long its -wal is"),
     ("longshore_capture_pinned_seconds", "log", "since when something keeps that from beginning anew"),
     ("longshore_capture_longest_hold_seconds", "log", "the longest time that its writers were held up by this agent"),
+    (
+        "longshore_capture_fenced",
+        "log",
+        "1 while the log is another's and this agent keeps writers out of the database",
+    ),
     ("longshore_capture_transactions_total", "log", "transactions captured since the agent started"),
     ("longshore_capture_pages_total", "log", "pages in them"),
     ("longshore_capture_bytes_total", "log", "bytes that they take in the log"),

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::applying::{Applying, OpenSink};
 use crate::archived;
+use crate::captured::Ways;
 use crate::dial::Dialler;
 use crate::error::Result;
 use crate::event::{Event, Events};
@@ -67,7 +68,7 @@ impl Replica {
     /// `Invalid` when `log` is not a name.
     pub fn apply(self, log: Option<&str>, label: &str, open: OpenSink) -> Result<Self> {
         let log = log.map(|name| parse_name("log", name)).transpose()?;
-        self.node.sinks().add(SinkFor { log, label: label.to_owned(), open, offer: None });
+        self.node.sinks().add(SinkFor { log, label: label.to_owned(), open, offer: None, ways: None });
         Ok(self)
     }
 
@@ -84,7 +85,7 @@ impl Replica {
         offer: OfferSnapshots,
     ) -> Result<Self> {
         let log = log.map(|name| parse_name("log", name)).transpose()?;
-        self.node.sinks().add(SinkFor { log, label: label.to_owned(), open, offer: Some(offer) });
+        self.node.sinks().add(SinkFor { log, label: label.to_owned(), open, offer: Some(offer), ways: None });
         Ok(self)
     }
 
@@ -191,16 +192,17 @@ struct Waiting {
 
 /// A sink and the log it is for.
 #[derive(Clone)]
-struct SinkFor {
+pub(crate) struct SinkFor {
     /// `None`: for the one log there is.
-    log: Option<Name>,
-    label: String,
-    open: OpenSink,
-    offer: Option<OfferSnapshots>,
+    pub(crate) log: Option<Name>,
+    pub(crate) label: String,
+    pub(crate) open: OpenSink,
+    pub(crate) offer: Option<OfferSnapshots>,
+    pub(crate) ways: Option<Ways>,
 }
 
 impl Sinks {
-    fn add(&self, sink: SinkFor) {
+    pub(crate) fn add(&self, sink: SinkFor) {
         lock(&self.waiting).sinks.push(sink);
     }
 
@@ -215,10 +217,12 @@ impl Sinks {
         let only = waiting.only.get_or_insert_with(|| log.name.clone()).clone();
         for sink in &waiting.sinks {
             if sink.log.as_ref().unwrap_or(&only) == &log.name {
-                Applying::start(log, &sink.label, Arc::clone(&sink.open))?;
-                if let Some(snapshotter) = sink.offer.as_ref().and_then(|offer| offer(&log.wal)) {
+                let offered = sink.offer.as_ref().and_then(|offer| offer(&log.wal));
+                let ways = sink.ways.clone().filter(|_| offered.is_some());
+                if let Some(snapshotter) = offered {
                     log.offered.set(snapshotter);
                 }
+                Applying::start(log, &sink.label, Arc::clone(&sink.open), ways)?;
             } else if sink.log.is_none() {
                 let message =
                     format!("{} is applied from log {only} only; write {}={}", sink.label, log.name, sink.label);

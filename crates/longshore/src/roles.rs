@@ -35,7 +35,14 @@ impl Node {
     /// to whoever accepted the same epoch, until [`follow_on`](Self::follow_on).
     pub(crate) fn accept_epoch(&self, log: &Log, epoch: Epoch) -> Result<()> {
         let (was_fenced, before) = (log.wal.is_fenced(), log.wal.accepted_epoch());
+        if !was_fenced && before.number < epoch.number {
+            // What an application has committed by then is in the log, and nothing after: none of it is lost if the log is not.
+            log.applying.hold_writers();
+        }
         let accepted = log.wal.accept_epoch(epoch);
+        if !log.wal.is_fenced() {
+            log.applying.release_writers();
+        }
         if !was_fenced && log.wal.is_fenced() {
             self.events().raise(Event::Fenced { log: log.name.clone(), epoch: epoch.to_string() });
         }

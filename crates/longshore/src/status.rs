@@ -97,9 +97,11 @@ impl Log {
     fn sink_statuses(&self, end: Lsn, now: Duration) -> Vec<SinkStatus> {
         let sinks = self.applying.sinks().into_iter();
         let sinks = sinks.map(|sink| SinkStatus {
-            lag: self.lag(sink.applied, self.standing.lag(sink.applied, now), end),
+            lag: self.lag(sink.applied(end), self.standing.lag(sink.applied(end), now), end),
+            applied: sink.applied(end),
+            captured: sink.is_captured(),
+            kept: sink.kept(),
             sink: sink.label,
-            applied: sink.applied,
             problem: sink.problem,
         });
         sinks.collect()

@@ -10,12 +10,13 @@ use longshore_format::{Content, ErrorKind};
 
 use super::replica::rejoin_how;
 use crate::agent;
+use crate::capturing::{self, Database};
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::records::check_payload;
+use crate::runtime;
 use crate::stores::ArchiveFlags;
 use crate::tuning::{PrimaryRole, Tuning};
-use crate::{capturing, runtime};
 
 /// Serve every log of a directory: append, read, and stream to replicas
 #[derive(Debug, Args)]
@@ -27,8 +28,9 @@ With --sqlite it also captures a database that some other program writes in WAL 
 program, nothing written into its database. `longshore check --sqlite PATH` says what would not work.
 
 With --upstream naming the other nodes it may lose its role and come back: when one of them was promoted, it \
-follows that one, and what it wrote and nobody else has is set aside as a log of its own. One list serves all \
-nodes; this one may be in it.
+follows that one, and what it wrote and nobody else has is set aside as a log of its own. The database of --sqlite \
+is then busy for whoever writes it, and applied to, until the role comes back. One list serves all nodes; this one \
+may be in it.
 
 Examples:
   longshore primary --data-dir data --sqlite app.db --log app --init --tls-dir tls --identity primary
@@ -120,26 +122,26 @@ impl Primary {
                     "there is no log yet: is the volume mounted? `longshore init --server ADDR --log NAME` makes one"
                 );
             }
-            let capturing = match (&self.sqlite, &self.log) {
-                (Some(database), Some(log)) => {
-                    if self.init && !names.iter().any(|name| name.as_str() == log) {
-                        node.create_log(log, Content::SqlitePages)?;
-                    }
-                    Some(capturing::start(&node, database, log, &self.data_dir)?)
+            let mut databases = Vec::new();
+            if let (Some(path), Some(log)) = (&self.sqlite, &self.log) {
+                if self.init && !names.iter().any(|name| name.as_str() == log) {
+                    node.create_log(log, Content::SqlitePages)?;
                 }
-                _ => None,
-            };
+                let database = Database::of_an_application(path, &node, log, &self.data_dir)?;
+                database.keep(&node, Some(log))?;
+                databases.push(database);
+            }
             let server = node.listen().await?;
-            let log = self.log.unwrap_or_default();
             let (tell, told) = tokio::sync::oneshot::channel();
             agent::run(node, server, self.http, |server, shutdown| async move {
                 // The last transactions are to be shipped, too: the capture ends before the log does.
                 let shutdown = async move {
-                    tokio::select! {
-                        () = shutdown => {}
-                        () = capturing::ended(&log, capturing.as_ref()) => {}
-                    }
-                    let _ = tell.send(capturing::stop(capturing).await);
+                    let failed = tokio::select! {
+                        () = shutdown => None,
+                        failed = capturing::failed(&databases) => Some(failed),
+                    };
+                    let stopped = capturing::stop(databases).await;
+                    let _ = tell.send(failed.map_or(stopped, Err));
                 };
                 server.run(shutdown).await
             })

@@ -7,9 +7,10 @@ use clap::Args;
 use longshore::settings::RejoinHow;
 
 use crate::agent;
+use crate::capturing::{self, Database};
 use crate::cli::Global;
 use crate::failure::Failure;
-use crate::sinks::Apply;
+use crate::sinks::{Apply, SinkSpec};
 use crate::stores::ArchiveFlags;
 use crate::tuning::{ReplicaRole, Tuning};
 use crate::{runtime, sinks};
@@ -41,7 +42,8 @@ pub(crate) struct Replica {
     #[arg(long, value_name = "[NAME@]HOST:PORT", value_delimiter = ',', required_unless_present = "stores")]
     upstream: Vec<String>,
 
-    /// Where to apply the records of LOG (of the only log, without LOG): repeat it for several
+    /// Where to apply the records of LOG (of the only log, without LOG): repeat it for several. A database of an application
+    /// (sqlite-pages) is captured instead once this node is promoted, and may be written then
     #[arg(long, value_name = "[LOG=]sqlite:PATH|jsonl:PATH|exec:CMD")]
     apply: Vec<Apply>,
 
@@ -90,14 +92,17 @@ impl Replica {
         settings.lease.url = self.lease.clone().or(settings.lease.url);
         runtime::for_agents()?.block_on(async {
             let mut replica = longshore::Replica::open(&self.data_dir, &settings)?;
+            let mut databases = Vec::new();
             for apply in self.apply {
-                let label = apply.sink.to_string();
-                let (log, offer) = (apply.log.as_deref(), sinks::offer(&apply.sink));
-                let open = sinks::opener(apply.sink);
-                replica = match offer {
-                    Some(offer) => replica.apply_and_offer(log, &label, open, offer)?,
-                    None => replica.apply(log, &label, open)?,
-                };
+                let (log, label) = (apply.log.as_deref(), apply.sink.to_string());
+                match &apply.sink {
+                    SinkSpec::Sqlite(path) => {
+                        let database = Database::of_a_log(path, &self.data_dir);
+                        database.keep(replica.node(), log)?;
+                        databases.push(database);
+                    }
+                    _ => replica = replica.apply(log, &label, sinks::opener(apply.sink))?,
+                }
             }
             self.archive.take(replica.node()).await?;
             // What is followed from the archive alone is there already.
@@ -105,7 +110,20 @@ impl Replica {
                 self.archive.start(replica.node())?;
             }
             let (node, server) = (replica.node().clone(), replica.listen().await?);
-            agent::run(node, server, self.http, |server, shutdown| replica.run_on(server, shutdown)).await
+            agent::run(node, server, self.http, |server, shutdown| async move {
+                let shutdown = async move {
+                    tokio::select! {
+                        () = shutdown => {}
+                        // One that failed is begun again.
+                        () = capturing::measured(&databases) => {}
+                    }
+                    if let Err(error) = capturing::stop(databases).await {
+                        tracing::warn!(%error, "a capture did not end in order; the next one finds its place");
+                    }
+                };
+                replica.run_on(server, shutdown).await
+            })
+            .await
         })
     }
 }

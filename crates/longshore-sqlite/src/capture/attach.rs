@@ -9,11 +9,13 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::brake::Brake;
+use super::bring_up::Base;
 use super::seal::Seals;
 use super::view::{View, published};
-use super::{Capture, CaptureSettings, CaptureStatus, identity_of, shipped};
+use super::{Capture, CaptureSettings, CaptureStatus, bring_up, shipped};
 use crate::check::{Severity, check};
 use crate::error::Error;
+use crate::log_database::identity_of;
 use crate::pages::{Commit, PageSize, PageTable, RunWriter, page_hash};
 use crate::shm::{Granted, Slot, WalFile};
 use crate::sidecar::beside;
@@ -24,9 +26,13 @@ impl Capture {
     /// gone compares the database with what was shipped. The first time, and whenever the log no longer says what was
     /// shipped, the whole database becomes a run.
     ///
+    /// A database that a log was applied to is given what it lacks of this one first, and then goes on from there: nobody writes
+    /// it before.
+    ///
     /// # Errors
     /// [`Error::Unfit`] says what stands in the way and how to mend it; [`Error::Guarded`] when another holds the checkpoint
-    /// lock for all of `attach_within`.
+    /// lock for all of `attach_within`; [`Error::Astray`] for a database that holds what the log does not, where that cannot be
+    /// what it is to ship.
     pub fn attach(database: &Path, log: Wal, settings: CaptureSettings) -> Result<Capture, Error> {
         if log.content() != Content::SqlitePages {
             return Err(Error::NotPages { content: log.content() });
@@ -35,6 +41,7 @@ impl Capture {
             return Err(Error::Unfit(finding));
         }
         let deadline = Instant::now() + settings.attach_within;
+        let brought = bring_up::bring_up(database, &log, &settings)?;
         let (guard, mut checkpointer, reader) = (connect(database)?, connect(database)?, connect(database)?);
         take_guard(&guard, deadline)?;
         checkpointer.grant(Granted::Checkpoint);
@@ -45,7 +52,11 @@ impl Capture {
         }
         let name = guard.connection().path().ok_or(Error::NoFile)?.to_owned();
         let view = View::open(beside(Path::new(&name), "-wal"), size)?;
-        let shipped = shipped::gather(&log, &settings.hashes, size)?;
+        let shipped = match brought {
+            // The file may be from before the log changed hands.
+            Some(_) => None,
+            None => shipped::gather(&log, &settings.hashes, size)?,
+        };
         let known = shipped.is_some();
         let mut capture = Capture {
             guard,
@@ -64,8 +75,18 @@ impl Capture {
             identity: identity_of(database)?,
             path: database.to_owned(),
             looked: Instant::now(),
+            base: None,
         };
-        capture.find_place(known, deadline)?;
+        match brought {
+            Some(brought) => capture.take_over(brought, deadline)?,
+            None => capture.find_place(known, deadline)?,
+        }
+        capture.base = Base::of(database, capture.log.id())?;
+        capture.raise_base()?;
+        if let Some(database) = &capture.settings.database {
+            // From here on the application writes.
+            database.let_go();
+        }
         Ok(capture)
     }
 
@@ -126,7 +147,7 @@ impl Capture {
 
     /// What is committed, once the wal-index is whole. A writer that died between its two copies leaves one that SQLite's
     /// next reader recovers, for which it needs the lock that is held here.
-    fn settled(&self, deadline: Instant) -> Result<(IndexHeader, u32), Error> {
+    pub(super) fn settled(&self, deadline: Instant) -> Result<(IndexHeader, u32), Error> {
         loop {
             match published(&self.guard, self.size) {
                 Err(Error::Unstable) if Instant::now() < deadline => {

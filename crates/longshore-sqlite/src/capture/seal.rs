@@ -301,7 +301,7 @@ impl Capture {
     }
 
     /// Readers that are in the way are an ordinary outcome.
-    fn checkpoint(&self, mode: &str) -> Result<(), Error> {
+    pub(super) fn checkpoint(&self, mode: &str) -> Result<(), Error> {
         let sql = format!("PRAGMA wal_checkpoint({mode})");
         let outcome = self.checkpointer.connection().query_row(&sql, [], |_| Ok(()));
         match outcome {

@@ -66,6 +66,14 @@ pub(super) fn save(shipped: &PageTable, path: &Path, log: LogId) -> Result<(), E
     write().map_err(Error::at(path))
 }
 
+/// Removes what was written down.
+pub(super) fn forget(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::at(path)(error)),
+        _ => Ok(()),
+    }
+}
+
 fn load(path: &Path, log: LogId) -> Option<PageTable> {
     let bytes = std::fs::read(path).ok()?;
     let (content, sum) = bytes.split_at_checked(bytes.len().checked_sub(SUM_LEN)?)?;

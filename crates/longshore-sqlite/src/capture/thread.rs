@@ -11,6 +11,7 @@ use longshore_apply::{DatabaseImage, SnapshotError, Snapshotter};
 use longshore_format::{ErrorKind, Lsn};
 use longshore_wal::Wal;
 
+use super::give_way::GaveWay;
 use super::{Capture, CaptureSettings, CaptureStatus, CaptureStep};
 use crate::error::Error;
 
@@ -22,6 +23,9 @@ pub enum CaptureReport<'a> {
     Attached(CaptureStatus),
     /// It does not for the moment, and tries again.
     Paused(&'a Error),
+    /// The log is another's: nobody writes the database from here on. Whether everything that is committed there is in the log
+    /// or its tail.
+    Fenced(bool),
     /// It has ended: a person must look. What is committed meanwhile is found by comparing, once it is started again.
     Stopped(&'a Error),
 }
@@ -51,6 +55,9 @@ struct State {
     /// How many asked to be told where the log is once everything committed by then is in it, and how many were told.
     asked: u64,
     told: u64,
+    /// Somebody wants writers to be kept out, and since when they are.
+    hold: bool,
+    held: Option<Instant>,
     ended: bool,
 }
 
@@ -63,6 +70,10 @@ const PAUSE_WHEN_BUSY: Duration = Duration::from_millis(100);
 const BUSY: f64 = 3000.0;
 /// About so much of the `-wal` may wait for the next look: who writes that in less time is looked at more often.
 const MOST_WAITING: f64 = 6.0 * (1 << 20) as f64;
+/// Between two attempts to get the write lock from an application that is at a long transaction.
+const PAUSE_TO_HOLD: Duration = Duration::from_millis(1);
+/// Writers are not kept out for longer where nobody says what came of it.
+const LONGEST_HOLD: Duration = Duration::from_secs(10);
 /// Between two attempts to attach.
 const PAUSE_TO_ATTACH: Duration = Duration::from_millis(200);
 
@@ -115,12 +126,36 @@ impl Capturing {
         self.shared.wanted.notify_all();
         while state.told < mine {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || state.ended {
+            if left.is_zero() || state.is_over() {
                 return Err(Error::NotCaptured);
             }
             state = self.shared.answered.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         Ok(state.status.position)
+    }
+
+    /// The log is about to be another's: keeps writers out and copies what is committed, so that nothing is left behind. Whether
+    /// that was done within `timeout`, for which a transaction that is under way may be too long. [`release`](Self::release)
+    /// says that the log is not another's after all; one that is keeps them out without being asked.
+    pub fn hold(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.shared.lock();
+        state.hold = true;
+        self.shared.wanted.notify_all();
+        while state.held.is_none() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || state.ended {
+                return false;
+            }
+            state = self.shared.answered.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Lets writers in again, unless the log is another's.
+    pub fn release(&self) {
+        self.shared.lock().hold = false;
+        self.shared.wanted.notify_all();
     }
 
     /// Copies the last transactions, writes down where it was, and ends.
@@ -165,7 +200,7 @@ impl Snapshotter for CaptureSnapshots {
         let (asked, answer) = sync_channel(1);
         {
             let mut state = self.shared.lock();
-            if state.ended {
+            if state.is_over() {
                 return Err(Error::NotCaptured.into());
             }
             state.snapshots.push(asked);
@@ -173,6 +208,13 @@ impl Snapshotter for CaptureSnapshots {
         self.shared.wanted.notify_all();
         // The thread answers, or ends and drops what was asked.
         Ok(answer.recv().map_err(|_| Error::NotCaptured)??)
+    }
+}
+
+impl State {
+    /// Nothing more comes of it.
+    fn is_over(&self) -> bool {
+        self.ended || self.status.fenced
     }
 }
 
@@ -191,11 +233,26 @@ impl Shared {
         drop(self.wanted.wait_timeout_while(self.lock(), pause, waits));
     }
 
-    /// Steps until it is to stop.
-    fn follow(&self, mut capture: Capture) -> Result<(), Error> {
+    /// Steps until it is to stop, or the log is another's; what is captured then.
+    fn follow(&self, mut capture: Capture) -> Result<Option<Capture>, Error> {
+        match self.step_on(&mut capture) {
+            Err(error) if !is_fenced(&error) => return Err(error),
+            _ if capture.log.is_fenced() => return Ok(Some(capture)),
+            _ => {}
+        }
+        let status = capture.detach()?;
+        self.lock().status = status;
+        Ok(None)
+    }
+
+    fn step_on(&self, capture: &mut Capture) -> Result<(), Error> {
         yield_to_the_application();
         let mut looked = Instant::now();
-        while !self.stopping() {
+        while !self.stopping() && !capture.log.is_fenced() {
+            if self.lock().hold {
+                self.hold(capture)?;
+                continue;
+            }
             let asked = self.lock().asked;
             let since = std::mem::replace(&mut looked, Instant::now());
             let step = capture.step()?;
@@ -215,12 +272,56 @@ impl Shared {
             }
             drop(state);
             if !capture.is_pressed()? {
-                self.pause(pause, |state| state.told < state.asked || !state.snapshots.is_empty());
+                self.pause(pause, |state| state.told < state.asked || !state.snapshots.is_empty() || state.hold);
             }
         }
-        let status = capture.detach()?;
-        self.lock().status = status;
         Ok(())
+    }
+
+    /// Keeps writers out and copies the rest, until the log is another's or somebody says that it is not.
+    fn hold(&self, capture: &mut Capture) -> Result<(), Error> {
+        if !capture.keep_writers_out()? {
+            self.pause(PAUSE_TO_HOLD, |state| !state.hold);
+            return Ok(());
+        }
+        let asked = self.lock().asked;
+        capture.copy(Duration::ZERO)?;
+        let since = {
+            let mut state = self.lock();
+            (state.status, state.told) = (capture.status(), asked);
+            *state.held.get_or_insert_with(Instant::now)
+        };
+        self.answered.notify_all();
+        self.pause(PAUSE, |state| !state.hold);
+        if capture.log.is_fenced() {
+            return Ok(());
+        }
+        let mut state = self.lock();
+        if LONGEST_HOLD < since.elapsed() {
+            state.hold = false;
+        }
+        if !state.hold {
+            state.held = None;
+            drop(state);
+            capture.let_writers_in()?;
+        }
+        Ok(())
+    }
+
+    /// Keeps writers out for good: what the database holds from now on is no part of the log.
+    fn give_way(&self, capture: Capture) -> Result<Option<GaveWay>, Error> {
+        while !capture.keep_writers_out()? {
+            if self.stopping() {
+                return Ok(None);
+            }
+            self.pause(PAUSE_TO_HOLD, |_| false);
+        }
+        let status = CaptureStatus { fenced: true, ..capture.status() };
+        let gave_way = capture.give_way()?;
+        let mut state = self.lock();
+        (state.status, state.held) = (status, Some(Instant::now()));
+        state.snapshots.clear();
+        Ok(Some(gave_way))
     }
 }
 
@@ -236,8 +337,13 @@ impl Worker {
     fn run(self, first: Capture) -> Result<(), Error> {
         let mut attached = Some(first);
         let outcome = loop {
+            if attached.is_none() && self.log.is_fenced() {
+                // What keeps writers out then is whoever finds the database.
+                break Ok(());
+            }
             match attached.take().map_or_else(|| self.attach(), Ok).and_then(|capture| self.follow(capture)) {
                 Err(error) if passes(&error) && !self.shared.stopping() => {
+                    self.shared.lock().held = None;
                     (self.report)(CaptureReport::Paused(&error));
                     self.shared.pause(PAUSE_TO_ATTACH, |_| false);
                 }
@@ -266,8 +372,17 @@ impl Worker {
     /// the priority of the one that attaches.
     fn follow(&self, capture: Capture) -> Result<(), Error> {
         let shared = &self.shared;
-        std::thread::scope(|scope| scope.spawn(|| shared.follow(capture)).join())
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let followed = std::thread::scope(|scope| scope.spawn(|| shared.follow(capture)).join())
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let gave_way = followed.map_or(Ok(None), |capture| shared.give_way(capture))?;
+        let Some(GaveWay { is_all_in, fence }) = gave_way else { return Ok(()) };
+        (self.report)(CaptureReport::Fenced(is_all_in));
+        self.shared.answered.notify_all();
+        while !shared.stopping() {
+            shared.pause(PAUSE_TO_ATTACH, |_| false);
+        }
+        drop(fence);
+        Ok(())
     }
 }
 
@@ -291,6 +406,11 @@ fn yield_to_the_application() {
 
 /// Little: where all processors are busy, a capture that gets no turn would hold writers up for longer.
 const NICENESS: i32 = 5;
+
+/// Whether the log is another's.
+fn is_fenced(error: &Error) -> bool {
+    matches!(error, Error::Log(log) if log.kind() == ErrorKind::Fenced)
+}
 
 /// Whether attaching again may help.
 fn passes(error: &Error) -> bool {

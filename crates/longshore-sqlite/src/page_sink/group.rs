@@ -188,6 +188,11 @@ impl Group {
         self.db.frames()
     }
 
+    /// Whether the file is all of the database, once what readers allow is copied back.
+    pub(super) fn settle(&mut self) -> Result<bool, Error> {
+        self.db.settle()
+    }
+
     pub(super) fn checkpoint_if_due(&mut self) -> Result<(), Error> {
         self.db.checkpoint_if_due()
     }

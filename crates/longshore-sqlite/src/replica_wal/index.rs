@@ -58,6 +58,11 @@ pub(super) fn publish(file: &WalFile, header: &IndexHeader) -> Result<(), Error>
     file.store(0, 0, &words)
 }
 
+/// Up to which frame everything is in the database file.
+pub(super) fn backfilled(file: &WalFile) -> Result<u32, Error> {
+    load(file, 0, BACKFILLED)
+}
+
 /// Lets the next frame be the first, with other salts, as SQLite's `walRestartHdr` does; `None` if a frame is not in the
 /// database yet, or somebody reads from the `-wal`.
 pub(super) fn begin_anew(file: &WalFile, header: &IndexHeader, random: u32) -> Result<Option<IndexHeader>, Error> {

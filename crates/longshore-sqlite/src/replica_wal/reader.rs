@@ -30,7 +30,7 @@ pub(crate) struct ReplicaReader {
 impl ReplicaReader {
     pub(super) fn of(db: &ReplicaDb) -> Result<ReplicaReader, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(db.fence.0.connection().path().ok_or(Error::NoFile)?, flags)?;
+        let connection = Connection::open_with_flags(db.fence.file.connection().path().ok_or(Error::NoFile)?, flags)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         Ok(ReplicaReader {
             database: WalFile::new(connection)?,

@@ -168,7 +168,7 @@ fn what_a_dead_writer_left_in_the_index_is_cleaned() {
         stamp(&mut db, &leaves[..10], 1);
         db.commit(db.pages()).unwrap();
         // As walIndexAppend leaves it, with pages that come again.
-        index::append(&db.fence.0, db.frames(), &leaves[leaves.len() - beyond.min(leaves.len())..]).unwrap();
+        index::append(&db.fence.file, db.frames(), &leaves[leaves.len() - beyond.min(leaves.len())..]).unwrap();
         let reader = Connection::open(&path).unwrap();
         for round in 2..5 {
             stamp(&mut db, &leaves[100..100 + 40 * usize::from(round)], round);
@@ -176,10 +176,10 @@ fn what_a_dead_writer_left_in_the_index_is_cleaned() {
             assert_eq!(stamps(&reader, round), 40 * usize::from(round));
             is_sound(&reader);
         }
-        let listed = index::pages(&db.fence.0, db.frames()).unwrap();
-        let after = index::pages(&db.fence.0, db.frames() + 50).unwrap();
+        let listed = index::pages(&db.fence.file, db.frames()).unwrap();
+        let after = index::pages(&db.fence.file, db.frames() + 50).unwrap();
         assert!(after[listed.len()..].iter().all(|page| *page == 0), "nothing is left beyond the end");
-        index::check(&db.fence.0, db.frames());
+        index::check(&db.fence.file, db.frames());
     }
 }
 

@@ -47,6 +47,8 @@ impl Side {
     pub(super) fn of(path: &Path, log: &ReadLog) -> Result<Side, Error> {
         match Sidecar::look(path)? {
             None => Ok(Side::Primary),
+            // An application writes it, and it is captured.
+            Some(standing) if standing.log == log.id() && standing.base().is_some() => Ok(Side::Primary),
             Some(Standing { log: held, .. }) if held == log.id() => Ok(Side::Replica(path.to_owned())),
             Some(Standing { log: held, intent, .. }) => Err(Error::OtherLog { held, lsn: intent.lsn, asked: log.id() }),
         }

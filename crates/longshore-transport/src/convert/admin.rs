@@ -228,6 +228,8 @@ fn sink(sink: SinkStatus) -> proto::SinkStatus {
         applied: sink.applied.get(),
         lag: Some(lag(sink.lag)),
         problem: sink.problem.unwrap_or_default(),
+        captured: sink.captured,
+        kept: sink.kept,
     }
 }
 
@@ -237,6 +239,8 @@ fn parse_sink(sink: proto::SinkStatus) -> SinkStatus {
         applied: Lsn::new(sink.applied),
         lag: parse_lag(sink.lag),
         problem: optional(&sink.problem).map(str::to_owned),
+        captured: sink.captured,
+        kept: sink.kept,
     }
 }
 

@@ -251,6 +251,10 @@ pub struct SinkStatus {
     pub lag: Lag,
     /// Why it stopped, when it did.
     pub problem: Option<String>,
+    /// The log comes from it, for this node writes the log.
+    pub captured: bool,
+    /// Copies of what it held and no log does, from before it was replaced.
+    pub kept: Vec<String>,
 }
 
 /// A request to drop a replica's slot, or to remove a tail.

@@ -338,6 +338,8 @@ pub fn full_status() -> Status {
             applied: Lsn::new(1),
             lag,
             problem: Some("full".to_owned()),
+            captured: true,
+            kept: vec!["/srv/x-longshore-kept-1".to_owned()],
         }],
         stores: vec![
             StoreStatus {

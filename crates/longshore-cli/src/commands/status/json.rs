@@ -172,6 +172,8 @@ struct Sink {
     applied: u64,
     lag: Lag,
     problem: Option<String>,
+    captured: bool,
+    kept: Vec<String>,
 }
 
 /// What a fork set aside.
@@ -341,6 +343,8 @@ impl From<&agent::SinkStatus> for Sink {
             applied: sink.applied.get(),
             lag: (&sink.lag).into(),
             problem: sink.problem.clone(),
+            captured: sink.captured,
+            kept: sink.kept.clone(),
         }
     }
 }

@@ -82,9 +82,15 @@ fn render_upstream(log: &LogStatus, upstream: &UpstreamStatus) -> String {
 }
 
 fn render_sink(sink: &SinkStatus) -> String {
-    let mut text = format!("  applied to {}: {}, lag {}", sink.sink, sink.applied, lag(&sink.lag));
+    let mut text = match sink.captured {
+        true => format!("  captured from {}: {}", sink.sink, sink.applied),
+        false => format!("  applied to {}: {}, lag {}", sink.sink, sink.applied, lag(&sink.lag)),
+    };
     if let Some(problem) = &sink.problem {
         text += &format!("\n    STOPPED: {problem}");
+    }
+    for kept in &sink.kept {
+        text += &format!("\n    kept before it was replaced, in no log: {kept}");
     }
     text + "\n"
 }

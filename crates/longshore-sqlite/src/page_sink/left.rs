@@ -1,0 +1,66 @@
+//! Where a database is, and whether it still is what the log left there.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use longshore_apply::Held;
+
+use super::hash_in;
+use crate::error::Error;
+use crate::pages::WalPlace;
+use crate::replica_wal::ReplicaDb;
+use crate::sidecar::{Seen, Sidecar, Standing, Written};
+
+/// What a position file says of the database beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// It is there.
+    At(Held),
+    /// Somebody else has written it, or may have.
+    Astray {
+        /// Not since it was found to be so.
+        is_as_left: bool,
+    },
+}
+
+/// Where a database is.
+///
+/// # Errors
+/// [`Error::OtherPosition`] if it is nowhere, though nobody else ever wrote it.
+pub(super) fn find(path: &Path, sidecar: &Sidecar, db: &ReplicaDb) -> Result<Left, Error> {
+    let standing = sidecar.standing();
+    let held = match standing.page_size == db.page_size() {
+        true => standing.held(|page| hash_in(db, page))?,
+        false => None,
+    };
+    match standing.written {
+        None => held.map(Left::At).ok_or_else(|| Error::OtherPosition { position: Sidecar::path_of(path) }),
+        Some(written) => {
+            let is_as_left = is_as_left(&written, standing, path, db)?;
+            Ok(held.filter(|_| is_as_left).map_or(Left::Astray { is_as_left }, Left::At))
+        }
+    }
+}
+
+/// Whether nobody has committed to it but the log: nothing, or what was on its way.
+fn is_as_left(written: &Written, standing: &Standing, path: &Path, db: &ReplicaDb) -> Result<bool, Error> {
+    let Some(Seen { place, time }) = written.seen else { return Ok(false) };
+    let now = db.place();
+    let is_same =
+        now.salts == place.salts && now.frame == place.frame && (now.frame == 0 || now.checksum == place.checksum);
+    // Whoever closes a database last takes its -wal away, and where all of that was in the file it leaves the file as it is.
+    let is_same = is_same || now.frame == 0 && time.is_some() && time == Some(time_of(path)?);
+    let is_on_its_way = standing.applied != Some(standing.intent);
+    Ok(is_same || is_on_its_way && db.is_one_commit_beyond(place)?)
+}
+
+/// How a database is left whose `-wal` stands at `place`, and is in the file if it is settled.
+pub(crate) fn seen(path: &Path, place: WalPlace, is_settled: bool) -> Result<Seen, Error> {
+    Ok(Seen { place, time: if is_settled { Some(time_of(path)?) } else { None } })
+}
+
+/// When a file was last written.
+fn time_of(path: &Path) -> Result<i64, Error> {
+    let metadata = std::fs::metadata(path).map_err(Error::at(path))?;
+    Ok(metadata.mtime().wrapping_mul(1_000_000_000).wrapping_add(metadata.mtime_nsec()))
+}
