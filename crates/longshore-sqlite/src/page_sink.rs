@@ -230,8 +230,10 @@ impl Sink for PageSink {
 
     fn held_image(&mut self) -> Result<Option<Box<dyn DatabaseImage>>, SinkError> {
         let open = self.opened();
-        let (State::There { group, .. }, Some(held)) = (&open.state, open.durable) else { return Ok(None) };
-        let image = HeldImage::of(group.database(), held.lsn).map_err(|error| error.for_sink(&self.name()))?;
+        let State::There { group, .. } = &open.state else { return Ok(None) };
+        // Also of one that is astray: what is the same need not be sent, wherever it came from.
+        let position = open.durable.map_or(Lsn::ZERO, |held| held.lsn);
+        let image = HeldImage::of(group.database(), position).map_err(|error| error.for_sink(&self.name()))?;
         Ok(Some(Box::new(image)))
     }
 }
