@@ -209,10 +209,11 @@ impl Archiver {
     /// Puts a manifest in the place of the one that was seen. `false` if somebody else was faster: then theirs is gone on from.
     /// So it is if the log has lives by now that it had not when the manifest was judged.
     async fn commit(&mut self, mut next: Manifest) -> Result<bool> {
+        next.spill(&self.place()).await?;
+        // After all that takes its time, before what is written says which lives there are.
         if self.wal.history() != self.judged {
             return self.read_anew().await.map(|()| false);
         }
-        next.spill(&self.place()).await?;
         next.set_history(&self.archived_history(next.end()));
         next.link = self.wal.crc_at(next.end()).ok();
         next.updated = wall_micros();

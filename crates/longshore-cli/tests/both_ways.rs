@@ -277,3 +277,22 @@ fn f_117_a_switchover_under_writes_loses_no_commit() {
         site.equal(&expected);
     }
 }
+
+#[test]
+fn a_replica_that_is_started_again_goes_on_with_all_its_databases() {
+    const TWO: &str = "replica --apply app=sqlite:copy.db --apply app=sqlite:second.db";
+    let site = Site::new();
+    let (p, a) = (site.primary(), site.start("a", TWO));
+    let app = site.app("app.db");
+    insert_once_let(&app, "one");
+    let both = |expected: &str| {
+        site.equal(expected);
+        eventually("the second one, too", || site.rows("second.db").as_deref() == Some(expected));
+    };
+    both("one");
+    assert_eq!(a.terminate(), 0);
+    let a = site.start("a", TWO);
+    insert_once_let(&app, "two");
+    both("one,two");
+    assert_eq!((a.terminate(), p.terminate()), (0, 0));
+}

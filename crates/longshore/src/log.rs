@@ -191,7 +191,7 @@ impl Log {
         match (&durability.quorum, durability.stage) {
             (Quorum::Local, Stage::Received) => self.wal.end(),
             (Quorum::Local, Stage::Durable) => self.wal.durable().get(),
-            (Quorum::Local, Stage::Applied) => self.applying.applied(self.wal.end()),
+            (Quorum::Local, Stage::Applied) => self.applying.applied(self.wal.durable().get()),
             _ if self.is_degraded() && *durability == self.policy().durability => self.wal.durable().get(),
             // Only what is durable here is ever sent, so a replica's ack says that, too.
             _ => self.standing.reached(durability),

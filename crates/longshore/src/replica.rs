@@ -183,9 +183,9 @@ pub(crate) struct Sinks {
 #[derive(Default)]
 struct Waiting {
     sinks: Vec<SinkFor>,
-    /// Logs whose sinks were started: one that was closed and opened again is another, and needs its
-    /// sinks again.
-    started: BTreeMap<Name, Weak<Log>>,
+    /// How many of the sinks were looked at for a log: one that was closed and opened again is another, and needs its sinks
+    /// again.
+    started: BTreeMap<Name, (Weak<Log>, usize)>,
     /// The one log that sinks without a name are for.
     only: Option<Name>,
 }
@@ -206,16 +206,14 @@ impl Sinks {
         lock(&self.waiting).sinks.push(sink);
     }
 
-    /// Begins to apply a log that was opened, unless that is so already.
+    /// Begins to apply a log that was opened to the sinks that were added since it was begun to be applied last.
     pub(crate) fn start(&self, log: &Arc<Log>) -> Result<()> {
         let mut waiting = lock(&self.waiting);
         let opened = Arc::downgrade(log);
-        let before = waiting.started.insert(log.name.clone(), opened.clone());
-        if before.is_some_and(|before| before.ptr_eq(&opened)) {
-            return Ok(());
-        }
+        let now = (opened.clone(), waiting.sinks.len());
+        let before = waiting.started.insert(log.name.clone(), now).filter(|(before, _)| before.ptr_eq(&opened));
         let only = waiting.only.get_or_insert_with(|| log.name.clone()).clone();
-        for sink in &waiting.sinks {
+        for sink in &waiting.sinks[before.map_or(0, |(_, sinks)| sinks)..] {
             if sink.log.as_ref().unwrap_or(&only) == &log.name {
                 let offered = sink.offer.as_ref().and_then(|offer| offer(&log.wal));
                 let ways = sink.ways.clone().filter(|_| offered.is_some());

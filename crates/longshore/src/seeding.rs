@@ -204,7 +204,8 @@ pub(crate) async fn serve(log: &Log, lanes: &Lanes) -> Error {
         match fetch(log, lanes, &path).await {
             Ok(End::Fetched) => log.seeding.settle(Outcome::Fetched),
             Ok(End::Replaced) => log.seeding.hold(Holding::Wanted),
-            Err(error) if error.kind() == ErrorKind::Preflight => {
+            // The upstream's word; a disk of this node that refuses something is tried again.
+            Err(Error::Transport(error)) if error.kind() == ErrorKind::Preflight => {
                 log.seeding.settle(Outcome::Refused(error.to_string()))
             }
             Err(error) => return error,

@@ -38,6 +38,8 @@ pub(super) struct Difference {
     arrived: Vec<u8>,
     /// How often that was asked for: what comes of an earlier connection is not wanted any more.
     asked: u64,
+    /// The file has its name.
+    is_finished: bool,
     fetched: u64,
     held: u64,
 }
@@ -76,6 +78,7 @@ impl Difference {
             missing,
             arrived: Vec::new(),
             asked: 0,
+            is_finished: false,
             fetched: 0,
             held: 0,
         })
@@ -200,6 +203,10 @@ impl Difference {
     /// Gives the file the name of a seed: all of it is there.
     pub(super) fn finish(&mut self, log: LogId, path: &Path) -> Result<()> {
         assert!(self.is_outlined() && self.missing.is_empty(), "nothing is missing");
+        // Whoever asked before may have gone before it heard.
+        if self.is_finished {
+            return Ok(());
+        }
         self.write(&[0; FRAME_LEN], self.next)?;
         // What has that name after a power cut is taken for all that its length says.
         let synced = self.file.set_len(self.len).and_then(|()| self.file.sync_data());
@@ -208,7 +215,9 @@ impl Difference {
         if head.log != log || head.lsn != self.position {
             return Err(self.refused("its head is that of another one"));
         }
-        std::fs::rename(&self.path, path).map_err(|error| Error::io("name a snapshot", path, error))
+        std::fs::rename(&self.path, path).map_err(|error| Error::io("name a snapshot", path, error))?;
+        self.is_finished = true;
+        Ok(())
     }
 
     fn write(&self, bytes: &[u8], at: u64) -> Result<()> {

@@ -17,7 +17,7 @@
 //! ```
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use longshore_format::{ErrorKind, LogId, Lsn};
@@ -158,7 +158,8 @@ impl SnapshotReader {
         let [len, sum] = [0, 4].map(|at| u32::from_le_bytes(*frame[at..].first_chunk().expect("inside the frame")));
         let len = len as usize;
         match len {
-            0 if sum == 0 => return Ok(None),
+            // Zeros in the middle are a hole that a power cut left.
+            0 if sum == 0 && self.is_at_end()? => return Ok(None),
             1..=LONGEST => {}
             _ => return Err(damaged(&self.path, "a record in it has no length that it could have")),
         }
@@ -168,6 +169,11 @@ impl SnapshotReader {
             true => Ok(Some(len)),
             false => Err(damaged(&self.path, "the checksum of a record in it does not hold")),
         }
+    }
+
+    fn is_at_end(&mut self) -> Result<bool> {
+        let rest = self.file.fill_buf().map_err(|error| Error::io("read a snapshot", &self.path, error))?;
+        Ok(rest.is_empty())
     }
 
     fn fill(&mut self, bytes: &mut [u8]) -> Result<()> {
@@ -222,6 +228,10 @@ mod tests {
             std::fs::write(&path, &whole[..len]).unwrap();
             assert!(read(&path).is_err(), "cut at {len}");
         }
+        let mut hole = whole.clone();
+        hole[HEAD_LEN..HEAD_LEN + FRAME_LEN].fill(0);
+        std::fs::write(&path, &hole).unwrap();
+        assert!(read(&path).is_err(), "an end in the middle");
         for at in 0..whole.len() {
             let mut other = whole.clone();
             other[at] ^= 0x10;
