@@ -35,8 +35,8 @@ impl Stage {
         Stage { site, primary, address, db, rows: 0, _place: place }
     }
 
-    /// One that keeps its log, with a replica that has applied what the primary no longer knows: `edit` was made after the moment at which
-    /// database and log of the primary now begin again.
+    /// One that keeps its log, with a replica that has applied what the primary no longer knows: `edit` was made after the
+    /// moment at which database and log of the primary now begin again.
     fn forked(edit: &str) -> Stage {
         let mut stage = Stage::keeping(&[]);
         stage.write(2000);

@@ -34,6 +34,6 @@ mod table;
 pub(crate) use self::hash::{PageHash, page_hash};
 pub(crate) use self::image::ImageRun;
 pub(crate) use self::patch::patch_between;
-pub(crate) use self::record::{Change, Commit, Form, KIND, PageRecord, RunWriter, WalPlace};
+pub(crate) use self::record::{Change, Commit, Form, KIND, LONGEST_PAYLOAD, PageRecord, RunWriter, WalPlace};
 pub(crate) use self::size::PageSize;
 pub(crate) use self::table::{PageRun, PageRuns, PageTable};

@@ -65,7 +65,7 @@ pub enum Event {
         /// Its name.
         name: String,
     },
-    /// A footer was missing or half written on one of the last two segments, and is written again.
+    /// A footer was missing or half written on one of the last segments, and is written again.
     FooterRewritten {
         /// The segment.
         segment: Lsn,

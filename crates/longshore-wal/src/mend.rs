@@ -151,7 +151,7 @@ impl Mender<'_> {
             };
             let to = if segment.is_full() { size.body_end_offset() } else { size.offset_in(end) };
             file.allocate(size.get()).map_err(Error::io("allocate a segment"))?;
-            // The last two segments' footers were written shortly before the crash, if at all.
+            // The last segments' footers were written shortly before the crash, if at all.
             rewrite(&file, base, from..to)?;
             match segment.is_full() {
                 true => rewrite(&file, base, size.body_end_offset()..size.get())?,

@@ -12,8 +12,8 @@ use super::world::{Step, World};
 /// What any writer ever acknowledged as archived, and whoever began an epoch since.
 ///
 /// An archive has no vote, so a later epoch may begin without what is archived while that is under way. Not without what was
-/// acknowledged when the archive was asked: whatever an epoch leaves behind, and sets aside in the archive, was acknowledged later
-/// than that.
+/// acknowledged when the archive was asked: whatever an epoch leaves behind, and sets aside in the archive, was acknowledged
+/// later than that.
 #[derive(Debug, Default)]
 pub(super) struct ArchivedLedger {
     acknowledged: BTreeMap<Id, Acknowledged>,

@@ -109,8 +109,8 @@ impl Append {
     }
 }
 
-/// Says on stderr that the log confirms without what its policy asks for, where that was asked for. What the answer itself does not
-/// tell; an agent that does not show its status to whoever appends is believed.
+/// Says on stderr that the log confirms without what its policy asks for, where that was asked for. What the answer itself does
+/// not tell; an agent that does not show its status to whoever appends is believed.
 async fn note_degraded(client: &Client, log: &Name, durability: &Durability) {
     if durability.quorum == Quorum::Local {
         return;

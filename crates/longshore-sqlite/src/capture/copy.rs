@@ -9,7 +9,7 @@ use longshore_wal::{RecordDraft, Run, Wal};
 use super::view::{Place, published};
 use super::{Capture, reached};
 use crate::error::Error;
-use crate::pages::{Commit, Form, KIND, PageHash, RunWriter, WalPlace, page_hash, patch_between};
+use crate::pages::{Commit, Form, KIND, LONGEST_PAYLOAD, PageHash, RunWriter, WalPlace, page_hash, patch_between};
 use crate::wal_format::{FrameHead, IndexHeader};
 
 /// A transaction as it stands in the `-wal`.
@@ -242,10 +242,9 @@ impl Shipping {
     }
 }
 
-/// Long runs are records that a reader's buffer holds two of: longer ones cost it a second read each.
+/// How long a record may be.
 pub(super) fn max_payload(log: &Wal) -> usize {
-    const LONGEST: usize = 128 << 10;
-    log.segment_size().max_payload().min(LONGEST)
+    log.segment_size().max_payload().min(LONGEST_PAYLOAD)
 }
 
 /// Tries again while the log is full: what waits in the `-wal` meanwhile is safe there.

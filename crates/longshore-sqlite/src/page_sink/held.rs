@@ -4,7 +4,7 @@ use longshore_apply::{DatabaseImage, SnapshotError};
 use longshore_format::Lsn;
 
 use crate::error::Error;
-use crate::pages::{Commit, ImageRun, WalPlace};
+use crate::pages::{Commit, ImageRun, LONGEST_PAYLOAD, WalPlace};
 use crate::replica_wal::{ReplicaDb, ReplicaReader};
 
 /// The database as it is while nothing is applied to it.
@@ -14,14 +14,12 @@ pub(super) struct HeldImage {
     run: ImageRun,
 }
 
-/// No record is cut short by the limit of some log: one of small segments is sent whole.
-const LONGEST: usize = 128 << 10;
-
 impl HeldImage {
     pub(super) fn of(db: &ReplicaDb, position: Lsn) -> Result<HeldImage, Error> {
         let reader = db.reader()?;
         let commit = Commit { pages: reader.pages(), place: WalPlace::default() };
-        let run = ImageRun::new(reader.page_size(), LONGEST, commit);
+        // No record is cut short by the limit of some log: one of small segments is sent whole.
+        let run = ImageRun::new(reader.page_size(), LONGEST_PAYLOAD, commit);
         Ok(HeldImage { reader, position, run })
     }
 }

@@ -11,6 +11,9 @@ use crate::error::Error;
 /// The kind of every record of a log of content `sqlite-pages`.
 pub(crate) const KIND: Kind = Kind::USER;
 
+/// Records are at most so long: of longer ones a reader's buffer would not hold two, and would read each a second time. Of one
+/// length wherever an image is made: two that are compared must be cut alike.
+pub(crate) const LONGEST_PAYLOAD: usize = 128 << 10;
 const VERSION: u8 = 1;
 const HEAD_LEN: usize = 28;
 /// As much as the largest page; a whole number of pages of any size.
