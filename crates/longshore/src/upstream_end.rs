@@ -45,9 +45,10 @@ impl Served<'_> {
             FeedReport::Sent { to } => log.standing.sent(self.replica, to),
             FeedReport::Heard => log.standing.heard(self.replica, &[], now),
             FeedReport::Acks(acks) => {
-                self.keep(&acks);
                 self.admit_relayed(&acks);
                 log.standing.heard(self.replica, &acks, now);
+                // Whoever waits for them does not wait for this as well.
+                self.keep(&acks);
             }
             FeedReport::Proved { to } => {
                 log.standing.proved(self.replica, to, now);
