@@ -26,7 +26,7 @@ use crate::node::Node;
 use crate::server::blocking;
 
 use archives::Archives;
-pub(crate) use own::{fence, survey};
+pub(crate) use own::{COUNTED, fence, survey};
 use peers::Peers;
 use report::Report;
 
