@@ -59,10 +59,7 @@ impl Report {
         let had_writer = peers.writer().is_some();
         let mut report = Report { own, heard, had_writer, known };
         let promotion = report.supposed(peers);
-        let mut begins = report.begins(&promotion);
-        if let Some((_, to)) = archives.beyond(&begins) {
-            begins.end = to;
-        }
+        let begins = report.would_begin(&promotion, archives);
         report.tell(&promotion, peers, archives, &begins);
         Ok(report)
     }
@@ -75,6 +72,15 @@ impl Report {
     /// The promotion as if everybody who answered accepted the epoch.
     pub(super) fn supposed(&self, peers: &Peers) -> Promotion {
         supposed(&self.own, peers, self.known.epoch)
+    }
+
+    /// What the epoch would go on from: the best copy, and what an archive has beyond it.
+    pub(super) fn would_begin(&self, promotion: &Promotion, archives: &Archives) -> Witness {
+        let mut begins = self.begins(promotion);
+        if let Some((_, to)) = archives.beyond(&begins) {
+            begins.end = to;
+        }
+        begins
     }
 
     pub(super) fn had_writer(&self) -> bool {
