@@ -15,7 +15,7 @@ pub use admin::{
 pub use log::{
     Append, Appended, Create, Draft, LogService, OwnedRecord, Positions, Read, RecordBatches, ReplicaPosition,
 };
-pub use promotion::{FenceState, Loss, NodeReport, Promote, Promoted, PromotionService, Surveyed};
+pub use promotion::{FenceState, Loss, NodeReport, Promote, Promoted, PromotionService, Standing, Surveyed};
 pub use replication::{
     LogDescription, LogSummary, RecordOutline, ReplicationService, Seal, Segment, SegmentFile, Snapshot,
     SnapshotOutline, SnapshotPlace, UpstreamEnd,

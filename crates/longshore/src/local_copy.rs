@@ -6,7 +6,7 @@ use longshore_format::{ErrorKind, Lsn, Name, SegmentHeader};
 use longshore_protocol::{Hello, Holding, Offer};
 use longshore_storage::Directory;
 use longshore_transport::{Client, LogSummary};
-use longshore_wal::{FollowerSpec, SetAside};
+use longshore_wal::{FollowerSpec, SetAside, Wal};
 
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -140,19 +140,35 @@ pub(crate) fn applied_past_fork(node: &Node, log: &Log, upstream: &str) -> Error
 /// Sets what lies beyond a proven fork aside as a log of its own, and opens the rest (F-095).
 pub(crate) async fn truncate(node: &Node, log: &Arc<Log>, fork: Lsn) -> Result<()> {
     // A sink may be where nobody wrote anything; only the tail then says on which branch.
-    let is_applied = !log.applying.sinks().is_empty();
+    let unwritten = if log.applying.sinks().is_empty() { Unwritten::Forgotten } else { Unwritten::Kept };
     let (node, name) = (node.clone(), log.name.clone());
-    blocking("set a tail aside", move || {
-        node.close_log(&name)?;
-        let directory = node.directory_of(&name)?;
-        let SetAside { place, from, to } = longshore_wal::set_aside(&directory, node.environment(), fork)?;
-        node.events().raise(match !is_applied && holds_nothing(&directory, &place) {
-            true => Event::NothingAside { log: name.clone(), from, to },
-            false => Event::SetAside { log: name.clone(), from, to, place },
-        });
-        node.open(name.as_str()).map(drop)
-    })
-    .await
+    blocking("set a tail aside", move || set_aside(&node, &name, fork, unwritten)).await
+}
+
+/// What becomes of a tail in which nobody wrote anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unwritten {
+    /// It is kept as any other.
+    Kept,
+    /// It is removed.
+    Forgotten,
+}
+
+/// Closes a log, sets what lies behind `at` aside, and opens the rest in the role that this node has. Where nothing could be set
+/// aside, the log is open again, too.
+pub(crate) fn set_aside(node: &Node, name: &Name, at: Lsn, unwritten: Unwritten) -> Result<()> {
+    node.close_log(name)?;
+    let directory = node.directory_of(name)?;
+    let aside = longshore_wal::set_aside(&directory, node.environment(), at);
+    let event = aside.map(|SetAside { place, from, to }| match unwritten {
+        Unwritten::Forgotten if holds_nothing(&directory, &place) => {
+            Event::NothingAside { log: name.clone(), from, to }
+        }
+        _ => Event::SetAside { log: name.clone(), from, to, place },
+    });
+    let opened = node.open_by(name.as_str(), Wal::open_in_role);
+    node.events().raise(event?);
+    opened.map(drop)
 }
 
 /// Whether nobody wrote anything in a tail, and it is gone.
@@ -161,4 +177,23 @@ fn holds_nothing(log: &Arc<dyn Directory>, place: &str) -> bool {
         tracing::warn!(place, %error, "a tail is kept, as it cannot be read through");
         false
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_format::Content;
+
+    use super::*;
+    use crate::settings::Settings;
+
+    #[test]
+    fn a_log_of_which_nothing_can_be_set_aside_is_open_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::primary(dir.path(), &Settings::default()).unwrap();
+        node.create_log("orders", Content::Bytes).unwrap();
+        let (name, beyond) = ("orders".parse().unwrap(), Lsn::new(1 << 40));
+        let error = set_aside(&node, &name, beyond, Unwritten::Kept).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+        assert!(node.get(&name).is_some(), "and whoever tries again finds it");
+    }
 }

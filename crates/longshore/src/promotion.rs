@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_format::{Epoch, ErrorKind, Lsn, Name, WriterId};
-use longshore_protocol::{Dispute, Fence, NodeId, Policy, Promotion, Step};
+use longshore_protocol::{Dispute, Fence, NodeId, Policy, Promotion, Step, Witness};
 use longshore_storage::Environment;
 use longshore_transport::{Promote, Promoted};
 use longshore_wal::Role;
@@ -26,7 +26,7 @@ use crate::node::Node;
 use crate::server::blocking;
 
 use archives::Archives;
-pub(crate) use own::{fence, survey};
+pub(crate) use own::{COUNTED, fence, survey};
 use peers::Peers;
 use report::Report;
 
@@ -160,12 +160,28 @@ impl Attempt<'_> {
     /// Refuses what cannot come to a good end even if everybody who answered accepts the epoch: whoever accepts one takes
     /// nothing more from the writer before, and so would be disturbed for nothing.
     fn may_succeed(&self) -> Result<()> {
-        match self.report.supposed(&self.peers).step().map_err(|dispute| self.disputed(&dispute))? {
-            Step::Fence(fence) if !self.request.accept_loss => return Err(self.unfenced(&fence)),
-            Step::NoVote { voters } if !self.request.accept_loss => return Err(self.without_vote(&voters)),
-            _ => {}
+        let supposed = self.report.supposed(&self.peers);
+        match supposed.step().map_err(|dispute| self.disputed(&dispute))? {
+            Step::Fence(fence) if !self.request.accept_loss => Err(self.unfenced(&fence)),
+            Step::NoVote { voters } if !self.request.accept_loss => Err(self.without_vote(&voters)),
+            _ => self.must_be_latest(&self.report.would_begin(&supposed, &self.archives)),
         }
-        Ok(())
+    }
+
+    /// Refuses to go on from a copy whose end may be what died when a later epoch began, as an archive knows, unless that loss
+    /// was accepted.
+    fn must_be_latest(&self, copy: &Witness) -> Result<()> {
+        match self.archives.later(copy) {
+            Some((store, held, at)) if !self.request.accept_loss => {
+                let (epoch, end) = (held.epoch(), copy.end);
+                let why = format!(
+                    "{store} holds epoch {epoch} of it, which began at {at}, before the end of this copy at {end}; \
+                     promote a node that has epoch {epoch}, "
+                );
+                Err(self.refused(why + "or go on with --accept-loss"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn without_vote(&self, voters: &BTreeSet<NodeId>) -> Error {
@@ -219,13 +235,7 @@ impl Attempt<'_> {
     /// Fetches what an archive has beyond this copy; whether that was anything.
     async fn fetch_archived(&mut self) -> Result<bool> {
         let own = own::witness(self.node, &*self.log()?)?;
-        if let Some((store, held, at)) = self.archives.later(&own).filter(|_| !self.request.accept_loss) {
-            let (epoch, end) = (held.epoch(), own.end);
-            let why = format!(
-                "{store} holds epoch {epoch} of it, which began at {at}, before the end of this copy at {end};                  promote a node that has epoch {epoch}, "
-            );
-            return Err(self.refused(why + "or go on with --accept-loss"));
-        }
+        self.must_be_latest(&own)?;
         let Some((store, to)) = self.archives.beyond(&own).map(|(store, to)| (store.to_owned(), to)) else {
             return Ok(false);
         };

@@ -113,16 +113,16 @@ impl Rejoin {
     }
 
     /// Sets aside what the plan says, as a tail of the log ([`longshore_wal::tails`]); none when there is nothing. The agent
-    /// that is started next follows from there. A crash is harmless: the next open finishes it.
+    /// that is started next follows from there, in either case. A crash is harmless: the next open finishes it.
     ///
     /// # Errors
     /// `Busy` when an agent was started meanwhile, and what opening the log says.
     pub fn set_aside(self) -> Result<Option<SetAside>> {
-        let Some(aside) = self.plan.aside else { return Ok(None) };
         let environment: Arc<dyn Environment> = Arc::new(SystemEnvironment);
-        let aside = longshore_wal::set_aside(&self.dir, &environment, aside.from)?;
-        self.accept(environment)?;
-        Ok(Some(aside))
+        // First: once nothing is in the way any more, nobody would come back to do it.
+        self.accept(Arc::clone(&environment))?;
+        let Some(aside) = self.plan.aside else { return Ok(None) };
+        Ok(Some(longshore_wal::set_aside(&self.dir, &environment, aside.from)?))
     }
 
     /// A node that wrote the log writes it no more, also if it is started without knowing of anybody else.

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Instant;
 
 use longshore::archive::{ArchiveSettings, Store};
-use longshore::transport::NodeReport;
+use longshore::transport::{NodeReport, Standing};
 use longshore::{Durability, Sources};
 
 use super::*;
@@ -128,6 +128,35 @@ async fn what_is_archived_and_cannot_be_had_is_given_up_only_if_that_is_accepted
     let promoted = cluster.promote("a", |promote| promote.accept_loss = true).await.unwrap();
     assert!(promoted.promoted && promoted.position < last, "{promoted:?}");
     for agent in [b, a] {
+        agent.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_knows_of_a_later_epoch_refuses_a_promotion_before_anybody_is_disturbed() {
+    let cluster = Cluster::new("replicas:1", &["primary", "a", "b"]);
+    let primary = cluster.primary().await;
+    let (a, b) = (cluster.replica("a").await, cluster.replica("b").await);
+    confirmed(&writer(&primary), "before", "replicas:2").await;
+    for agent in [b, primary] {
+        agent.stop().await.unwrap();
+    }
+    cluster.promote("a", |promote| promote.accept_loss = true).await.unwrap();
+    let archive = Archive::of(&a);
+    archived(&writer(&a), "of the later epoch").await;
+    a.stop().await.unwrap();
+
+    // Nobody who runs has heard of that epoch, and the log goes on in the one before.
+    let primary = cluster.primary().await;
+    let b = cluster.replica("b").await;
+    confirmed(&writer(&primary), "of the earlier epoch", "replicas:1").await;
+    take_from(&b, vec![archive.store()]);
+    let plan = cluster.promote("b", |promote| promote.plan = true).await.unwrap();
+    let rows = archives(&plan);
+    assert_eq!((rows[0].epoch, rows[0].standing), (2, Some(Standing::Later)), "{plan:?}");
+    assert_eq!(cluster.promote("b", |_| {}).await.unwrap_err(), ErrorKind::Fenced);
+    confirmed(&writer(&primary), "undisturbed", "replicas:1").await;
+    for agent in [b, primary] {
         agent.stop().await.unwrap();
     }
 }

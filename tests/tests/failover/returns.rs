@@ -87,3 +87,24 @@ async fn a_primary_that_is_to_rejoin_by_hand_changes_nothing_and_says_what_to_ru
         agent.stop().await.unwrap();
     }
 }
+
+/// As a crash between the two steps of a rejoin leaves it, or a primary that had nothing of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_rejoined_by_hand_with_nothing_to_set_aside_writes_no_more_either() {
+    let cluster = Cluster::new("replicas:1", &["primary", "a", "b"]);
+    let primary = cluster.primary().await;
+    let (a, b) = (cluster.replica("a").await, cluster.replica("b").await);
+    confirmed(&writer(&primary), "before", "replicas:2").await;
+    primary.stop().await.unwrap();
+    cluster.promote("a", |_| {}).await.unwrap();
+    let (place, upstream) = (cluster.world.dir("primary"), format!("a@{}", cluster.nodes[1].1));
+    let rejoin = longshore::Rejoin::ask(&place, LOG, &upstream, &cluster.settings("primary")).await.unwrap();
+    assert_eq!(rejoin.set_aside().unwrap(), None, "its log is a beginning of the other's");
+    let mut alone = cluster.settings("primary");
+    alone.replica.upstreams.clear();
+    let error = Node::primary(&place, &alone).unwrap().open_all().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
+    for agent in [b, a] {
+        agent.stop().await.unwrap();
+    }
+}

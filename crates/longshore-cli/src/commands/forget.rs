@@ -85,7 +85,7 @@ impl Forget {
         let verb = if done.forgotten { "forgot" } else { "would forget" };
         let written = match done.written {
             Some((transactions, records)) => format!("{transactions} transactions, {records} records"),
-            None => "records that cannot be read".to_owned(),
+            None => "records that were not counted".to_owned(),
         };
         let (from, to) = (done.oldest_before, done.oldest_after);
         output::print(&format!(

@@ -83,6 +83,7 @@ mod tests {
             votes: true,
             fenced: end.is_some(),
             archive: false,
+            standing: None,
         }
     }
 

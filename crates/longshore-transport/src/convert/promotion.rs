@@ -7,7 +7,7 @@ use longshore_protocol::{NodeId, Policy, Witness};
 
 use super::hello::{history_message, parse_history};
 use super::{epoch, epoch_message, log_id, name, node, optional, required, seconds};
-use crate::{Error, FenceState, Loss, NodeReport, Promote, Promoted, Result, Surveyed, proto};
+use crate::{Error, FenceState, Loss, NodeReport, Promote, Promoted, Result, Standing, Surveyed, proto};
 
 const WHOLE: &str = "whole";
 const OPEN: &str = "open";
@@ -135,7 +135,7 @@ pub(crate) fn parse_promoted(response: proto::PromoteResponse) -> Result<Promote
         promoted: response.promoted,
         epoch: response.epoch,
         position: Lsn::new(response.position),
-        nodes: response.nodes.into_iter().map(parse_report).collect(),
+        nodes: response.nodes.into_iter().map(parse_report).collect::<Result<_>>()?,
         policy: optional(&response.policy).map(str::to_owned),
         fence,
         loss: response.loss.map(parse_loss),
@@ -154,11 +154,13 @@ fn report_message(report: NodeReport) -> proto::NodeReport {
         votes: report.votes,
         fenced: report.fenced,
         archive: report.archive,
+        standing: report.standing.map_or("", Standing::as_str).to_owned(),
     }
 }
 
-fn parse_report(report: proto::NodeReport) -> NodeReport {
-    NodeReport {
+fn parse_report(report: proto::NodeReport) -> Result<NodeReport> {
+    Ok(NodeReport {
+        standing: optional(&report.standing).map(parse_standing).transpose()?,
         problem: optional(&report.problem).map(str::to_owned),
         node: report.node,
         address: report.address,
@@ -168,7 +170,12 @@ fn parse_report(report: proto::NodeReport) -> NodeReport {
         votes: report.votes,
         fenced: report.fenced,
         archive: report.archive,
-    }
+    })
+}
+
+fn parse_standing(text: &str) -> Result<Standing> {
+    let named = Standing::ALL.into_iter().find(|standing| standing.as_str() == text);
+    named.ok_or_else(|| Error::malformed(format!("an archive that stands {text:?}")))
 }
 
 fn loss_message(loss: Loss) -> proto::Loss {

@@ -286,7 +286,7 @@ pub struct Forgotten {
     pub oldest_after: Lsn,
     /// Bytes of log freed; of a tail, of disk.
     pub frees: u64,
-    /// Of a tail: the transactions and records that users wrote in it, where it can be read through.
+    /// Of a tail: the transactions and records that users wrote in it, where it can be read through, and soon.
     pub written: Option<(u64, u64)>,
     /// Whether it was done, or only planned.
     pub forgotten: bool,

@@ -108,6 +108,37 @@ pub struct NodeReport {
     pub fenced: bool,
     /// Not a node but an archive, at `address`: it has no vote and accepts nothing.
     pub archive: bool,
+    /// Of an archive that answered: how what it holds stands to the log.
+    pub standing: Option<Standing>,
+}
+
+/// How what an archive holds stands to the log that an epoch would go on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The log goes on from it.
+    Fits,
+    /// It ends with a branch that died when a later epoch of the log began.
+    Dead,
+    /// It knows of an epoch that began before the end of the log and is not the log's: nobody is promoted unless the loss is
+    /// accepted.
+    Later,
+    /// It has no life in common with the log.
+    Unrelated,
+}
+
+impl Standing {
+    /// Every one.
+    pub const ALL: [Standing; 4] = [Standing::Fits, Standing::Dead, Standing::Later, Standing::Unrelated];
+
+    /// As it is spelled in messages and documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Standing::Fits => "fits",
+            Standing::Dead => "dead",
+            Standing::Later => "later",
+            Standing::Unrelated => "unrelated",
+        }
+    }
 }
 
 /// What would be left behind.

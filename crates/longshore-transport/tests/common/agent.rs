@@ -20,7 +20,7 @@ use longshore_transport::{
     LeaseStatus, Limits, LimitsChange, LogDescription, LogService, LogStatus, LogSummary, Loss, NodeReport,
     OwnedRecord, Positions, Promote, Promoted, PromotionService, Read, RecordBatches, RecordOutline, ReignStatus,
     ReplicaPosition, ReplicaStatus, ReplicationService, Seal, Segment, SegmentFile, Services, SinkStatus, Snapshot,
-    SnapshotOutline, SnapshotPlace, Status, StoreStatus, Surveyed, TailStatus, UpstreamEnd, UpstreamStatus,
+    SnapshotOutline, SnapshotPlace, Standing, Status, StoreStatus, Surveyed, TailStatus, UpstreamEnd, UpstreamStatus,
     async_trait, grants::Role,
 };
 
@@ -481,6 +481,7 @@ pub fn promoted(promoted: bool) -> Promoted {
         votes: true,
         fenced: problem.is_none(),
         archive: node == "b",
+        standing: (node == "b").then_some(Standing::Later),
     };
     let loss = Loss { bytes: 9, records: Some(2), time: Some(Duration::from_millis(1500)), holder: "b".to_owned() };
     Promoted {

@@ -95,7 +95,9 @@ impl Archives {
         let Ok(archive) = &mut asked.archive else { return Ok(()) };
         let log = node.require(name)?;
         let mut fetched = catch_up(archive, &log, to).await;
-        if fetched.as_ref().is_err_and(|error| error.kind() == ErrorKind::Gap) && archive.refresh().await.is_ok() {
+        if fetched.as_ref().is_err_and(|error| error.kind() == ErrorKind::Gap)
+            && let Ok(Ok(())) = timeout(PATIENCE, archive.refresh()).await
+        {
             // It was put together anew meanwhile: what is gone has another name now.
             fetched = catch_up(archive, &log, to).await;
         }

@@ -8,14 +8,14 @@ use longshore_transport::Surveyed;
 use longshore_wal::{Error as WalError, Role};
 
 use crate::error::Result;
-use crate::event::Event;
+use crate::local_copy::{self, Unwritten};
 use crate::log::Log;
 use crate::node::Node;
 use crate::policy;
 use crate::server::blocking;
 
 /// So much log is read to count records in it: a second of a slow disk.
-const COUNTED: u64 = 64 << 20;
+pub(crate) const COUNTED: u64 = 64 << 20;
 
 /// What this node's copy is; with `since`, how many of the user's records lie behind that position, if they are soon counted.
 pub(crate) async fn survey(node: &Node, log: &Arc<Log>, since: Option<Lsn>) -> Result<Surveyed> {
@@ -105,10 +105,5 @@ pub(super) fn cut(node: &Node, name: &Name, to: Lsn) -> Result<()> {
     }
     log.wal.crc_at(to)?;
     drop(log);
-    node.close_log(name)?;
-    let aside = longshore_wal::set_aside(&node.directory_of(name)?, node.environment(), to);
-    let opened = node.open_by(name.as_str(), longshore_wal::Wal::open_in_role);
-    let aside = aside?;
-    node.events().raise(Event::SetAside { log: name.clone(), from: aside.from, to: aside.to, place: aside.place });
-    opened.map(drop)
+    local_copy::set_aside(node, name, to, Unwritten::Kept)
 }

@@ -34,7 +34,7 @@ pub(super) struct Peers {
 
 /// Somebody who was asked.
 pub(super) struct Peer {
-    /// The how manieth address it is of those that were given.
+    /// Its index among the addresses.
     place: usize,
     /// Where, as it was given.
     pub(super) address: String,

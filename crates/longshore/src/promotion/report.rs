@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longshore_format::{Epoch, Lsn};
 use longshore_protocol::{Beside, Fence, Policy, Promotion, Witness, best};
-use longshore_transport::{FenceState, Loss, NodeReport, Promoted};
+use longshore_transport::{FenceState, Loss, NodeReport, Promoted, Standing};
 
 use super::archives::{Archives, Asked};
 use super::own;
@@ -59,10 +59,7 @@ impl Report {
         let had_writer = peers.writer().is_some();
         let mut report = Report { own, heard, had_writer, known };
         let promotion = report.supposed(peers);
-        let mut begins = report.begins(&promotion);
-        if let Some((_, to)) = archives.beyond(&begins) {
-            begins.end = to;
-        }
+        let begins = report.would_begin(&promotion, archives);
         report.tell(&promotion, peers, archives, &begins);
         Ok(report)
     }
@@ -75,6 +72,15 @@ impl Report {
     /// The promotion as if everybody who answered accepted the epoch.
     pub(super) fn supposed(&self, peers: &Peers) -> Promotion {
         supposed(&self.own, peers, self.known.epoch)
+    }
+
+    /// What the epoch would go on from: the best copy, and what an archive has beyond it.
+    pub(super) fn would_begin(&self, promotion: &Promotion, archives: &Archives) -> Witness {
+        let mut begins = self.begins(promotion);
+        if let Some((_, to)) = archives.beyond(&begins) {
+            begins.end = to;
+        }
+        begins
     }
 
     pub(super) fn had_writer(&self) -> bool {
@@ -230,16 +236,20 @@ fn archive_report(asked: &Asked, begins: &Witness) -> NodeReport {
         Ok(held) => held,
         Err(problem) => return NodeReport { problem: Some(problem.to_owned()), ..report },
     };
-    let beside = held.beside(begins);
-    let problem = match beside {
-        Beside::Within | Beside::Beyond { .. } => None,
-        Beside::Dead { at } => Some(format!("what it holds from {at} on is of a branch that died then")),
-        Beside::Later { at } => {
-            Some(format!("it knows of epoch {}, which began at {at}, before the end of the log here", held.epoch()))
+    let (standing, problem) = match held.beside(begins) {
+        Beside::Within | Beside::Beyond { .. } => (Standing::Fits, None),
+        Beside::Dead { at } => {
+            (Standing::Dead, Some(format!("what it holds from {at} on is of a branch that died then")))
         }
-        Beside::Unrelated => Some("it has no life in common with the log here".to_owned()),
+        Beside::Later { at } => {
+            let epoch = held.epoch();
+            let why = format!("it knows of epoch {epoch}, which began at {at}, before the end of the log here");
+            (Standing::Later, Some(why))
+        }
+        Beside::Unrelated => (Standing::Unrelated, Some("it has no life in common with the log here".to_owned())),
     };
-    NodeReport { end: Some(held.end), epoch: held.epoch(), fenced: problem.is_none(), problem, ..report }
+    let fenced = standing == Standing::Fits;
+    NodeReport { end: Some(held.end), epoch: held.epoch(), fenced, problem, standing: Some(standing), ..report }
 }
 
 fn node_report(witness: &Witness, address: &str, fenced: bool, policy: Option<&Policy>) -> NodeReport {
@@ -253,6 +263,7 @@ fn node_report(witness: &Witness, address: &str, fenced: bool, policy: Option<&P
         votes: policy.is_some_and(|policy| policy.voters.contains_key(&witness.node)),
         fenced,
         archive: false,
+        standing: None,
     }
 }
 
@@ -267,5 +278,6 @@ fn silent(node: &str, address: &str, problem: &str) -> NodeReport {
         votes: false,
         fenced: false,
         archive: false,
+        standing: None,
     }
 }

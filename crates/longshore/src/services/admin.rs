@@ -1,8 +1,10 @@
 //! Operating a node: its status, its slots, its limits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_format::Name;
+use longshore_storage::Directory;
 use longshore_transport::grants::Role;
 use longshore_transport::{
     AdminService, Caller, Error, Forget, Forgettable, Forgotten, Limits, LimitsChange, Status, async_trait,
@@ -13,6 +15,7 @@ use longshore_wal::{Consumer, ReadLog};
 use super::NodeServices;
 use crate::error::Error as LibraryError;
 use crate::log::Log;
+use crate::promotion::COUNTED;
 use crate::server::blocking;
 use crate::settings::ByteSize;
 
@@ -66,14 +69,21 @@ impl AdminService for NodeServices {
 /// Removes a tail, or says what that would free.
 fn forget_tail(log: &Log, place: &str, plan: bool) -> Result<Forgotten, LibraryError> {
     let directory = log.wal.directory();
-    let written = tails::find(directory, place).and_then(|tail| {
-        let branch = ReadLog::open(tail.branch(directory)?)?;
-        Written::after(&branch, tail.from)
-    });
     // What is damaged, or half forgotten, may be forgotten, too.
-    let written = written.ok().map(|written| (written.transactions, written.records));
+    let written = written(directory, place, COUNTED).ok().flatten();
+    let written = written.map(|written| (written.transactions, written.records));
     let tail = if plan { tails::find(directory, place)? } else { tails::forget(directory, place)? };
     Ok(Forgotten { oldest_before: tail.from, oldest_after: tail.to, frees: tail.disk, written, forgotten: !plan })
+}
+
+/// What users wrote in a tail; `None` if that is more than `at_most` bytes to read, as somebody waits for the answer.
+fn written(log: &Arc<dyn Directory>, place: &str, at_most: u64) -> longshore_wal::Result<Option<Written>> {
+    let tail = tails::find(log, place)?;
+    if at_most < tail.bytes() {
+        return Ok(None);
+    }
+    let branch = ReadLog::open(tail.branch(log)?)?;
+    Written::after(&branch, tail.from).map(Some)
 }
 
 impl Log {
@@ -117,5 +127,33 @@ impl Log {
         drop(retention);
         self.lower_cap();
         limits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_format::Content;
+
+    use super::*;
+    use crate::local_copy::{Unwritten, set_aside};
+    use crate::node::Node;
+    use crate::settings::Settings;
+
+    #[test]
+    fn a_tail_is_counted_only_as_far_as_somebody_waits_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::primary(dir.path(), &Settings::default()).unwrap();
+        let primary = node.create_log("orders", Content::Bytes).unwrap();
+        primary.append(&["before"]).unwrap();
+        let fork = primary.end();
+        primary.append(&["one", "two"]).unwrap();
+        drop(primary);
+        let name = "orders".parse().unwrap();
+        set_aside(&node, &name, fork, Unwritten::Kept).unwrap();
+        let log = node.require(&name).unwrap();
+        let tail = tails::list(log.wal.directory()).unwrap().remove(0);
+        let counted = |at_most| written(log.wal.directory(), &tail.place, at_most).unwrap();
+        assert_eq!(counted(tail.bytes()).map(|written| (written.transactions, written.records)), Some((1, 2)));
+        assert_eq!(counted(tail.bytes() - 1), None);
     }
 }

@@ -1,6 +1,6 @@
 //! A promotion as one JSON document: what was planned, and what was done.
 
-use longshore_transport::{FenceState, NodeReport, Promote, Promoted};
+use longshore_transport::{FenceState, NodeReport, Promote, Promoted, Standing};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -41,6 +41,8 @@ struct Node<'a> {
     fenced: bool,
     /// Not a node but an archive, at that address.
     archive: bool,
+    /// Of an archive that answered, how what it holds stands to the log; else null.
+    standing: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -95,6 +97,7 @@ impl<'a> From<&'a NodeReport> for Node<'a> {
             votes: node.votes,
             fenced: node.fenced,
             archive: node.archive,
+            standing: node.standing.map(Standing::as_str),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A promotion in words and one table.
 
-use longshore_transport::{FenceState, Loss, NodeReport, Promote, Promoted};
+use longshore_transport::{FenceState, Loss, NodeReport, Promote, Promoted, Standing};
 
 use super::{asked, policy};
 use crate::output::{pairs, render, table};
@@ -27,9 +27,7 @@ pub(super) fn plan(request: &Promote, plan: &Promoted) -> String {
 
 /// Whether the same request without a plan ends with nothing changed.
 fn is_refused(request: &Promote, plan: &Promoted) -> bool {
-    let epoch = plan.nodes.first().map_or(0, |own| own.epoch);
-    // An archive that knows of a later epoch, which is not this log's.
-    let is_later = plan.nodes.iter().any(|node| node.archive && !node.fenced && epoch < node.epoch);
+    let is_later = plan.nodes.iter().any(|node| node.standing == Some(Standing::Later));
     let has_vote = plan.nodes.first().is_none_or(|own| own.votes || plan.nodes.iter().all(|node| !node.votes));
     !request.accept_loss && (plan.fence != FenceState::Whole || !has_vote || is_later)
 }
@@ -186,6 +184,21 @@ mod tests {
             assert!(text.contains(told), "{told}\n{text}");
         }
         assert!(text.lines().all(|line| line.len() <= 110), "{text}");
+    }
+
+    #[test]
+    fn an_archive_of_another_epoch_of_the_same_number_refuses_as_the_promotion_does() {
+        let fenced = Promoted { fence: FenceState::Whole, ..promoted() };
+        let with = |standing| {
+            let own = &fenced.nodes[0];
+            let archive = NodeReport { archive: true, votes: false, fenced: false, standing, ..own.clone() };
+            let nodes = fenced.nodes.iter().cloned().chain([archive]).collect();
+            plan(&request(), &Promoted { nodes, ..fenced.clone() })
+        };
+        assert!(with(Some(Standing::Later)).contains("as things are, that is refused"));
+        for standing in [None, Some(Standing::Fits), Some(Standing::Dead), Some(Standing::Unrelated)] {
+            assert!(with(standing).contains("eu-west would write orders in epoch 2"), "{standing:?}");
+        }
     }
 
     #[test]
