@@ -253,13 +253,14 @@ impl ApplierTask {
     /// Captures as long as this node writes the log, and keeps writers out from then until the log is open in its next role.
     fn capture(&self, open: &OpenCapture) -> Result<Turn> {
         let captured = open(&self.log.name, &self.log.wal)?;
-        self.log.offered.set(captured.snapshotter());
         {
+            // Before anything else: applications write from here on, and whoever accepts an epoch must find whom to hold.
             let mut sinks = self.log.applying.lock();
             (sinks[self.number].captured, sinks[self.number].known) = (Some(Arc::clone(&captured)), true);
             let needed = sinks.iter().filter_map(SinkView::held).min();
             self.log.wal.hold(Consumer::Applier, needed);
         }
+        self.log.offered.set(captured.snapshotter());
         while !self.log.applying.stopping() && !captured.has_ended() {
             self.log.applying.lock()[self.number].problem = captured.problem();
             self.log.standing.wake();
