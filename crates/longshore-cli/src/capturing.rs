@@ -288,19 +288,27 @@ pub(crate) async fn measured(databases: &[Arc<Database>]) {
 
 fn look(databases: &[Arc<Database>]) {
     for capture in databases.iter().filter_map(|database| database.running()) {
-        if let Some(status) = capture.status() {
-            measure(&capture.log, &status);
+        match capture.status() {
+            Some(status) => {
+                measure_now(&capture.log, &status);
+                measure_totals(&capture.log, &status);
+            }
+            // What it counted stays; what it was is no more.
+            None => measure_now(&capture.log, &CaptureStatus::default()),
         }
     }
 }
 
-fn measure(log: &str, status: &CaptureStatus) {
+fn measure_now(log: &str, status: &CaptureStatus) {
     let set = |name: &'static str, value: f64| gauge!(name, "log" => log.to_owned()).set(value);
-    let count = |name: &'static str, value: u64| counter!(name, "log" => log.to_owned()).absolute(value);
     set("longshore_capture_wal_bytes", status.wal_bytes as f64);
     set("longshore_capture_pinned_seconds", status.pinned_for.unwrap_or_default().as_secs_f64());
     set("longshore_capture_longest_hold_seconds", status.longest_hold.as_secs_f64());
     set("longshore_capture_fenced", f64::from(u8::from(status.fenced)));
+}
+
+fn measure_totals(log: &str, status: &CaptureStatus) {
+    let count = |name: &'static str, value: u64| counter!(name, "log" => log.to_owned()).absolute(value);
     count("longshore_capture_transactions_total", status.transactions);
     count("longshore_capture_pages_total", status.pages);
     count("longshore_capture_bytes_total", status.bytes);
@@ -326,6 +334,7 @@ mod tests {
     use std::time::Instant;
 
     use longshore::{Content, Settings};
+    use metrics_exporter_prometheus::PrometheusBuilder;
     use rusqlite::Connection;
 
     use super::*;
@@ -387,6 +396,29 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let failure = runtime.block_on(failed(&[database]));
         assert_eq!((failure.kind(), failure.message()), (error.kind(), &*error.to_string()));
+    }
+
+    #[test]
+    fn a_capture_that_ended_keeps_its_counts_and_nothing_else() {
+        let site = Site::new();
+        let _writer = site.write();
+        let database = site.database();
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let measured = |name: &str| {
+            metrics::with_local_recorder(&recorder, || look(std::slice::from_ref(&database)));
+            let text = handle.render();
+            let line =
+                text.lines().find_map(|line| line.strip_prefix(&format!("longshore_capture_{name}{{log=\"app\"}} ")));
+            line.unwrap_or_else(|| panic!("no {name} in {text}")).parse::<f64>().unwrap()
+        };
+        assert!(0.0 < measured("wal_bytes"));
+        let pages = measured("pages_total");
+        database.running().unwrap().end().unwrap();
+        for name in ["wal_bytes", "pinned_seconds", "longest_hold_seconds", "fenced"] {
+            assert_eq!(measured(name), 0.0, "{name}");
+        }
+        assert!(0.0 < pages && pages <= measured("pages_total"));
     }
 
     #[test]
