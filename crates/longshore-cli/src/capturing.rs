@@ -347,7 +347,7 @@ mod tests {
     impl Site {
         fn new() -> Site {
             let dir = tempfile::tempdir().unwrap();
-            let node = Node::primary(&dir.path().join("data"), &Settings::default()).unwrap();
+            let node = Node::primary(dir.path().join("data"), &Settings::default()).unwrap();
             node.create_log("app", Content::SqlitePages).unwrap();
             Site { dir, node }
         }
