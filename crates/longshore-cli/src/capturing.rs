@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use longshore::{BothWays, Captured, Name, Node, Snapshotter};
@@ -21,7 +21,14 @@ pub(crate) struct Database {
     /// Where what was captured is kept, beside the logs.
     data_dir: PathBuf,
     state: Mutex<State>,
+    /// The agent is there to capture it: it ends when that fails. Any other begins again.
+    is_needed: bool,
+    failed: Failed,
 }
+
+/// Why a capture ended by itself, which it only does when a person must look: what passes it tries again. It outlives the
+/// capture, so that nobody has to look in time.
+type Failed = Arc<Mutex<Option<(ErrorKind, String)>>>;
 
 #[derive(Default)]
 struct State {
@@ -41,7 +48,7 @@ const LOOK: Duration = Duration::from_millis(500);
 impl Database {
     /// The database at `path`, which a log makes.
     pub(crate) fn of_a_log(path: &Path, data_dir: &Path) -> Arc<Self> {
-        Self::new(LogDatabase::new(path), data_dir)
+        Self::new(LogDatabase::new(path), data_dir, false)
     }
 
     /// An application's database, which goes into `log`. If this node writes that by now it is captured when this returns.
@@ -51,7 +58,7 @@ impl Database {
         log: &str,
         data_dir: &Path,
     ) -> Result<Arc<Self>, Failure> {
-        let database = Self::new(LogDatabase::of_an_application(path), data_dir);
+        let database = Self::new(LogDatabase::of_an_application(path), data_dir, true);
         match node.log(log) {
             Ok(primary) => {
                 let first = database.capture(primary.name(), primary.wal(), None)?;
@@ -71,9 +78,9 @@ impl Database {
         Ok(database)
     }
 
-    fn new(database: LogDatabase, data_dir: &Path) -> Arc<Self> {
-        let state = Mutex::new(State::default());
-        Arc::new(Self { database: Arc::new(database), data_dir: data_dir.to_owned(), state })
+    fn new(database: LogDatabase, data_dir: &Path, is_needed: bool) -> Arc<Self> {
+        let (database, data_dir) = (Arc::new(database), data_dir.to_owned());
+        Arc::new(Self { database, data_dir, state: Mutex::default(), is_needed, failed: Failed::default() })
     }
 
     /// Lets a node apply a log to it and capture it, by turns.
@@ -89,8 +96,12 @@ impl Database {
         Ok(node.keep(log, both)?)
     }
 
-    /// The next capture, for whoever asks for it.
+    /// The next capture, for whoever asks for it. None follows one that is to end the agent; one that cannot begin is asked for
+    /// again, for nobody writes the database meanwhile.
     fn next(&self, log: &Name, wal: &Wal) -> Result<Arc<dyn Captured>, longshore::Error> {
+        if let Some((kind, reason)) = self.failed() {
+            return Err(longshore::Error::Refused { kind, reason, at: None });
+        }
         {
             let mut state = self.lock();
             if std::mem::take(&mut state.is_early)
@@ -117,9 +128,15 @@ impl Database {
         let has_left_some = Arc::new(AtomicBool::new(false));
         let report = report(log, path, Arc::clone(&has_left_some));
         let capturing = Capturing::start(path, wal.clone(), settings, report)?;
-        let (snapshotter, capturing) = (capturing.snapshotter(), RwLock::new(Some(capturing)));
+        let (snapshotter, capturing) = (capturing.snapshotter(), Mutex::new(Some(Arc::new(capturing))));
         let (log, path) = (log.to_string(), path.display().to_string());
-        Ok(Arc::new(Capture { log, path, capturing, snapshotter, has_left_some, failed: Mutex::default() }))
+        let failed = Arc::clone(&self.failed);
+        Ok(Arc::new(Capture { log, path, capturing, snapshotter, has_left_some, failed }))
+    }
+
+    /// What is to end the agent.
+    fn failed(&self) -> Option<(ErrorKind, String)> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|_| self.is_needed)
     }
 
     /// The capture that runs, or ran last.
@@ -136,26 +153,26 @@ impl Database {
 struct Capture {
     log: String,
     path: String,
-    /// Until it is ended.
-    capturing: RwLock<Option<Capturing>>,
+    /// Until it is ended. Locked to be taken out alone, for some look at it for seconds.
+    capturing: Mutex<Option<Arc<Capturing>>>,
     snapshotter: Arc<dyn Snapshotter>,
     /// When the log became another's, something was committed that is in no log.
     has_left_some: Arc<AtomicBool>,
-    /// Why it ended by itself.
-    failed: Mutex<Option<Failure>>,
+    failed: Failed,
 }
 
 impl Capture {
     fn look<T>(&self, look: impl FnOnce(&Capturing) -> T) -> Option<T> {
-        self.capturing.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
+        let capturing = self.lock().clone();
+        capturing.as_deref().map(look)
     }
 
     fn status(&self) -> Option<CaptureStatus> {
         self.look(Capturing::status)
     }
 
-    fn failure(&self) -> Option<Failure> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Capturing>>> {
+        self.capturing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -202,11 +219,14 @@ impl Captured for Capture {
     }
 
     fn end(&self) -> longshore::Result<()> {
-        let capturing = self.capturing.write().unwrap_or_else(PoisonError::into_inner).take();
-        let ended = capturing.map_or(Ok(()), Capturing::stop).map_err(refused);
-        if let Err(error) = &ended {
-            let failure = Failure::library(error.kind(), error);
-            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+        let Some(capturing) = self.lock().take() else { return Ok(()) };
+        let is_by_itself = capturing.has_ended();
+        let ended = capturing.stop().map_err(refused);
+        if let Err(error) = ended.as_ref()
+            && is_by_itself
+        {
+            let failed = (error.kind(), error.to_string());
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(failed);
         }
         ended
     }
@@ -251,9 +271,8 @@ fn report(log: &Name, path: &Path, left_some: Arc<AtomicBool>) -> impl Fn(Captur
 pub(crate) async fn failed(databases: &[Arc<Database>]) -> Failure {
     loop {
         look(databases);
-        let mut running = databases.iter().filter_map(|database| database.running());
-        if let Some(failure) = running.find_map(|capture| capture.failure()) {
-            return failure;
+        if let Some((kind, reason)) = databases.iter().find_map(|database| database.failed()) {
+            return Failure::new(kind, reason);
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -269,19 +288,27 @@ pub(crate) async fn measured(databases: &[Arc<Database>]) {
 
 fn look(databases: &[Arc<Database>]) {
     for capture in databases.iter().filter_map(|database| database.running()) {
-        if let Some(status) = capture.status() {
-            measure(&capture.log, &status);
+        match capture.status() {
+            Some(status) => {
+                measure_now(&capture.log, &status);
+                measure_totals(&capture.log, &status);
+            }
+            // What it counted stays; what it was is no more.
+            None => measure_now(&capture.log, &CaptureStatus::default()),
         }
     }
 }
 
-fn measure(log: &str, status: &CaptureStatus) {
+fn measure_now(log: &str, status: &CaptureStatus) {
     let set = |name: &'static str, value: f64| gauge!(name, "log" => log.to_owned()).set(value);
-    let count = |name: &'static str, value: u64| counter!(name, "log" => log.to_owned()).absolute(value);
     set("longshore_capture_wal_bytes", status.wal_bytes as f64);
     set("longshore_capture_pinned_seconds", status.pinned_for.unwrap_or_default().as_secs_f64());
     set("longshore_capture_longest_hold_seconds", status.longest_hold.as_secs_f64());
     set("longshore_capture_fenced", f64::from(u8::from(status.fenced)));
+}
+
+fn measure_totals(log: &str, status: &CaptureStatus) {
+    let count = |name: &'static str, value: u64| counter!(name, "log" => log.to_owned()).absolute(value);
     count("longshore_capture_transactions_total", status.transactions);
     count("longshore_capture_pages_total", status.pages);
     count("longshore_capture_bytes_total", status.bytes);
@@ -298,5 +325,126 @@ pub(crate) async fn stop(databases: Vec<Arc<Database>>) -> Result<(), Failure> {
     match stopped.await {
         Ok(stopped) => Ok(stopped?),
         Err(error) => Err(Failure::internal(format!("a capture ended in a panic: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Instant;
+
+    use longshore::{Content, Settings};
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use rusqlite::Connection;
+
+    use super::*;
+
+    struct Site {
+        dir: tempfile::TempDir,
+        node: Node,
+    }
+
+    impl Site {
+        fn new() -> Site {
+            let dir = tempfile::tempdir().unwrap();
+            let node = Node::primary(dir.path().join("data"), &Settings::default()).unwrap();
+            node.create_log("app", Content::SqlitePages).unwrap();
+            Site { dir, node }
+        }
+
+        fn path(&self) -> PathBuf {
+            self.dir.path().join("app.db")
+        }
+
+        fn write(&self) -> Connection {
+            let connection = Connection::open(self.path()).unwrap();
+            connection.execute_batch("PRAGMA journal_mode = wal; CREATE TABLE IF NOT EXISTS rows (id)").unwrap();
+            connection
+        }
+
+        fn database(&self) -> Arc<Database> {
+            Database::of_an_application(&self.path(), &self.node, "app", self.dir.path()).unwrap()
+        }
+
+        fn next(&self, database: &Database) -> Result<Arc<dyn Captured>, longshore::Error> {
+            let log = self.node.log("app").unwrap();
+            database.next(log.name(), log.wal())
+        }
+    }
+
+    fn until(what: &str, is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !is_so() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn what_a_person_must_look_at_ends_the_agent_whoever_looks_first() {
+        let site = Site::new();
+        drop(site.write());
+        let database = site.database();
+        let first = site.next(&database).unwrap();
+        for ending in ["", "-wal", "-shm"] {
+            let _none = std::fs::remove_file(format!("{}{ending}", site.path().display()));
+        }
+        until("the capture to end", || first.has_ended());
+        let error = first.end().unwrap_err();
+        drop(site.write());
+        assert!(site.next(&database).is_err(), "another is begun, and nobody hears of the first");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let failure = runtime.block_on(failed(&[database]));
+        assert_eq!((failure.kind(), failure.message()), (error.kind(), &*error.to_string()));
+    }
+
+    #[test]
+    fn a_capture_that_ended_keeps_its_counts_and_nothing_else() {
+        let site = Site::new();
+        let _writer = site.write();
+        let database = site.database();
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let measured = |name: &str| {
+            metrics::with_local_recorder(&recorder, || look(std::slice::from_ref(&database)));
+            let text = handle.render();
+            let line =
+                text.lines().find_map(|line| line.strip_prefix(&format!("longshore_capture_{name}{{log=\"app\"}} ")));
+            line.unwrap_or_else(|| panic!("no {name} in {text}")).parse::<f64>().unwrap()
+        };
+        assert!(0.0 < measured("wal_bytes"));
+        let pages = measured("pages_total");
+        database.running().unwrap().end().unwrap();
+        for name in ["wal_bytes", "pinned_seconds", "longest_hold_seconds", "fenced"] {
+            assert_eq!(measured(name), 0.0, "{name}");
+        }
+        assert!(0.0 < pages && pages <= measured("pages_total"));
+    }
+
+    #[test]
+    fn who_looks_for_long_keeps_nobody_from_looking_while_it_is_ended() {
+        let site = Site::new();
+        let _writer = site.write();
+        let capture = site.database().running().unwrap();
+        let (looks, hear) = channel();
+        let (go_on, waits) = channel::<()>();
+        let (slow, ends, other) = (Arc::clone(&capture), Arc::clone(&capture), capture);
+        let slow = std::thread::spawn(move || {
+            slow.look(|_| {
+                looks.send(()).unwrap();
+                waits.recv()
+            })
+        });
+        hear.recv().unwrap();
+        let ends = std::thread::spawn(move || ends.end());
+        let (saw, hear) = channel();
+        std::thread::spawn(move || {
+            until("the capture to be taken", || other.status().is_none());
+            saw.send(())
+        });
+        hear.recv_timeout(Duration::from_secs(10)).expect("whoever asks how it goes is told");
+        ends.join().unwrap().unwrap();
+        go_on.send(()).unwrap();
+        slow.join().unwrap();
     }
 }

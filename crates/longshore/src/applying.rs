@@ -199,6 +199,9 @@ enum Turn {
 /// What a sink may take to open before its upstream is greeted without it.
 const OPENING: Duration = Duration::from_secs(5);
 
+/// Between two attempts of a sink that fails again and again; a turn that lasts longer was none of them.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// Between two attempts to be seeded.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -207,9 +210,15 @@ const LOOK: Duration = Duration::from_millis(200);
 
 impl ApplierTask {
     fn run(self) {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+        let mut backoff = Backoff::new(Duration::from_millis(200), LONGEST_PAUSE);
         while !self.log.applying.stopping() {
-            match self.turn() {
+            let begun = self.log.now();
+            let ended = self.turn();
+            if LONGEST_PAUSE < self.log.now().saturating_sub(begun) {
+                // What failed then has nothing to do with what failed before.
+                backoff.reset();
+            }
+            match ended {
                 Ok(Turn::Ended) => return,
                 Ok(Turn::Seeded) => {}
                 Err(_) if self.log.applying.stopping() => return,
@@ -226,14 +235,18 @@ impl ApplierTask {
                     self.pause(backoff.pause(self.random()));
                 }
                 Err(error) => {
-                    // Somebody has to look: what was received stays received, and goes on.
-                    self.report(&error.to_string());
-                    let (log, sink) = (self.log.name.clone(), self.label());
-                    self.log.events.raise(Event::ApplyStopped { log, sink, reason: error.to_string() });
+                    self.stopped(&error);
                     return;
                 }
             }
         }
+    }
+
+    /// Somebody has to look: what was received stays received, and goes on.
+    fn stopped(&self, why: &Error) {
+        self.report(&why.to_string());
+        let (log, sink) = (self.log.name.clone(), self.label());
+        self.log.events.raise(Event::ApplyStopped { log, sink, reason: why.to_string() });
     }
 
     /// Whether the sink's database is where the log comes from.
@@ -253,13 +266,14 @@ impl ApplierTask {
     /// Captures as long as this node writes the log, and keeps writers out from then until the log is open in its next role.
     fn capture(&self, open: &OpenCapture) -> Result<Turn> {
         let captured = open(&self.log.name, &self.log.wal)?;
-        self.log.offered.set(captured.snapshotter());
         {
+            // Before anything else: applications write from here on, and whoever accepts an epoch must find whom to hold.
             let mut sinks = self.log.applying.lock();
             (sinks[self.number].captured, sinks[self.number].known) = (Some(Arc::clone(&captured)), true);
             let needed = sinks.iter().filter_map(SinkView::held).min();
             self.log.wal.hold(Consumer::Applier, needed);
         }
+        self.log.offered.set(captured.snapshotter());
         while !self.log.applying.stopping() && !captured.has_ended() {
             self.log.applying.lock()[self.number].problem = captured.problem();
             self.log.standing.wake();
@@ -321,31 +335,61 @@ impl ApplierTask {
     /// Waits for a snapshot of the upstream and gives it to the sink: to `withheld`, which is open and read by nobody, or to a
     /// new one.
     fn be_sent_a_seed(&self, why: longshore_apply::Error, withheld: Option<Box<dyn Sink>>) -> Result<Turn> {
+        let (why, is_withheld) = (why.to_string(), withheld.is_some());
+        let mut sink = match withheld {
+            Some(sink) => Some(sink),
+            None => Some(self.opened()?),
+        };
+        loop {
+            let image = sink.as_mut().and_then(|sink| held_image(&mut **sink));
+            // One that cannot say what it holds is opened once there is a file.
+            sink = sink.filter(|_| is_withheld || image.is_some());
+            match (self.attempt(&why, image, sink.as_mut(), is_withheld), &mut sink) {
+                // A file that does not hold is gone by now, and fetched again.
+                (Err(error), _) if is_spoilt(&error) => {
+                    self.report(&error.to_string());
+                    self.pause(AGAIN);
+                    if !is_withheld || self.log.applying.stopping() {
+                        return Ok(Turn::Seeded);
+                    }
+                }
+                (Err(error @ Error::Refused { .. }), Some(sink)) if is_withheld => {
+                    return self.stay_withheld(&error, &mut **sink);
+                }
+                (outcome, _) => return outcome.map(|()| Turn::Seeded),
+            }
+        }
+    }
+
+    /// Waits for one file and gives it to the sink.
+    fn attempt(
+        &self,
+        why: &str,
+        image: Option<Box<dyn DatabaseImage>>,
+        mut sink: Option<&mut Box<dyn Sink>>,
+        is_withheld: bool,
+    ) -> Result<()> {
         self.report(&format!("{why}; waiting for a snapshot of the upstream"));
         let path = seeding::path_of(&self.log.data_dir, &self.log.name);
-        let is_withheld = withheld.is_some();
-        let mut sink = match withheld {
-            Some(sink) => sink,
-            None => self.opened()?,
-        };
-        let image = held_image(&mut *sink);
-        // One that cannot say what it holds is opened once there is a file.
-        let mut sink = (is_withheld || image.is_some()).then_some(sink);
         self.log.seeding.ask(image);
-        let outcome = self.wait_for_seed(why, sink.as_mut(), is_withheld).and_then(|()| match sink {
-            Some(mut sink) => seeding::give(&mut *sink, &path, |_| !self.log.applying.stopping()),
+        let outcome = self.wait_for_seed(why, sink.as_deref_mut(), is_withheld).and_then(|()| match sink {
+            Some(sink) => seeding::give(&mut **sink, &path, |_| !self.log.applying.stopping()),
             None => self.seed(&path),
         });
         self.log.seeding.leave(&path);
-        match outcome {
-            // A file that does not hold is gone by now, and fetched again.
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                self.report(&error.to_string());
-                self.pause(AGAIN);
-                Ok(Turn::Seeded)
+        outcome
+    }
+
+    /// Nothing seeds it before somebody has looked, and until the agent stops nobody reads it.
+    fn stay_withheld(&self, why: &Error, sink: &mut dyn Sink) -> Result<Turn> {
+        self.stopped(why);
+        while !self.log.applying.stopping() {
+            if let Err(error) = sink.withhold() {
+                tracing::debug!(sink = sink.name(), %error, "who reads it may go on");
             }
-            outcome => outcome.map(|()| Turn::Seeded),
+            self.pause(AGAIN);
         }
+        Ok(Turn::Ended)
     }
 
     /// Whether a snapshot from the archive was given to the sink.
@@ -383,12 +427,7 @@ impl ApplierTask {
         Ok(sink)
     }
 
-    fn wait_for_seed(
-        &self,
-        why: longshore_apply::Error,
-        mut sink: Option<&mut Box<dyn Sink>>,
-        is_withheld: bool,
-    ) -> Result<()> {
+    fn wait_for_seed(&self, why: &str, mut sink: Option<&mut Box<dyn Sink>>, is_withheld: bool) -> Result<()> {
         loop {
             if self.log.seeding.wants_image() {
                 self.log.seeding.lend(sink.as_mut().and_then(|sink| held_image(&mut ***sink)));
@@ -404,7 +443,9 @@ impl ApplierTask {
                     let reason = format!("{why}; a snapshot cannot be had: {reason}");
                     return Err(Error::Refused { kind: ErrorKind::TooOld, reason, at: None });
                 }
-                None if self.log.applying.stopping() => return Err(why.into()),
+                None if self.log.applying.stopping() => {
+                    return Err(longshore_apply::Error::Interrupted { position: self.log.wal.end() }.into());
+                }
                 None => self.pause(LOOK),
             }
         }
@@ -484,10 +525,123 @@ impl ApplierTask {
     }
 }
 
+/// Whether it is the file that does not hold. A sink that says so of itself is opened anew.
+fn is_spoilt(error: &Error) -> bool {
+    error.kind() == ErrorKind::Corrupt && !matches!(error, Error::Apply(_))
+}
+
 /// What a sink holds, if it can say that: nothing depends on it.
 fn held_image(sink: &mut dyn Sink) -> Option<Box<dyn DatabaseImage>> {
     sink.held_image().unwrap_or_else(|error| {
         tracing::debug!(sink = sink.name(), %error, "what it holds is not compared");
         None
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Instant;
+
+    use longshore_apply::{Held, RunEnd, SinkError};
+    use longshore_format::{Content, Record};
+
+    use super::*;
+    use crate::{Primary, Settings};
+
+    /// What became of a sink.
+    #[derive(Default)]
+    struct Seen {
+        withheld: AtomicUsize,
+        is_gone: AtomicBool,
+    }
+
+    struct Astray(Arc<Seen>);
+
+    impl Drop for Astray {
+        fn drop(&mut self) {
+            self.0.is_gone.store(true, Ordering::Release);
+        }
+    }
+
+    impl Sink for Astray {
+        fn name(&self) -> String {
+            "astray".to_owned()
+        }
+        fn open(&mut self, _log: &LogFacts) -> Result<Option<Held>, SinkError> {
+            Ok(None)
+        }
+        fn begin(&mut self) -> Result<(), SinkError> {
+            Ok(())
+        }
+        fn record(&mut self, _record: &Record<'_>) -> Result<(), SinkError> {
+            Ok(())
+        }
+        fn commit(&mut self, _run: &RunEnd) -> Result<(), SinkError> {
+            Ok(())
+        }
+        fn sync(&mut self) -> Result<(), SinkError> {
+            Ok(())
+        }
+        fn durable(&self) -> Option<Lsn> {
+            None
+        }
+        fn finish(&mut self) -> Result<(), SinkError> {
+            Ok(())
+        }
+        fn withhold(&mut self) -> Result<(), SinkError> {
+            self.0.withheld.fetch_add(1, Ordering::AcqRel);
+            Ok(())
+        }
+    }
+
+    fn until(what: &str, is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !is_so() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// F-095: neither a file that is spoilt nor an upstream that has none to give lets readers in.
+    #[test]
+    fn f_095_nobody_reads_what_is_withheld_before_it_is_seeded() {
+        let dir = tempfile::tempdir().unwrap();
+        let primary = Primary::create(dir.path(), "app", Content::Bytes, &Settings::default()).unwrap();
+        let log = primary.node().get(&"app".parse().unwrap()).unwrap();
+        let open: OpenSink = Arc::new(|| unreachable!("it is open"));
+        let view = SinkView {
+            label: "astray".to_owned(),
+            applied: Lsn::ZERO,
+            held: Lsn::ZERO,
+            problem: None,
+            captured: None,
+            kept: None,
+            known: false,
+        };
+        log.applying.lock().push(view);
+        let task = ApplierTask { log: Arc::clone(&log), number: 0, open, capture: None, interrupt: Arc::default() };
+        let seen = Arc::new(Seen::default());
+        let sink = Astray(Arc::clone(&seen));
+        let seed = seeding::path_of(&log.data_dir, &log.name);
+        std::fs::write(&seed, [0; 4096]).unwrap();
+        log.seeding.settle(seeding::Outcome::Fetched);
+        let thread = std::thread::spawn(move || {
+            let why = longshore_apply::Error::SinkAstray { sink: "astray".to_owned() };
+            task.be_sent_a_seed(why, Some(Box::new(sink))).map(drop)
+        });
+        until("the file that is none to be removed", || !seed.exists());
+        log.seeding.settle(seeding::Outcome::Refused("there is none".to_owned()));
+        let problem = || log.applying.sinks()[0].problem.clone().unwrap_or_default();
+        until("the refusal to be told", || problem().contains("cannot be had: there is none") || thread.is_finished());
+        let withheld = seen.withheld.load(Ordering::Acquire);
+        until("whoever comes to be kept out", || {
+            withheld < seen.withheld.load(Ordering::Acquire) || thread.is_finished()
+        });
+        assert!(!seen.is_gone.load(Ordering::Acquire), "readers are let in: {}", problem());
+        log.applying.stop(&log);
+        thread.join().unwrap().unwrap();
+        assert!(seen.is_gone.load(Ordering::Acquire));
+        drop(primary);
+    }
 }

@@ -33,7 +33,8 @@ pub enum CaptureReport<'a> {
 /// A database that is captured on a thread of its own. Dropping it stops the thread in order.
 pub struct Capturing {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<Result<(), Error>>>,
+    /// Until it is told to end.
+    thread: Mutex<Option<JoinHandle<Result<(), Error>>>>,
 }
 
 #[derive(Default)]
@@ -99,7 +100,7 @@ impl Capturing {
             .name("longshore-capture".to_owned())
             .spawn(move || worker.run(capture))
             .map_err(|source| Error::Io { path: PathBuf::from("a thread"), source })?;
-        Ok(Capturing { shared, thread: Some(thread) })
+        Ok(Capturing { shared, thread: Mutex::new(Some(thread)) })
     }
 
     /// How it goes, as of its last step.
@@ -109,7 +110,7 @@ impl Capturing {
 
     /// Whether it has ended by itself, which it only does when a person must look: [`stop`](Self::stop) says why.
     pub fn has_ended(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        self.thread().as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Waits until everything that was committed before the call is in the log, and returns the position that stands for it:
@@ -158,12 +159,19 @@ impl Capturing {
         self.shared.wanted.notify_all();
     }
 
-    /// Copies the last transactions, writes down where it was, and ends.
+    /// Copies the last transactions, writes down where it was, and ends. A second call does nothing, and does not wait for the
+    /// first.
     ///
     /// # Errors
     /// Whatever ended it before, or now.
-    pub fn stop(mut self) -> Result<(), Error> {
-        self.end()
+    pub fn stop(&self) -> Result<(), Error> {
+        {
+            let _whoever_waits_looks_first = self.shared.lock();
+            self.shared.stop.store(true, Ordering::Release);
+        }
+        self.shared.wanted.notify_all();
+        let thread = self.thread().take();
+        thread.map_or(Ok(()), |thread| thread.join().unwrap_or(Err(Error::NotCaptured)))
     }
 
     /// What makes snapshots of the database for replicas, as long as it is captured.
@@ -171,20 +179,14 @@ impl Capturing {
         Arc::new(CaptureSnapshots { shared: Arc::clone(&self.shared) })
     }
 
-    fn end(&mut self) -> Result<(), Error> {
-        {
-            let _whoever_waits_looks_first = self.shared.lock();
-            self.shared.stop.store(true, Ordering::Release);
-        }
-        self.shared.wanted.notify_all();
-        let joined = self.thread.take().map(JoinHandle::join);
-        joined.map_or(Ok(()), |joined| joined.unwrap_or(Err(Error::NotCaptured)))
+    fn thread(&self) -> MutexGuard<'_, Option<JoinHandle<Result<(), Error>>>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Capturing {
     fn drop(&mut self) {
-        if let Err(error) = self.end() {
+        if let Err(error) = self.stop() {
             tracing::warn!(%error, "the capture did not end in order; the next one finds its place");
         }
     }

@@ -20,12 +20,13 @@ use crate::log::Log;
 /// What a log offers to replicas that it no longer reaches.
 #[derive(Default)]
 pub(crate) struct Offered {
+    /// Apart from the state, which is locked for as long as a snapshot takes: a capture that begins meanwhile does not wait.
+    snapshotter: Mutex<Option<Arc<dyn Snapshotter>>>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    snapshotter: Option<Arc<dyn Snapshotter>>,
     /// When the file was last asked for.
     asked: Option<Duration>,
 }
@@ -41,7 +42,7 @@ const LOOK: u64 = 16 << 20;
 
 impl Offered {
     pub(crate) fn set(&self, snapshotter: Arc<dyn Snapshotter>) {
-        self.lock().snapshotter = Some(snapshotter);
+        *crate::lock(&self.snapshotter) = Some(snapshotter);
     }
 
     /// The snapshot that was begun at `resume`, from there on, or another. Making one takes as long as copying the database.
@@ -100,7 +101,7 @@ impl Offered {
     fn file(&self, log: &Log, path: &Path, resume: Option<SnapshotPlace>) -> Result<(SnapshotHead, File, u64)> {
         // Held throughout: two that ask at once get the same one.
         let mut state = self.lock();
-        let snapshotter = state.snapshotter.clone().ok_or(Error::NotOffered { what: "a snapshot of this log" })?;
+        let snapshotter = self.snapshotter().ok_or(Error::NotOffered { what: "a snapshot of this log" })?;
         state.asked = Some(log.now());
         let head = match self.usable(log, path, resume) {
             Some(head) => head,
@@ -113,7 +114,7 @@ impl Offered {
     /// The snapshot as it is now, for an archive, if it holds more than everything up to `beyond`; `None` if none can be made.
     pub(crate) fn for_archive(&self, log: &Log, path: &Path, beyond: Lsn) -> Result<Option<(SnapshotHead, File)>> {
         let mut state = self.lock();
-        let Some(snapshotter) = state.snapshotter.clone() else { return Ok(None) };
+        let Some(snapshotter) = self.snapshotter() else { return Ok(None) };
         state.asked = Some(log.now());
         let head = match self.usable(log, path, None).filter(|head| beyond < head.lsn) {
             Some(head) => head,
@@ -145,6 +146,10 @@ impl Offered {
         let grown = log.wal.durable().get().since(head.lsn);
         let asked_for = resume.is_some_and(|place| place.position == head.lsn);
         (asked_for || grown <= len.max(FRESH)).then_some(head)
+    }
+
+    fn snapshotter(&self) -> Option<Arc<dyn Snapshotter>> {
+        crate::lock(&self.snapshotter).clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -244,4 +249,36 @@ impl Drop for Unfinished {
 /// Where the snapshot of a log is, beside the log's own directory.
 pub(crate) fn path_of(data_dir: &Path, log: &longshore_format::Name) -> PathBuf {
     data_dir.join(format!("{log}.snapshot"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use longshore_apply::DatabaseImage;
+
+    use super::*;
+
+    struct Never;
+
+    impl Snapshotter for Never {
+        fn begin(&self) -> Result<Box<dyn DatabaseImage>, SnapshotError> {
+            Err("nothing to make one of".into())
+        }
+    }
+
+    #[test]
+    fn who_makes_snapshots_is_told_while_one_is_made() {
+        let offered = Arc::new(Offered::default());
+        let making = offered.lock();
+        let (told, hear) = channel();
+        let teller = Arc::clone(&offered);
+        std::thread::spawn(move || {
+            teller.set(Arc::new(Never));
+            told.send(())
+        });
+        hear.recv_timeout(Duration::from_secs(10)).expect("it does not wait for the snapshot");
+        assert!(offered.snapshotter().is_some());
+        drop(making);
+    }
 }
