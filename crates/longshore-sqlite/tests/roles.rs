@@ -170,6 +170,20 @@ fn a_copy_that_lacks_some_of_the_log_is_given_that_before_it_is_captured() {
     assert_same(&node.replay(), &contents(&copy));
 }
 
+/// Nobody keeps writers out of a copy while its agent is stopped, and nobody looks at all of it before it is captured.
+#[test]
+fn what_somebody_wrote_into_a_copy_becomes_a_run_before_the_log_goes_on() {
+    let mut node = with_a_copy_behind();
+    node.apply(SqliteSink::of(Arc::new(LogDatabase::new(node.at("copy.db"))))).unwrap();
+    insert(&node.app("copy.db"), "stray").unwrap();
+    node.promote(2);
+    let mut capture = node.attach("copy.db").unwrap();
+    let copy = node.app("copy.db");
+    insert(&copy, "four").unwrap();
+    drain(&mut capture);
+    assert_same(&node.replay(), &contents(&copy));
+}
+
 /// To go back in time under the same log.
 #[test]
 fn a_copy_without_its_position_is_shipped_as_it_is() {

@@ -45,7 +45,7 @@ fn a_header_alone_leads_past_a_users_record_and_past_nothing_else() {
     image.put(Kind::USER, Flags::LAST, NOON, &[7; 5000]);
     let mark = payload::Mark { name: "here".parse().unwrap() };
     let mark = mark.encode();
-    image.put(Kind::MARK, Flags::SINGLE, NOON, &mark);
+    image.put(Kind::MARK, Flags::SINGLE, NOON, mark);
     image.incarnate(0x12);
     image.single(b"two");
     image.roll(NOON);

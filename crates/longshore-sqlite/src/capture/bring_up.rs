@@ -141,9 +141,16 @@ impl Capture {
             self.view.page(&self.guard, page, &mut bytes)?;
             table.set(page, page_hash(page, &bytes));
         }
-        table.end_at(held.lsn, Commit { pages, place: index.place() });
-        shipped::save(&table, &self.settings.hashes, self.log.id())?;
-        self.shipped = table;
-        Ok(())
+        let commit = Commit { pages, place: index.place() };
+        table.end_at(held.lsn, commit);
+        self.shipped = shipped::said_of(&self.log, &table)?;
+        if self.shipped.hashes() != table.hashes() {
+            // What somebody wrote beside the log is in no run; the next one would change pages that no other copy has.
+            tracing::warn!(database = %self.path.display(), "somebody else wrote it while the log was applied to it: the difference becomes a run");
+            self.status.resyncs += 1;
+            self.ship_difference(commit, false)?;
+        }
+        self.shipped.place = commit.place;
+        shipped::save(&self.shipped, &self.settings.hashes, self.log.id())
     }
 }

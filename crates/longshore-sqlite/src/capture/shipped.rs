@@ -41,6 +41,16 @@ pub(super) fn gather(log: &Wal, file: &Path, size: PageSize) -> Result<Option<Pa
     Ok(gathered.filter(|shipped| shipped.size() == size))
 }
 
+/// What the log says of a database that is `found`, as far as it reaches back: of pages that it does not write it says nothing.
+pub(super) fn said_of(log: &Wal, found: &PageTable) -> Result<PageTable, Error> {
+    let mut said = Some(found.clone());
+    let mut runs = PageRuns::from(log.reader(log.first()).map_err(Error::Log)?);
+    while let Some(run) = runs.next()? {
+        PageTable::follow(&mut said, &run);
+    }
+    Ok(said.expect("it was there from the beginning"))
+}
+
 /// Writes it down, whole or not at all.
 pub(super) fn save(shipped: &PageTable, path: &Path, log: LogId) -> Result<(), Error> {
     let mut bytes = Vec::with_capacity(HEAD_LEN + 8 * shipped.hashes().len() + SUM_LEN);

@@ -56,7 +56,11 @@ mod tests {
         let mut run =
             ImageRun::new(PageSize::new(size).unwrap(), longest, Commit { pages, place: WalPlace::default() });
         let mut payloads = Vec::new();
-        while let Some(payload) = run.next(|number, bytes| Ok(bytes.fill(page(number)))).unwrap() {
+        let read = |number: u32, bytes: &mut [u8]| {
+            bytes.fill(page(number));
+            Ok(())
+        };
+        while let Some(payload) = run.next(read).unwrap() {
             assert!(payload.len() <= longest, "{} bytes", payload.len());
             payloads.push(payload);
         }
