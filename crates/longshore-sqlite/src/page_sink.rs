@@ -315,7 +315,9 @@ impl Open {
         if !self.is_written {
             return Ok(None);
         }
-        let seen = seen(&self.path, group.database().place(), is_settled)?;
+        let place = group.database().place();
+        // An empty -wal has other salts, or none, once its index was made anew: then the file says that it is the same.
+        let seen = seen(&self.path, place, is_settled || place.frame == 0)?;
         Ok(Some(Written { seen: Some(seen), kept: self.is_astray }))
     }
 
