@@ -76,7 +76,11 @@ pub enum Error {
         page: usize,
     },
     /// The file under the database's name is another one.
-    #[error("{} was replaced by another file; start again, the difference is then shipped", path.display())]
+    #[error(
+        "{} was replaced by another file, of which nothing is captured; if it is meant to be there start again, then it takes \
+         the place of the one before everywhere; if not, restore that from the log by `longshore replay`",
+        path.display()
+    )]
     Replaced {
         /// The database.
         path: std::path::PathBuf,

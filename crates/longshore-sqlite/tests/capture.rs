@@ -256,6 +256,26 @@ fn a_replaced_database_file_is_noticed() {
 }
 
 #[test]
+fn a_file_that_an_application_made_anew_is_not_shipped_before_somebody_says_so() {
+    let rig = Rig::new();
+    items(&rig.app(), 10, 100);
+    let capturing = Capturing::start(rig.at("app.db"), rig.log.clone(), rig.settings(), |_| {}).unwrap();
+    let end = rig.log.end();
+    let empty = Connection::open(rig.at("other.db")).unwrap();
+    empty.execute_batch("PRAGMA journal_mode=wal; CREATE TABLE items (id INTEGER PRIMARY KEY, body)").unwrap();
+    empty.close().unwrap();
+    std::fs::rename(rig.at("other.db"), rig.at("app.db")).unwrap();
+    let begun = Instant::now();
+    while !capturing.has_ended() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it looks once a second");
+        std::thread::yield_now();
+    }
+    let error = capturing.stop().unwrap_err();
+    assert!(matches!(error, Error::Replaced { .. }), "{error}");
+    assert_eq!(rig.log.end(), end, "nothing of it");
+}
+
+#[test]
 fn a_database_that_is_not_fit_is_refused_with_what_to_do() {
     let rig = Rig::new();
     let refused = |rig: &Rig| rig.try_attach(rig.settings()).err().unwrap().to_string();

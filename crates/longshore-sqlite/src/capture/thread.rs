@@ -417,7 +417,8 @@ fn is_fenced(error: &Error) -> bool {
 /// Whether attaching again may help.
 fn passes(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::Full)
-        && !matches!(error, Error::Log(_))
+        // Another file is shipped in the place of the one before, everywhere, only if somebody says so by starting again.
+        && !matches!(error, Error::Log(_) | Error::Replaced { .. })
         || matches!(error, Error::Log(log) if log.kind() == ErrorKind::Full)
 }
 
