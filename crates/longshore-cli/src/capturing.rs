@@ -197,6 +197,11 @@ impl Captured for Capture {
         self.look(Capturing::release);
     }
 
+    fn catch_up(&self, timeout: Duration) -> longshore::Result<()> {
+        // One that has ended appended what it could; whoever marks the log then marks what it holds.
+        self.look(|capturing| capturing.catch_up(timeout).map(drop).map_err(refused)).unwrap_or(Ok(()))
+    }
+
     fn problem(&self) -> Option<String> {
         let Self { log, path, .. } = self;
         self.status().filter(|status| status.fenced)?;
@@ -333,7 +338,7 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Instant;
 
-    use longshore::{Content, Settings};
+    use longshore::{Content, Kind, Settings};
     use metrics_exporter_prometheus::PrometheusBuilder;
     use rusqlite::Connection;
 
@@ -396,6 +401,23 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let failure = runtime.block_on(failed(&[database]));
         assert_eq!((failure.kind(), failure.message()), (error.kind(), &*error.to_string()));
+    }
+
+    #[test]
+    fn a_mark_comes_after_what_was_committed_before_it() {
+        let site = Site::new();
+        let writer = site.write();
+        let database = site.database();
+        database.keep(&site.node, Some("app")).unwrap();
+        let primary = site.node.log("app").unwrap();
+        until("the capture to begin", || primary.status().sinks.iter().any(|sink| sink.captured));
+        for number in 0..20 {
+            let mut read = primary.wal().reader(primary.end()).unwrap();
+            writer.execute("INSERT INTO rows VALUES (?)", [number]).unwrap();
+            primary.mark(&format!("row-{number}")).unwrap();
+            let first = read.next().unwrap().unwrap();
+            assert_eq!(first.kind, Kind::USER, "the mark came before row {number}");
+        }
     }
 
     #[test]

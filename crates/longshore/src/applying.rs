@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use longshore_apply::{Applier, DatabaseImage, Interrupt, LogFacts, Sink, Step, Target};
-use longshore_format::{ErrorKind, Lsn};
+use longshore_format::{ErrorKind, Lsn, Name};
 use longshore_protocol::Backoff;
 use longshore_wal::{Consumer, Role, Wal};
 
@@ -115,6 +115,22 @@ impl Applying {
         self.captured().iter().for_each(|captured| captured.release());
     }
 
+    /// Waits until what is committed by now in the databases that the log comes from is in it.
+    ///
+    /// # Errors
+    /// `Unavailable` for one that it takes too long of.
+    pub(crate) fn catch_up(&self, log: &Name) -> Result<()> {
+        let captured = |sink: &SinkView| Some((sink.label.clone(), sink.captured.clone()?));
+        let all: Vec<_> = self.lock().iter().filter_map(captured).collect();
+        all.into_iter().try_for_each(|(database, captured)| {
+            captured.catch_up(CATCH_UP).map_err(|error| Error::NotCaptured {
+                log: log.clone(),
+                database,
+                reason: error.to_string(),
+            })
+        })
+    }
+
     fn captured(&self) -> Vec<Arc<dyn Captured>> {
         self.lock().iter().filter_map(|sink| sink.captured.clone()).collect()
     }
@@ -198,6 +214,9 @@ enum Turn {
 
 /// What a sink may take to open before its upstream is greeted without it.
 const OPENING: Duration = Duration::from_secs(5);
+
+/// What a capture may take to append what is committed before whoever waits for it is told that it does not.
+const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// Between two attempts of a sink that fails again and again; a turn that lasts longer was none of them.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

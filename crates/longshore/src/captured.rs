@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_apply::Snapshotter;
 use longshore_format::Name;
@@ -34,6 +35,12 @@ pub trait Captured: Debug + Send + Sync {
 
     /// The log did not accept one: lets writers in again. Once it has, they are kept out without this being asked.
     fn release(&self);
+
+    /// Waits until everything that was committed before the call is in the log, at most so long.
+    ///
+    /// # Errors
+    /// Why it is not.
+    fn catch_up(&self, timeout: Duration) -> Result<()>;
 
     /// Why nobody can write the database, if that is so; for people.
     fn problem(&self) -> Option<String>;

@@ -199,6 +199,16 @@ pub enum Error {
         /// The position it is about.
         at: Option<Lsn>,
     },
+    /// What is committed in the database that is captured into the log is not in the log yet. Nothing was marked.
+    #[error("{database} is committed to, and not all of it is in log {log} yet: {reason}; nothing was marked, mark again when it is")]
+    NotCaptured {
+        /// The log.
+        log: Name,
+        /// The database.
+        database: String,
+        /// Why not.
+        reason: String,
+    },
     /// The store of a lease gave no answer in time.
     #[error(
         "{store} did not answer about the lease within {}: what became of the request is not known; \
@@ -238,6 +248,7 @@ impl Error {
             | Self::Stopping { .. }
             | Self::OutOfReach { .. }
             | Self::NoLease { .. }
+            | Self::NotCaptured { .. }
             | Self::LeaseSilent { .. } => ErrorKind::Unavailable,
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => ErrorKind::NotFound,

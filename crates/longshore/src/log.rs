@@ -156,6 +156,8 @@ impl Log {
 
     pub(crate) fn mark(self: &Arc<Self>, name: &Name) -> Result<Ticket> {
         self.may_append()?;
+        // A mark stands for what an application had committed when it was asked for.
+        self.applying.catch_up(&self.name)?;
         let position = self.wal.mark(name)?;
         Ok(Ticket::new(Arc::clone(self), position, position))
     }

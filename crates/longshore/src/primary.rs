@@ -110,10 +110,12 @@ impl Primary {
         Ok(Transaction { log: Arc::clone(&self.log), run })
     }
 
-    /// Writes a named point into the log, to which a replay can later return.
+    /// Writes a named point into the log, to which a replay can later return. Where a database is captured into the log, what
+    /// was committed there before the call comes before the mark, which may take some milliseconds.
     ///
     /// # Errors
-    /// `Invalid` for a name outside `[a-z0-9][a-z0-9_-]{0,62}`; otherwise as [`Primary::append`].
+    /// `Invalid` for a name outside `[a-z0-9][a-z0-9_-]{0,62}`, `Unavailable` when what was committed cannot be captured within
+    /// five seconds; otherwise as [`Primary::append`].
     pub fn mark(&self, name: &str) -> Result<Ticket> {
         self.log.mark(&parse_name("mark", name)?)
     }

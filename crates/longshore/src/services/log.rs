@@ -10,6 +10,7 @@ use longshore_transport::{
 use longshore_wal::RecordDraft;
 
 use super::NodeServices;
+use crate::applying::Applying;
 use crate::read;
 use crate::server::blocking;
 
@@ -60,7 +61,9 @@ impl LogService for NodeServices {
 
     async fn mark(&self, _caller: &Caller, log: &Name, name: &Name) -> Result<Lsn, Error> {
         self.node.must_write(log)?;
-        Ok(self.log(log)?.mark(name)?.position())
+        let (log, name) = (self.log(log)?, name.clone());
+        Applying::known(&log).await;
+        Ok(blocking("mark a log", move || log.mark(&name)).await?.position())
     }
 }
 
