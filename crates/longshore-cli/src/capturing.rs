@@ -338,7 +338,7 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::time::Instant;
 
-    use longshore::{Content, Kind, Settings};
+    use longshore::{Content, Durability, Kind, Settings};
     use metrics_exporter_prometheus::PrometheusBuilder;
     use rusqlite::Connection;
 
@@ -414,7 +414,11 @@ mod tests {
         for number in 0..20 {
             let mut read = primary.wal().reader(primary.end()).unwrap();
             writer.execute("INSERT INTO rows VALUES (?)", [number]).unwrap();
-            primary.mark(&format!("row-{number}")).unwrap();
+            primary
+                .mark(&format!("row-{number}"))
+                .unwrap()
+                .wait_blocking(Durability::LOCAL, Duration::from_secs(30))
+                .unwrap();
             let first = read.next().unwrap().unwrap();
             assert_eq!(first.kind, Kind::USER, "the mark came before row {number}");
         }

@@ -200,7 +200,9 @@ pub enum Error {
         at: Option<Lsn>,
     },
     /// What is committed in the database that is captured into the log is not in the log yet. Nothing was marked.
-    #[error("{database} is committed to, and not all of it is in log {log} yet: {reason}; nothing was marked, mark again when it is")]
+    #[error(
+        "{database} is committed to, and not all of it is in log {log} yet: {reason}; nothing was marked, mark again when it is"
+    )]
     NotCaptured {
         /// The log.
         log: Name,

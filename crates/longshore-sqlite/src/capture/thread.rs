@@ -66,11 +66,12 @@ struct State {
 /// own syncs have to share the disk with: looking every millisecond cost it a fifth of its rate.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The same while an application commits so often that every look delays some of its commits: fewer than one in a hundred.
-const PAUSE_WHEN_BUSY: Duration = Duration::from_millis(100);
+/// A replica is to be behind by a quarter of a second at most.
+const PAUSE_WHEN_BUSY: Duration = Duration::from_millis(175);
 /// So many transactions a second are often.
 const BUSY: f64 = 3000.0;
 /// About so much of the `-wal` may wait for the next look: who writes that in less time is looked at more often.
-const MOST_WAITING: f64 = 6.0 * (1 << 20) as f64;
+const MOST_WAITING: f64 = 3.0 * (1 << 20) as f64;
 /// Between two attempts to get the write lock from an application that is at a long transaction.
 const PAUSE_TO_HOLD: Duration = Duration::from_millis(1);
 /// Writers are not kept out for longer where nobody says what came of it.
@@ -433,11 +434,11 @@ mod tests {
         for (step, since, bytes, until_checkpoint, pause) in [
             (CaptureStep::Idle, 100, 0, 16 * MIB, 10),
             (captured(100), 100, MIB / 2, 16 * MIB, 10),
-            (captured(1000), 100, 6 * MIB, 16 * MIB, 100),
+            (captured(1000), 100, 3 * MIB, 16 * MIB, 100),
             (captured(1000), 100, 6 * MIB, 3 * MIB, 50),
             (captured(1000), 100, 6 * MIB, 0, 10),
-            (captured(2000), 100, 15 * MIB, 16 * MIB, 40),
-            (captured(2000), 50, 0, 16 * MIB, 100),
+            (captured(2000), 100, 15 * MIB, 16 * MIB, 20),
+            (captured(2000), 50, 0, 16 * MIB, 175),
         ] {
             let took = pause_after(step, Duration::from_millis(since), bytes, until_checkpoint);
             assert_eq!(took.as_millis(), pause, "{step:?} in {since} ms, {bytes} bytes, {until_checkpoint} left");

@@ -1,6 +1,6 @@
 //! One upstream: connected to for as long as it answers, with one task per log that is followed through it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ use crate::upstream_state::Doing;
 
 /// While a log is followed through nobody, upstreams are asked so often who leads to its writer.
 const SEARCH: Duration = Duration::from_millis(500);
+/// The same at first after somebody was told to follow a new writer, which will write in a moment.
+const SEARCH_FIRST: Duration = Duration::from_millis(20);
 
 /// The dialling of one upstream.
 pub(super) struct Line {
@@ -32,11 +34,13 @@ pub(super) struct Line {
     refused: BTreeMap<Name, String>,
     /// The last problem that was told, so that it is not told at every attempt.
     told: Option<String>,
+    /// Until upstreams are asked again who leads to a writer.
+    search: Duration,
 }
 
 impl Line {
     pub(super) fn new(shared: Arc<Shared>, place: usize, address: Address) -> Self {
-        Self { shared, place, address, refused: BTreeMap::new(), told: None }
+        Self { shared, place, address, refused: BTreeMap::new(), told: None, search: SEARCH }
     }
 
     /// Dials, follows, pauses, and dials again until told to stop.
@@ -83,11 +87,15 @@ impl Line {
             tokio::select! {
                 () = sleep_until(look_at) => look_at = Instant::now() + self.discover(&lanes, &mut following).await?,
                 _ = freed.changed() => look_at = look_at.min(Instant::now() + SEARCH / 10),
-                _ = accepted.changed() => look_at = look_at.min(Instant::now() + SEARCH / 10),
+                _ = accepted.changed() => {
+                    self.search = SEARCH_FIRST;
+                    following.forgive(&self.refused);
+                    look_at = look_at.min(Instant::now() + SEARCH_FIRST);
+                }
                 Some(ended) = following.tasks.join_next() => {
                     let Ok((name, outcome)) = ended else { continue };
-                    following.ended(&name);
-                    look_at = look_at.min(self.after(name, outcome, &mut following)?);
+                    let lasted = following.ended(&name);
+                    look_at = look_at.min(self.after(name, outcome, lasted, &mut following)?);
                 }
                 () = stop.cancelled() => return Ok(()),
             }
@@ -105,16 +113,20 @@ impl Line {
         let wanted = |log: &&LogSummary| self.shared.wanted.is_empty() || self.shared.wanted.contains(&log.name);
         // A log that is followed through nobody may be missing from the list while it changes hands there.
         let every = self.shared.node.settings().replica.discover_every;
-        let mut again = if self.is_searching() { every.min(SEARCH) } else { every };
+        let mut again = every;
+        if self.is_searching() {
+            again = every.min(self.search);
+            self.search = SEARCH.min(2 * self.search);
+        }
         let now = Instant::now();
         for log in offered.iter().filter(wanted) {
             let route = self.route(lanes, log).await;
             self.shared.taken.note(&log.name, self.place, route.is_rooted, route.is_open);
-            if let Some(known) = self.shared.node.get(&log.name).filter(|_| following.running.contains(&log.name)) {
+            if let Some(known) = self.shared.node.get(&log.name).filter(|_| following.running.contains_key(&log.name)) {
                 known.upstream.came_by(route.path.clone());
             }
             let paused = following.paused.get(&log.name).is_some_and(|until| now < *until);
-            if paused || following.running.contains(&log.name) || !route.is_open {
+            if paused || following.running.contains_key(&log.name) || !route.is_open {
                 let searching = route.is_wanted && !self.shared.taken.is_taken(&log.name);
                 again = if searching { again.min(SEARCH) } else { again };
                 continue;
@@ -171,8 +183,14 @@ impl Line {
         Route { is_open: is_wanted && is_rooted && !is_ring && !is_claimed, path, is_rooted, is_wanted }
     }
 
-    /// What to do after following a log ended; when to look for logs to follow again.
-    fn after(&mut self, name: Name, outcome: Outcome, following: &mut Following) -> Result<Instant, Ended> {
+    /// What to do after following a log ended, which `lasted` so long; when to look for logs to follow again.
+    fn after(
+        &mut self,
+        name: Name,
+        outcome: Outcome,
+        lasted: Duration,
+        following: &mut Following,
+    ) -> Result<Instant, Ended> {
         let node = &self.shared.node;
         let replica = &node.settings().replica;
         let (error, pause, doing) = match outcome {
@@ -184,6 +202,9 @@ impl Line {
             Outcome::Later(error) => {
                 let backoff = following.backoffs.entry(name.clone());
                 let backoff = backoff.or_insert_with(|| Backoff::new(replica.backoff_min, replica.backoff_max));
+                if replica.backoff_max < lasted {
+                    backoff.reset();
+                }
                 (error, backoff.pause(crate::random(&**node.environment())), Doing::Pausing)
             }
             Outcome::Refused(error) => (error, REFUSED_PAUSE, Doing::Refused),
@@ -249,7 +270,8 @@ struct Following {
     shared: Arc<Shared>,
     place: usize,
     tasks: JoinSet<(Name, Outcome)>,
-    running: BTreeSet<Name>,
+    /// Since when.
+    running: BTreeMap<Name, Instant>,
     paused: BTreeMap<Name, Instant>,
     backoffs: BTreeMap<Name, Backoff>,
 }
@@ -257,11 +279,11 @@ struct Following {
 impl Following {
     fn new(shared: Arc<Shared>, place: usize) -> Self {
         let (paused, backoffs) = Default::default();
-        Self { shared, place, tasks: JoinSet::new(), running: BTreeSet::new(), paused, backoffs }
+        Self { shared, place, tasks: JoinSet::new(), running: BTreeMap::new(), paused, backoffs }
     }
 
     fn begin(&mut self, lanes: &Arc<Lanes>, log: &LogSummary, path: Vec<NodeId>, leave: CancellationToken) {
-        self.running.insert(log.name.clone());
+        self.running.insert(log.name.clone(), Instant::now());
         let (shared, place, lanes, log) = (Arc::clone(&self.shared), self.place, Arc::clone(lanes), log.clone());
         self.tasks.spawn(async move {
             let outcome = tokio::select! {
@@ -274,16 +296,24 @@ impl Following {
         });
     }
 
-    fn ended(&mut self, log: &Name) {
-        self.running.remove(log);
+    /// A log is no longer followed; for how long it was.
+    fn ended(&mut self, log: &Name) -> Duration {
+        let begun = self.running.remove(log);
         self.shared.give_up(log, self.place);
+        begun.map_or(Duration::ZERO, |begun| begun.elapsed())
+    }
+
+    /// Waits no longer with logs whose writer may be another by now, but for those that a person must look at.
+    fn forgive(&mut self, refused: &BTreeMap<Name, String>) {
+        self.paused.retain(|log, _| refused.contains_key(log));
+        self.backoffs.clear();
     }
 }
 
 impl Drop for Following {
     fn drop(&mut self) {
-        for log in std::mem::take(&mut self.running) {
-            self.ended(&log);
+        for (log, _) in std::mem::take(&mut self.running) {
+            self.shared.give_up(&log, self.place);
         }
     }
 }
