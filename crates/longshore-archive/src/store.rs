@@ -55,8 +55,9 @@ enum Seen {
 }
 
 impl Store {
-    /// The store at `url`: `s3://BUCKET/PREFIX?endpoint=&region=`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX` or
-    /// `file:///DIRECTORY`. Credentials are found as each cloud's own tools find them. Nothing is asked of the store yet.
+    /// The store at `url`: `s3://BUCKET/PREFIX?endpoint=&region=`, `gs://BUCKET/PREFIX?endpoint=&region=`,
+    /// `az://CONTAINER/PREFIX?account=&endpoint=&region=` or `file:///DIRECTORY`; of the latter clouds' buckets the region says
+    /// only what their prices are. Credentials are found as each cloud's own tools find them. Nothing is asked of the store yet.
     ///
     /// # Errors
     /// [`Error::Url`]; [`Error::Feature`] for a cloud that this program was built without.

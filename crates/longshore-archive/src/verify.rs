@@ -2,6 +2,7 @@
 
 mod finding;
 mod proven;
+mod snapshots;
 
 use futures_util::{Stream, StreamExt, TryFutureExt};
 use longshore_format::Lsn;
@@ -12,11 +13,11 @@ use crate::error::Result;
 use crate::fetch::segment::{Stored, at_once};
 use crate::fetch::{TAIL_AT_ONCE, tail_object};
 use crate::listing::{self, Listing};
-use crate::manifest::{SegmentEntry, SnapshotEntry};
+use crate::manifest::SegmentEntry;
 use crate::place::Place;
-use crate::snapshot;
 pub use finding::Finding;
 pub use proven::Proven;
+use snapshots::Look;
 
 /// What was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -55,21 +56,22 @@ pub async fn verify_since(archive: &Archive, proven: &Proven, mut watch: impl Fn
         let place = archive.place(copy);
         let listing = Listing::of(&place).await?;
         let known = known(proven, &place, copy);
+        let look = Look { place: &place, listing: &listing, proven };
         for earlier in before_gaps(&mut verified, &place, copy).await? {
             // Before its gap an archive changes no more: it was fetched when what is behind the gap was.
             let known = if 0 < known && earlier.lost.is_empty() { earlier.segments.len() } else { 0 };
             verified.findings.extend(earlier.lost.iter().cloned());
             look_for_known(&mut verified, &place, &earlier, &listing, known).await?;
-            fetch_rest(&mut verified, archive, &earlier, known, &mut watch).await?;
+            fetch_rest(&mut verified, archive, &earlier, known, &look, &mut watch).await?;
         }
         verified.findings.extend(copy.lost.iter().cloned());
         let whole_before = verified.findings.len() == before;
         for branch in branches(&mut verified, &place, copy).await? {
-            fetch_rest(&mut verified, archive, &branch, 0, &mut watch).await?;
+            fetch_rest(&mut verified, archive, &branch, 0, &look, &mut watch).await?;
         }
         look_for_known(&mut verified, &place, copy, &listing, known).await?;
         watch(&verified);
-        fetch_rest(&mut verified, archive, copy, known, &mut watch).await?;
+        fetch_rest(&mut verified, archive, copy, known, &look, &mut watch).await?;
         forget_superseded(&mut verified, &place, before).await?;
         match whole_before {
             true => note_proven(&mut verified, &place, copy, before),
@@ -160,9 +162,10 @@ async fn fetch_rest(
     archive: &Archive,
     copy: &Copy,
     known: usize,
+    look: &Look<'_>,
     watch: &mut impl FnMut(&Verified),
 ) -> Result<()> {
-    let place = archive.place(copy);
+    let place = look.place;
     let mut segments = Vec::new();
     for entry in &copy.segments[known..] {
         segments.push(holds(Stored::new(archive, copy, entry)));
@@ -174,7 +177,7 @@ async fn fetch_rest(
     }
     let mut tail = Vec::new();
     for entry in copy.manifest.tail() {
-        tail.push(tail_object(&place, entry).map_ok(drop));
+        tail.push(tail_object(place, entry).map_ok(drop));
     }
     let mut checked = futures_util::stream::iter(tail).buffered(TAIL_AT_ONCE);
     for entry in copy.manifest.tail() {
@@ -182,30 +185,7 @@ async fn fetch_rest(
         watch(verified);
     }
     for entry in &copy.manifest.snapshots {
-        fetch_snapshot(&place, entry, verified, watch).await?;
-        watch(verified);
-    }
-    Ok(())
-}
-
-/// A snapshot is checked in every look: it is a copy that nothing else here vouches for.
-async fn fetch_snapshot(
-    place: &Place<'_>,
-    entry: &SnapshotEntry,
-    verified: &mut Verified,
-    watch: &mut impl FnMut(&Verified),
-) -> Result<()> {
-    let holds = (Lsn::ZERO, Lsn::new(entry.position));
-    let pieces = match snapshot::pieces(place, entry).await {
-        Ok(pieces) => pieces,
-        Err(error) => return note(verified, Err(error), 0, holds),
-    };
-    verified.of += 1 + pieces.len() as u64;
-    let listed = entry.bytes.saturating_sub(pieces.iter().map(|piece| piece.bytes).fold(0, u64::saturating_add));
-    note(verified, Ok(()), listed, holds)?;
-    for piece in &pieces {
-        let checked = snapshot::piece(place, entry, piece).await.map(|_| ());
-        note(verified, checked, piece.bytes, holds)?;
+        look.at(entry, verified, watch).await?;
         watch(verified);
     }
     Ok(())

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, TryStreamExt};
 use longshore_archive::{
-    Archive, ArchiveSettings, Archiver, Begin, CopyPlan, Keep, Reach, Schedule, SnapshotFacts, Store, Until, copy,
-    forget, orphans, verify,
+    Archive, ArchiveSettings, Archiver, Begin, CopyPlan, Finding, Keep, Proven, Reach, Schedule, SnapshotFacts, Store,
+    Until, copy, forget, orphans, verify, verify_since,
 };
 use longshore_format::{ErrorKind, Lsn};
 use object_store::memory::InMemory;
@@ -277,6 +277,43 @@ async fn f_121_f_122_every_object_of_a_snapshot_that_is_damaged_or_gone_is_named
             std::fs::remove_file(&file).unwrap();
         }
         broken.put(object, whole.into()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_was_proven_is_looked_for_and_not_fetched_again() {
+    let rig = Rig::new();
+    let (objects, store) = memory();
+    let _archiver = with_snapshot(&rig, &store, Keep::default()).await;
+    let archive = Archive::open(std::slice::from_ref(&store), &name(), None).await.unwrap();
+    let first = verify(&archive, |_| {}).await.unwrap();
+    let second = verify_since(&archive, &first.proven, |_| {}).await.unwrap();
+    assert_eq!((&second.findings[..], second.proven == first.proven), (&[][..], true));
+    assert_eq!(second.objects + second.known, second.of);
+    assert!(second.bytes < 33 << 20, "only its list and what is not sealed: {second:?}");
+    // What it is remembered by is read by whoever looks next, and was written by one who remembered no snapshots.
+    let mut written = serde_json::to_value(&first.proven).unwrap();
+    assert_eq!(serde_json::from_value::<Proven>(written.clone()).unwrap(), first.proven);
+    written[0].as_object_mut().unwrap().remove("snapshots").unwrap();
+    let before: Proven = serde_json::from_value(written).unwrap();
+    assert_eq!(verify_since(&archive, &before, |_| {}).await.unwrap().proven, first.proven);
+
+    let all: Vec<_> = objects.list(None).map_ok(|meta| (meta.size, meta.location)).try_collect().await.unwrap();
+    let (_, piece) = all.into_iter().max().unwrap();
+    let whole = objects.get(&piece).await.unwrap().bytes().await.unwrap();
+    objects.put(&piece, whole.slice(1..).into()).await.unwrap();
+    for is_gone in [false, true] {
+        if is_gone {
+            objects.delete(&piece).await.unwrap();
+        }
+        let found = verify_since(&archive, &first.proven, |_| {}).await.unwrap();
+        let is_named = match &found.findings[..] {
+            [Finding::Corrupt { object, .. }] => !is_gone && *object == piece.to_string(),
+            [Finding::Missing { object, .. }] => is_gone && *object == piece.to_string(),
+            _ => false,
+        };
+        assert!(is_named, "{:?}", found.findings);
+        assert_ne!(found.proven, first.proven, "it is fetched by whoever looks next");
     }
 }
 

@@ -5,19 +5,24 @@ use url::Url;
 use crate::estimate::RegionId;
 
 /// The provider and region of the store at `url`. `None` where nothing says so: a bucket of `gs://` and a container of `az://`
-/// are wherever they were made, and an endpoint of one's own belongs to nobody whose prices are known.
+/// are wherever they were made, unless their address tells, and an endpoint of one's own belongs to nobody whose prices are
+/// known.
 pub(super) fn region_of(url: &str, environment: impl Fn(&str) -> Option<String>) -> Option<RegionId> {
     let url = Url::parse(url).ok()?;
     let option = |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
     let variable = |names: &[&str]| names.iter().find_map(|name| environment(name).filter(|value| !value.is_empty()));
-    let elsewhere =
-        option("endpoint").or_else(|| variable(&["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]));
-    match url.scheme() {
-        "s3" if elsewhere.is_none() => {
-            let region = option("region").or_else(|| variable(&["AWS_REGION", "AWS_DEFAULT_REGION"]))?;
-            format!("aws:{region}").parse().ok()
+    let (provider, region, elsewhere) = match url.scheme() {
+        "s3" => {
+            let region = option("region").or_else(|| variable(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
+            ("aws", region, variable(&["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]))
         }
-        _ => None,
+        "gs" => ("gcp", option("region"), None),
+        "az" => ("azure", option("region"), None),
+        _ => return None,
+    };
+    match option("endpoint").or(elsewhere) {
+        None => format!("{provider}:{}", region?).parse().ok(),
+        Some(_) => None,
     }
 }
 
@@ -39,6 +44,9 @@ mod tests {
             ("s3://bucket?region=no%20region", none, None),
             ("gs://bucket/p", &[("AWS_REGION", "us-east-1")], None),
             ("az://container/p", none, None),
+            ("gs://bucket/p?region=europe-west1", none, Some("gcp:europe-west1")),
+            ("gs://bucket/p?region=europe-west1&endpoint=http://localhost:4443", none, None),
+            ("az://container/p?account=ours&region=westeurope", none, Some("azure:westeurope")),
             ("file:///mnt/archive", none, None),
             ("no address", none, None),
         ];

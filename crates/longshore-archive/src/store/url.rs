@@ -139,7 +139,7 @@ fn gcs(url: &Url, text: &str) -> Result<Opened> {
         }
     }
     let store = builder.build().map_err(|error| refused(error.to_string()))?;
-    Ok((Arc::new(store), &["endpoint"]))
+    Ok((Arc::new(store), &["endpoint", "region"]))
 }
 
 #[cfg(feature = "azure")]
@@ -156,7 +156,7 @@ fn azure(url: &Url, text: &str) -> Result<Opened> {
         };
     }
     let store = builder.build().map_err(|error| refused(error.to_string()))?;
-    Ok((Arc::new(store), &["endpoint", "account"]))
+    Ok((Arc::new(store), &["endpoint", "account", "region"]))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::archive::Copy;
-use crate::manifest::SegmentEntry;
+use crate::manifest::{SegmentEntry, SnapshotEntry};
 use crate::place::Place;
 
 /// Up to where the stores of some logs were found whole. What is before need not be fetched again: a sealed segment never
@@ -19,6 +19,9 @@ struct ProvenUpTo {
     /// The last segment of those that hold, if the first one does. A manifest that still names it still names all before
     /// it: each segment holds the digest of the one before.
     object: Option<String>,
+    /// The snapshots that hold: a name of one tells what it holds, too.
+    #[serde(default)]
+    snapshots: Vec<String>,
 }
 
 impl Proven {
@@ -32,17 +35,48 @@ impl Proven {
 
     /// How many of a store's segments, from the oldest on, were proven before.
     pub(super) fn segments(&self, place: &Place<'_>, copy: &Copy) -> usize {
-        let id = place.id.map(|id| id.to_string()).unwrap_or_default();
-        let ours = |entry: &&ProvenUpTo| {
-            entry.store == place.store.label() && entry.log == place.log.as_str() && entry.id == id
-        };
-        let Some(entry) = self.0.iter().find(ours) else { return 0 };
+        let Some(entry) = self.of(place) else { return 0 };
         copy.segments.iter().position(|segment| Some(&segment.object) == entry.object.as_ref()).map_or(0, |at| at + 1)
     }
 
-    pub(super) fn note(&mut self, place: &Place<'_>, last: Option<&SegmentEntry>) {
-        let id = place.id.map(|id| id.to_string()).unwrap_or_default();
-        let (store, log) = (place.store.label().to_owned(), place.log.to_string());
-        self.0.push(ProvenUpTo { store, log, id, object: last.map(|last| last.object.clone()) });
+    /// Whether a snapshot was proven before.
+    pub(super) fn holds_snapshot(&self, place: &Place<'_>, snapshot: &SnapshotEntry) -> bool {
+        self.of(place).is_some_and(|entry| entry.snapshots.contains(&snapshot.object))
     }
+
+    pub(super) fn note(&mut self, place: &Place<'_>, last: Option<&SegmentEntry>) {
+        self.entry(place).object = last.map(|last| last.object.clone());
+    }
+
+    pub(super) fn note_snapshot(&mut self, place: &Place<'_>, snapshot: &SnapshotEntry) {
+        self.entry(place).snapshots.push(snapshot.object.clone());
+    }
+
+    fn of(&self, place: &Place<'_>) -> Option<&ProvenUpTo> {
+        self.0.iter().find(|entry| entry.is_of(place))
+    }
+
+    fn entry(&mut self, place: &Place<'_>) -> &mut ProvenUpTo {
+        let at = self.0.iter().position(|entry| entry.is_of(place)).unwrap_or_else(|| {
+            self.0.push(ProvenUpTo {
+                store: place.store.label().to_owned(),
+                log: place.log.to_string(),
+                id: id(place),
+                object: None,
+                snapshots: Vec::new(),
+            });
+            self.0.len() - 1
+        });
+        &mut self.0[at]
+    }
+}
+
+impl ProvenUpTo {
+    fn is_of(&self, place: &Place<'_>) -> bool {
+        self.store == place.store.label() && self.log == place.log.as_str() && self.id == id(place)
+    }
+}
+
+fn id(place: &Place<'_>) -> String {
+    place.id.map(|id| id.to_string()).unwrap_or_default()
 }
