@@ -89,7 +89,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Promote(command) => command.run(&global),
         Command::Switchover(command) => command.run(&global),
         Command::Fence(command) => command.run(&global),
-        Command::Replay(command) => command.run(),
+        Command::Replay(command) => command.run(&global),
         Command::Archive(command) => command.run(),
         Command::Drill(command) => command.run(),
         Command::Demo(command) => command.run(),

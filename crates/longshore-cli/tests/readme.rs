@@ -135,8 +135,11 @@ fn the_recovery_runbook_works_as_written() {
     // The disaster.
     let region_is_gone = blocks.iter().rposition(|block| block.starts_with("longshore archive ls")).unwrap();
     blocks.insert(region_is_gone, "kill -9 $! && wait $! || true; rm -r data\n".to_owned());
+    // It goes on with one of the two logs, and on the ports of the other's agent.
+    let or = blocks.iter().position(|block| block.contains("--continue")).unwrap();
+    blocks.insert(or, "kill $! && wait $!\n".to_owned());
     let told = run(dir.path(), &blocks);
-    for says in ["RTO", "intact", "1 transactions", "copied"] {
+    for says in ["RTO", "intact", "1 transactions", "copied", "goes on in data3: epoch 2"] {
         assert!(told.contains(says), "{says} is not in {told}");
     }
     let restored = rusqlite::Connection::open(dir.path().join("restored.db")).unwrap();

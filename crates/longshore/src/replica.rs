@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use longshore_apply::Snapshotter;
 use longshore_format::Name;
-use longshore_transport::Status;
+use longshore_transport::{Promote, Promoted, Status};
 use longshore_wal::{Consumer, Wal};
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +21,7 @@ use crate::event::{Event, Events};
 use crate::lock;
 use crate::log::Log;
 use crate::node::{Node, parse_name};
+use crate::promotion;
 use crate::server::{Server, blocking};
 use crate::settings::Settings;
 
@@ -138,6 +139,17 @@ impl Replica {
             return Ok(Box::pin(archived::follow(node.clone(), node.sinks().clone(), stop)));
         }
         Ok(Box::pin(Dialler::new(node)?.run(stop)))
+    }
+
+    /// Makes this node a log's writer, or says what that would take and lose, as `longshore promote` asks an agent to: it asks the
+    /// upstreams and the peers of the request, and what it takes from or archives into. Dropping it stops it at some step; run
+    /// again, it goes on.
+    ///
+    /// # Errors
+    /// `NotFound` without the log; `Fenced` while the writer before may still confirm anything, or what it has would be lost;
+    /// `Busy` while another promotion is under way here; `Unavailable` where a node that is needed does not answer.
+    pub async fn promote(&self, request: &Promote) -> Result<Promoted> {
+        promotion::promote(&self.node, request).await
     }
 
     /// Listens for replicas of this replica and for other clients, as the settings say.

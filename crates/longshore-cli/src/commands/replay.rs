@@ -1,6 +1,7 @@
 //! `longshore replay`: a log turned back into a database.
 
 mod archived;
+mod continued;
 mod price;
 mod progress;
 mod told;
@@ -9,11 +10,13 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use longshore::apply::{Check, Target};
+use longshore::apply::{Check, Point, Target};
 use longshore::archive::{Archive, Sample, Store};
 use longshore::{ErrorKind, Lsn, Replay as Library, Stage};
 use longshore_format::Name;
 
+use self::continued::{Continue, Continued, GoOn};
+use crate::cli::Global;
 use crate::failure::Failure;
 use crate::interrupt::Interruptible;
 use crate::progress::ProgressFlag;
@@ -38,7 +41,9 @@ Examples:
   longshore replay --from data --log orders --to time:2026-11-22T09:30:00+01:00 \\
       --into sqlite:restored.db
   longshore replay --from s3://bucket/prefix --log orders --to mark:before-upgrade \\
-      --into sqlite:restored.db --plan")]
+      --into sqlite:restored.db --plan
+  longshore replay --from s3://bucket/prefix --log orders --into sqlite:orders.db \\
+      --continue /var/lib/longshore --accept-loss")]
 pub(crate) struct Replay {
     /// The directory that holds the log: an agent's, or a copy of one. Or the address of an object store; of
     /// several, the best copy of each segment is taken
@@ -91,6 +96,9 @@ pub(crate) struct Replay {
     check: Depth,
 
     #[command(flatten)]
+    go_on: Continue,
+
+    #[command(flatten)]
     progress: ProgressFlag,
 
     #[command(flatten)]
@@ -102,11 +110,12 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    pub(crate) fn run(self) -> Result<(), Failure> {
+    pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
         let target = logs::target("to", &self.to)?;
         let target = if self.exclusive { target.before() } else { target };
         if !self.plan
-            && let Ok(scratch) = archived::scratch(self.scratch.as_ref(), &self.into, &self.log)
+            && let Ok(scratch) = self.scratch()
+            && self.go_on.noted(&scratch).is_none()
         {
             archived::clear(&scratch, &self.into);
         }
@@ -118,7 +127,12 @@ impl Replay {
                 return Err(Failure::invalid("--tail is of a directory; object stores hold none")
                     .next("name the node's directory"));
             }
-            return self.run_from_archive(target);
+            return self.run_from_archive(target, global);
+        }
+        if self.go_on.is_asked() {
+            return Err(Failure::invalid("--continue is for object stores").next(
+                "a log in a directory goes on by itself: start an agent on it, and `longshore promote` there; `--to` says from where on",
+            ));
         }
         let [from] = &self.from[..] else {
             return Err(Failure::invalid("several --from are for object stores").next("name one directory"));
@@ -131,11 +145,22 @@ impl Replay {
             Some(place) => Library::open_tail(from, &self.log, place)?,
             None => Library::open(from, &self.log)?,
         };
-        self.run_with(&replay.to(target), Phases::new(self.progress.start()), &Interruptible::listen()?)
+        let mut phases = Phases::new(self.progress.start());
+        match self.run_with(&replay.to(target), &mut phases, &Interruptible::listen()?)? {
+            Some(done) => self.tell_done(&done, &mut phases),
+            None => Ok(()),
+        }
     }
 
-    /// Fetches what the target needs, restores from that, and removes it again.
-    fn run_from_archive(self, target: Target) -> Result<(), Failure> {
+    fn scratch(&self) -> Result<PathBuf, Failure> {
+        match self.go_on.scratch(&self.log) {
+            Some(scratch) => Ok(scratch),
+            None => archived::scratch(self.scratch.as_ref(), &self.into, &self.log),
+        }
+    }
+
+    /// Fetches what the target needs, restores from that, and removes it again, or goes on with it.
+    fn run_from_archive(self, target: Target, global: &Global) -> Result<(), Failure> {
         if self.follow {
             return Err(
                 Failure::invalid("--follow is for directories").next("a replica follows a log: `longshore replica`")
@@ -144,11 +169,25 @@ impl Replay {
         let stores = stores::open(&self.from)?;
         let name = self.log.parse();
         let name = name.map_err(|_| Failure::invalid("--log must match [a-z0-9][a-z0-9_-]{0,62}"))?;
-        let scratch = archived::scratch(self.scratch.as_ref(), &self.into, &self.log)?;
-        // Before anything is fetched: a file that is there is nobody's to replace.
-        self.into.output().check_free()?;
+        let scratch = self.scratch()?;
+        let go_on = GoOn {
+            log: &name,
+            scratch: &scratch,
+            stores: stores.clone(),
+            keys: &self.keys,
+            tls: &global.tls,
+            to_end: matches!(target.point, Point::Latest),
+        };
+        self.go_on.check(&go_on, &self.into)?;
         let mut phases = Phases::new(self.progress.start());
         let (runtime, interrupted) = (runtime::for_agents()?, Interruptible::listen()?);
+        if let Some(stop) = self.go_on.noted(&scratch).filter(|_| self.into.is_there()) {
+            let continued = runtime.block_on(self.go_on.run(&go_on, Some(stop)))?;
+            self.tell_continued(&name, continued.as_ref(), &mut phases)?;
+            return archived::remove(&scratch).map_err(|error| Failure::file("cannot remove", &scratch, &error));
+        }
+        // Before anything is fetched: a file that is there is nobody's to replace.
+        self.into.output().check_free()?;
         let (mut seen, mut end) = (None, None);
         let fetched = loop {
             let fetching = self.fetch(&stores, &name, &target, &scratch, &mut phases, &mut end);
@@ -164,14 +203,22 @@ impl Replay {
             }
         };
         let Some((replay, store)) = fetched else { return Ok(()) };
-        let done = self.run_with(&replay.to(target), phases, &interrupted);
-        done.map_err(|failure| match failure.kind() {
+        let done = self.run_with(&replay.to(target), &mut phases, &interrupted);
+        let done = done.map_err(|failure| match failure.kind() {
             ErrorKind::NotFound | ErrorKind::TooOld | ErrorKind::Unreachable => {
                 let next = "name a target that is there, or a store that reaches further; `longshore archive ls` shows how far each reaches";
                 failure.after(format!("that is all of it in {store}")).next(next)
             }
             _ => failure,
         })?;
+        if let Some(mut done) = done {
+            self.go_on.note(&scratch, done.stop())?;
+            done.continued = runtime.block_on(self.go_on.run(&go_on, done.stop()))?;
+            self.tell_done(&done, &mut phases)?;
+            if !self.json {
+                self.tell_continued(&name, done.continued.as_ref(), &mut phases)?;
+            }
+        }
         archived::remove(&scratch).map_err(|error| Failure::file("cannot remove", &scratch, &error))
     }
 
@@ -228,6 +275,7 @@ impl Replay {
         if let Some(refusal) = refusal {
             return Err(refusal.into());
         }
+        self.go_on.make_directory()?;
         archived::claim(scratch, &self.into)?;
         match Library::fetch(archive, &plan, scratch, |bytes| phases.fetching(bytes, plan.bytes)).await {
             Ok(replay) => Ok(Some((replay, plan.store))),
@@ -239,10 +287,16 @@ impl Replay {
         }
     }
 
-    fn run_with(&self, replay: &Library, mut phases: Phases, interrupted: &Interruptible) -> Result<(), Failure> {
+    /// Restores, and says what came of it; `None` of a plan, and where whoever reads our output has gone away.
+    fn run_with(
+        &self,
+        replay: &Library,
+        phases: &mut Phases,
+        interrupted: &Interruptible,
+    ) -> Result<Option<told::Done>, Failure> {
         let output = self.into.output();
         if self.plan {
-            return self.tell(&told::Plan::from(&replay.plan(&output)?));
+            return self.tell(&told::Plan::from(&replay.plan(&output)?)).map(|()| None);
         }
         let replay = replay.clone().checking(self.check.into());
         let watch = |stage: Stage<'_>| {
@@ -255,15 +309,29 @@ impl Replay {
         };
         let done = if self.follow { replay.follow(&output, watch) } else { replay.run(&output, watch) };
         phases.finish();
-        let done = match done {
-            // Whoever reads our output has gone away: an ordinary end.
-            Err(longshore::Error::Apply(error)) if error.is_closed_pipe() => return Ok(()),
-            done => told::Done::new(&self.into, &done?),
-        };
+        match done {
+            // An ordinary end.
+            Err(longshore::Error::Apply(error)) if error.is_closed_pipe() => Ok(None),
+            done => Ok(Some(told::Done::new(&self.into, &done?))),
+        }
+    }
+
+    fn tell_done(&self, done: &told::Done, phases: &mut Phases) -> Result<(), Failure> {
         match &self.into {
             // Stdout is the output: what was done is talk.
-            SinkSpec::Stdout => phases.talk(&done),
-            _ => self.tell(&done)?,
+            SinkSpec::Stdout => phases.talk(done),
+            _ => self.tell(done)?,
+        }
+        Ok(())
+    }
+
+    fn tell_continued(&self, log: &Name, continued: Option<&Continued>, phases: &mut Phases) -> Result<(), Failure> {
+        let Some(continued) = continued else { return Ok(()) };
+        let told = continued.told(log, &self.into);
+        match (&self.into, self.json) {
+            (SinkSpec::Stdout, _) => phases.talk(&told),
+            (_, true) => output::print_json(continued)?,
+            (_, false) => output::print(&told)?,
         }
         Ok(())
     }

@@ -53,8 +53,12 @@ impl Peers {
         others: &[String],
         enough: impl Fn(&Peers) -> bool,
     ) -> Result<Peers> {
-        let connector = connector(node)?;
         let addresses: Vec<&String> = node.settings().replica.upstreams.iter().chain(others).collect();
+        if addresses.is_empty() {
+            // Whoever asks nobody needs no certificate.
+            return Ok(Peers::default());
+        }
+        let connector = connector(node)?;
         let mut asked = JoinSet::new();
         for (place, text) in addresses.iter().enumerate() {
             let address: Address = text.parse()?;

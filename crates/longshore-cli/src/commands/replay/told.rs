@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use longshore::{ReplayPlan, Replayed};
+use longshore::{Lsn, ReplayPlan, Replayed};
 use serde::Serialize;
 
+use super::continued::Continued;
 use crate::output;
 use crate::quantity::{rfc3339, show_bytes, show_duration};
 use crate::sinks::SinkSpec;
@@ -144,6 +145,9 @@ pub(super) struct Done {
     records: u64,
     payload_bytes: u64,
     seconds: f64,
+    /// The log that it goes on as, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) continued: Option<Continued>,
 }
 
 impl Done {
@@ -156,7 +160,12 @@ impl Done {
             records: done.records,
             payload_bytes: done.bytes,
             seconds: done.elapsed.as_secs_f64(),
+            continued: None,
         }
+    }
+
+    pub(super) fn stop(&self) -> Option<Lsn> {
+        self.position.map(Lsn::new)
     }
 }
 

@@ -1,0 +1,161 @@
+//! A restored log that is gone on with: promoted in a data directory of its own, from where the output stops.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use longshore::archive::Store;
+use longshore::{ErrorKind, Lsn, Replica, Settings, Sources};
+use longshore_format::Name;
+use longshore_transport::{Promote, Promoted};
+use serde::Serialize;
+
+use crate::cli::Tls;
+use crate::failure::Failure;
+use crate::sinks::SinkSpec;
+use crate::stores::Keys;
+
+/// Whether a restored log is a new one, or goes on.
+#[derive(Debug, Args)]
+pub(super) struct Continue {
+    /// Go on with the log itself from there, and not with a new one: it is promoted in this data directory, for the agent that
+    /// is to write it. As `promote` it is refused while the primary before may still confirm anything
+    #[arg(long = "continue", value_name = "DIR", conflicts_with_all = ["scratch", "tail", "epoch", "follow"])]
+    data_dir: Option<PathBuf>,
+
+    /// Go on although the primary before may still confirm what is then lost, or what lies behind the target is set aside
+    #[arg(long, requires = "data_dir")]
+    accept_loss: bool,
+
+    /// A node that may still hold the log, to be asked and fenced. Repeat it for several
+    #[arg(long = "peer", value_name = "[NAME@]HOST:PORT", value_delimiter = ',', requires = "data_dir")]
+    peers: Vec<String>,
+}
+
+/// What a log goes on in.
+#[derive(Serialize)]
+pub(super) struct Continued {
+    data_dir: String,
+    epoch: u64,
+    position: u64,
+}
+
+/// A log that is to go on, in the directory where it is fetched to.
+pub(super) struct GoOn<'a> {
+    pub(super) log: &'a Name,
+    pub(super) scratch: &'a Path,
+    pub(super) stores: Vec<Store>,
+    pub(super) keys: &'a Keys,
+    pub(super) tls: &'a Tls,
+    /// All of it is restored, and so nothing is set aside.
+    pub(super) to_end: bool,
+}
+
+/// What in the scratch directory says where the complete output stops.
+const STOP: &str = "restored-to";
+
+impl Continue {
+    pub(super) fn is_asked(&self) -> bool {
+        self.data_dir.is_some()
+    }
+
+    /// Where the log lies while it is restored: in the data directory, under a name that no log can have.
+    pub(super) fn scratch(&self, log: &str) -> Option<PathBuf> {
+        self.data_dir.as_ref().map(|dir| dir.join(format!("{log}.replay")))
+    }
+
+    /// Refuses, before anything is fetched, what could come to no good end.
+    pub(super) fn check(&self, go_on: &GoOn<'_>, into: &SinkSpec) -> Result<(), Failure> {
+        let Some(dir) = &self.data_dir else { return Ok(()) };
+        if dir.join(go_on.log.as_str()).exists() {
+            let what = format!("{} holds a log {} already", dir.display(), go_on.log);
+            let next = format!("name another directory, or start the agent on it: `{}`", agent(dir, into, go_on.log));
+            return Err(Failure::new(ErrorKind::Busy, what).next(next));
+        }
+        match (self.accept_loss, go_on.to_end, &self.peers[..]) {
+            (false, false, _) => Err(refused(go_on.log, "what lies behind the target would be set aside")),
+            (false, true, []) => {
+                Err(refused(go_on.log, "nobody is asked who could keep the primary before from writing it"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the data directory, as an agent would.
+    pub(super) fn make_directory(&self) -> Result<(), Failure> {
+        let Some(dir) = &self.data_dir else { return Ok(()) };
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|error| Failure::file("cannot make", dir, &error))
+    }
+
+    /// Notes where the output stops, for whoever runs it again after a promotion that was refused.
+    pub(super) fn note(&self, scratch: &Path, stop: Option<Lsn>) -> Result<(), Failure> {
+        let Some(stop) = stop.filter(|_| self.data_dir.is_some()) else { return Ok(()) };
+        let path = scratch.join(STOP);
+        std::fs::write(&path, stop.to_string()).map_err(|error| Failure::file("cannot write", &path, &error))
+    }
+
+    /// Where an output stops that an earlier run has completed, if all that is left is the promotion.
+    pub(super) fn noted(&self, scratch: &Path) -> Option<Lsn> {
+        let noted = self.data_dir.as_ref().and_then(|_| std::fs::read_to_string(scratch.join(STOP)).ok())?;
+        noted.parse().ok().map(Lsn::new)
+    }
+
+    /// Promotes the log from `stop` on, or from its end if that was restored, and gives it its place in the data directory; `None`
+    /// where that was not asked for.
+    pub(super) async fn run(&self, go_on: &GoOn<'_>, stop: Option<Lsn>) -> Result<Option<Continued>, Failure> {
+        let Some(dir) = &self.data_dir else { return Ok(None) };
+        let (replica, to) = (self.open(go_on)?, stop.filter(|_| !go_on.to_end));
+        let promoted = replica.promote(&self.request(go_on, to)).await;
+        replica.node().close()?;
+        let Promoted { epoch, position, .. } = promoted.map_err(|error| match error.kind() {
+            ErrorKind::Fenced => refused(go_on.log, &error.to_string()),
+            _ => error.into(),
+        })?;
+        let (from, place) = (go_on.scratch.join(go_on.log.as_str()), dir.join(go_on.log.as_str()));
+        let placed = std::fs::rename(&from, &place).and_then(|()| std::fs::File::open(dir)?.sync_all());
+        placed.map_err(|error| Failure::file("cannot put the log in its place", &place, &error))?;
+        Ok(Some(Continued { data_dir: dir.display().to_string(), epoch, position: position.get() }))
+    }
+
+    fn open(&self, go_on: &GoOn<'_>) -> Result<Replica, Failure> {
+        let settings = Settings { tls: go_on.tls.settings(), ..Settings::default() };
+        let replica = Replica::open(go_on.scratch, &settings)?;
+        let (stores, keys) = (go_on.stores.clone(), go_on.keys.open()?);
+        replica.node().take_from(Sources { stores, keys, every: Duration::MAX });
+        Ok(replica)
+    }
+
+    fn request(&self, go_on: &GoOn<'_>, to: Option<Lsn>) -> Promote {
+        let Self { accept_loss, peers, .. } = self;
+        let (log, peers) = (go_on.log.clone(), peers.clone());
+        Promote { log, plan: false, accept_loss: *accept_loss, switchover: false, to, peers }
+    }
+}
+
+impl Continued {
+    /// What is left to do.
+    pub(super) fn told(&self, log: &Name, into: &SinkSpec) -> String {
+        let Self { data_dir, epoch, position } = self;
+        let next = agent(Path::new(data_dir), into, log);
+        format!("{log} goes on in {data_dir}: epoch {epoch} begins at {position}\nnext: `{next}`\n")
+    }
+}
+
+/// The agent that is to write the log.
+fn agent(dir: &Path, into: &SinkSpec, log: &Name) -> String {
+    let captured = match into {
+        SinkSpec::Sqlite(path) => format!(" --sqlite {} --log {log}", path.display()),
+        _ => String::new(),
+    };
+    format!("longshore primary --data-dir {}{captured} --archive STORE", dir.display())
+}
+
+fn refused(log: &Name, why: &str) -> Failure {
+    Failure::new(ErrorKind::Fenced, format!("log {log} cannot go on: {why}")).next(
+        "stop the primary before for good, or reach it and who votes with --peer NAME@HOST:PORT; if what it still confirms may \
+         be lost: run it again with --accept-loss; without --continue what is restored becomes a new log",
+    )
+}

@@ -1,0 +1,107 @@
+//! A log that goes on from where it was restored, with the whole region gone.
+
+use std::path::Path;
+use std::process::Output;
+
+use longshore_testkit::process::{PATIENCE, Running, longshore, must, run_with, until};
+use rusqlite::Connection;
+use serde_json::Value;
+
+use super::SNAPSHOTS;
+use super::stage::{Stage, agent, newest};
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+impl Stage {
+    fn go_on(&self, to: &str, into: &str, dir: &str, more: &[&str]) -> Output {
+        let (store, into, dir) = (self.store(), format!("sqlite:{}", self.site.at(into)), self.site.at(dir));
+        let args = ["replay", "--from", &store, "--log", "app", "--to", to, "--into", &into, "--continue", &dir];
+        let identity = ["--tls-dir", self.site.tls(), "--identity", "eu-west"];
+        run_with(longshore([&args[..], &identity, more].concat()), b"")
+    }
+
+    /// The agent that writes the log from now on, beside the restored database.
+    fn write_on(&self, database: &str, dir: &str) -> Running {
+        let (database, dir, store) = (self.site.at(database), self.site.at(dir), self.store());
+        let args = ["primary", "--data-dir", &dir, "--sqlite", &database, "--log", "app"];
+        let mut agent = Running::start(agent(
+            &self.site,
+            "eu-west",
+            &[&args[..], &["--archive", &store, "--archive-every", "20ms"]].concat(),
+        ));
+        agent.listening();
+        agent
+    }
+}
+
+#[test]
+fn a_restored_log_goes_on_in_its_archive_under_a_new_epoch() {
+    let mut stage = Stage::start(&SNAPSHOTS);
+    stage.write_until_forgotten();
+    stage.ask(&["mark", "here", "--log", "app"]);
+    stage.write(30);
+    stage.end_primary();
+
+    // Somebody must say that the primary is gone, and more so that a part of the log is given up. Nothing was made before.
+    for (to, says) in [("latest", "nobody is asked"), ("mark:here", "behind the target")] {
+        let refused = stage.go_on(to, "restored.db", "next", &[]);
+        assert_eq!(refused.status.code(), Some(9), "{}", said(&refused));
+        assert!(said(&refused).contains(says), "{}", said(&refused));
+    }
+    assert!(!Path::new(&stage.site.at("next")).exists() && !Path::new(&stage.site.at("restored.db")).exists());
+
+    let done = stage.go_on("mark:here", "restored.db", "next", &["--accept-loss", "--json"]);
+    assert!(done.status.success(), "{}", said(&done));
+    let done: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(done["continued"]["epoch"], 2);
+    assert_eq!(done["continued"]["position"], done["position"]);
+    let left: Vec<_> =
+        std::fs::read_dir(stage.site.at("next")).unwrap().map(|left| left.unwrap().file_name()).collect();
+    assert_eq!(left, ["app"], "nothing else is left");
+    let again = stage.go_on("mark:here", "other.db", "next", &["--accept-loss"]);
+    assert_eq!(again.status.code(), Some(7), "{}", said(&again));
+
+    let mut next = stage.write_on("restored.db", "next");
+    next.line_with("resyncs=0");
+    let number = stage.rows - 30;
+    assert_eq!(newest(&stage.site.at("restored.db")), Some(number));
+    let application = Connection::open(stage.site.at("restored.db")).unwrap();
+    application.execute("INSERT OR REPLACE INTO rows VALUES (1, ?1, 'after')", [number + 1000]).unwrap();
+    assert!(next.terminate().success());
+
+    // One archive, in which the log goes on; what was given up is there when it is asked for.
+    let listed = stage.listed().unwrap();
+    assert_eq!(listed["epoch"], 2, "{listed}");
+    must(longshore(["archive", "verify", "--from", &stage.store()]), b"");
+    for (more, expected) in [(&[][..], number + 1000), (&["--epoch", "1"], stage.rows)] {
+        let file = stage.site.at(&format!("of-{expected}.db"));
+        let into = format!("sqlite:{file}");
+        let args = ["replay", "--from", &stage.store(), "--log", "app", "--into", &into].map(str::to_owned);
+        must(longshore(args.iter().map(String::as_str).chain(more.iter().copied())), b"");
+        assert_eq!(newest(&file), Some(expected));
+    }
+}
+
+/// The promotion comes last, and only it is left when it was refused.
+#[test]
+fn a_log_whose_promotion_is_refused_is_restored_once_and_promoted_later() {
+    let mut stage = Stage::start(&SNAPSHOTS);
+    stage.write(100);
+    stage.end_primary();
+    let peer = ["--peer", &stage.server.clone()];
+    let refused = stage.go_on("latest", "restored.db", "next", &peer);
+    assert_eq!(refused.status.code(), Some(9), "{}", said(&refused));
+    assert_eq!(newest(&stage.site.at("restored.db")), Some(stage.rows), "it is restored");
+    assert!(!Path::new(&stage.site.at("next/app")).exists(), "and written by nobody");
+    let done = stage.go_on("latest", "restored.db", "next", &[&peer[..], &["--accept-loss"]].concat());
+    assert!(done.status.success(), "{}", said(&done));
+    let mut next = stage.write_on("restored.db", "next");
+    next.line_with("resyncs=0");
+    until("it is captured", std::time::Instant::now() + PATIENCE, || {
+        let application = Connection::open(stage.site.at("restored.db")).ok()?;
+        application.execute("INSERT INTO rows (number) VALUES (5)", []).ok()
+    });
+    assert!(next.terminate().success());
+}
