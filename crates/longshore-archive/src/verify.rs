@@ -12,6 +12,7 @@ use crate::blocking::blocking;
 use crate::error::Result;
 use crate::fetch::segment::{Stored, at_once};
 use crate::fetch::{TAIL_AT_ONCE, tail_object};
+use crate::fork::ForkEntry;
 use crate::listing::{self, Listing};
 use crate::manifest::SegmentEntry;
 use crate::place::Place;
@@ -66,8 +67,18 @@ pub async fn verify_since(archive: &Archive, proven: &Proven, mut watch: impl Fn
         }
         verified.findings.extend(copy.lost.iter().cloned());
         let whole_before = verified.findings.len() == before;
-        for branch in branches(&mut verified, &place, copy).await? {
-            fetch_rest(&mut verified, archive, &branch, 0, &look, &mut watch).await?;
+        for (fork, branch) in branches(&mut verified, &place, copy).await? {
+            let before = verified.findings.len();
+            // Nothing is added to it any more.
+            let known = if proven.holds_branch(&place, fork) { branch.segments.len() } else { 0 };
+            look_for_known(&mut verified, &place, &branch, &listing, known).await?;
+            match proven.holds_branch(&place, fork) {
+                true => look_for_tail(&mut verified, &place, &branch, &look, &mut watch).await?,
+                false => fetch_rest(&mut verified, archive, &branch, known, &look, &mut watch).await?,
+            }
+            if verified.findings.len() == before {
+                verified.proven.note_branch(&place, fork);
+            }
         }
         look_for_known(&mut verified, &place, copy, &listing, known).await?;
         watch(&verified);
@@ -109,7 +120,11 @@ async fn before_gaps(verified: &mut Verified, place: &Place<'_>, copy: &Copy) ->
 }
 
 /// What lies beyond each fork, and nothing of what the log went on with.
-async fn branches(verified: &mut Verified, place: &Place<'_>, copy: &Copy) -> Result<Vec<Copy>> {
+async fn branches<'a>(
+    verified: &mut Verified,
+    place: &Place<'_>,
+    copy: &'a Copy,
+) -> Result<Vec<(&'a ForkEntry, Copy)>> {
     let mut branches = Vec::new();
     for fork in &copy.manifest.forks {
         match copy.branch(place, fork).await {
@@ -117,7 +132,7 @@ async fn branches(verified: &mut Verified, place: &Place<'_>, copy: &Copy) -> Re
                 branch.forget_before(Lsn::new(fork.start));
                 verified.findings.extend(branch.lost.iter().cloned());
                 verified.of += count(&branch);
-                branches.push(branch);
+                branches.push((fork, branch));
             }
             Err(error) => note(verified, Err(error), 0, (Lsn::new(fork.start), Lsn::new(fork.end)))?,
         }
@@ -143,16 +158,45 @@ async fn look_for_known(
     known: usize,
 ) -> Result<()> {
     for entry in &copy.segments[..known] {
-        let (start, end) = range(copy, entry);
-        let (store, object) = (place.store.label().to_owned(), place.name(&entry.object));
-        match listing.len(place, &entry.object).await? {
-            Some(bytes) if bytes == entry.bytes => verified.known += 1,
-            Some(bytes) => {
-                let what = format!("it is {bytes} bytes long instead of {}", entry.bytes);
-                verified.findings.push(Finding::Corrupt { store, object, what, start, end });
-            }
-            None => verified.findings.push(Finding::Missing { store, object, start, end }),
+        look_for(verified, place, listing, (&entry.object, entry.bytes), range(copy, entry)).await?;
+    }
+    Ok(())
+}
+
+/// The same of what is behind the segments, in a branch that was proven before.
+async fn look_for_tail(
+    verified: &mut Verified,
+    place: &Place<'_>,
+    branch: &Copy,
+    look: &Look<'_>,
+    watch: &mut impl FnMut(&Verified),
+) -> Result<()> {
+    for entry in branch.manifest.tail() {
+        let range = (Lsn::new(entry.start), Lsn::new(entry.end));
+        look_for(verified, place, look.listing, (&entry.object, entry.bytes), range).await?;
+    }
+    for entry in &branch.manifest.snapshots {
+        look.at(entry, verified, watch).await?;
+    }
+    Ok(())
+}
+
+/// An object that was proven before: it must be there still, and as long as it was.
+async fn look_for(
+    verified: &mut Verified,
+    place: &Place<'_>,
+    listing: &Listing,
+    (name, len): (&str, u64),
+    (start, end): (Lsn, Lsn),
+) -> Result<()> {
+    let (store, object) = (place.store.label().to_owned(), place.name(name));
+    match listing.len(place, name).await? {
+        Some(bytes) if bytes == len => verified.known += 1,
+        Some(bytes) => {
+            let what = format!("it is {bytes} bytes long instead of {len}");
+            verified.findings.push(Finding::Corrupt { store, object, what, start, end });
         }
+        None => verified.findings.push(Finding::Missing { store, object, start, end }),
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use chunked::in_two_chunks;
 use longshore_archive::{
     Archive, ArchiveSettings, Begin, CopyPlan, Finding, ForkEntry, Keep, SnapshotFacts, Store, Until, copy, list,
-    orphans, verify,
+    orphans, verify, verify_since,
 };
 use longshore_format::{ErrorKind, Lsn};
 use longshore_wal::RecordDraft;
@@ -59,6 +59,11 @@ async fn both_come_back(store: &Store, live: &Rig, dead: &Rig, fork: Lsn) {
     comes_back(live, &archive).await;
     let found = verify(&archive, |_| {}).await.unwrap();
     assert_eq!((&found.findings[..], found.objects), (&[][..], found.of));
+    // The next look fetches what may still grow, and nothing of a branch.
+    let again = verify_since(&archive, &found.proven, |_| {}).await.unwrap();
+    assert_eq!((&again.findings[..], again.objects + again.known, &again.proven), (&[][..], found.of, &found.proven));
+    let whole = archive.plan(Until::End, Begin::First).unwrap();
+    assert_eq!(again.objects, whole.objects() - whole.segments());
     let [entry] = &forks(store).await[..] else { panic!("one branch is set aside") };
     assert_eq!((entry.start, entry.end), (fork.get(), dead.wal.end().get()));
     let branch = opened(store).await.branch(entry.epoch).await.unwrap();

@@ -58,6 +58,11 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
+    /// The flag as it was given, to be told again.
+    pub(crate) fn flag(&self) -> String {
+        self.archive_keys.as_ref().map_or(String::new(), |keys| format!(" --archive-keys {keys}"))
+    }
+
     pub(crate) fn open(&self) -> Result<Option<Arc<dyn KeyProvider>>, Failure> {
         let opened = self.archive_keys.as_deref().map(parse_keys).transpose();
         opened.map_err(|error| longshore::archive::Error::from(error).into())

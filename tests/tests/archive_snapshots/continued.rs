@@ -95,8 +95,16 @@ fn a_log_whose_promotion_is_refused_is_restored_once_and_promoted_later() {
     assert_eq!(refused.status.code(), Some(9), "{}", said(&refused));
     assert_eq!(newest(&stage.site.at("restored.db")), Some(stage.rows), "it is restored");
     assert!(!Path::new(&stage.site.at("next/app")).exists(), "and written by nobody");
-    let done = stage.go_on("latest", "restored.db", "next", &[&peer[..], &["--accept-loss"]].concat());
+    let loss = [&peer[..], &["--accept-loss"]].concat();
+    let planned = stage.go_on("latest", "restored.db", "next", &[&loss[..], &["--plan"]].concat());
+    assert!(String::from_utf8_lossy(&planned.stdout).contains("goes on   in "), "{planned:?}");
+    let other = stage.go_on("lsn:4096", "restored.db", "next", &loss);
+    assert_eq!(other.status.code(), Some(7), "{}", said(&other));
+    assert!(!Path::new(&stage.site.at("next/app")).exists(), "a plan and another target promote nothing");
+    // A container that starts again restores nothing, and has yet to promote.
+    let done = stage.go_on("latest", "restored.db", "next", &[&loss[..], &["--if-absent"]].concat());
     assert!(done.status.success(), "{}", said(&done));
+    assert!(Path::new(&stage.site.at("next/app")).exists() && !Path::new(&stage.site.at("next/app.replay")).exists());
     let mut next = stage.write_on("restored.db", "next");
     next.line_with("resyncs=0");
     until("it is captured", std::time::Instant::now() + PATIENCE, || {

@@ -45,11 +45,15 @@ async fn a_switchover_whose_link_breaks_at_any_byte_leaves_a_writer_without_anyb
             Err(_) => {
                 failed += 1;
                 // At once: not once somebody happens to hear of it.
-                assert!(agents[0].node.log(LOG).is_ok_and(|log| log.append(&["at once"]).is_ok()), "cut after {bytes}");
+                let appended = agents[0].node.log(LOG).and_then(|log| log.append(&["at once"]).map(drop));
+                let stand = || agents.each_ref().map(|agent| status(agent).logs);
+                assert!(appended.is_ok(), "cut after {bytes}: {appended:?}\n{:#?}", stand());
             }
         }
         link.cut_after(u64::MAX);
-        if writes(&agents).await != 0 {
+        let by = writes(&agents).await;
+        println!("cut after {bytes}: written by {by}");
+        if by != 0 {
             // Its log may just be becoming one that follows.
             let back =
                 async { while cluster.promote("primary", |promote| promote.switchover = true).await.is_err() {} };

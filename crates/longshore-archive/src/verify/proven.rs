@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::archive::Copy;
+use crate::fork::ForkEntry;
 use crate::manifest::{SegmentEntry, SnapshotEntry};
 use crate::place::Place;
 
@@ -22,6 +23,9 @@ struct ProvenUpTo {
     /// The snapshots that hold: a name of one tells what it holds, too.
     #[serde(default)]
     snapshots: Vec<String>,
+    /// What earlier epochs left behind forks, and holds: the epoch, and where the later one began.
+    #[serde(default)]
+    branches: Vec<(u64, u64)>,
 }
 
 impl Proven {
@@ -52,6 +56,15 @@ impl Proven {
         self.entry(place).snapshots.push(snapshot.object.clone());
     }
 
+    /// Whether what lies behind a fork was proven before.
+    pub(super) fn holds_branch(&self, place: &Place<'_>, fork: &ForkEntry) -> bool {
+        self.of(place).is_some_and(|entry| entry.branches.contains(&(fork.epoch, fork.start)))
+    }
+
+    pub(super) fn note_branch(&mut self, place: &Place<'_>, fork: &ForkEntry) {
+        self.entry(place).branches.push((fork.epoch, fork.start));
+    }
+
     fn of(&self, place: &Place<'_>) -> Option<&ProvenUpTo> {
         self.0.iter().find(|entry| entry.is_of(place))
     }
@@ -64,6 +77,7 @@ impl Proven {
                 id: id(place),
                 object: None,
                 snapshots: Vec::new(),
+                branches: Vec::new(),
             });
             self.0.len() - 1
         });

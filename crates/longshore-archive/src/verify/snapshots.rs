@@ -2,12 +2,12 @@
 
 use longshore_format::Lsn;
 
-use super::{Finding, Proven, Verified, note};
+use super::{Proven, Verified, look_for, note};
 use crate::error::Result;
 use crate::listing::Listing;
 use crate::manifest::SnapshotEntry;
 use crate::place::Place;
-use crate::snapshot::{self, Piece};
+use crate::snapshot;
 
 /// How the snapshots of one log in one store are looked at.
 pub(super) struct Look<'a> {
@@ -35,7 +35,7 @@ impl Look<'_> {
         let is_known = self.proven.holds_snapshot(self.place, entry);
         for piece in &pieces {
             match is_known {
-                true => self.look_for(piece, verified, holds).await?,
+                true => look_for(verified, self.place, self.listing, (&piece.object, piece.bytes), holds).await?,
                 false => {
                     let checked = snapshot::piece(self.place, entry, piece).await.map(|_| ());
                     note(verified, checked, piece.bytes, holds)?;
@@ -45,19 +45,6 @@ impl Look<'_> {
         }
         if verified.findings.len() == before {
             verified.proven.note_snapshot(self.place, entry);
-        }
-        Ok(())
-    }
-
-    async fn look_for(&self, piece: &Piece, verified: &mut Verified, (start, end): (Lsn, Lsn)) -> Result<()> {
-        let (store, object) = (self.place.store.label().to_owned(), self.place.name(&piece.object));
-        match self.listing.len(self.place, &piece.object).await? {
-            Some(bytes) if bytes == piece.bytes => verified.known += 1,
-            Some(bytes) => {
-                let what = format!("it is {bytes} bytes long instead of {}", piece.bytes);
-                verified.findings.push(Finding::Corrupt { store, object, what, start, end });
-            }
-            None => verified.findings.push(Finding::Missing { store, object, start, end }),
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use longshore::{Durability, Primary, Settings};
+use longshore::{Durability, Name, Primary, Settings};
 
 use super::place::{Place, PlaceArgs};
 use crate::cli::Global;
@@ -40,7 +40,7 @@ impl Mark {
                 ticket.position()
             }
             Place::Server(server) => {
-                let (log, mark) = (name("log", &self.log)?, name("name", &self.name)?);
+                let (log, mark) = (name("log", &self.log)?, mark(&self.name)?);
                 runtime::for_commands()?.block_on(async {
                     Ok::<_, Failure>(connect(&global.tls, &server).await?.mark(&log, &mark).await?)
                 })?
@@ -48,4 +48,11 @@ impl Mark {
         };
         output::print(&format!("{position}\n"))
     }
+}
+
+fn mark(text: &str) -> Result<Name, Failure> {
+    Name::new(text).map_err(|_| {
+        Failure::invalid(format!("{text:?} cannot be the name of a mark"))
+            .next("names have a-z, 0-9, - and _, at most 63 of them, and begin with a letter or a digit")
+    })
 }

@@ -2,18 +2,18 @@
 
 mod archived;
 mod continued;
+mod fetched;
+mod pending;
 mod price;
 mod progress;
 mod told;
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use longshore::apply::{Check, Point, Target};
-use longshore::archive::{Archive, Sample, Store};
-use longshore::{ErrorKind, Lsn, Replay as Library, Stage};
-use longshore_format::Name;
+use longshore::apply::Check;
+use longshore::{Replay as Library, Stage};
 
 use self::continued::{Continue, Continued, GoOn};
 use crate::cli::Global;
@@ -23,7 +23,7 @@ use crate::progress::ProgressFlag;
 use crate::sinks::SinkSpec;
 use crate::stores::{self, Keys};
 use crate::tails::TailArg;
-use crate::{logs, output, runtime};
+use crate::{logs, output};
 pub(crate) use progress::Phases;
 
 /// Rebuild a database from a log, at any point in time
@@ -114,12 +114,12 @@ impl Replay {
         let target = logs::target("to", &self.to)?;
         let target = if self.exclusive { target.before() } else { target };
         if !self.plan
+            && self.go_on.pending(&self.log).is_none()
             && let Ok(scratch) = self.scratch()
-            && self.go_on.noted(&scratch).is_none()
         {
             archived::clear(&scratch, &self.into);
         }
-        if self.if_absent && self.into.is_there() {
+        if self.if_absent && self.into.is_there() && self.go_on.pending(&self.log).is_none() {
             return Ok(());
         }
         if self.from.iter().any(|from| stores::is_address(from)) {
@@ -156,134 +156,6 @@ impl Replay {
         match self.go_on.scratch(&self.log) {
             Some(scratch) => Ok(scratch),
             None => archived::scratch(self.scratch.as_ref(), &self.into, &self.log),
-        }
-    }
-
-    /// Fetches what the target needs, restores from that, and removes it again, or goes on with it.
-    fn run_from_archive(self, target: Target, global: &Global) -> Result<(), Failure> {
-        if self.follow {
-            return Err(
-                Failure::invalid("--follow is for directories").next("a replica follows a log: `longshore replica`")
-            );
-        }
-        let stores = stores::open(&self.from)?;
-        let name = self.log.parse();
-        let name = name.map_err(|_| Failure::invalid("--log must match [a-z0-9][a-z0-9_-]{0,62}"))?;
-        let scratch = self.scratch()?;
-        let go_on = GoOn {
-            log: &name,
-            scratch: &scratch,
-            stores: stores.clone(),
-            keys: &self.keys,
-            tls: &global.tls,
-            to_end: matches!(target.point, Point::Latest),
-        };
-        self.go_on.check(&go_on, &self.into)?;
-        let mut phases = Phases::new(self.progress.start());
-        let (runtime, interrupted) = (runtime::for_agents()?, Interruptible::listen()?);
-        if let Some(stop) = self.go_on.noted(&scratch).filter(|_| self.into.is_there()) {
-            let continued = runtime.block_on(self.go_on.run(&go_on, Some(stop)))?;
-            self.tell_continued(&name, continued.as_ref(), &mut phases)?;
-            return archived::remove(&scratch).map_err(|error| Failure::file("cannot remove", &scratch, &error));
-        }
-        // Before anything is fetched: a file that is there is nobody's to replace.
-        self.into.output().check_free()?;
-        let (mut seen, mut end) = (None, None);
-        let fetched = loop {
-            let fetching = self.fetch(&stores, &name, &target, &scratch, &mut phases, &mut end);
-            let Some(fetched) = runtime.block_on(interrupted.unless_asked(fetching)) else {
-                // A store that does not answer is not waited for.
-                runtime.shutdown_background();
-                return Err(archived::interrupted(&scratch));
-            };
-            match fetched {
-                // An archive that goes on puts what it has together: what is gone has another name by now, or is gone.
-                Err(failure) if failure.kind() == ErrorKind::Gap && !self.plan && seen != end => seen = end,
-                fetched => break fetched?,
-            }
-        };
-        let Some((replay, store)) = fetched else { return Ok(()) };
-        let done = self.run_with(&replay.to(target), &mut phases, &interrupted);
-        let done = done.map_err(|failure| match failure.kind() {
-            ErrorKind::NotFound | ErrorKind::TooOld | ErrorKind::Unreachable => {
-                let next = "name a target that is there, or a store that reaches further; `longshore archive ls` shows how far each reaches";
-                failure.after(format!("that is all of it in {store}")).next(next)
-            }
-            _ => failure,
-        })?;
-        if let Some(mut done) = done {
-            self.go_on.note(&scratch, done.stop())?;
-            done.continued = runtime.block_on(self.go_on.run(&go_on, done.stop()))?;
-            self.tell_done(&done, &mut phases)?;
-            if !self.json {
-                self.tell_continued(&name, done.continued.as_ref(), &mut phases)?;
-            }
-        }
-        archived::remove(&scratch).map_err(|error| Failure::file("cannot remove", &scratch, &error))
-    }
-
-    /// Plans, and fetches what was planned: the log, and the store that it is from. `None` if this is a plan; `end` is where the
-    /// archive ended then.
-    async fn fetch(
-        &self,
-        stores: &[Store],
-        name: &Name,
-        target: &Target,
-        scratch: &Path,
-        phases: &mut Phases,
-        end: &mut Option<Lsn>,
-    ) -> Result<Option<(Library, String)>, Failure> {
-        let mut archive = Archive::open(stores, name, self.keys.open()?).await?;
-        if let Some(epoch) = self.epoch {
-            archive = archive.branch(epoch).await?;
-        }
-        *end = Some(archive.end());
-        let until = Library::needs(&archive, target);
-        let mut archive = archive.reaching(until).await?;
-        loop {
-            match self.fetch_from(&archive, target, scratch, phases).await {
-                Err(Unfetched { snapshot: Some(position), failure }) if archive.leave_out_snapshot(position) => {
-                    phases.talk(&format!("the snapshot at {position} is left out: {failure}\n"));
-                }
-                fetched => return fetched.map_err(|unfetched| unfetched.failure),
-            }
-        }
-    }
-
-    async fn fetch_from(
-        &self,
-        archive: &Archive,
-        target: &Target,
-        scratch: &Path,
-        phases: &mut Phases,
-    ) -> Result<Option<(Library, String)>, Unfetched> {
-        let until = Library::needs(archive, target);
-        let begin = Library::begins(archive, target, &self.into.output());
-        let plan = archive.plan(until, begin)?;
-        let glimpse = match self.plan || archived::is_worth_a_look(target) {
-            true => Library::glimpse(archive, target).await?,
-            false => (None, Sample::default()),
-        };
-        let known = archived::look(archive, &plan, glimpse, scratch, &self.into).await?;
-        let refusal = archived::refusal(known.holes.as_deref());
-        let told = archived::Plan::new(known, target, &self.into, scratch, &self.from);
-        if self.plan {
-            self.tell(&told)?;
-            return refusal.map_or(Ok(None), |refusal| Err(refusal.into()));
-        }
-        phases.talk(&told);
-        if let Some(refusal) = refusal {
-            return Err(refusal.into());
-        }
-        self.go_on.make_directory()?;
-        archived::claim(scratch, &self.into)?;
-        match Library::fetch(archive, &plan, scratch, |bytes| phases.fetching(bytes, plan.bytes)).await {
-            Ok(replay) => Ok(Some((replay, plan.store))),
-            Err(error) => {
-                let of_snapshot = matches!(&error, longshore::Error::Archive(error) if error.is_of_snapshot());
-                let snapshot = plan.snapshot.as_ref().filter(|_| of_snapshot).map(|entry| entry.position);
-                Err(Unfetched { snapshot, failure: error.into() })
-            }
         }
     }
 
@@ -325,9 +197,14 @@ impl Replay {
         Ok(())
     }
 
-    fn tell_continued(&self, log: &Name, continued: Option<&Continued>, phases: &mut Phases) -> Result<(), Failure> {
+    fn tell_continued(
+        &self,
+        go_on: &GoOn<'_>,
+        continued: Option<&Continued>,
+        phases: &mut Phases,
+    ) -> Result<(), Failure> {
         let Some(continued) = continued else { return Ok(()) };
-        let told = continued.told(log, &self.into);
+        let told = continued.told(go_on, &self.into);
         match (&self.into, self.json) {
             (SinkSpec::Stdout, _) => phases.talk(&told),
             (_, true) => output::print_json(continued)?,
@@ -341,18 +218,6 @@ impl Replay {
             true => output::print_json(told),
             false => output::print(&told.to_string()),
         }
-    }
-}
-
-/// Why nothing was fetched, and the snapshot that is to blame, if one is.
-struct Unfetched {
-    snapshot: Option<u64>,
-    failure: Failure,
-}
-
-impl<E: Into<Failure>> From<E> for Unfetched {
-    fn from(error: E) -> Self {
-        Unfetched { snapshot: None, failure: error.into() }
     }
 }
 

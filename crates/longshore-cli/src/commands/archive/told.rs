@@ -142,6 +142,8 @@ impl Object {
 
     fn range(&self) -> String {
         match (self.start, self.end) {
+            // A piece of a snapshot: the log itself does not need it.
+            (Some(_), Some(end)) if self.object.contains("/snapshots/") => format!("the snapshot at {end}"),
             (Some(start), Some(end)) => format!("{start} to {end}"),
             _ => "-".to_owned(),
         }

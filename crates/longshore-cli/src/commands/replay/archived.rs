@@ -44,6 +44,9 @@ pub(super) struct Plan {
     fetch_seconds: Option<f64>,
     restore_seconds: Option<f64>,
     cost: Cost,
+    /// How the log goes on from there, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) goes_on: Option<String>,
     /// Whether the stop is not known before the log is read.
     finds_mark: bool,
 }
@@ -115,8 +118,14 @@ impl Plan {
             fetch_seconds: foreseen.fetch.map(|time| time.as_secs_f64()),
             restore_seconds: foreseen.restore.map(|time| time.as_secs_f64()),
             cost,
+            goes_on: None,
             finds_mark: matches!(target.point, Point::Mark(_)),
         }
+    }
+
+    /// Bytes of log that lie behind the stop, where that is known.
+    pub(super) fn behind(&self) -> Option<u64> {
+        self.stop.map(|stop| self.archived_to.saturating_sub(stop))
     }
 
     fn gaps_told(&self) -> String {
@@ -206,6 +215,7 @@ impl fmt::Display for Plan {
             rows.push(("unfinished", format!("the archive ends inside a transaction that began at {start}")));
         }
         rows.extend([("space", self.space_told()), ("time", self.time_told()), ("cost", self.cost.to_string())]);
+        rows.extend(self.goes_on.clone().map(|told| ("goes on", told)));
         f.write_str(&output::pairs(&rows))
     }
 }

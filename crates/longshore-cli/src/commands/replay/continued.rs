@@ -12,8 +12,10 @@ use longshore_format::Name;
 use longshore_transport::{Promote, Promoted};
 use serde::Serialize;
 
+use super::pending::Pending;
 use crate::cli::Tls;
 use crate::failure::Failure;
+use crate::quantity::show_bytes;
 use crate::sinks::SinkSpec;
 use crate::stores::Keys;
 
@@ -46,15 +48,14 @@ pub(super) struct Continued {
 pub(super) struct GoOn<'a> {
     pub(super) log: &'a Name,
     pub(super) scratch: &'a Path,
+    /// The addresses of the stores, as they were given.
+    pub(super) from: &'a [String],
     pub(super) stores: Vec<Store>,
     pub(super) keys: &'a Keys,
     pub(super) tls: &'a Tls,
     /// All of it is restored, and so nothing is set aside.
     pub(super) to_end: bool,
 }
-
-/// What in the scratch directory says where the complete output stops.
-const STOP: &str = "restored-to";
 
 impl Continue {
     pub(super) fn is_asked(&self) -> bool {
@@ -71,11 +72,15 @@ impl Continue {
         let Some(dir) = &self.data_dir else { return Ok(()) };
         if dir.join(go_on.log.as_str()).exists() {
             let what = format!("{} holds a log {} already", dir.display(), go_on.log);
-            let next = format!("name another directory, or start the agent on it: `{}`", agent(dir, into, go_on.log));
+            let next = format!("name another directory, or start the agent on it: `{}`", go_on.agent(dir, into));
             return Err(Failure::new(ErrorKind::Busy, what).next(next));
         }
         match (self.accept_loss, go_on.to_end, &self.peers[..]) {
-            (false, false, _) => Err(refused(go_on.log, "what lies behind the target would be set aside")),
+            (false, false, _) => Err(Failure::new(
+                ErrorKind::Fenced,
+                format!("log {} cannot go on: what lies behind the target would be set aside", go_on.log),
+            )
+            .next("leave --to away, or run it again with --accept-loss: it is kept, as a tail and as a branch of the archive")),
             (false, true, []) => {
                 Err(refused(go_on.log, "nobody is asked who could keep the primary before from writing it"))
             }
@@ -90,17 +95,26 @@ impl Continue {
         made.map_err(|error| Failure::file("cannot make", dir, &error))
     }
 
-    /// Notes where the output stops, for whoever runs it again after a promotion that was refused.
-    pub(super) fn note(&self, scratch: &Path, stop: Option<Lsn>) -> Result<(), Failure> {
-        let Some(stop) = stop.filter(|_| self.data_dir.is_some()) else { return Ok(()) };
-        let path = scratch.join(STOP);
-        std::fs::write(&path, stop.to_string()).map_err(|error| Failure::file("cannot write", &path, &error))
+    /// Whether the log is in its place, so that nothing is left to do.
+    pub(super) fn is_done(&self, log: &Name) -> bool {
+        self.data_dir.as_ref().is_some_and(|dir| dir.join(log.as_str()).exists())
     }
 
-    /// Where an output stops that an earlier run has completed, if all that is left is the promotion.
-    pub(super) fn noted(&self, scratch: &Path) -> Option<Lsn> {
-        let noted = self.data_dir.as_ref().and_then(|_| std::fs::read_to_string(scratch.join(STOP)).ok())?;
-        noted.parse().ok().map(Lsn::new)
+    /// The restore that an earlier run has completed, if all that is left is the promotion.
+    pub(super) fn pending(&self, log: &str) -> Option<Pending> {
+        Pending::read(&self.scratch(log)?)
+    }
+
+    /// How it goes on, for a plan.
+    pub(super) fn planned(&self, set_aside: Option<u64>) -> Option<String> {
+        let dir = self.data_dir.as_ref()?.display();
+        let aside = set_aside.filter(|bytes| 0 < *bytes);
+        let aside = aside.map(|bytes| format!("; {} of log behind it are set aside", show_bytes(bytes)));
+        let asks = match (&self.peers[..], self.accept_loss) {
+            ([], _) => "nobody else is asked".to_owned(),
+            (peers, _) => format!("{} are asked and fenced", peers.join(", ")),
+        };
+        Some(format!("in {dir}, from the stop on, under a new epoch: {asks}{}", aside.unwrap_or_default()))
     }
 
     /// Promotes the log from `stop` on, or from its end if that was restored, and gives it its place in the data directory; `None`
@@ -137,25 +151,35 @@ impl Continue {
 
 impl Continued {
     /// What is left to do.
-    pub(super) fn told(&self, log: &Name, into: &SinkSpec) -> String {
+    pub(super) fn told(&self, go_on: &GoOn<'_>, into: &SinkSpec) -> String {
         let Self { data_dir, epoch, position } = self;
-        let next = agent(Path::new(data_dir), into, log);
-        format!("{log} goes on in {data_dir}: epoch {epoch} begins at {position}\nnext: `{next}`\n")
+        let next = go_on.agent(Path::new(data_dir), into);
+        format!(
+            "{} goes on in {data_dir}: epoch {epoch} begins at {position}\nnext: start its agent, anew if one runs on that \
+             directory: `{next}`\n",
+            go_on.log
+        )
     }
 }
 
-/// The agent that is to write the log.
-fn agent(dir: &Path, into: &SinkSpec, log: &Name) -> String {
-    let captured = match into {
-        SinkSpec::Sqlite(path) => format!(" --sqlite {} --log {log}", path.display()),
-        _ => String::new(),
-    };
-    format!("longshore primary --data-dir {}{captured} --archive STORE", dir.display())
+impl GoOn<'_> {
+    /// The agent that is to write the log.
+    fn agent(&self, dir: &Path, into: &SinkSpec) -> String {
+        let mut command = format!("longshore primary --data-dir {}", dir.display());
+        if let SinkSpec::Sqlite(path) = into {
+            command += &format!(" --sqlite {} --log {}", path.display(), self.log);
+        }
+        for store in self.from {
+            command += &format!(" --archive {store}");
+        }
+        command + &self.keys.flag()
+    }
 }
 
 fn refused(log: &Name, why: &str) -> Failure {
     Failure::new(ErrorKind::Fenced, format!("log {log} cannot go on: {why}")).next(
-        "stop the primary before for good, or reach it and who votes with --peer NAME@HOST:PORT; if what it still confirms may \
-         be lost: run it again with --accept-loss; without --continue what is restored becomes a new log",
+        "stop the primary before for good, or reach it and who votes with --peer NAME@HOST:PORT, as an --identity that votes \
+         and has the role replicate; if what it still confirms may be lost: run it again with --accept-loss; without --continue \
+         what is restored becomes a new log",
     )
 }

@@ -1,0 +1,171 @@
+//! A replay from object stores: the log is fetched first, and gone on with afterwards where that was asked for.
+
+use std::path::Path;
+
+use longshore::apply::{Point, Target};
+use longshore::archive::{Archive, Sample, Store};
+use longshore::{ErrorKind, Lsn, Replay as Library};
+use longshore_format::Name;
+
+use super::continued::GoOn;
+use super::pending::Pending;
+use super::{Phases, Replay, archived, pending};
+use crate::cli::Global;
+use crate::failure::Failure;
+use crate::interrupt::Interruptible;
+use crate::{runtime, stores};
+
+impl Replay {
+    /// Fetches what the target needs, restores from that, and removes it again, or goes on with it.
+    pub(super) fn run_from_archive(self, target: Target, global: &Global) -> Result<(), Failure> {
+        if self.follow {
+            return Err(
+                Failure::invalid("--follow is for directories").next("a replica follows a log: `longshore replica`")
+            );
+        }
+        let stores = stores::open(&self.from)?;
+        let name = self.log.parse();
+        let name = name.map_err(|_| Failure::invalid("--log must match [a-z0-9][a-z0-9_-]{0,62}"))?;
+        let scratch = self.scratch()?;
+        let go_on = GoOn {
+            log: &name,
+            scratch: &scratch,
+            from: &self.from,
+            stores: stores.clone(),
+            keys: &self.keys,
+            tls: &global.tls,
+            to_end: matches!(target.point, Point::Latest),
+        };
+        let mut phases = Phases::new(self.progress.start());
+        let (runtime, interrupted) = (runtime::for_agents()?, Interruptible::listen()?);
+        let restored = |stop| Pending::new(&self.from, target.to_string(), &self.into, stop);
+        if let Some(pending) = self.go_on.pending(&self.log) {
+            pending.must_be(&restored(None), &self.into, &scratch)?;
+            if self.plan {
+                return self.tell(&pending::Plan { goes_on: self.go_on.planned(None), restored: pending });
+            }
+            if !self.go_on.is_done(&name) {
+                let continued = runtime.block_on(self.go_on.run(&go_on, pending.stop.map(Lsn::new)))?;
+                self.tell_continued(&go_on, continued.as_ref(), &mut phases)?;
+            }
+            return archived::remove(&scratch).map_err(|error| Failure::file("cannot remove", &scratch, &error));
+        }
+        if !self.plan {
+            self.go_on.check(&go_on, &self.into)?;
+        }
+        // Before anything is fetched: a file that is there is nobody's to replace.
+        self.into.output().check_free()?;
+        let (mut seen, mut end) = (None, None);
+        let fetched = loop {
+            let fetching = self.fetch(&stores, &name, &target, &scratch, &mut phases, &mut end);
+            let Some(fetched) = runtime.block_on(interrupted.unless_asked(fetching)) else {
+                // A store that does not answer is not waited for.
+                runtime.shutdown_background();
+                return Err(archived::interrupted(&scratch));
+            };
+            match fetched {
+                // An archive that goes on puts what it has together: what is gone has another name by now, or is gone.
+                Err(failure) if failure.kind() == ErrorKind::Gap && !self.plan && seen != end => seen = end,
+                fetched => break fetched?,
+            }
+        };
+        let Some((replay, store)) = fetched else { return Ok(()) };
+        let done = self.run_with(&replay.to(target.clone()), &mut phases, &interrupted);
+        let done = done.map_err(|failure| match failure.kind() {
+            ErrorKind::NotFound | ErrorKind::TooOld | ErrorKind::Unreachable => {
+                let next = "name a target that is there, or a store that reaches further; `longshore archive ls` shows how far each reaches";
+                failure.after(format!("that is all of it in {store}")).next(next)
+            }
+            _ => failure,
+        })?;
+        if let Some(mut done) = done {
+            if self.go_on.is_asked() {
+                restored(done.stop()).write(&scratch)?;
+            }
+            done.continued = runtime.block_on(self.go_on.run(&go_on, done.stop()))?;
+            self.tell_done(&done, &mut phases)?;
+            if !self.json {
+                self.tell_continued(&go_on, done.continued.as_ref(), &mut phases)?;
+            }
+        }
+        archived::remove(&scratch).map_err(|error| Failure::file("cannot remove", &scratch, &error))
+    }
+
+    /// Plans, and fetches what was planned: the log, and the store that it is from. `None` if this is a plan; `end` is where the
+    /// archive ended then.
+    async fn fetch(
+        &self,
+        stores: &[Store],
+        name: &Name,
+        target: &Target,
+        scratch: &Path,
+        phases: &mut Phases,
+        end: &mut Option<Lsn>,
+    ) -> Result<Option<(Library, String)>, Failure> {
+        let mut archive = Archive::open(stores, name, self.keys.open()?).await?;
+        if let Some(epoch) = self.epoch {
+            archive = archive.branch(epoch).await?;
+        }
+        *end = Some(archive.end());
+        let until = Library::needs(&archive, target);
+        let mut archive = archive.reaching(until).await?;
+        loop {
+            match self.fetch_from(&archive, target, scratch, phases).await {
+                Err(Unfetched { snapshot: Some(position), failure }) if archive.leave_out_snapshot(position) => {
+                    phases.talk(&format!("the snapshot at {position} is left out: {failure}\n"));
+                }
+                fetched => return fetched.map_err(|unfetched| unfetched.failure),
+            }
+        }
+    }
+
+    async fn fetch_from(
+        &self,
+        archive: &Archive,
+        target: &Target,
+        scratch: &Path,
+        phases: &mut Phases,
+    ) -> Result<Option<(Library, String)>, Unfetched> {
+        let until = Library::needs(archive, target);
+        let begin = Library::begins(archive, target, &self.into.output());
+        let plan = archive.plan(until, begin)?;
+        let glimpse = match self.plan || archived::is_worth_a_look(target) {
+            true => Library::glimpse(archive, target).await?,
+            false => (None, Sample::default()),
+        };
+        let known = archived::look(archive, &plan, glimpse, scratch, &self.into).await?;
+        let refusal = archived::refusal(known.holes.as_deref());
+        let mut told = archived::Plan::new(known, target, &self.into, scratch, &self.from);
+        told.goes_on = self.go_on.planned(told.behind().filter(|_| !matches!(target.point, Point::Latest)));
+        if self.plan {
+            self.tell(&told)?;
+            return refusal.map_or(Ok(None), |refusal| Err(refusal.into()));
+        }
+        phases.talk(&told);
+        if let Some(refusal) = refusal {
+            return Err(refusal.into());
+        }
+        self.go_on.make_directory()?;
+        archived::claim(scratch, &self.into)?;
+        match Library::fetch(archive, &plan, scratch, |bytes| phases.fetching(bytes, plan.bytes)).await {
+            Ok(replay) => Ok(Some((replay, plan.store))),
+            Err(error) => {
+                let of_snapshot = matches!(&error, longshore::Error::Archive(error) if error.is_of_snapshot());
+                let snapshot = plan.snapshot.as_ref().filter(|_| of_snapshot).map(|entry| entry.position);
+                Err(Unfetched { snapshot, failure: error.into() })
+            }
+        }
+    }
+}
+
+/// Why nothing was fetched, and the snapshot that is to blame, if one is.
+struct Unfetched {
+    snapshot: Option<u64>,
+    failure: Failure,
+}
+
+impl<E: Into<Failure>> From<E> for Unfetched {
+    fn from(error: E) -> Self {
+        Unfetched { snapshot: None, failure: error.into() }
+    }
+}
