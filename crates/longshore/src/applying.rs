@@ -63,6 +63,11 @@ impl SinkView {
         self.captured.is_some()
     }
 
+    /// Whether it is captured as long as this node writes the log.
+    pub(crate) fn is_both_ways(&self) -> bool {
+        self.kept.is_some()
+    }
+
     /// Copies of what it held and no log does.
     pub(crate) fn kept(&self) -> Vec<String> {
         self.kept.as_ref().map_or_else(Vec::new, |kept| kept())

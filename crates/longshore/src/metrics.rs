@@ -22,6 +22,7 @@ pub(crate) const METRICS: &[(&str, &str, &str)] = &[
         "log",
         "1 while this agent may not write the log it wrote, because it accepted a later epoch",
     ),
+    ("longshore_log_uncaptured", "log", "1 while this agent writes a log of a SQLite database and none goes into it"),
     ("longshore_log_degraded", "log", "1 while appends are confirmed without what the policy asks for"),
     ("longshore_lease_held", "log", "with a lease: 1 while this agent holds it"),
     (
@@ -168,6 +169,7 @@ fn record_log(name: &str, status: &LogStatus, pressure: &Pressure) {
     set("longshore_log_epoch", status.epoch.number as f64);
     let is_degraded = status.reign.policy.as_ref().is_some_and(|policy| policy.degraded);
     set("longshore_log_fenced", flag(status.reign.fenced));
+    set("longshore_log_uncaptured", flag(status.problem.is_some()));
     set("longshore_log_degraded", flag(is_degraded));
     if let Some(lease) = &status.reign.lease {
         set("longshore_lease_held", flag(lease.valid.is_some_and(|valid| !valid.is_zero())));

@@ -38,6 +38,7 @@ impl Log {
             disk_used: pressure.disk_used,
             disk_free: pressure.disk_free.unwrap_or(0),
             poisoned: self.wal.failure().map(|error| error.to_string()),
+            problem: self.uncaptured(),
             replicas: replicas.collect(),
             upstream: self.upstream.status(now),
             sinks: self.sink_statuses(end, now),

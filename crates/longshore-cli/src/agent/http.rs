@@ -87,8 +87,11 @@ async fn ready(State(node): State<Node>) -> impl IntoResponse {
         problems.extend(log.poisoned.map(|why| format!("log {name} has stopped: {why}")));
         let upstream = log.upstream.and_then(|upstream| upstream.problem);
         problems.extend(upstream.map(|why| format!("log {name} does not follow: {why}")));
+        problems.extend(log.problem.map(|why| format!("log {name}: {why}")));
+        let is_written = log.writer && !log.reign.fenced;
         for sink in log.sinks {
-            problems.extend(sink.problem.map(|why| format!("log {name} is not applied to {}: {why}", sink.sink)));
+            let goes = if is_written { "captured from" } else { "applied to" };
+            problems.extend(sink.problem.map(|why| format!("log {name} is not {goes} {}: {why}", sink.sink)));
         }
     }
     match problems.is_empty() {

@@ -1,6 +1,8 @@
 //! Runs the binary.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod two_nodes;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
