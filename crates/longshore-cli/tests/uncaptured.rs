@@ -89,3 +89,54 @@ fn a_database_that_does_not_come_up_is_told_by_the_promotion_until_it_does() {
     insert_once_let(&site.app("copy.db"), "two");
     site.equal("one,two");
 }
+
+/// What cannot be appended stays in the `-wal`, and nobody would look for it there.
+#[test]
+fn a_capture_that_pauses_is_told_for_as_long_as_it_lasts() {
+    let site = Site::new();
+    let small = "--log-segment-size 1MiB --retention-slot-cap 2MiB --retention-at-cap block --retention-interval 100ms";
+    let p = site.start("p", &format!("primary --sqlite app.db --log app --init {small}"));
+    let a = site.replica();
+    let app = site.app("app.db");
+    insert(&app, "one").unwrap();
+    site.equal("one");
+    assert_eq!(a.terminate(), 0);
+    app.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+    let is_paused = || p.get("/metrics").contains("longshore_capture_paused{log=\"app\"} 1\n");
+    eventually("the log is full", || {
+        app.execute("INSERT INTO rows (body) VALUES (hex(randomblob(200000)))", []).unwrap();
+        is_paused()
+    });
+    let told = p.get("/readyz");
+    assert!(told.starts_with(NOT_READY) && told.contains("log app is not captured from sqlite:app.db: "), "{told}");
+    let sink = &site.status("p")["sinks"][0];
+    assert!(sink["problem"].as_str().unwrap().contains("what is committed meanwhile is captured"), "{sink}");
+    assert_eq!(sink["captured"], true, "{sink}");
+
+    let _a = site.replica();
+    eventually("it goes on", || !is_paused() && p.get("/readyz").starts_with(READY));
+    assert_eq!(site.status("p")["sinks"][0]["problem"], serde_json::Value::Null);
+    let all = site.rows("app.db").unwrap();
+    site.equal(&all);
+}
+
+#[test]
+fn a_second_agent_says_who_captures_the_database_and_waits_for_its_end() {
+    let (site, other) =
+        (Site::new(), "primary --sqlite app.db --log app --init --data-dir other --tls-dir tls --identity p");
+    let p = site.primary();
+    let second = Agent::start(site.at(), other);
+    let by = format!("process {} (longshore) holds the checkpoint lock", p.child.id());
+    let mut told = String::new();
+    eventually("it says who", || {
+        told = second.get("/readyz");
+        told.contains(&by)
+    });
+    assert!(told.starts_with(NOT_READY), "{told}");
+    let status = format!("status --server p@{} --tls-dir tls --identity p --json", second.address);
+    let sink = &run(site.at(), &status).json()["logs"][0]["sinks"][0];
+    assert!(sink["problem"].as_str().unwrap().contains(&by), "{sink}");
+    assert_eq!(p.terminate(), 0);
+    eventually("it captures", || second.get("/readyz").starts_with(READY));
+    assert_eq!(second.terminate(), 0);
+}

@@ -508,7 +508,7 @@ fn hashes_of_an_earlier_reign_are_not_believed() {
     assert!(node.at("app.pages").exists());
     let settings = CaptureSettings { attach_within: Duration::ZERO, ..node.settings() };
     let failed = Capture::attach(&node.at("copy.db"), node.log(), settings).map(drop).unwrap_err();
-    assert!(matches!(failed, Error::Guarded), "{failed}");
+    assert!(matches!(failed, Error::Guarded { .. }), "{failed}");
     assert_eq!(rows(&node.at("copy.db")), "one,two,three", "it is captured from here on");
     assert!(!node.at("app.pages").exists());
     drop(holder);

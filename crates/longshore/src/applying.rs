@@ -226,7 +226,7 @@ const CATCH_UP: Duration = Duration::from_secs(5);
 /// Between two attempts of a sink that fails again and again; a turn that lasts longer was none of them.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Between two attempts to be seeded.
+/// Between two attempts to be seeded, or to get what another holds.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// How long an idle applier sleeps at most before it looks whether it should end.
@@ -252,7 +252,9 @@ impl ApplierTask {
                         let message = format!("log {}: {} is not captured: {error}", self.log.name, self.label());
                         self.log.events.raise(Event::Warning { message });
                     }
-                    self.pause(backoff.pause(self.random()));
+                    // Who waits for another to let go begins soon after that.
+                    let is_busy = error.kind() == ErrorKind::Busy;
+                    self.pause(if is_busy { AGAIN } else { backoff.pause(self.random()) });
                 }
                 Err(Error::Apply(error)) if error.is_passing() => {
                     self.report(&error.to_string());

@@ -87,6 +87,7 @@ pub(crate) const METRICS: &[(&str, &str, &str)] = &[
         "log",
         "1 while the log is another's and this agent keeps writers out of the database",
     ),
+    ("longshore_capture_paused", "log", "1 while nothing is captured for a reason that may pass, such as a full disk"),
     ("longshore_capture_transactions_total", "log", "transactions captured since the agent started"),
     ("longshore_capture_pages_total", "log", "pages in them"),
     ("longshore_capture_bytes_total", "log", "bytes that they take in the log"),
