@@ -30,6 +30,8 @@ pub(crate) fn trace(global: &Global) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Where to tell of a trace that cannot be written is where it cannot be written, and that would end the agent.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();

@@ -118,6 +118,7 @@ fn f_095_what_an_application_wrote_while_its_agent_was_stopped_is_kept_before_it
     let p = site.primary();
     site.equal("one,two,three");
     assert_eq!(site.rows("app.db-longshore-kept-1").as_deref(), Some("one,two,into nothing"));
+    eventually("the copy is counted", || p.get("/metrics").contains("longshore_database_kept{log=\"app\"} 1\n"));
     let kept = &site.status("p")["sinks"][0]["kept"];
     assert!(kept[0].as_str().unwrap().ends_with("/app.db-longshore-kept-1") && kept.get(1).is_none(), "{kept}");
     // It is as good as any other by now.

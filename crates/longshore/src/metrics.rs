@@ -57,6 +57,7 @@ pub(crate) const METRICS: &[(&str, &str, &str)] = &[
     ("longshore_sink_lag_bytes", "log, sink", "bytes that are not applied yet"),
     ("longshore_sink_lag_seconds", "log, sink", "age of the oldest record that is not applied yet"),
     ("longshore_sink_stopped", "log, sink", "1 while a problem stops it"),
+    ("longshore_database_kept", "log", "copies of its databases that were kept because they held what is in no log"),
     ("longshore_seed_fetched_bytes_total", "log", "on a replica: bytes of snapshots fetched since the log was opened"),
     (
         "longshore_seed_held_bytes_total",
@@ -133,6 +134,8 @@ pub(crate) fn record(log: &Log) {
         gauge!("longshore_sink_stopped", "log" => name.clone(), "sink" => sink.sink.clone())
             .set(flag(sink.problem.is_some()));
     }
+    let kept = status.sinks.iter().map(|sink| sink.kept.len()).sum::<usize>();
+    gauge!("longshore_database_kept", "log" => name.clone()).set(kept as f64);
     let (fetched, held) = log.seeding.counts.read();
     counter!("longshore_seed_fetched_bytes_total", "log" => name.clone()).absolute(fetched);
     counter!("longshore_seed_held_bytes_total", "log" => name.clone()).absolute(held);
