@@ -133,6 +133,38 @@ fn f_095_what_an_application_wrote_while_its_agent_was_stopped_is_kept_before_it
     assert_eq!((a.terminate(), p.terminate()), (0, 0));
 }
 
+/// The other region goes dark before its database could be sent from there.
+#[test]
+fn f_095_a_node_that_is_promoted_while_its_database_holds_what_no_log_does_makes_it_anew_from_the_log() {
+    let site = Site::new();
+    let (p, a) = (site.primary(), site.replica());
+    let app = site.app("app.db");
+    insert(&app, "one").unwrap();
+    site.equal("one");
+    site.move_to("switchover", "a");
+    let other = site.app("copy.db");
+    insert_once_let(&other, "two");
+    site.equal("one,two");
+    assert_eq!(p.terminate(), 0);
+    insert(&app, "into nothing").unwrap();
+    insert(&other, "three").unwrap();
+    let p = site.start("p", "replica");
+    eventually("the log is there", || site.status("p")["end"] == site.status("a")["end"]);
+    assert_eq!((p.terminate(), a.terminate()), (0, 0));
+
+    let p = site.primary();
+    let problem = || site.status("p")["sinks"][0]["problem"].as_str().map(str::to_owned);
+    eventually("it is found", || problem().is_some_and(|problem| problem.contains("snapshot")));
+    site.move_to("promote --accept-loss", "p");
+    insert_once_let(&app, "four");
+    assert_eq!(site.rows("app.db").as_deref(), Some("one,two,three,four"));
+    assert_eq!(site.rows("app.db-longshore-kept-1").as_deref(), Some("one,two,into nothing"));
+    assert!(!site.at().join("app.db-longshore-kept-2").exists());
+    eventually("it is ready", || p.get("/readyz").starts_with("HTTP/1.1 200"));
+    let _a = site.replica();
+    site.equal("one,two,three,four");
+}
+
 /// What an application was told is committed is on the other side after a switchover, whenever it comes.
 #[test]
 fn f_117_a_switchover_under_writes_loses_no_commit() {

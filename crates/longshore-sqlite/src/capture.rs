@@ -17,6 +17,7 @@ mod bring_up;
 mod copy;
 mod give_way;
 mod holder;
+mod remake;
 mod seal;
 mod shipped;
 mod snapshot;

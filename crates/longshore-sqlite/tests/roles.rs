@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_apply::{Applier, Sink, Step, Target};
-use longshore_format::{Content, Epoch, ErrorKind, Lsn, SegmentSize, WriterId};
+use longshore_format::{Content, Epoch, Lsn, SegmentSize, WriterId};
 use longshore_sqlite::{Capture, CaptureReport, CaptureSettings, Capturing, Error, LogDatabase, SqliteSink};
 use longshore_storage::{FsDirectory, SystemEnvironment};
 use longshore_wal::{CreateSpec, Promotion, Settings, Threads, Wal};
@@ -281,11 +281,13 @@ fn a_captured_database_is_not_shipped_over_what_another_node_wrote_meanwhile() {
     drain(&mut node.attach("app.db").unwrap());
     node.promote(4);
     let end = node.log().end();
-    let refused = node.attach("copy.db").map(drop).unwrap_err();
-    assert!(matches!(refused, Error::Astray { .. }), "{refused}");
-    assert_eq!(refused.kind(), ErrorKind::Diverged);
+    let mut capture = node.attach("copy.db").unwrap();
     assert_eq!(node.log().end(), end);
-    insert(&copy, "nobody holds the locks").unwrap();
+    assert_same(&contents(&other), &contents(&copy));
+    assert_eq!(rows(&node.at("copy.db-longshore-kept-1")), "one,two,three");
+    insert(&copy, "and goes on").unwrap();
+    assert_eq!(drain(&mut capture), 1);
+    assert_same(&node.replay(), &contents(&copy));
 }
 
 /// A capture of `app.db` that keeps the lock in a database of the log.
@@ -417,6 +419,37 @@ fn give_first_run(node: &Node, sink: &mut SqliteSink) {
         }
     }
     sink.sync().and_then(|()| sink.finish()).unwrap();
+}
+
+/// Another node wrote meanwhile, and is gone: nobody is left who could send a whole database.
+#[test]
+fn where_its_node_writes_the_log_what_no_log_holds_is_kept_and_the_rest_is_made_anew_from_the_log() {
+    let mut node = Node::new();
+    let (database, app, capturing) = captured(&node);
+    capturing.stop().unwrap();
+    node.fence(2);
+    node.open(|directory| Wal::open_in_role(directory, Arc::new(SystemEnvironment), Settings::default()).unwrap().0);
+    insert(&app, "in no log").unwrap();
+    let refused = node.apply(SqliteSink::of(Arc::clone(&database))).unwrap_err();
+    assert!(matches!(refused, longshore_apply::Error::SinkAstray { .. }), "{refused}");
+    // What the other wrote, as far as this log is concerned.
+    node.promote(3);
+    let other = node.app("other.db");
+    other.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, body)").unwrap();
+    insert(&other, "of another").unwrap();
+    let elsewhere = CaptureSettings::new(node.at("other.pages"));
+    drain(&mut Capture::attach(&node.at("other.db"), node.log(), elsewhere).unwrap());
+
+    node.promote(4);
+    let settings = CaptureSettings { database: Some(Arc::clone(&database)), ..node.settings() };
+    let mut capture = Capture::attach(&node.at("app.db"), node.log(), settings).unwrap();
+    assert_eq!(rows(&node.at("app.db-longshore-kept-1")), "one,in no log");
+    assert!(!node.at("app.db-longshore-kept-2").exists());
+    assert_eq!(rows(&node.at("app.db")), "of another");
+    app.busy_timeout(Duration::from_secs(10)).unwrap();
+    insert(&app, "of the first again").unwrap();
+    assert_eq!(drain(&mut capture), 1);
+    assert_same(&node.replay(), &contents(&app));
 }
 
 /// Fenced, and promoted again before anybody else wrote: what was written meanwhile is the difference.
