@@ -10,7 +10,7 @@ use longshore_apply::{Applier, Sink, Step, Target};
 use longshore_format::{Content, Epoch, Lsn, SegmentSize, WriterId};
 use longshore_sqlite::{Capture, CaptureReport, CaptureSettings, Capturing, Error, LogDatabase, SqliteSink};
 use longshore_storage::{FsDirectory, SystemEnvironment};
-use longshore_wal::{CreateSpec, Promotion, Settings, Threads, Wal};
+use longshore_wal::{CreateSpec, Promotion, Retention, Settings, Threads, Wal};
 use rig::{assert_same, contents, drain};
 use rusqlite::{Connection, ErrorCode};
 
@@ -81,6 +81,12 @@ impl Node {
 
     fn attach(&self, name: &str) -> Result<Capture, Error> {
         Capture::attach(&self.at(name), self.log(), self.settings())
+    }
+
+    /// Captures `other.db`, as if that were at another node.
+    fn capture_other(&self) {
+        let elsewhere = CaptureSettings::new(self.at("other.pages"));
+        drain(&mut Capture::attach(&self.at("other.db"), self.log(), elsewhere).unwrap());
     }
 
     /// Applies the log to a database.
@@ -421,9 +427,9 @@ fn give_first_run(node: &Node, sink: &mut SqliteSink) {
     sink.sync().and_then(|()| sink.finish()).unwrap();
 }
 
-/// Another node wrote meanwhile, and is gone: nobody is left who could send a whole database.
-#[test]
-fn where_its_node_writes_the_log_what_no_log_holds_is_kept_and_the_rest_is_made_anew_from_the_log() {
+/// A database that holds what no log does, in a log that another node wrote meanwhile and this one does now: nobody is left who
+/// could send a whole one.
+fn promoted_while_astray() -> (Node, Arc<LogDatabase>, Connection, Connection) {
     let mut node = Node::new();
     let (database, app, capturing) = captured(&node);
     capturing.stop().unwrap();
@@ -437,11 +443,15 @@ fn where_its_node_writes_the_log_what_no_log_holds_is_kept_and_the_rest_is_made_
     let other = node.app("other.db");
     other.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, body)").unwrap();
     insert(&other, "of another").unwrap();
-    let elsewhere = CaptureSettings::new(node.at("other.pages"));
-    drain(&mut Capture::attach(&node.at("other.db"), node.log(), elsewhere).unwrap());
-
+    node.capture_other();
     node.promote(4);
-    let settings = CaptureSettings { database: Some(Arc::clone(&database)), ..node.settings() };
+    (node, database, app, other)
+}
+
+#[test]
+fn where_its_node_writes_the_log_what_no_log_holds_is_kept_and_the_rest_is_made_anew_from_the_log() {
+    let (node, database, app, _other) = promoted_while_astray();
+    let settings = CaptureSettings { database: Some(database), ..node.settings() };
     let mut capture = Capture::attach(&node.at("app.db"), node.log(), settings).unwrap();
     assert_eq!(rows(&node.at("app.db-longshore-kept-1")), "one,in no log");
     assert!(!node.at("app.db-longshore-kept-2").exists());
@@ -450,6 +460,29 @@ fn where_its_node_writes_the_log_what_no_log_holds_is_kept_and_the_rest_is_made_
     insert(&app, "of the first again").unwrap();
     assert_eq!(drain(&mut capture), 1);
     assert_same(&node.replay(), &contents(&app));
+}
+
+#[test]
+fn it_stays_as_it_is_where_the_log_was_trimmed_beyond_every_image() {
+    let (node, database, app, other) = promoted_while_astray();
+    for _ in 0..4 {
+        other.execute_batch("INSERT INTO t (body) VALUES (randomblob(1 << 20))").unwrap();
+    }
+    node.capture_other();
+    let (log, first) = (node.log(), node.log().first());
+    log.wait_blocking(log.end(), None).unwrap();
+    log.set_retention(Retention { keep_bytes: 0, ..log.retention() });
+    eventually(|| {
+        log.retain().unwrap();
+        first.since(Lsn::ZERO) + (2 << 20) < log.first().since(Lsn::ZERO)
+    });
+    let settings = CaptureSettings { database: Some(Arc::clone(&database)), ..node.settings() };
+    let end = log.end();
+    let refused = Capture::attach(&node.at("app.db"), node.log(), settings).map(drop).unwrap_err();
+    assert!(matches!(refused, Error::Astray { .. }), "{refused}");
+    assert_eq!(log.end(), end);
+    assert!(is_busy(&insert(&app, "too late")), "nobody writes what nobody captures");
+    assert_eq!(rows(&node.at("app.db-longshore-kept-1")), "one,in no log");
 }
 
 /// Fenced, and promoted again before anybody else wrote: what was written meanwhile is the difference.
