@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::two_nodes::{Site, insert, insert_once_let};
 use common::{Agent, eventually, run};
 
@@ -101,7 +103,7 @@ fn a_capture_that_pauses_is_told_for_as_long_as_it_lasts() {
     insert(&app, "one").unwrap();
     site.equal("one");
     assert_eq!(a.terminate(), 0);
-    app.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+    app.busy_timeout(Duration::from_secs(30)).unwrap();
     let is_paused = || p.get("/metrics").contains("longshore_capture_paused{log=\"app\"} 1\n");
     eventually("the log is full", || {
         app.execute("INSERT INTO rows (body) VALUES (hex(randomblob(200000)))", []).unwrap();
@@ -112,6 +114,11 @@ fn a_capture_that_pauses_is_told_for_as_long_as_it_lasts() {
     let sink = &site.status("p")["sinks"][0];
     assert!(sink["problem"].as_str().unwrap().contains("what is committed meanwhile is captured"), "{sink}");
     assert_eq!(sink["captured"], true, "{sink}");
+    // Also while it is tried again.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1) {
+        assert!(p.get("/readyz").starts_with(NOT_READY));
+    }
 
     let _a = site.replica();
     eventually("it goes on", || !is_paused() && p.get("/readyz").starts_with(READY));
