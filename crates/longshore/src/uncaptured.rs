@@ -77,3 +77,38 @@ fn has_none(log: &Name) -> String {
 fn is_awaited(sink: &SinkView) -> String {
     format!("{} is not captured: applications cannot write it at this node before it is", sink.label)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use longshore_apply::{DatabaseImage, SnapshotError, Snapshotter};
+
+    use super::*;
+    use crate::{Node, Settings};
+
+    struct Offered;
+
+    impl Snapshotter for Offered {
+        fn begin(&self) -> Result<Box<dyn DatabaseImage>, SnapshotError> {
+            Err("nothing to make one of".into())
+        }
+    }
+
+    #[test]
+    fn a_log_of_pages_wants_a_database_or_a_program_that_captures_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::primary(dir.path(), &Settings::default()).unwrap();
+        let problem = |name: &str| node.log(name).unwrap().status().problem;
+        for content in [Content::Bytes, Content::Sql] {
+            node.create_log(content.as_str(), content).unwrap();
+            assert_eq!(problem(content.as_str()), None);
+        }
+        node.create_log("app", Content::SqlitePages).unwrap();
+        let told = problem("app").unwrap();
+        assert!(told.contains("applications cannot write it by SQLite at this node"), "{told}");
+        node.offer_snapshots("app", Arc::new(Offered)).unwrap();
+        assert_eq!(problem("app"), None);
+        node.close().unwrap();
+    }
+}
