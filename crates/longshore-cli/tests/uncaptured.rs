@@ -105,10 +105,10 @@ fn a_capture_that_pauses_is_told_for_as_long_as_it_lasts() {
     assert_eq!(a.terminate(), 0);
     app.busy_timeout(Duration::from_secs(30)).unwrap();
     let is_paused = || p.get("/metrics").contains("longshore_capture_paused{log=\"app\"} 1\n");
-    eventually("the log is full", || {
+    for _ in 0..20 {
         app.execute("INSERT INTO rows (body) VALUES (hex(randomblob(200000)))", []).unwrap();
-        is_paused()
-    });
+    }
+    eventually("the log is full", is_paused);
     let told = p.get("/readyz");
     assert!(told.starts_with(NOT_READY) && told.contains("log app is not captured from sqlite:app.db: "), "{told}");
     let sink = &site.status("p")["sinks"][0];
