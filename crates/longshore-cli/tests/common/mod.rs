@@ -1,5 +1,5 @@
 //! Runs the binary.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![expect(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 pub mod two_nodes;
 
