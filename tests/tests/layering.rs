@@ -44,6 +44,7 @@ const CONTAINED: &[(&str, &[&str])] = &[
     ("comfy-table", &["longshore-cli"]),
     ("axum", &["longshore-cli"]),
     ("metrics-exporter-prometheus", &["longshore-cli"]),
+    ("metrics-util", &["longshore-cli"]),
     ("memmap2", &["longshore-storage", "longshore-cli"]),
     ("object_store", &["longshore-archive", "longshore-cli"]),
     ("aws-config", &["longshore-archive"]),

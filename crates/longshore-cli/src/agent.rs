@@ -30,6 +30,8 @@ pub(crate) fn trace(global: &Global) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Where to tell of a trace that cannot be written is where it cannot be written, and that would end the agent.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
@@ -74,6 +76,7 @@ where
     let access = server.access();
     let http = Http::bind(http, node.clone()).await?;
     announce(&server, &http)?;
+    warn_of_uncaptured(&node);
     let serving_http = tokio::spawn(http.serve());
     let (tell, told) = tokio::sync::oneshot::channel();
     let shutdown = Box::pin(async move {
@@ -90,6 +93,15 @@ where
     outcome?;
     // An agent that ends by itself has said nothing: its outcome did.
     told.await.ok().flatten().map_or(Ok(()), Err)
+}
+
+/// A log that no application can write is no error: the agent may serve others.
+fn warn_of_uncaptured(node: &Node) {
+    for log in node.status().logs {
+        if let Some(why) = log.problem.filter(|_| log.sinks.is_empty()) {
+            tracing::warn!(log = %log.name, "{why}");
+        }
+    }
 }
 
 /// Completes once no log can be written any more. One stopped log leaves the others serving.

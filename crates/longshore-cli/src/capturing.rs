@@ -1,5 +1,6 @@
 //! A log's database: captured while this node writes the log, applied to while it follows.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,9 @@ use std::time::Duration;
 
 use longshore::{BothWays, Captured, Name, Node, Snapshotter};
 use longshore_format::ErrorKind;
-use longshore_sqlite::{CaptureReport, CaptureSettings, CaptureStatus, Capturing, LogDatabase, SqliteSink};
+use longshore_sqlite::{
+    CaptureReport, CaptureSettings, CaptureStatus, Capturing, Error as SqliteError, LogDatabase, SqliteSink,
+};
 use longshore_wal::Wal;
 use metrics::{counter, gauge};
 
@@ -38,8 +41,8 @@ struct State {
     is_early: bool,
 }
 
-/// How long to try to attach where it is tried again.
-const ATTACH_WITHIN: Duration = Duration::from_secs(5);
+/// How long to try to attach where it is tried again, and said who stands in the way.
+const ATTACH_WITHIN: Duration = Duration::from_secs(1);
 /// How long a promotion waits here for a transaction that is under way.
 const HOLD: Duration = Duration::from_secs(2);
 /// How often it is looked how a capture goes.
@@ -51,7 +54,8 @@ impl Database {
         Self::new(LogDatabase::new(path), data_dir, false)
     }
 
-    /// An application's database, which goes into `log`. If this node writes that by now it is captured when this returns.
+    /// An application's database, which goes into `log`. If this node writes that by now it is captured when this returns,
+    /// unless another captures it.
     pub(crate) fn of_an_application(
         path: &Path,
         node: &Node,
@@ -61,9 +65,17 @@ impl Database {
         let database = Self::new(LogDatabase::of_an_application(path), data_dir, true);
         match node.log(log) {
             Ok(primary) => {
-                let first = database.capture(primary.name(), primary.wal(), None)?;
-                let mut state = database.lock();
-                (state.capture, state.is_early) = (Some(first), true);
+                match database.capture(primary.name(), primary.wal()) {
+                    Ok(first) => {
+                        let mut state = database.lock();
+                        (state.capture, state.is_early) = (Some(first), true);
+                    }
+                    // Another captures it, most likely. Whoever asks next waits for its end, and the status says so.
+                    Err(error @ (SqliteError::Guarded { .. } | SqliteError::Unstable)) => {
+                        tracing::warn!(log, database = %path.display(), %error, "not captured yet");
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             // Another node was promoted: this one follows it, and so does the database.
             Err(error) if error.kind() == ErrorKind::Invalid => {}
@@ -110,20 +122,15 @@ impl Database {
                 return Ok(Arc::clone(first) as _);
             }
         }
-        let next = self.capture(log, wal, Some(ATTACH_WITHIN)).map_err(refused)?;
+        let next = self.capture(log, wal).map_err(refused)?;
         self.lock().capture = Some(Arc::clone(&next));
         Ok(next)
     }
 
-    fn capture(
-        &self,
-        log: &Name,
-        wal: &Wal,
-        within: Option<Duration>,
-    ) -> Result<Arc<Capture>, longshore_sqlite::Error> {
+    fn capture(&self, log: &Name, wal: &Wal) -> Result<Arc<Capture>, SqliteError> {
         let mut settings = CaptureSettings::new(self.data_dir.join(format!("{log}.pages")));
         settings.database = Some(Arc::clone(&self.database));
-        settings.attach_within = within.unwrap_or(settings.attach_within);
+        settings.attach_within = ATTACH_WITHIN;
         let path = self.database.path();
         let has_left_some = Arc::new(AtomicBool::new(false));
         let report = report(log, path, Arc::clone(&has_left_some));
@@ -167,6 +174,10 @@ impl Capture {
         capturing.as_deref().map(look)
     }
 
+    fn paused(&self) -> Option<String> {
+        self.look(Capturing::paused).flatten()
+    }
+
     fn status(&self) -> Option<CaptureStatus> {
         self.look(Capturing::status)
     }
@@ -204,7 +215,11 @@ impl Captured for Capture {
 
     fn problem(&self) -> Option<String> {
         let Self { log, path, .. } = self;
-        self.status().filter(|status| status.fenced)?;
+        if self.status().is_none_or(|status| !status.fenced) {
+            return self
+                .paused()
+                .map(|why| format!("{why}; what is committed meanwhile is captured once that has passed"));
+        }
         let left = match self.has_left_some.load(Ordering::Acquire) {
             false => "",
             true => "; it holds commits that are in no log, of which a copy is kept before they are replaced",
@@ -237,7 +252,7 @@ impl Captured for Capture {
     }
 }
 
-fn refused(error: longshore_sqlite::Error) -> longshore::Error {
+fn refused(error: SqliteError) -> longshore::Error {
     let failure = Failure::from(error);
     longshore::Error::Refused { kind: failure.kind(), reason: failure.to_string(), at: None }
 }
@@ -245,11 +260,18 @@ fn refused(error: longshore_sqlite::Error) -> longshore::Error {
 /// Tells what a capture reports.
 fn report(log: &Name, path: &Path, left_some: Arc<AtomicBool>) -> impl Fn(CaptureReport<'_>) + Send + 'static {
     let (log, database) = (log.to_string(), path.display().to_string());
+    let told = RefCell::new(String::new());
     move |report| match report {
         CaptureReport::Attached(status) => {
+            told.take();
             tracing::info!(log, database, position = %status.position, resyncs = status.resyncs, "capturing");
         }
-        CaptureReport::Paused(error) => tracing::warn!(log, database, %error, "not capturing"),
+        CaptureReport::Paused(error) => {
+            let why = error.to_string();
+            if told.replace(why.clone()) != why {
+                tracing::warn!(log, database, why, "not capturing");
+            }
+        }
         CaptureReport::Fenced(true) => {
             tracing::warn!(
                 log,
@@ -295,21 +317,22 @@ fn look(databases: &[Arc<Database>]) {
     for capture in databases.iter().filter_map(|database| database.running()) {
         match capture.status() {
             Some(status) => {
-                measure_now(&capture.log, &status);
+                measure_now(&capture.log, &status, capture.paused().is_some());
                 measure_totals(&capture.log, &status);
             }
             // What it counted stays; what it was is no more.
-            None => measure_now(&capture.log, &CaptureStatus::default()),
+            None => measure_now(&capture.log, &CaptureStatus::default(), false),
         }
     }
 }
 
-fn measure_now(log: &str, status: &CaptureStatus) {
+fn measure_now(log: &str, status: &CaptureStatus, is_paused: bool) {
     let set = |name: &'static str, value: f64| gauge!(name, "log" => log.to_owned()).set(value);
     set("longshore_capture_wal_bytes", status.wal_bytes as f64);
     set("longshore_capture_pinned_seconds", status.pinned_for.unwrap_or_default().as_secs_f64());
     set("longshore_capture_longest_hold_seconds", status.longest_hold.as_secs_f64());
     set("longshore_capture_fenced", f64::from(u8::from(status.fenced)));
+    set("longshore_capture_paused", f64::from(u8::from(is_paused)));
 }
 
 fn measure_totals(log: &str, status: &CaptureStatus) {
@@ -441,7 +464,7 @@ mod tests {
         assert!(0.0 < measured("wal_bytes"));
         let pages = measured("pages_total");
         database.running().unwrap().end().unwrap();
-        for name in ["wal_bytes", "pinned_seconds", "longest_hold_seconds", "fenced"] {
+        for name in ["wal_bytes", "pinned_seconds", "longest_hold_seconds", "fenced", "paused"] {
             assert_eq!(measured(name), 0.0, "{name}");
         }
         assert!(0.0 < pages && pages <= measured("pages_total"));

@@ -8,7 +8,7 @@ use std::{fmt, io};
 use longshore_format::ErrorKind;
 use serde::Serialize;
 
-use crate::output::Document;
+use crate::output::{Document, tell};
 use crate::settings::Refusal;
 
 /// A failed command, ready to be told to a person or a program.
@@ -82,9 +82,9 @@ impl Failure {
             let error = Report { kind: self.kind.as_str(), message: &self.message, next, exit: self.kind.exit_code() };
             let text = serde_json::to_string(&Document::new(ErrorDocument { error }))
                 .expect("strings and numbers are always JSON");
-            eprintln!("{text}");
+            tell(&text);
         } else {
-            eprintln!("error: {}\nnext: {next}", self.message);
+            tell(&format!("error: {}\nnext: {next}", self.message));
         }
         ExitCode::from(self.kind.exit_code())
     }
@@ -187,8 +187,8 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
     let told = text.trim_end().trim_end_matches("For more information, try '--help'.").trim_end();
     let command = std::env::args().nth(1).filter(|word| word.starts_with(|first: char| first.is_ascii_lowercase()));
     match command.filter(|_| error.kind() != clap::error::ErrorKind::InvalidSubcommand) {
-        Some(command) => eprintln!("{told}\nnext: `longshore help {command}` shows its flags"),
-        None => eprintln!("{told}\nnext: `longshore help` lists the commands"),
+        Some(command) => tell(&format!("{told}\nnext: `longshore help {command}` shows its flags")),
+        None => tell(&format!("{told}\nnext: `longshore help` lists the commands")),
     }
     ExitCode::from(ErrorKind::Invalid.exit_code())
 }

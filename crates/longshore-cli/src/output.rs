@@ -48,6 +48,11 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
+/// Says a line on stderr. Where that is closed or full nobody is listening: that ends nothing.
+pub(crate) fn tell(text: &str) {
+    let _unheard = writeln!(io::stderr(), "{text}");
+}
+
 /// Whether the command line asks for JSON, known before it is parsed so that a usage error has
 /// the form the caller expects.
 pub(crate) fn wants_json(args: impl IntoIterator<Item = OsString>) -> bool {

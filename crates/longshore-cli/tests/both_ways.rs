@@ -2,126 +2,11 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::net::TcpListener;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use common::{Agent, eventually, run};
-use rusqlite::{Connection, ErrorCode};
-use serde_json::Value;
-use tempfile::TempDir;
-
-/// Two agents that know each other's addresses before they run: `p` begins with an application's database, `a` with none.
-struct Site {
-    dir: TempDir,
-    addresses: BTreeMap<&'static str, String>,
-}
-
-const NODES: [&str; 2] = ["p", "a"];
-
-impl Site {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let grants = NODES.map(|name| format!("--name {name}=admin,append,read,replicate,promote")).join(" ");
-        run(dir.path(), &format!("certs tls {grants}")).ok();
-        // Held at once, so that no two are the same.
-        let ports = NODES.map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-        let addresses =
-            NODES.into_iter().zip(ports.iter().map(|port| port.local_addr().unwrap().to_string())).collect();
-        let site = Self { dir, addresses };
-        site.app("app.db").execute_batch("CREATE TABLE rows (id INTEGER PRIMARY KEY, body)").unwrap();
-        site
-    }
-
-    fn at(&self) -> &Path {
-        self.dir.path()
-    }
-
-    fn server(&self, name: &str) -> String {
-        format!("{name}@{}", self.addresses[name])
-    }
-
-    fn start(&self, name: &str, args: &str) -> Agent {
-        let upstreams = NODES.map(|name| format!(" --upstream {}", self.server(name))).concat();
-        let identity =
-            format!("--tls-dir tls --identity {name} --log-accept-weak-storage true --replica-backoff-max 200ms");
-        let listen = format!("--listen {} --http 127.0.0.1:0", self.addresses[name]);
-        Agent::start_at(self.at(), &format!("{args}{upstreams} --data-dir {name} {identity} {listen}"))
-    }
-
-    fn primary(&self) -> Agent {
-        self.start("p", "primary --sqlite app.db --log app --init --ack-durability replicas:1 --ack-voters p,a")
-    }
-
-    fn replica(&self) -> Agent {
-        self.start("a", "replica --apply app=sqlite:copy.db")
-    }
-
-    /// Moves the role to a node.
-    fn move_to(&self, verb: &str, name: &str) -> String {
-        let args = format!("{verb} --server {} --log app --tls-dir tls --identity p", self.server(name));
-        let mut told = None;
-        eventually("the role moves", || {
-            let ran = run(self.at(), &args);
-            told = Some(ran.stdout.clone());
-            ran.code == 0
-        });
-        told.unwrap()
-    }
-
-    fn status(&self, name: &str) -> Value {
-        let args = format!("status --server {} --tls-dir tls --identity p --json", self.server(name));
-        run(self.at(), &args).json()["logs"][0].clone()
-    }
-
-    /// An application, which waits for nobody.
-    fn app(&self, database: &str) -> Connection {
-        let db = Connection::open(self.at().join(database)).unwrap();
-        db.pragma_update(None, "journal_mode", "wal").unwrap();
-        db.busy_timeout(Duration::ZERO).unwrap();
-        db
-    }
-
-    fn rows(&self, database: &str) -> Option<String> {
-        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let db = Connection::open_with_flags(self.at().join(database), flags).ok()?;
-        db.busy_timeout(Duration::from_secs(10)).ok()?;
-        let rows = "SELECT group_concat(body) FROM (SELECT body FROM rows ORDER BY id)";
-        db.query_row(rows, [], |row| row.get(0)).ok()
-    }
-
-    fn equal(&self, expected: &str) {
-        for database in ["app.db", "copy.db"] {
-            let mut held = None;
-            eventually(&format!("{database} holds {expected}"), || {
-                held = self.rows(database);
-                held.as_deref() == Some(expected)
-            });
-        }
-    }
-}
-
-fn insert(db: &Connection, body: &str) -> rusqlite::Result<usize> {
-    db.execute("INSERT INTO rows (body) VALUES (?1)", [body])
-}
-
-fn is_busy(outcome: &rusqlite::Result<usize>) -> bool {
-    outcome.as_ref().is_err_and(|error| error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy))
-}
-
-/// A row that is written as soon as it can be.
-fn insert_once_let(db: &Connection, body: &str) {
-    eventually("it may be written", || match insert(db, body) {
-        Ok(rows) => rows == 1,
-        outcome => {
-            assert!(is_busy(&outcome), "{outcome:?}");
-            false
-        }
-    });
-}
+use common::two_nodes::{Site, insert, insert_once_let, is_busy};
+use common::{eventually, run};
 
 #[test]
 fn f_095_f_117_an_application_writes_on_either_side_and_what_never_left_is_kept_and_read_by_nobody() {
@@ -233,6 +118,7 @@ fn f_095_what_an_application_wrote_while_its_agent_was_stopped_is_kept_before_it
     let p = site.primary();
     site.equal("one,two,three");
     assert_eq!(site.rows("app.db-longshore-kept-1").as_deref(), Some("one,two,into nothing"));
+    eventually("the copy is counted", || p.get("/metrics").contains("longshore_database_kept{log=\"app\"} 1\n"));
     let kept = &site.status("p")["sinks"][0]["kept"];
     assert!(kept[0].as_str().unwrap().ends_with("/app.db-longshore-kept-1") && kept.get(1).is_none(), "{kept}");
     // It is as good as any other by now.
@@ -245,6 +131,38 @@ fn f_095_what_an_application_wrote_while_its_agent_was_stopped_is_kept_before_it
     insert_once_let(&app, "five");
     site.equal("one,two,three,four,five");
     assert_eq!((a.terminate(), p.terminate()), (0, 0));
+}
+
+/// The other region goes dark before its database could be sent from there.
+#[test]
+fn f_095_a_node_that_is_promoted_while_its_database_holds_what_no_log_does_makes_it_anew_from_the_log() {
+    let site = Site::new();
+    let (p, a) = (site.primary(), site.replica());
+    let app = site.app("app.db");
+    insert(&app, "one").unwrap();
+    site.equal("one");
+    site.move_to("switchover", "a");
+    let other = site.app("copy.db");
+    insert_once_let(&other, "two");
+    site.equal("one,two");
+    assert_eq!(p.terminate(), 0);
+    insert(&app, "into nothing").unwrap();
+    insert(&other, "three").unwrap();
+    let p = site.start("p", "replica");
+    eventually("the log is there", || site.status("p")["end"] == site.status("a")["end"]);
+    assert_eq!((p.terminate(), a.terminate()), (0, 0));
+
+    let p = site.primary();
+    let problem = || site.status("p")["sinks"][0]["problem"].as_str().map(str::to_owned);
+    eventually("it is found", || problem().is_some_and(|problem| problem.contains("snapshot")));
+    site.move_to("promote --accept-loss", "p");
+    insert_once_let(&app, "four");
+    assert_eq!(site.rows("app.db").as_deref(), Some("one,two,three,four"));
+    assert_eq!(site.rows("app.db-longshore-kept-1").as_deref(), Some("one,two,into nothing"));
+    assert!(!site.at().join("app.db-longshore-kept-2").exists());
+    eventually("it is ready", || p.get("/readyz").starts_with("HTTP/1.1 200"));
+    let _a = site.replica();
+    site.equal("one,two,three,four");
 }
 
 /// What an application was told is committed is on the other side after a switchover, whenever it comes.

@@ -386,3 +386,22 @@ fn who_confirms_without_what_the_policy_asks_for_says_so() {
     together.ok();
     assert!(!p.get("/readyz").contains("degraded"));
 }
+
+/// A slot from when it wrote the log would look like a replica that is away, and then lost.
+#[test]
+fn who_wrote_the_log_before_shows_no_replicas_that_follow_another_by_now() {
+    let site = Site::new("replicas:1");
+    let (p, _a, _b) = (site.primary(), site.replica("a"), site.replica("b"));
+    site.append("p", "one").ok();
+    let replicas = |name: &str| {
+        let status = site.status(name);
+        let replicas = status["replicas"].as_array().unwrap().iter();
+        replicas.map(|replica| replica["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    eventually("both follow", || replicas("p") == ["a", "b"]);
+    eventually("the role moves", || site.run(&format!("switchover --server {}", site.server("a"))).code == 0);
+    eventually("both follow the new one", || replicas("a") == ["b", "p"] && site.status("p")["role"] == "replica");
+    assert_eq!(replicas("p"), [""; 0]);
+    assert!(!run(site.at(), "status --data-dir p --json").json()["logs"][0]["replicas"].as_array().unwrap().is_empty());
+    assert_eq!(p.terminate(), 0);
+}

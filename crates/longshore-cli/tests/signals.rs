@@ -124,3 +124,29 @@ fn a_segment_is_repaired_from_an_agent_that_serves() {
     run(at, "verify --data-dir d --deep").ok();
     assert_eq!(agent.terminate(), 0);
 }
+
+/// Whoever read its trace has ended, or the disk that it went to is full.
+#[test]
+fn an_agent_whose_trace_nobody_takes_goes_on() {
+    let dir = site(1);
+    let nobody = || {
+        let (_gone, end) = std::io::pipe().unwrap();
+        Stdio::from(end)
+    };
+    let full = || Stdio::from(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    let fates: [(&str, &dyn Fn() -> Stdio); 2] = [("a closed pipe", &nobody), ("a full disk", &full)];
+    for (what, stderr) in fates {
+        let ports = "--listen 127.0.0.1:0 --http 127.0.0.1:0 --log-accept-weak-storage true";
+        let agent = Agent::start_telling(dir.path(), &format!("primary --data-dir p {PRIMARY} {ports}"), stderr());
+        // Each reload is a line.
+        agent.signal("-HUP");
+        let append = format!("append --server primary@{} {PRIMARY} --log orders", agent.address);
+        run_with(dir.path(), &append, b"one more\n").ok();
+        assert!(agent.get("/readyz").starts_with("HTTP/1.1 200"), "{what}");
+        assert_eq!(agent.terminate(), 0, "{what}");
+        // Nor does a command that fails end otherwise than it should.
+        let args = "status --data-dir nowhere";
+        let ended = longshore(dir.path()).args(args.split_whitespace()).stdout(Stdio::null()).stderr(stderr()).status();
+        assert_eq!(ended.unwrap().code(), Some(3), "{what}");
+    }
+}

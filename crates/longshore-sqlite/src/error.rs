@@ -66,9 +66,12 @@ pub enum Error {
     Unfit(crate::check::Finding),
     /// Another process holds the checkpoint lock.
     #[error(
-        "another process holds the checkpoint lock of the database; stop the other shipper, or wait for its checkpoint"
+        "{by} holds the checkpoint lock of the database; stop the other agent that captures it, or wait for its checkpoint"
     )]
-    Guarded,
+    Guarded {
+        /// Who.
+        by: crate::capture::Holder,
+    },
     /// A page does not fit into a record.
     #[error("pages of {page} bytes do not fit into the log's records; create a log with larger segments")]
     SegmentsTooSmall {
@@ -333,7 +336,7 @@ impl Error {
             },
             Error::BadPosition => Failure::Corrupt,
             Error::Moved { .. } => Failure::Busy,
-            Error::Guarded => Failure::Busy,
+            Error::Guarded { .. } => Failure::Busy,
             Error::Replaced { .. } | Error::Unstable | Error::NotCaptured | Error::Log(_) => Failure::Unavailable,
             Error::BrokenWal { .. } => Failure::Corrupt,
             Error::Behind => Failure::Unavailable,

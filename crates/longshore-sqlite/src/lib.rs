@@ -85,7 +85,7 @@ mod proto;
 mod testing;
 
 pub use self::bring_up::bring_up;
-pub use self::capture::{Capture, CaptureReport, CaptureSettings, CaptureStatus, CaptureStep, Capturing};
+pub use self::capture::{Capture, CaptureReport, CaptureSettings, CaptureStatus, CaptureStep, Capturing, Holder};
 pub use self::check::{Finding, Severity, check};
 pub use self::error::Error;
 pub use self::log_database::LogDatabase;

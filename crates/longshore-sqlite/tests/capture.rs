@@ -175,7 +175,9 @@ fn a_second_capture_of_one_database_is_refused() {
     items(&app, 1, 1);
     let _first = rig.attach();
     let impatient = CaptureSettings { attach_within: Duration::from_millis(50), ..rig.settings() };
-    assert!(matches!(rig.try_attach(impatient), Err(Error::Guarded)));
+    let Err(refused @ Error::Guarded { .. }) = rig.try_attach(impatient) else { panic!("two capture it") };
+    let by = format!("process {} ", std::process::id());
+    assert!(refused.to_string().starts_with(&by), "{refused}");
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn nothing_done_in_the_process_that_captures_drops_its_locks() {
     let mut capture = rig.try_attach(seldom).unwrap();
     let try_attach = || {
         let impatient = CaptureSettings { attach_within: Duration::from_millis(1), ..rig.settings() };
-        assert!(matches!(rig.try_attach(impatient), Err(Error::Guarded)));
+        assert!(matches!(rig.try_attach(impatient), Err(Error::Guarded { .. })));
     };
     let deeds: [(&str, &dyn Fn()); 5] = [
         ("nothing", &|| {}),

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_apply::{Applier, Sink, Step, Target};
-use longshore_format::{Content, Epoch, ErrorKind, Lsn, SegmentSize, WriterId};
+use longshore_format::{Content, Epoch, Lsn, SegmentSize, WriterId};
 use longshore_sqlite::{Capture, CaptureReport, CaptureSettings, Capturing, Error, LogDatabase, SqliteSink};
 use longshore_storage::{FsDirectory, SystemEnvironment};
-use longshore_wal::{CreateSpec, Promotion, Settings, Threads, Wal};
+use longshore_wal::{CreateSpec, Promotion, Retention, Settings, Threads, Wal};
 use rig::{assert_same, contents, drain};
 use rusqlite::{Connection, ErrorCode};
 
@@ -81,6 +81,12 @@ impl Node {
 
     fn attach(&self, name: &str) -> Result<Capture, Error> {
         Capture::attach(&self.at(name), self.log(), self.settings())
+    }
+
+    /// Captures `other.db`, as if that were at another node.
+    fn capture_other(&self) {
+        let elsewhere = CaptureSettings::new(self.at("other.pages"));
+        drain(&mut Capture::attach(&self.at("other.db"), self.log(), elsewhere).unwrap());
     }
 
     /// Applies the log to a database.
@@ -281,11 +287,13 @@ fn a_captured_database_is_not_shipped_over_what_another_node_wrote_meanwhile() {
     drain(&mut node.attach("app.db").unwrap());
     node.promote(4);
     let end = node.log().end();
-    let refused = node.attach("copy.db").map(drop).unwrap_err();
-    assert!(matches!(refused, Error::Astray { .. }), "{refused}");
-    assert_eq!(refused.kind(), ErrorKind::Diverged);
+    let mut capture = node.attach("copy.db").unwrap();
     assert_eq!(node.log().end(), end);
-    insert(&copy, "nobody holds the locks").unwrap();
+    assert_same(&contents(&other), &contents(&copy));
+    assert_eq!(rows(&node.at("copy.db-longshore-kept-1")), "one,two,three");
+    insert(&copy, "and goes on").unwrap();
+    assert_eq!(drain(&mut capture), 1);
+    assert_same(&node.replay(), &contents(&copy));
 }
 
 /// A capture of `app.db` that keeps the lock in a database of the log.
@@ -419,6 +427,64 @@ fn give_first_run(node: &Node, sink: &mut SqliteSink) {
     sink.sync().and_then(|()| sink.finish()).unwrap();
 }
 
+/// A database that holds what no log does, in a log that another node wrote meanwhile and this one does now: nobody is left who
+/// could send a whole one.
+fn promoted_while_astray() -> (Node, Arc<LogDatabase>, Connection, Connection) {
+    let mut node = Node::new();
+    let (database, app, capturing) = captured(&node);
+    capturing.stop().unwrap();
+    node.fence(2);
+    node.open(|directory| Wal::open_in_role(directory, Arc::new(SystemEnvironment), Settings::default()).unwrap().0);
+    insert(&app, "in no log").unwrap();
+    let refused = node.apply(SqliteSink::of(Arc::clone(&database))).unwrap_err();
+    assert!(matches!(refused, longshore_apply::Error::SinkAstray { .. }), "{refused}");
+    // What the other wrote, as far as this log is concerned.
+    node.promote(3);
+    let other = node.app("other.db");
+    other.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, body)").unwrap();
+    insert(&other, "of another").unwrap();
+    node.capture_other();
+    node.promote(4);
+    (node, database, app, other)
+}
+
+#[test]
+fn where_its_node_writes_the_log_what_no_log_holds_is_kept_and_the_rest_is_made_anew_from_the_log() {
+    let (node, database, app, _other) = promoted_while_astray();
+    let settings = CaptureSettings { database: Some(database), ..node.settings() };
+    let mut capture = Capture::attach(&node.at("app.db"), node.log(), settings).unwrap();
+    assert_eq!(rows(&node.at("app.db-longshore-kept-1")), "one,in no log");
+    assert!(!node.at("app.db-longshore-kept-2").exists());
+    assert_eq!(rows(&node.at("app.db")), "of another");
+    app.busy_timeout(Duration::from_secs(10)).unwrap();
+    insert(&app, "of the first again").unwrap();
+    assert_eq!(drain(&mut capture), 1);
+    assert_same(&node.replay(), &contents(&app));
+}
+
+#[test]
+fn it_stays_as_it_is_where_the_log_was_trimmed_beyond_every_image() {
+    let (node, database, app, other) = promoted_while_astray();
+    for _ in 0..4 {
+        other.execute_batch("INSERT INTO t (body) VALUES (randomblob(1 << 20))").unwrap();
+    }
+    node.capture_other();
+    let (log, first) = (node.log(), node.log().first());
+    log.wait_blocking(log.end(), None).unwrap();
+    log.set_retention(Retention { keep_bytes: 0, ..log.retention() });
+    eventually(|| {
+        log.retain().unwrap();
+        first.since(Lsn::ZERO) + (2 << 20) < log.first().since(Lsn::ZERO)
+    });
+    let settings = CaptureSettings { database: Some(Arc::clone(&database)), ..node.settings() };
+    let end = log.end();
+    let refused = Capture::attach(&node.at("app.db"), node.log(), settings).map(drop).unwrap_err();
+    assert!(matches!(refused, Error::Astray { .. }), "{refused}");
+    assert_eq!(log.end(), end);
+    assert!(is_busy(&insert(&app, "too late")), "nobody writes what nobody captures");
+    assert_eq!(rows(&node.at("app.db-longshore-kept-1")), "one,in no log");
+}
+
 /// Fenced, and promoted again before anybody else wrote: what was written meanwhile is the difference.
 #[test]
 fn what_was_written_while_nobody_wrote_the_log_is_captured_once_it_is_written_here_again() {
@@ -508,7 +574,7 @@ fn hashes_of_an_earlier_reign_are_not_believed() {
     assert!(node.at("app.pages").exists());
     let settings = CaptureSettings { attach_within: Duration::ZERO, ..node.settings() };
     let failed = Capture::attach(&node.at("copy.db"), node.log(), settings).map(drop).unwrap_err();
-    assert!(matches!(failed, Error::Guarded), "{failed}");
+    assert!(matches!(failed, Error::Guarded { .. }), "{failed}");
     assert_eq!(rows(&node.at("copy.db")), "one,two,three", "it is captured from here on");
     assert!(!node.at("app.pages").exists());
     drop(holder);

@@ -14,6 +14,11 @@ impl Wal {
         self.shared().control.look(|control| control.highest)
     }
 
+    /// Whether it was this node that wrote in an epoch. `false` also for one so long ago that nobody remembers.
+    pub fn wrote(&self, epoch: Epoch) -> bool {
+        self.shared().control.look(|control| control.writers.contains(&epoch.writer))
+    }
+
     /// Accepts an epoch. Durable when it returns, and from then on this node is no writer of a lower one, whoever opens the
     /// log. Refused with [`Error::Fenced`] if a higher one was accepted before, or this one from another writer: a number has
     /// one writer, ever.

@@ -60,6 +60,7 @@ mod metrics;
 mod standing;
 mod status;
 mod tails;
+mod uncaptured;
 mod upstream_state;
 mod wal_settings;
 

@@ -22,6 +22,7 @@ pub(crate) const METRICS: &[(&str, &str, &str)] = &[
         "log",
         "1 while this agent may not write the log it wrote, because it accepted a later epoch",
     ),
+    ("longshore_log_uncaptured", "log", "1 while this agent writes a log of a SQLite database and none goes into it"),
     ("longshore_log_degraded", "log", "1 while appends are confirmed without what the policy asks for"),
     ("longshore_lease_held", "log", "with a lease: 1 while this agent holds it"),
     (
@@ -56,6 +57,7 @@ pub(crate) const METRICS: &[(&str, &str, &str)] = &[
     ("longshore_sink_lag_bytes", "log, sink", "bytes that are not applied yet"),
     ("longshore_sink_lag_seconds", "log, sink", "age of the oldest record that is not applied yet"),
     ("longshore_sink_stopped", "log, sink", "1 while a problem stops it"),
+    ("longshore_database_kept", "log", "copies of its databases that were kept because they held what is in no log"),
     ("longshore_seed_fetched_bytes_total", "log", "on a replica: bytes of snapshots fetched since the log was opened"),
     (
         "longshore_seed_held_bytes_total",
@@ -86,6 +88,7 @@ pub(crate) const METRICS: &[(&str, &str, &str)] = &[
         "log",
         "1 while the log is another's and this agent keeps writers out of the database",
     ),
+    ("longshore_capture_paused", "log", "1 while nothing is captured for a reason that may pass, such as a full disk"),
     ("longshore_capture_transactions_total", "log", "transactions captured since the agent started"),
     ("longshore_capture_pages_total", "log", "pages in them"),
     ("longshore_capture_bytes_total", "log", "bytes that they take in the log"),
@@ -131,6 +134,8 @@ pub(crate) fn record(log: &Log) {
         gauge!("longshore_sink_stopped", "log" => name.clone(), "sink" => sink.sink.clone())
             .set(flag(sink.problem.is_some()));
     }
+    let kept = status.sinks.iter().map(|sink| sink.kept.len()).sum::<usize>();
+    gauge!("longshore_database_kept", "log" => name.clone()).set(kept as f64);
     let (fetched, held) = log.seeding.counts.read();
     counter!("longshore_seed_fetched_bytes_total", "log" => name.clone()).absolute(fetched);
     counter!("longshore_seed_held_bytes_total", "log" => name.clone()).absolute(held);
@@ -168,6 +173,7 @@ fn record_log(name: &str, status: &LogStatus, pressure: &Pressure) {
     set("longshore_log_epoch", status.epoch.number as f64);
     let is_degraded = status.reign.policy.as_ref().is_some_and(|policy| policy.degraded);
     set("longshore_log_fenced", flag(status.reign.fenced));
+    set("longshore_log_uncaptured", flag(status.problem.is_some()));
     set("longshore_log_degraded", flag(is_degraded));
     if let Some(lease) = &status.reign.lease {
         set("longshore_lease_held", flag(lease.valid.is_some_and(|valid| !valid.is_zero())));

@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::node::Node;
 use crate::server::blocking;
+use crate::uncaptured;
 
 use archives::Archives;
 pub(crate) use own::{COUNTED, fence, survey};
@@ -37,7 +38,8 @@ const BACK: Duration = Duration::from_secs(30);
 ///
 /// Dropping it stops it at some step; run again, it goes on.
 pub(crate) async fn promote(node: &Node, request: &Promote) -> Result<Promoted> {
-    promote_in(node, request, None).await
+    let promoted = promote_in(node, request, None).await?;
+    Ok(uncaptured::warned(node, request, promoted).await)
 }
 
 /// As [`promote`], in an epoch that a lease has minted.

@@ -28,6 +28,9 @@ impl Node {
         self.sinks().start(&log)?;
         let position = log.wal.history().current().start;
         self.events().raise(Event::Promoted { log: name.clone(), epoch: promotion.epoch.to_string(), position });
+        if let Some(why) = log.without_database() {
+            self.events().raise(Event::Warning { message: format!("log {name}: {why}") });
+        }
         Ok(log)
     }
 

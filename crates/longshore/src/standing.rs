@@ -57,6 +57,13 @@ pub(crate) struct Replica {
     pub(crate) lag: [Option<Duration>; 3],
 }
 
+impl Replica {
+    /// Whether it, or whoever relays for it, has followed this node since the log was opened in its role.
+    pub(crate) fn was_heard(&self) -> bool {
+        self.known.seen.is_some_and(|seen| !seen.is_zero())
+    }
+}
+
 /// Rates are smoothed over this long: what an operator sees as "now".
 pub(crate) const SMOOTHING: Duration = Duration::from_secs(10);
 

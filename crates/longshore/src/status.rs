@@ -21,14 +21,17 @@ impl Log {
         let pressure = self.wal.pressure();
         let slots = self.wal.slots();
         let slot_of = |replica: &Replica| slots.iter().find(|slot| slot.name.as_str() == replica.node.as_str());
+        let is_written = self.wal.role() == Role::Writer;
         let replicas = self.standing.replicas(now);
-        let replicas = replicas.iter().map(|replica| self.replica_status(replica, slot_of(replica), end, now));
+        // A slot from when this node wrote the log says nothing of a node that follows another by now.
+        let replicas = replicas.iter().filter(|replica| is_written || replica.was_heard());
+        let replicas = replicas.map(|replica| self.replica_status(replica, slot_of(replica), end, now));
         LogStatus {
             name: self.name.clone(),
             id: self.wal.id(),
             content: self.wal.content(),
             segment_size: self.wal.segment_size(),
-            writer: self.wal.role() == Role::Writer,
+            writer: is_written,
             first: self.wal.first(),
             end,
             durable,
@@ -38,6 +41,7 @@ impl Log {
             disk_used: pressure.disk_used,
             disk_free: pressure.disk_free.unwrap_or(0),
             poisoned: self.wal.failure().map(|error| error.to_string()),
+            problem: self.uncaptured(),
             replicas: replicas.collect(),
             upstream: self.upstream.status(now),
             sinks: self.sink_statuses(end, now),

@@ -1,5 +1,5 @@
 //! A log in memory, minted and read by the real format, and a sink that remembers what it was given.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part of this module")]
+#![expect(dead_code, unreachable_pub, reason = "each test file uses its part of this module")]
 
 use std::sync::{Arc, Mutex};
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -11,6 +12,7 @@ use axum::routing::get;
 use longshore::Node;
 use longshore_format::ErrorKind;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_util::MetricKindMask;
 use tokio::net::TcpListener;
 
 use crate::failure::Failure;
@@ -20,11 +22,20 @@ static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// Makes the library's metrics count. Before anything is opened, or the first figures are lost.
 pub(crate) fn record() -> Result<(), Failure> {
-    let handle = PrometheusBuilder::new()
+    let handle = forgetting(IDLE)
         .install_recorder()
         .map_err(|error| Failure::internal(format!("cannot record metrics: {error}")))?;
     RECORDER.set(handle).map_err(|_| Failure::internal("metrics are recorded already"))
 }
+
+/// What is set once a second and was not for so long is of something that is gone: a replica of a log that is another's by now, a
+/// lease that was given up. What was counted stays.
+fn forgetting(idle: Duration) -> PrometheusBuilder {
+    PrometheusBuilder::new().idle_timeout(MetricKindMask::GAUGE, Some(idle))
+}
+
+/// Long beside a second, and short beside what an alert waits for.
+const IDLE: Duration = Duration::from_secs(15);
 
 /// A bound socket, not serving yet.
 pub(crate) struct Http {
@@ -87,8 +98,11 @@ async fn ready(State(node): State<Node>) -> impl IntoResponse {
         problems.extend(log.poisoned.map(|why| format!("log {name} has stopped: {why}")));
         let upstream = log.upstream.and_then(|upstream| upstream.problem);
         problems.extend(upstream.map(|why| format!("log {name} does not follow: {why}")));
+        problems.extend(log.problem.map(|why| format!("log {name}: {why}")));
+        let is_written = log.writer && !log.reign.fenced;
         for sink in log.sinks {
-            problems.extend(sink.problem.map(|why| format!("log {name} is not applied to {}: {why}", sink.sink)));
+            let goes = if is_written { "captured from" } else { "applied to" };
+            problems.extend(sink.problem.map(|why| format!("log {name} is not {goes} {}: {why}", sink.sink)));
         }
     }
     match problems.is_empty() {
@@ -102,5 +116,26 @@ fn answer(problems: Vec<String>) -> (StatusCode, String) {
     match problems.is_empty() {
         true => (StatusCode::OK, "ok\n".to_owned()),
         false => (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::{counter, gauge, with_local_recorder};
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_longer_set_is_no_longer_shown() {
+        let recorder = forgetting(Duration::ZERO).build_recorder();
+        let handle = recorder.handle();
+        let shown = |set: &[&'static str]| {
+            with_local_recorder(&recorder, || set.iter().for_each(|name| gauge!(*name).set(1.0)));
+            let text = handle.render();
+            ["gone", "stays", "counted"].map(|name| text.contains(&format!("{name} 1\n")))
+        };
+        with_local_recorder(&recorder, || counter!("counted").absolute(1));
+        assert_eq!(shown(&["gone", "stays"]), [true, true, true]);
+        assert_eq!(shown(&["stays"]), [false, true, true]);
     }
 }

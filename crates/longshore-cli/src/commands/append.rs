@@ -118,10 +118,10 @@ async fn note_degraded(client: &Client, log: &Name, durability: &Durability) {
     let Ok(status) = client.status(Some(log)).await else { return };
     let policies = status.logs.into_iter().filter_map(|log| log.reign.policy);
     for policy in policies.filter(|policy| policy.degraded) {
-        eprintln!(
+        output::tell(&format!(
             "note: {log} is degraded: {} cannot be had, and what was confirmed just now may be durable at the primary alone",
             policy.durability
-        );
+        ));
     }
 }
 

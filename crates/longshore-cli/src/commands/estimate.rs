@@ -130,7 +130,7 @@ impl Estimate {
         let plan = self.plan()?;
         for region in self.from.iter().chain(self.candidates.iter().map(|candidate| &candidate.region)) {
             if let Some(meant) = region.meant() {
-                eprintln!("note: {region} is not a region known here; did you mean {meant}?");
+                output::tell(&format!("note: {region} is not a region known here; did you mean {meant}?"));
             }
         }
         let estimated = self.estimated(plan, &prices);

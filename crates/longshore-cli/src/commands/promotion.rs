@@ -107,6 +107,7 @@ mod tests {
                 holder: "primary@h:1, as it was last heard".to_owned(),
             }),
             write_pause: None,
+            warnings: Vec::new(),
         }
     }
 }

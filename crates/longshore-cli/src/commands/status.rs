@@ -115,6 +115,7 @@ mod tests {
             disk_used: 0,
             disk_free: 0,
             poisoned: None,
+            problem: None,
             replicas: vec![replica()],
             upstream: None,
             sinks: Vec::new(),

@@ -13,6 +13,7 @@ use super::Refusal;
 use super::file::{Known, SettingsFile, nearest};
 use crate::cli::Cli;
 use crate::failure::Failure;
+use crate::output::tell;
 
 /// What every variable of the environment that sets a flag begins with.
 const PREFIX: &str = "LONGSHORE_";
@@ -234,7 +235,7 @@ fn warn_of_misspelt_variables(known: &Known) {
         if !flags.contains(&flag)
             && let Some(near) = nearest(&flag, flags)
         {
-            eprintln!("warning: {PREFIX}{rest} sets nothing; did you mean {}?", variable(near));
+            tell(&format!("warning: {PREFIX}{rest} sets nothing; did you mean {}?", variable(near)));
         }
     }
 }

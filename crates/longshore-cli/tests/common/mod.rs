@@ -1,5 +1,7 @@
 //! Runs the binary.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![expect(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+pub mod two_nodes;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -105,7 +107,14 @@ impl Agent {
 
     /// Starts one where its arguments say, and waits until it serves.
     pub fn start_at(dir: &Path, args: &str) -> Self {
-        let mut child = longshore(dir).args(args.split_whitespace()).stdout(Stdio::piped()).spawn().unwrap();
+        Self::start_telling(dir, args, Stdio::inherit())
+    }
+
+    /// As [`start_at`](Self::start_at), with its trace going elsewhere.
+    pub fn start_telling(dir: &Path, args: &str, stderr: Stdio) -> Self {
+        let mut command = longshore(dir);
+        command.args(args.split_whitespace()).stdout(Stdio::piped()).stderr(stderr);
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut hear = |word: &str| {
             let line = lines.next().expect("the agent serves").unwrap();

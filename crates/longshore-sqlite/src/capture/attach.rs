@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::brake::Brake;
 use super::bring_up::Base;
+use super::holder::Holder;
 use super::seal::Seals;
 use super::view::{View, published};
 use super::{Capture, CaptureSettings, CaptureStatus, bring_up, shipped};
@@ -43,7 +44,7 @@ impl Capture {
         let deadline = Instant::now() + settings.attach_within;
         let brought = bring_up::bring_up(database, &log, &settings)?;
         let (guard, mut checkpointer, reader) = (connect(database)?, connect(database)?, connect(database)?);
-        take_guard(&guard, deadline)?;
+        take_guard(&guard, database, deadline)?;
         checkpointer.grant(Granted::Checkpoint);
         checkpointer.connection().busy_timeout(Duration::ZERO)?;
         let size = PageSize::new(guard.connection().pragma_query_value(None, "page_size", |row| row.get(0))?)?;
@@ -154,7 +155,7 @@ impl Capture {
                     self.guard.unlock(Slot::Checkpoint)?;
                     let recovered: Result<i64, _> =
                         self.reader.connection().query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
-                    take_guard(&self.guard, deadline)?;
+                    take_guard(&self.guard, &self.path, deadline)?;
                     recovered?;
                 }
                 settled => return settled,
@@ -176,10 +177,10 @@ pub(super) fn connect(database: &Path) -> Result<WalFile, Error> {
     WalFile::new(connection)
 }
 
-fn take_guard(guard: &WalFile, deadline: Instant) -> Result<(), Error> {
+fn take_guard(guard: &WalFile, database: &Path, deadline: Instant) -> Result<(), Error> {
     while !guard.try_lock(Slot::Checkpoint)? {
         if deadline <= Instant::now() {
-            return Err(Error::Guarded);
+            return Err(Error::Guarded { by: Holder::of(database) });
         }
         std::thread::sleep(Duration::from_millis(2));
     }

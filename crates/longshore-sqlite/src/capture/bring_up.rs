@@ -8,11 +8,12 @@ use longshore_apply::{Applier, Held, Step, Target};
 use longshore_format::{LogId, Lsn};
 use longshore_wal::Wal;
 
+use super::remake::remake;
 use super::{Capture, CaptureSettings, shipped};
 use crate::error::Error;
 use crate::log_database::LogDatabase;
 use crate::page_sink::PageSink;
-use crate::pages::{Commit, PageTable, page_hash};
+use crate::pages::{Commit, PageRuns, PageTable, page_hash};
 use crate::sidecar::{Sidecar, Standing};
 
 /// A database that is all of the log, which nobody writes.
@@ -31,20 +32,20 @@ pub(super) fn bring_up(path: &Path, log: &Wal, settings: &CaptureSettings) -> Re
         // Restored from another log, to begin this one with.
         return Ok(None);
     }
+    let database = settings.database.clone().unwrap_or_else(|| Arc::new(LogDatabase::new(path)));
     if let Some(base) = standing.base() {
         return match is_its_own(log, base)? {
             true => Ok(None),
-            false => Err(Error::Astray { path: path.to_owned() }),
+            false => made_anew(database, log, settings).map(Some),
         };
     }
     // What was shipped when this node wrote the log before may be of a branch that ended.
     shipped::forget(&settings.hashes)?;
-    let database = settings.database.clone().unwrap_or_else(|| Arc::new(LogDatabase::new(path)));
     if PageSink::is_left_astray(&resolved, &sidecar, database.fence(&resolved)?)? {
-        let Some(origin) = standing.origin() else { return Err(Error::Astray { path: path.to_owned() }) };
-        if !is_its_own(log, origin)? {
-            return Err(Error::Astray { path: path.to_owned() });
-        }
+        let origin = match standing.origin() {
+            Some(origin) if is_its_own(log, origin)? && !has_another_s(log, origin.lsn)? => origin,
+            _ => return made_anew(database, log, settings).map(Some),
+        };
         // All that the log has beyond is of the application, as is what was written since: as if it had been captured throughout.
         sidecar.write(Standing::captured(log.id(), standing.page_size, origin))?;
         return Ok(None);
@@ -52,9 +53,23 @@ pub(super) fn bring_up(path: &Path, log: &Wal, settings: &CaptureSettings) -> Re
     let sink = PageSink::of(Arc::clone(&database)).giving_way();
     let mut applier = Applier::open(log.clone(), sink, Target::LATEST)?;
     while applier.step()? != Step::Idle {}
-    let progress = applier.finish()?;
-    let held = Held { lsn: progress.held, crc: Some(log.crc_at(progress.held).map_err(Error::Log)?) };
-    Ok(Some(Brought { held, database }))
+    let held = applier.finish()?.held;
+    brought(database, log, held).map(Some)
+}
+
+/// Instead of a database that holds what the log does not, what the log holds.
+fn made_anew(database: Arc<LogDatabase>, log: &Wal, settings: &CaptureSettings) -> Result<Brought, Error> {
+    shipped::forget(&settings.hashes)?;
+    match remake(&database, log) {
+        Ok(held) => brought(database, log, held),
+        Err(Error::NoImageKept { .. }) => Err(Error::Astray { path: database.path().to_owned() }),
+        Err(error) => Err(error),
+    }
+}
+
+fn brought(database: Arc<LogDatabase>, log: &Wal, held: Lsn) -> Result<Brought, Error> {
+    let crc = Some(log.crc_at(held).map_err(Error::Log)?);
+    Ok(Brought { held: Held { lsn: held, crc }, database })
 }
 
 /// Whether what the log holds beyond `base` came from the database that was there and captured from then on: nobody else wrote
@@ -72,6 +87,17 @@ fn is_its_own(log: &Wal, base: Held) -> Result<bool, Error> {
     let (then, now) = (history.at(base.lsn).map(|entry| entry.epoch), history.current().epoch);
     let since = history.entries().iter().filter(|entry| base.lsn < entry.start);
     Ok(since.map(|entry| entry.epoch).all(|epoch| Some(epoch) == then || epoch == now))
+}
+
+/// Whether another node wrote something into the log between `origin`, up to where it was applied to a database, and what this
+/// node writes: the epoch that it was applied in may have gone on elsewhere.
+fn has_another_s(log: &Wal, origin: Lsn) -> Result<bool, Error> {
+    let history = log.history();
+    if history.at(origin).is_some_and(|entry| log.wrote(entry.epoch)) {
+        return Ok(false);
+    }
+    let next = PageRuns::from(log.reader(origin).map_err(Error::Log)?).next()?;
+    Ok(next.is_some_and(|run| run.end <= history.current().start))
 }
 
 /// The position of a database that an application writes: where it began to, or any later place up to which all of the log came

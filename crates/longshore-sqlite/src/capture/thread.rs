@@ -59,6 +59,8 @@ struct State {
     /// Somebody wants writers to be kept out, and since when they are.
     hold: bool,
     held: Option<Instant>,
+    /// Why nothing was copied since, until something is looked at again.
+    paused: Option<String>,
     ended: bool,
 }
 
@@ -107,6 +109,11 @@ impl Capturing {
     /// How it goes, as of its last step.
     pub fn status(&self) -> CaptureStatus {
         self.shared.lock().status
+    }
+
+    /// Why it follows the database no more for the moment. It tries again, and what is committed meanwhile is copied then.
+    pub fn paused(&self) -> Option<String> {
+        self.shared.lock().paused.clone()
     }
 
     /// Whether it has ended by itself, which it only does when a person must look: [`stop`](Self::stop) says why.
@@ -267,7 +274,7 @@ impl Shared {
                 let _unheard = asked.send(begun);
             }
             let mut state = self.lock();
-            state.status = capture.status();
+            (state.status, state.paused) = (capture.status(), None);
             // A step copies all that was committed when it began.
             if state.told < asked {
                 state.told = asked;
@@ -291,7 +298,7 @@ impl Shared {
         capture.copy(Duration::ZERO)?;
         let since = {
             let mut state = self.lock();
-            (state.status, state.told) = (capture.status(), asked);
+            (state.status, state.told, state.paused) = (capture.status(), asked, None);
             *state.held.get_or_insert_with(Instant::now)
         };
         self.answered.notify_all();
@@ -322,7 +329,7 @@ impl Shared {
         let status = CaptureStatus { fenced: true, ..capture.status() };
         let gave_way = capture.give_way()?;
         let mut state = self.lock();
-        (state.status, state.held) = (status, Some(Instant::now()));
+        (state.status, state.held, state.paused) = (status, Some(Instant::now()), None);
         state.snapshots.clear();
         Ok(Some(gave_way))
     }
@@ -346,7 +353,10 @@ impl Worker {
             }
             match attached.take().map_or_else(|| self.attach(), Ok).and_then(|capture| self.follow(capture)) {
                 Err(error) if passes(&error) && !self.shared.stopping() => {
-                    self.shared.lock().held = None;
+                    {
+                        let mut state = self.shared.lock();
+                        (state.held, state.paused) = (None, Some(error.to_string()));
+                    }
                     (self.report)(CaptureReport::Paused(&error));
                     self.shared.pause(PAUSE_TO_ATTACH, |_| false);
                 }

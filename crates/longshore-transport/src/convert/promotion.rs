@@ -118,11 +118,12 @@ pub(crate) fn promoted_message(promoted: Promoted) -> proto::PromoteResponse {
         unfenced,
         loss: promoted.loss.map(loss_message),
         write_pause_seconds: promoted.write_pause.map(|pause| pause.as_secs_f64()),
+        warnings: promoted.warnings,
     }
 }
 
 pub(crate) fn parse_promoted(response: proto::PromoteResponse) -> Result<Promoted> {
-    if MAX_NODES < response.nodes.len().max(response.unfenced.len()) {
+    if MAX_NODES < response.nodes.len().max(response.unfenced.len()).max(response.warnings.len()) {
         return Err(Error::malformed(format!("{} nodes", response.nodes.len())));
     }
     let fence = match response.fence.as_str() {
@@ -140,6 +141,7 @@ pub(crate) fn parse_promoted(response: proto::PromoteResponse) -> Result<Promote
         fence,
         loss: response.loss.map(parse_loss),
         write_pause: seconds(response.write_pause_seconds),
+        warnings: response.warnings,
     })
 }
 

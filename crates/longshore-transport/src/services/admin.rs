@@ -66,7 +66,9 @@ pub struct LogStatus {
     pub disk_free: u64,
     /// Why the log refuses writes, when it does.
     pub poisoned: Option<String>,
-    /// The replicas with a slot, connected or not.
+    /// Why nothing goes into it here although this agent writes it, when that is so.
+    pub problem: Option<String>,
+    /// The replicas with a slot, connected or not; where the agent does not write it, those that follow through this agent.
     pub replicas: Vec<ReplicaStatus>,
     /// Where the log comes from, when this agent follows another.
     pub upstream: Option<UpstreamStatus>,

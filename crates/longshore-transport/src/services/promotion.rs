@@ -74,6 +74,8 @@ pub struct Promoted {
     pub loss: Option<Loss>,
     /// How long nobody could append, where it is known.
     pub write_pause: Option<Duration>,
+    /// What else somebody should know who counts on it.
+    pub warnings: Vec<String>,
 }
 
 /// Whether an old writer can still confirm anything at its log's policy.

@@ -325,6 +325,7 @@ pub fn full_status() -> Status {
         disk_used: 1,
         disk_free: 2,
         poisoned: Some("sync failed".to_owned()),
+        problem: Some("nothing goes into it".to_owned()),
         replicas: vec![replica],
         upstream: Some(UpstreamStatus {
             address: "primary@h:1".to_owned(),
@@ -493,6 +494,7 @@ pub fn promoted(promoted: bool) -> Promoted {
         fence: FenceState::Open(vec![NodeId::new("b").unwrap()]),
         loss: Some(loss),
         write_pause: Some(Duration::from_millis(250)),
+        warnings: vec!["nobody can write it".to_owned()],
     }
 }
 

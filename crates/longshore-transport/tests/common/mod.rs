@@ -1,5 +1,5 @@
 //! An agent on a free port, with certificates of its own.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+#![expect(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 pub mod agent;
 pub mod pki;

@@ -39,6 +39,7 @@ pub(super) fn already(node: &Node, log: &Log) -> Result<Promoted> {
         fence,
         loss,
         write_pause,
+        warnings: Vec::new(),
     })
 }
 
@@ -55,6 +56,7 @@ impl Report {
             fence: FenceState::Unprotected,
             loss: None,
             write_pause: None,
+            warnings: Vec::new(),
         };
         let had_writer = peers.writer().is_some();
         let mut report = Report { own, heard, had_writer, known };

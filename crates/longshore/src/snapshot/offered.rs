@@ -45,6 +45,11 @@ impl Offered {
         *crate::lock(&self.snapshotter) = Some(snapshotter);
     }
 
+    /// Whether anything makes snapshots.
+    pub(crate) fn is_set(&self) -> bool {
+        crate::lock(&self.snapshotter).is_some()
+    }
+
     /// The snapshot that was begun at `resume`, from there on, or another. Making one takes as long as copying the database.
     pub(crate) fn open(&self, log: &Log, path: &Path, resume: Option<SnapshotPlace>) -> Result<Snapshot> {
         let (head, file, len) = self.file(log, path, resume)?;

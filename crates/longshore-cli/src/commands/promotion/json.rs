@@ -26,6 +26,7 @@ struct Told<'a> {
     unfenced: Vec<&'a str>,
     loss: Option<Loss<'a>>,
     write_pause_seconds: Option<f64>,
+    warnings: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -81,6 +82,7 @@ impl<'a> From<&'a Promoted> for Told<'a> {
                 holder: &loss.holder,
             }),
             write_pause_seconds: promoted.write_pause.map(|pause| pause.as_secs_f64()),
+            warnings: &promoted.warnings,
         }
     }
 }

@@ -10,7 +10,8 @@ use crate::quantity::{show_bytes, show_duration};
 pub(super) fn plan(request: &Promote, plan: &Promoted) -> String {
     let (asked, log) = (asked(plan), &request.log);
     if plan.promoted {
-        return format!("{asked} writes {log} already, in epoch {} from {} on\n", plan.epoch, plan.position);
+        let place = format!("in epoch {} from {} on", plan.epoch, plan.position);
+        return format!("{asked} writes {log} already, {place}\n{}", warnings(plan));
     }
     let place = format!("in epoch {} from {} on", plan.epoch, plan.position);
     let mut text = match is_refused(request, plan) {
@@ -22,6 +23,7 @@ pub(super) fn plan(request: &Promote, plan: &Promoted) -> String {
     rows.extend(fetch(plan).map(|fetch| ("fetched", fetch)));
     rows.push(("lost", loss(plan)));
     rows.extend(unheard(plan).map(|unheard| ("silent", unheard)));
+    rows.extend(plan.warnings.iter().map(|warning| ("warning", warning.clone())));
     text + "\n" + &pairs(&rows)
 }
 
@@ -43,6 +45,7 @@ pub(super) fn done(request: &Promote, plan: &Promoted, done: &Promoted) -> Strin
     if done.loss.is_some() || done.fence != plan.fence {
         text += &pairs(&[("fence", fence(done)), ("lost", loss(done))]);
     }
+    text += &warnings(done);
     text += &format!("next: append at {asked}; replicas find it by themselves if it is among their --upstream\n");
     let others = || plan.nodes.iter().skip(1).filter(|node| !node.archive);
     let before = match others().find(|node| node.writes) {
@@ -54,6 +57,10 @@ pub(super) fn done(request: &Promote, plan: &Promoted, done: &Promoted) -> Strin
     text + &format!(
         "next: {before} rejoins by itself when it runs with --upstream naming the others; what only it has it keeps aside\n"
     )
+}
+
+fn warnings(promoted: &Promoted) -> String {
+    promoted.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect()
 }
 
 fn nodes(nodes: &[NodeReport]) -> String {

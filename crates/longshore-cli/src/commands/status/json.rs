@@ -37,6 +37,8 @@ struct Log {
     disk_used_bytes: u64,
     disk_free_bytes: u64,
     poisoned: Option<String>,
+    /// Why nothing goes into it here although the agent writes it.
+    problem: Option<String>,
     replicas: Vec<Replica>,
     upstream: Option<Upstream>,
     sinks: Vec<Sink>,
@@ -219,6 +221,7 @@ impl Log {
             disk_used_bytes: log.disk_used,
             disk_free_bytes: log.disk_free,
             poisoned: log.poisoned.clone(),
+            problem: log.problem.clone(),
             replicas: log.replicas.iter().map(replica).collect(),
             upstream: log.upstream.as_ref().map(|upstream| Upstream::of(log, upstream)),
             sinks: log.sinks.iter().map(Sink::from).collect(),

@@ -46,6 +46,7 @@ fn log_status(name: Name, dir: &Arc<dyn Directory>) -> Result<LogStatus, Failure
         disk_used: files as u64 * segment,
         disk_free: dir.free_space().unwrap_or_default(),
         poisoned: damage,
+        problem: None,
         replicas: control.slots.iter().map(|slot| replica(slot, &report)).collect(),
         upstream: None,
         sinks: Vec::new(),

@@ -47,6 +47,9 @@ fn render_log(log: &LogStatus, figures: &Figures) -> String {
     if let Some(why) = &log.poisoned {
         text += &format!("  STOPPED: {why}\n");
     }
+    if let Some(why) = &log.problem {
+        text += &format!("  NOT CAPTURED: {why}\n");
+    }
     if let Some(upstream) = &log.upstream {
         text += &render_upstream(log, upstream);
     }
