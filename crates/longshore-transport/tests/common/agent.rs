@@ -110,7 +110,13 @@ impl ReplicationService for FakeAgent {
     async fn describe(&self, _: &Caller, log: &Name) -> Result<LogDescription, Error> {
         let history = hello("eu-west").holding.history;
         let header = Bytes::from(vec![3; 4096]);
-        Ok(LogDescription { summary: summary(log.as_str()), header, before: Digest::NONE, history })
+        Ok(LogDescription {
+            summary: summary(log.as_str()),
+            header,
+            before: Digest::NONE,
+            history,
+            policies: Vec::new(),
+        })
     }
 
     /// Welcomes, then answers every ack with frames of as many bytes as it says it received.
