@@ -23,6 +23,7 @@ use crate::log::{Log, must_have_stores};
 use crate::metrics;
 use crate::policy;
 use crate::primary::Primary;
+use crate::promotion::Memory;
 use crate::replica::Sinks;
 use crate::server::{Server, tls_files};
 use crate::settings::{AtCap, Settings};
@@ -66,6 +67,7 @@ pub(crate) struct Inner {
     sinks: Sinks,
     /// Counts the epochs that were accepted here, for its dialler, which is to find who writes in them.
     accepted: tokio::sync::watch::Sender<u64>,
+    memory: Memory,
 }
 
 /// Says why a payload cannot be in a log of some content, and what to append instead; see [`Node::check_payloads`].
@@ -111,6 +113,7 @@ impl Node {
             check: OnceLock::new(),
             archive: OnceLock::new(),
             accepted: tokio::sync::watch::Sender::new(0),
+            memory: Memory::default(),
             sources: Arc::default(),
             sinks: Sinks::default(),
         });
@@ -445,6 +448,11 @@ impl Node {
     /// Changes whenever this node accepts a later epoch at somebody's word.
     pub(crate) fn accepted(&self) -> &tokio::sync::watch::Sender<u64> {
         &self.inner.accepted
+    }
+
+    /// What it remembers of promotions.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.inner.memory
     }
 
     pub(crate) fn set_access(&self, access: Access) {

@@ -5,6 +5,7 @@
 
 mod archives;
 mod fetch;
+mod memory;
 mod own;
 mod peers;
 mod report;
@@ -26,6 +27,7 @@ use crate::node::Node;
 use crate::server::blocking;
 
 use archives::Archives;
+pub(crate) use memory::Memory;
 pub(crate) use own::{COUNTED, fence, survey};
 use peers::Peers;
 use report::Report;
@@ -49,7 +51,7 @@ pub(crate) async fn promote_in(node: &Node, request: &Promote, minted: Option<Ep
     }
     let log = if request.plan { log } else { follows(node, log).await? };
     let (peers, archives) = survey_all(node, &log, request).await?;
-    let mut report = Report::new(node, &log, &peers, &archives)?;
+    let mut report = Report::new(node, &log, (&peers, &archives), request.given_up)?;
     if let Some(to) = request.to {
         must_reach(&log, report.position(), to)?;
     }
@@ -73,7 +75,7 @@ async fn survey_all(node: &Node, log: &Log, request: &Promote) -> Result<(Peers,
     let own = own::witness(node, log)?;
     let enough = |peers: &Peers| {
         let has_writer = !request.switchover || peers.writer().is_some();
-        !request.plan && has_writer && peers::is_enough(&report::supposed(&own, peers, u64::MAX))
+        !request.plan && has_writer && peers::is_enough(&report::supposed(&own, peers, u64::MAX, request.given_up))
     };
     let peers = Peers::survey(node, log, &request.peers, enough);
     let (peers, archives) = tokio::join!(peers, Archives::survey(node, log));
@@ -131,9 +133,14 @@ impl Attempt<'_> {
         if self.request.switchover {
             self.come_near().await?;
         }
-        let mut promotion = Promotion::new(self.node.id().clone(), self.epoch()?);
+        let mut promotion = self.report.surveyed(&self.peers, self.epoch()?);
         promotion.heard(own::fence(self.node, &self.log()?, promotion.epoch()).await?.witness);
-        match self.take_over(&mut promotion).await {
+        let taken = self.take_over(&mut promotion).await;
+        if taken.is_err() && promotion.fence() == Ok(Fence::Whole) {
+            // Whoever accepted it gave way to nobody. Of one that somebody may have hidden another behind nothing is said.
+            self.node.memory().gave_up(self.name, promotion.epoch());
+        }
+        match taken {
             // Somebody else's attempt has gone further: the role is now theirs to take or to give back.
             Err(error) if self.peers.superseded => Err(error),
             Err(error) if self.request.switchover => Err(self.give_back(promotion.epoch(), error).await),
@@ -299,6 +306,7 @@ impl Attempt<'_> {
             switchover: false,
             to: None,
             peers: others.cloned().collect(),
+            given_up: Some(epoch),
         };
         let begun = Instant::now();
         let taken = async {

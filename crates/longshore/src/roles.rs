@@ -47,6 +47,8 @@ impl Node {
             self.events().raise(Event::Fenced { log: log.name.clone(), epoch: epoch.to_string() });
         }
         if before != log.wal.accepted_epoch() {
+            let current = log.wal.history().current().epoch;
+            self.memory().accepts(&log.name, log.wal.accepted_epoch(), before, current);
             self.accepted().send_modify(|count| *count += 1);
         }
         // Waits are refused from here on, and streams from an earlier epoch's writer end.

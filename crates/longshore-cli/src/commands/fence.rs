@@ -82,11 +82,13 @@ impl Fence {
                 Failure::new(ErrorKind::Fenced, what).next(format!("--epoch {next} or above, or leave it away"))
             );
         }
-        Ok(Epoch { number, writer: writer()? })
+        // Who had given way to an epoch that may have begun must not seem to have given way to nobody.
+        let is_clear = found.accepted.number <= found.history.current().epoch.number;
+        Ok(Epoch { number, writer: if is_clear { WriterId::NOBODY } else { writer()? } })
     }
 }
 
-/// A fresh id: nobody has it, so the epoch never begins.
+/// A fresh id: nobody has it, so the epoch never begins, and nobody can know that.
 fn writer() -> Result<WriterId, Failure> {
     let mut bytes = [0; 16];
     SystemEnvironment.random(&mut bytes).map_err(|error| Failure::internal(format!("no random number: {error}")))?;

@@ -61,6 +61,7 @@ impl Promote {
             switchover: false,
             to: self.to.map(Lsn::new),
             peers: self.peers,
+            given_up: None,
         };
         promotion::run(&global.tls, &self.server, &request, self.json)
     }

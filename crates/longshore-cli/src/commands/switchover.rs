@@ -48,6 +48,7 @@ impl Switchover {
             switchover: true,
             to: None,
             peers: self.peers,
+            given_up: None,
         };
         promotion::run(&global.tls, &self.server, &request, self.json)
     }

@@ -53,6 +53,8 @@ pub struct Promote {
     pub to: Option<Lsn>,
     /// Agents to ask besides the upstreams that this one was given.
     pub peers: Vec<String>,
+    /// An epoch that the caller was to begin and has given up: whoever accepted it gave way to nobody.
+    pub given_up: Option<Epoch>,
 }
 
 /// What a promotion found and did.

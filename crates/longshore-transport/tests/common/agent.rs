@@ -470,6 +470,8 @@ pub fn surveyed() -> Surveyed {
             lost: Some(Lsn::new(9008)),
             policies: vec![(Lsn::new(5000), policy)],
             time: 77,
+            gave_way: vec![epoch(), longshore_format::Epoch { number: 99, ..epoch() }],
+            given_up: Some(epoch()),
         },
         records_since: Some(5),
     }
