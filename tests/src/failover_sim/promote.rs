@@ -217,6 +217,9 @@ impl World {
             self.tally.losses += 1;
             self.ledger.loss_accepted = true;
         }
+        if policies.iter().any(Policy::rests_on_its_writer) {
+            self.ledger.follows_the_last(epoch, self.nodes[number].copy.history())?;
+        }
         let start = lsn(self.nodes[number].copy.log().len());
         let life = EpochEntry { start, epoch, incarnation: Incarnation::new(self.rng.next_u64()) };
         let asked = self.nodes[number].attempt.as_ref().and_then(|attempt| attempt.consultation.asked());
