@@ -217,7 +217,8 @@ impl World {
             self.tally.losses += 1;
             self.ledger.loss_accepted = true;
         }
-        if policies.iter().any(Policy::rests_on_its_writer) {
+        // While a change is under way another policy may need voters, which then meet whoever began meanwhile.
+        if policies.iter().all(Policy::rests_on_its_writer) {
             self.ledger.follows_the_last(epoch, self.nodes[number].copy.history())?;
         }
         let start = lsn(self.nodes[number].copy.log().len());

@@ -76,7 +76,7 @@ mod tests {
         NodeReport {
             node: name.to_owned(),
             address: address.to_owned(),
-            problem: end.is_none().then(|| "no answer within 5 s".to_owned()),
+            problem: end.is_none().then(|| "no answer within 2 s".to_owned()),
             end: end.map(Lsn::new),
             epoch: u64::from(end.is_some()),
             writes: false,
@@ -107,6 +107,7 @@ mod tests {
                 holder: "primary@h:1, as it was last heard".to_owned(),
             }),
             write_pause: None,
+            left_open: None,
         }
     }
 }

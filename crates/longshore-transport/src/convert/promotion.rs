@@ -48,6 +48,7 @@ pub(crate) fn witness_message(surveyed: Surveyed) -> proto::Witness {
         records_since: surveyed.records_since,
         gave_way: witness.gave_way.iter().map(epoch_message).collect(),
         given_up: witness.given_up.as_ref().map(epoch_message),
+        left_open: surveyed.left_open,
     }
 }
 
@@ -81,6 +82,7 @@ pub(crate) fn parse_witness(witness: proto::Witness) -> Result<Surveyed> {
             given_up: witness.given_up.map(|given_up| epoch(Some(given_up))).transpose()?,
         },
         records_since: witness.records_since,
+        left_open: witness.left_open,
     })
 }
 
@@ -127,6 +129,7 @@ pub(crate) fn promoted_message(promoted: Promoted) -> proto::PromoteResponse {
         unfenced,
         loss: promoted.loss.map(loss_message),
         write_pause_seconds: promoted.write_pause.map(|pause| pause.as_secs_f64()),
+        left_open: promoted.left_open.unwrap_or_default(),
     }
 }
 
@@ -149,6 +152,7 @@ pub(crate) fn parse_promoted(response: proto::PromoteResponse) -> Result<Promote
         fence,
         loss: response.loss.map(parse_loss),
         write_pause: seconds(response.write_pause_seconds),
+        left_open: optional(&response.left_open).map(str::to_owned),
     })
 }
 

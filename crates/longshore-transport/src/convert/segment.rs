@@ -65,7 +65,7 @@ pub(crate) fn parse_log_description(description: proto::LogDescription) -> Resul
 }
 
 fn policy_message((end, policy): &(Lsn, Policy)) -> Option<proto::PolicyRecord> {
-    Some(proto::PolicyRecord { end: end.get(), payload: policy.encode().ok()?.into() })
+    Some(proto::PolicyRecord { end: end.get(), payload: policy.encode().ok()? })
 }
 
 fn parse_policies(policies: Vec<proto::PolicyRecord>) -> Result<Vec<(Lsn, Policy)>> {

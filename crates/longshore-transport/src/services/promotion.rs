@@ -36,6 +36,9 @@ pub struct Surveyed {
     pub witness: Witness,
     /// The user's records behind the position that was asked about.
     pub records_since: Option<u64>,
+    /// In answer to a fence: an application's transaction was under way in the database that the log comes from, and what it
+    /// commits is in no log.
+    pub left_open: bool,
 }
 
 /// A request to become a log's writer.
@@ -76,6 +79,9 @@ pub struct Promoted {
     pub loss: Option<Loss>,
     /// How long nobody could append, where it is known.
     pub write_pause: Option<Duration>,
+    /// The node that stopped while an application's transaction was under way in its database: what that commits is in no log, and
+    /// a copy of the database is kept there before it is replaced.
+    pub left_open: Option<String>,
 }
 
 /// Whether an old writer can still confirm anything at its log's policy.

@@ -474,6 +474,7 @@ pub fn surveyed() -> Surveyed {
             given_up: Some(epoch()),
         },
         records_since: Some(5),
+        left_open: true,
     }
 }
 
@@ -501,6 +502,7 @@ pub fn promoted(promoted: bool) -> Promoted {
         fence: FenceState::Open(vec![NodeId::new("b").unwrap()]),
         loss: Some(loss),
         write_pause: Some(Duration::from_millis(250)),
+        left_open: Some("primary".to_owned()),
     }
 }
 

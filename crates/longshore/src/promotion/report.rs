@@ -31,7 +31,7 @@ pub(super) fn already(node: &Node, log: &Log) -> Result<Promoted> {
     let policy = own.policies.last().map(|(_, policy)| policy.durability.to_string());
     let current = *own.history.current();
     let nodes = vec![node_report(&own, "", true, own.policies.last().map(|(_, policy)| policy))];
-    let (fence, loss, write_pause) = (FenceState::Whole, None, None);
+    let (fence, loss, write_pause, left_open) = (FenceState::Whole, None, None, None);
     Ok(Promoted {
         promoted: true,
         epoch: current.epoch.number,
@@ -41,6 +41,7 @@ pub(super) fn already(node: &Node, log: &Log) -> Result<Promoted> {
         fence,
         loss,
         write_pause,
+        left_open,
     })
 }
 
@@ -62,6 +63,7 @@ impl Report {
             fence: FenceState::Unprotected,
             loss: None,
             write_pause: None,
+            left_open: None,
         };
         let had_writer = peers.writer().is_some();
         let mut report = Report { own, heard, had_writer, given_up, known };
@@ -151,6 +153,8 @@ impl Report {
     pub(super) fn settled(&mut self, promotion: &Promotion, peers: &Peers, archives: &Archives) {
         let begins = self.begins(promotion);
         self.tell(promotion, peers, archives, &begins);
+        let left_open = peers.surveyed().find(|surveyed| surveyed.left_open);
+        self.known.left_open = left_open.map(|surveyed| surveyed.witness.node.to_string());
     }
 
     fn begins(&self, promotion: &Promotion) -> Witness {
