@@ -108,7 +108,15 @@ impl Cluster {
     async fn promote(&self, at: &str, change: impl FnOnce(&mut Promote)) -> Result<Promoted, ErrorKind> {
         let client = self.client(at).await;
         let log = LOG.parse().unwrap();
-        let mut promote = Promote { log, plan: false, accept_loss: false, switchover: false, to: None, peers: vec![] };
+        let mut promote = Promote {
+            log,
+            plan: false,
+            accept_loss: false,
+            switchover: false,
+            to: None,
+            peers: vec![],
+            given_up: None,
+        };
         change(&mut promote);
         within(client.promote(&promote)).await.map_err(|error| {
             println!("{error}");

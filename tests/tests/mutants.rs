@@ -58,7 +58,7 @@ fn every_bug_put_back_into_the_log_is_caught() {
 }
 
 #[test]
-#[ignore = "builds the protocol twenty-two times: some four minutes"]
+#[ignore = "builds the protocol twenty-four times: some four minutes"]
 fn every_bug_put_back_into_failover_is_caught() {
     every_bug_is_caught(&FAILOVER);
 }

@@ -304,6 +304,7 @@ mod tests {
             size: SegmentSize::MIN,
             history,
             before: Digest::NONE,
+            policies: Vec::new(),
         };
         let mut manifest = Manifest::new(&facts, Lsn::ZERO);
         manifest.add_tail(TailEntry { start: 0, end, object: String::new(), bytes: 0, time: 0, level: 0 });

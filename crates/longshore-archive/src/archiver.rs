@@ -215,6 +215,7 @@ impl Archiver {
             return self.read_anew().await.map(|()| false);
         }
         next.set_history(&self.archived_history(next.end()));
+        next.know_policies(self.wal.policies_at(next.end()));
         next.link = self.wal.crc_at(next.end()).ok();
         next.updated = wall_micros();
         match self.place().swap(&next, self.version.clone()).await? {

@@ -351,7 +351,7 @@ impl Archive {
             object: path.display().to_string(),
             what: fault.to_string(),
         })?;
-        let spec = FollowerSpec { header, before: plan.before };
+        let spec = FollowerSpec { header, before: plan.before, policies: facts.policies.clone() };
         Ok(Wal::adopt(directory, &spec, &facts.history, plan.end)?)
     }
 }

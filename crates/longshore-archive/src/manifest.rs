@@ -13,10 +13,11 @@
 //! first record of a newer epoch is archived, the swap of an older writer fails, and it learns that it is fenced.
 
 mod chunks;
+mod policies;
 
 use std::time::Duration;
 
-use longshore_format::{Content, Digest, EpochHistory, LogId, Lsn, SegmentSize};
+use longshore_format::{Content, Digest, EpochHistory, LogId, Lsn, Policy, SegmentSize};
 use serde::{Deserialize, Serialize};
 
 use crate::archiver::wall_micros;
@@ -25,6 +26,7 @@ use crate::fork::ForkEntry;
 use crate::gap::GapEntry;
 use crate::place::Place;
 pub use chunks::ChunkEntry;
+use policies::PolicyEntry;
 
 /// A sealed segment in the archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +95,9 @@ pub struct Manifest {
     /// lives, as a copy of the log has that was written to by itself.
     #[serde(default)]
     pub(crate) link: Option<u32>,
+    /// The newest policies of the log as far as it is archived. A program that knows nothing of them leaves them out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    policies: Vec<PolicyEntry>,
     chunks: Vec<ChunkEntry>,
     /// The newest sealed segments.
     segments: Vec<SegmentEntry>,
@@ -128,6 +133,8 @@ pub struct Facts {
     pub history: EpochHistory,
     /// The digest of the segment before the first that is archived.
     pub before: Digest,
+    /// The newest policies up to where it is archived, oldest first, each with where its record ends.
+    pub policies: Vec<(Lsn, Policy)>,
 }
 
 impl Manifest {
@@ -142,6 +149,7 @@ impl Manifest {
             first: first.get(),
             updated: 0,
             link: None,
+            policies: policies::entries(&facts.policies),
             chunks: Vec::new(),
             segments: Vec::new(),
             tail: Vec::new(),
@@ -164,6 +172,7 @@ impl Manifest {
             size: SegmentSize::new(self.segment_size).map_err(|_| wrong("segment size"))?,
             history: history.ok_or_else(|| wrong("history"))?,
             before: self.before.parse().map_err(|_| wrong("digest"))?,
+            policies: self.policies().ok_or_else(|| wrong("policies"))?,
         })
     }
 
@@ -235,6 +244,7 @@ impl Manifest {
             }
         }
         (self.tail, self.history, self.link) = (later.tail.clone(), later.history.clone(), later.link);
+        self.policies.clone_from(&later.policies);
         self.updated = later.updated;
     }
 
@@ -310,6 +320,7 @@ impl Manifest {
             self.tail.clear();
         }
         self.snapshots.retain(|snapshot| snapshot.position <= at.get());
+        self.cut_policies(at);
         self.link = None;
         Ok(())
     }
@@ -335,7 +346,7 @@ mod tests {
     use super::*;
     use crate::store::Store;
 
-    fn manifest() -> Manifest {
+    pub(super) fn manifest() -> Manifest {
         let epoch = Epoch { number: 1, writer: WriterId::from_bytes([1; 16]) };
         let first = EpochEntry { start: Lsn::ZERO, epoch, incarnation: Incarnation::new(1) };
         let facts = Facts {
@@ -344,6 +355,7 @@ mod tests {
             size: SegmentSize::MIN,
             history: EpochHistory::new(first),
             before: Digest::default(),
+            policies: Vec::new(),
         };
         Manifest::new(&facts, Lsn::ZERO)
     }

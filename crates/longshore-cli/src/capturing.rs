@@ -194,14 +194,16 @@ impl fmt::Debug for Capture {
 }
 
 impl Captured for Capture {
-    fn hold(&self) {
-        if self.look(|capturing| capturing.hold(HOLD)) == Some(false) {
+    fn hold(&self) -> bool {
+        let is_out = self.look(|capturing| capturing.hold(HOLD)).unwrap_or(true);
+        if !is_out {
             tracing::warn!(
                 log = self.log,
                 database = self.path,
                 "a transaction is under way while the log becomes another's: it may be left in no log"
             );
         }
+        is_out
     }
 
     fn release(&self) {

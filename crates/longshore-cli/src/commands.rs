@@ -16,6 +16,7 @@ mod forget;
 mod init;
 mod man;
 mod mark;
+mod order;
 mod place;
 mod primary;
 mod promote;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::two_nodes::{Site, insert, insert_once_let, is_busy};
 use common::{eventually, run};
+use serde_json::Value;
 
 #[test]
 fn f_095_f_117_an_application_writes_on_either_side_and_what_never_left_is_kept_and_read_by_nobody() {
@@ -194,6 +195,26 @@ fn f_117_a_switchover_under_writes_loses_no_commit() {
         let expected = (0..written).map(|row| row.to_string()).collect::<Vec<_>>().join(",");
         site.equal(&expected);
     }
+}
+
+/// The switchover waits for it as long as it may; then it says where what that transaction commits is found.
+#[test]
+fn f_117_a_transaction_that_is_kept_open_over_a_switchover_is_told() {
+    let site = Site::new();
+    let _agents = [site.primary(), site.replica()];
+    let app = site.app("app.db");
+    insert_once_let(&app, "one");
+    site.equal("one");
+    app.execute_batch("BEGIN IMMEDIATE; INSERT INTO rows (body) VALUES ('left')").unwrap();
+    let told = serde_json::from_str::<Value>(&site.move_to("switchover --json", "a")).unwrap();
+    assert_eq!(told["plan"]["left_open"], Value::Null, "{told}");
+    assert_eq!(told["done"]["left_open"], "p", "{told}");
+    assert_eq!(told["done"]["policy"], "replicas:1", "{told}");
+    app.execute_batch("COMMIT").unwrap();
+    drop(app);
+    site.equal("one");
+    let told = site.move_to("switchover", "p");
+    assert!(!told.contains("left behind"), "nobody kept anything open: {told}");
 }
 
 #[test]

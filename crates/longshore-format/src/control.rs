@@ -130,6 +130,33 @@ impl Control {
         self.policies.push((end, policy));
     }
 
+    /// Of the newest policies of a log, those whose records end at or before `at`: what held there can be told from them. `None`
+    /// where that is forgotten, because so many came later that not both of a change that may have been under way are left.
+    ///
+    /// ```
+    /// use longshore_format::{Control, Lsn, Name, Policy, Shortfall};
+    ///
+    /// let policy = Policy {
+    ///     writer: Name::new("eu")?,
+    ///     durability: "replicas:1".to_owned(),
+    ///     shortfall: Shortfall::Block,
+    ///     degraded: false,
+    ///     voters: Vec::new(),
+    /// };
+    /// let newest = |count: u64| (1..=count).map(|at| (Lsn::new(at * 100), policy.clone())).collect::<Vec<_>>();
+    /// let known = |count, at| Control::policies_at(&newest(count), Lsn::new(at)).map(<[_]>::len);
+    /// assert_eq!(known(1, 99), Some(0), "there was none yet");
+    /// assert_eq!(known(3, 100), Some(1));
+    /// assert_eq!(known(4, 200), Some(2));
+    /// assert_eq!(known(4, 199), None, "it may be the new one of a change whose old one is forgotten");
+    /// # Ok::<(), longshore_format::FormatError>(())
+    /// ```
+    pub fn policies_at(newest: &[(Lsn, Policy)], at: Lsn) -> Option<&[(Lsn, Policy)]> {
+        let known = newest.partition_point(|(end, _)| *end <= at);
+        let forgotten = Control::POLICIES_LIMIT <= newest.len() && known < 2;
+        (!forgotten).then(|| &newest[..known])
+    }
+
     /// Forgets the policies whose records end after `end`.
     pub fn cut_policies(&mut self, end: Lsn) {
         self.policies.retain(|(at, _)| *at <= end);

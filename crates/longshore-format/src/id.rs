@@ -64,6 +64,11 @@ opaque_bytes! {
     Digest, 32
 }
 
+impl WriterId {
+    /// Who begins an epoch that nobody is to begin: one that a node accepts only to stop.
+    pub const NOBODY: WriterId = WriterId([0; 16]);
+}
+
 impl Digest {
     /// What the first segment of a log names as its predecessor's digest.
     pub const NONE: Digest = Digest([0; 32]);

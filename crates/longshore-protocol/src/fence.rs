@@ -14,7 +14,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{NodeId, Policy, Quorum, Region, Shortfall};
+use crate::{NodeId, Policy, Quorum, Region};
 
 /// Whether a writer is kept from confirming anything more at its log's policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,13 +40,10 @@ pub enum Fence {
 pub fn fence(policy: Option<&Policy>, writer: Option<&NodeId>, fenced: &BTreeSet<NodeId>) -> Fence {
     let consents = writer.is_some_and(|writer| fenced.contains(writer));
     let unprotected = || Fence::Unprotected { writer: writer.cloned() };
-    let Some(policy) = policy.filter(|policy| policy.needs_voters()) else {
-        return if consents { Fence::Whole } else { unprotected() };
-    };
-    // A writer that may go on without its policy needs nobody's ack after a while.
-    if matches!(policy.shortfall, Shortfall::Degrade { .. }) && !consents {
+    if policy.is_none_or(Policy::rests_on_its_writer) && !consents {
         return unprotected();
     }
+    let Some(policy) = policy.filter(|policy| policy.needs_voters()) else { return Fence::Whole };
     let free: BTreeSet<&NodeId> = policy.voters.keys().filter(|node| !fenced.contains(*node)).collect();
     let known = writer.filter(|writer| !fenced.contains(*writer));
     let anybody = writer.is_none().then_some(None);
@@ -73,6 +70,7 @@ fn gathers<'a>(policy: &Policy, voters: impl Iterator<Item = &'a NodeId>) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Shortfall;
     use crate::fake::node;
 
     fn policy(durability: &str, voters: &[(&str, &str)]) -> Policy {

@@ -48,6 +48,11 @@ impl Policy {
         !self.voters.is_empty() && matches!(self.durability.quorum, Quorum::Replicas(_) | Quorum::Regions { .. })
     }
 
+    /// Whether the writer may confirm without any voter, at once or after a while: then it alone can be fenced.
+    pub fn rests_on_its_writer(&self) -> bool {
+        !self.needs_voters() || matches!(self.shortfall, Shortfall::Degrade { .. })
+    }
+
     /// Whether two policies promise the same, whoever wrote them.
     pub fn promises_as(&self, other: &Policy) -> bool {
         self.durability == other.durability && self.voters == other.voters

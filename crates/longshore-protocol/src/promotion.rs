@@ -13,13 +13,15 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_format::{Epoch, EpochHistory, Fork, Lsn};
+use longshore_format::{Epoch, EpochHistory, Fork, Lsn, WriterId};
 
 use crate::{Fence, NodeId, Policy, fence};
 
 mod archived;
+mod given_way;
 
 pub use archived::{Archived, Beside};
+pub use given_way::GivenWay;
 
 /// What a node says of its copy of a log. After it accepted an epoch, nothing of an earlier one is added to what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,9 +44,18 @@ pub struct Witness {
     pub policies: Vec<(Lsn, Policy)>,
     /// The time of its last record, in microseconds UTC; zero if it has none.
     pub time: u64,
+    /// What it had accepted before what it accepted last, and has not heard begin: see [`GivenWay`].
+    pub gave_way: Vec<Epoch>,
+    /// The last epoch that it was to begin and gave up, though the writer before was fenced: nobody begins it.
+    pub given_up: Option<Epoch>,
 }
 
 impl Witness {
+    /// The epoch that it accepted and has not heard begin.
+    fn gives_way(&self) -> Option<Epoch> {
+        Some(self.accepted).filter(|accepted| self.history.current().epoch.number < accepted.number)
+    }
+
     fn policies(&self) -> impl Iterator<Item = &Policy> {
         self.policies.iter().map(|(_, policy)| policy)
     }
@@ -100,6 +111,10 @@ pub struct Promotion {
     own: NodeId,
     epoch: Epoch,
     fenced: BTreeMap<NodeId, Witness>,
+    /// Who had accepted which epoch before this one, and had not heard it begin.
+    gave_way: Vec<(NodeId, Epoch)>,
+    /// Epochs that nobody begins any more.
+    void: Vec<Epoch>,
 }
 
 impl Promotion {
@@ -110,7 +125,20 @@ impl Promotion {
 
     /// An attempt of `own` under `epoch`.
     pub fn new(own: NodeId, epoch: Epoch) -> Self {
-        Self { own, epoch, fenced: BTreeMap::new() }
+        Self { own, epoch, fenced: BTreeMap::new(), gave_way: Vec::new(), void: Vec::new() }
+    }
+
+    /// Takes what a node said before it was asked to accept the epoch; the own node's words, too. A writer that had given way to
+    /// somebody else by then cannot answer for who came after it.
+    pub fn surveyed(&mut self, witness: &Witness) {
+        let accepted = witness.gives_way().filter(|accepted| *accepted != self.epoch);
+        self.note(&witness.node, accepted.iter().chain(&witness.gave_way));
+        self.void.extend(witness.given_up);
+    }
+
+    /// Takes the word of the node that was to begin an epoch that it never will.
+    pub fn is_void(&mut self, epoch: Epoch) {
+        self.void.push(epoch);
     }
 
     /// The epoch that it is to begin.
@@ -123,9 +151,15 @@ impl Promotion {
     pub fn heard(&mut self, witness: Witness) -> bool {
         let fenced = witness.accepted == self.epoch;
         if fenced {
+            self.note(&witness.node, &witness.gave_way);
+            self.void.extend(witness.given_up);
             self.fenced.insert(witness.node.clone(), witness);
         }
         fenced
+    }
+
+    fn note<'a>(&mut self, node: &NodeId, gave_way: impl IntoIterator<Item = &'a Epoch>) {
+        self.gave_way.extend(gave_way.into_iter().map(|epoch| (node.clone(), *epoch)));
     }
 
     /// The nodes that accepted the epoch.
@@ -181,11 +215,22 @@ impl Promotion {
         // Who lost what it had acknowledged can no longer speak for it.
         let sound = self.fenced.values().filter(|witness| witness.lost_to().is_none());
         let fenced = sound.map(|witness| witness.node.clone()).collect();
+        let overtaken = writer.as_ref().is_some_and(|writer| self.may_be_overtaken(writer));
+        let fence = |policy: Option<&Policy>| match overtaken && policy.is_none_or(Policy::rests_on_its_writer) {
+            true => Fence::Unprotected { writer: None },
+            false => fence(policy, writer.as_ref(), &fenced),
+        };
         if best.policies.is_empty() {
-            return fence(None, writer.as_ref(), &fenced);
+            return fence(None);
         }
-        let mut fences = best.policies().map(|policy| fence(Some(policy), writer.as_ref(), &fenced));
+        let mut fences = best.policies().map(|policy| fence(Some(policy)));
         fences.find(|fence| *fence != Fence::Whole).unwrap_or(Fence::Whole)
+    }
+
+    /// Whether a writer gave way to an epoch that somebody may have begun, and then says nothing of who writes now.
+    fn may_be_overtaken(&self, writer: &NodeId) -> bool {
+        let is_void = |epoch: &Epoch| epoch.writer == WriterId::NOBODY || self.void.contains(epoch);
+        self.gave_way.iter().any(|(node, epoch)| node == writer && !is_void(epoch))
     }
 
     fn after_fence(&self, best: &Witness, own: &Witness) -> Step {

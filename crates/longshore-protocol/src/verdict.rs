@@ -202,6 +202,14 @@ impl fmt::Display for Verdict {
             Self::Continue { at } => write!(f, "continue at {at}"),
             Self::Wait { end } => write!(f, "wait: the upstream ends at {end}"),
             Self::Truncate { fork, .. } => write!(f, "truncate to the fork at {fork}"),
+            // The log that is there is no worse for it, and a copy that is begun anew would lose the tail.
+            Self::Reseed { reason: reason @ ReseedReason::AppliedPastFork, .. } => {
+                write!(
+                    f,
+                    "{reason}: the replica sets aside what lies beyond and gives its sink a snapshot, or says itself what is to be \
+                     done there"
+                )
+            }
             Self::Reseed { reason, first_available } => {
                 write!(
                     f,
@@ -252,6 +260,14 @@ mod tests {
         let verdict = decide(replica, upstream).unwrap();
         assert_eq!(verdict, expected, "{what}");
         assert!(!verdict.to_string().is_empty());
+    }
+
+    #[test]
+    fn a_copy_that_only_its_sink_is_past_is_not_to_be_begun_anew() {
+        let text = |reason| reseed(reason, &Fake::new(&[(1, 1, 1, 9)])).to_string();
+        assert!(text(ReseedReason::TooOld).contains("--reseed"));
+        let told = text(ReseedReason::AppliedPastFork);
+        assert!(!told.contains("--reseed") && told.contains("snapshot"), "{told}");
     }
 
     fn follower(lives: &[Life]) -> Fake {

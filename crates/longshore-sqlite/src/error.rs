@@ -197,8 +197,10 @@ pub enum Error {
     },
     /// There is a database, and nothing that says how far it is.
     #[error(
-        "the database has no position file {} beside it, so it was not made by a log or has lost its position; apply into \
-         a new file, or delete it to have it restored anew", position.display()
+        "the database has no position file {} beside it, so it was not made by a log or has lost its position; if it is the \
+         application's own, which this log comes from, do not delete it: run `longshore primary --sqlite` with it and \
+         --upstream, which follows whoever writes the log now; else apply into a new file, or delete it to have it restored \
+         anew", position.display()
     )]
     NoPosition {
         /// Where it was looked for.

@@ -221,8 +221,15 @@ async fn who_may_promote_surveys_fences_and_promotes() {
     let peers = vec!["b@127.0.0.1:2".to_owned()];
     let to = Some(Lsn::new(8000));
     for plan in [true, false] {
-        let promote =
-            Promote { log: log.clone(), plan, accept_loss: false, switchover: false, to, peers: peers.clone() };
+        let promote = Promote {
+            log: log.clone(),
+            plan,
+            accept_loss: false,
+            switchover: false,
+            to,
+            peers: peers.clone(),
+            given_up: Some(agent::epoch()),
+        };
         assert_eq!(client.promote(&promote).await.unwrap(), agent::promoted(!plan));
     }
     agent.stop().await;
@@ -335,5 +342,5 @@ async fn a_name_in_a_message_is_not_believed() {
 
 fn promote_request() -> Promote {
     let log = name("orders");
-    Promote { log, plan: false, accept_loss: true, switchover: false, to: None, peers: Vec::new() }
+    Promote { log, plan: false, accept_loss: true, switchover: false, to: None, peers: Vec::new(), given_up: None }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use longshore_format::{
-    Chain, Content, Control, Digest, Epoch, EpochEntry, EpochHistory, Incarnation, LogId, Lsn, SegmentHeader,
+    Chain, Content, Control, Digest, Epoch, EpochEntry, EpochHistory, Incarnation, LogId, Lsn, Policy, SegmentHeader,
     SegmentSize, WriterId,
 };
 use longshore_storage::{Directory, Environment};
@@ -31,6 +31,18 @@ pub struct FollowerSpec {
     pub header: SegmentHeader,
     /// The digest of the segment before that one; [`Digest::NONE`] if there is none.
     pub before: Digest,
+    /// The newest policies whose records it does not hold, oldest first, each with where its record ends. What ends behind
+    /// the beginning is passed over.
+    pub policies: Vec<(Lsn, Policy)>,
+}
+
+impl FollowerSpec {
+    /// The policies that a copy which ends at `end` may know.
+    fn policies_to(&self, end: Lsn) -> Vec<(Lsn, Policy)> {
+        let known = self.policies.iter().filter(|(at, _)| *at <= end);
+        let skipped = known.clone().count().saturating_sub(Control::POLICIES_LIMIT);
+        known.skip(skipped).cloned().collect()
+    }
 }
 
 impl Wal {
@@ -50,14 +62,14 @@ impl Wal {
             chain: Chain::first(life),
             history: EpochHistory::new(life),
         };
-        begin(&dir, &header, vec![writer], None)?;
+        begin(&dir, &header, vec![writer], None, Vec::new())?;
         Ok(header.log)
     }
 
     /// Creates a follower's log that begins where the upstream's does. Durable when it returns.
     pub fn create_follower(dir: Arc<dyn Directory>, spec: &FollowerSpec) -> Result<()> {
         let before = Some(spec.before).filter(|digest| *digest != Digest::NONE);
-        begin(&dir, &spec.header, Vec::new(), before)
+        begin(&dir, &spec.header, Vec::new(), before, spec.policies_to(spec.header.chain.position))
     }
 
     /// Whether a directory is a log already. Segment files alone are none.
@@ -72,7 +84,7 @@ impl Wal {
     }
 
     /// Makes a follower's log of segment files that were laid into `dir`, from the one of `spec` on without a gap, up to the
-    /// boundary `end`; the last one may have zeros from there on. Durable when it returns. What was adopted before, and
+    /// boundary `end`; the last one may have zeros from there on. It knows the policies of `spec` up to there. Durable when it returns. What was adopted before, and
     /// reached less far, is adopted anew.
     ///
     /// # Errors
@@ -92,7 +104,7 @@ impl Wal {
             clean: None,
             lost: None,
             slots: Vec::new(),
-            policies: Vec::new(),
+            policies: spec.policies_to(end),
             intent: None,
         };
         match ControlFile::read(dir) {
@@ -109,8 +121,8 @@ impl Wal {
 
 /// Whether both are of one log that was adopted, and differ at most in how far it reaches.
 fn is_adopted_alike(there: &Control, now: &Control) -> bool {
-    let Control { history, highest, durable, .. } = now.clone();
-    Control { history, highest, durable, ..there.clone() } == *now
+    let Control { history, highest, durable, policies, .. } = now.clone();
+    Control { history, highest, durable, policies, ..there.clone() } == *now
 }
 
 /// Lays out the first segment, then the control file, which is what makes the directory a log.
@@ -119,6 +131,7 @@ fn begin(
     header: &SegmentHeader,
     writers: Vec<WriterId>,
     before: Option<Digest>,
+    policies: Vec<(Lsn, Policy)>,
 ) -> Result<()> {
     make_way(dir, header.size)?;
     let name = header.size.file_name(header.base());
@@ -152,7 +165,7 @@ fn begin(
             clean: Some(position),
             lost: None,
             slots: Vec::new(),
-            policies: Vec::new(),
+            policies,
             intent: None,
         },
     )

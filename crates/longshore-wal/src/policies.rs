@@ -3,7 +3,7 @@
 //! Control learns of one before the record is in the log, so that it is never behind; what it knows of records that a crash
 //! then cut, the next open forgets.
 
-use longshore_format::{Flags, Kind, Lsn, Policy, payload_crc};
+use longshore_format::{Control, Flags, Kind, Lsn, Policy, payload_crc};
 
 use crate::append::extent;
 use crate::promote::TOO_LARGE;
@@ -12,9 +12,14 @@ use crate::{Result, Wal};
 
 impl Wal {
     /// The newest policies, oldest first, each with the position that its record ends at. Empty where none was ever set, or
-    /// none came since this copy of the log began.
+    /// where this copy began with a segment before which nobody knew of any, and none came since.
     pub fn policies(&self) -> Vec<(Lsn, Policy)> {
         self.shared().control.look(|control| control.policies.clone())
+    }
+
+    /// Those of [`policies`](Self::policies) that came up to `at`; `None` if what held there is forgotten.
+    pub fn policies_at(&self, at: Lsn) -> Option<Vec<(Lsn, Policy)>> {
+        self.shared().control.look(|control| Control::policies_at(&control.policies, at).map(<[_]>::to_vec))
     }
 
     /// Appends policies one behind the other, with nothing between them; returns where the last one ends. When which of them holds

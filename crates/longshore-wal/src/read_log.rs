@@ -121,7 +121,7 @@ impl ReadLog {
 
     /// Where a new follower's log would begin: the first segment kept here.
     pub fn start_point(&self) -> Result<FollowerSpec> {
-        self.view.start_point()
+        self.view.start_point(&ControlFile::read(&self.view.dir)?.policies)
     }
 
     /// The header checksum of the record that ends at the boundary `lsn`.

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use longshore_format::{
-    Chain, Content, Control, Corruption, Digest, Fault, Footer, FooterFault, HeaderFault, LogId, Lsn, SegmentHeader,
-    SegmentSize,
+    Chain, Content, Control, Corruption, Digest, Fault, Footer, FooterFault, HeaderFault, LogId, Lsn, Policy,
+    SegmentHeader, SegmentSize,
 };
 use longshore_storage::{Access, Directory, File, RegionReader, Trouble};
 
@@ -312,11 +312,12 @@ impl View {
         Ok(lock(&segment.index).clone())
     }
 
-    /// Where a new follower's log would begin.
-    pub(crate) fn start_point(&self) -> Result<FollowerSpec> {
+    /// Where a new follower's log would begin, of a log with these newest policies.
+    pub(crate) fn start_point(&self, newest: &[(Lsn, Policy)]) -> Result<FollowerSpec> {
         let first = self.segment_of(self.first())?;
         let header = self.header(&first, &mut self.window(&first)?)?.clone();
-        Ok(FollowerSpec { before: self.digest_before(header.base())?, header })
+        let policies = Control::policies_at(newest, header.chain.position).unwrap_or_default().to_vec();
+        Ok(FollowerSpec { before: self.digest_before(header.base())?, header, policies })
     }
 
     /// What the segment at `base` names as its predecessor's digest.

@@ -116,7 +116,7 @@ impl Wal {
 
     /// Where a new follower's log would begin: the first segment kept here.
     pub fn start_point(&self) -> Result<FollowerSpec> {
-        self.shared.view.start_point()
+        self.shared.view.start_point(&self.policies())
     }
 
     /// The header checksum of the record that ends at the durable boundary `lsn`; fails with

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
-use longshore_format::{ErrorKind, Lsn, Name};
+use longshore_format::{ErrorKind, Lsn, Name, Policy, Shortfall};
 use longshore_storage::{Directory, Environment, SystemEnvironment};
-use longshore_wal::{Consumer, Error, Event, ReadLog, RecordDraft, Retention, Settings, SlotAck, set_aside};
+use longshore_wal::{
+    Consumer, Error, Event, FollowerSpec, ReadLog, RecordDraft, Retention, Settings, SlotAck, Wal, set_aside,
+};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -241,6 +243,68 @@ fn a_follower_of_a_trimmed_log_writes_the_same_footers() {
     let mut bytes = vec![0; 65536];
     assert_eq!(reader.read_at(&mut bytes, 0).unwrap(), 65536);
     assert_eq!(&bytes[..4096], reader.header().encode());
+}
+
+fn policy(durability: &str) -> Policy {
+    let writer = name("eu");
+    Policy { writer, durability: durability.to_owned(), shortfall: Shortfall::Block, degraded: false, voters: vec![] }
+}
+
+/// Appends until the log's beginning has moved, with its policies before that.
+fn trim(wal: &Wal) {
+    let first = wal.first();
+    while wal.first() == first {
+        for record in numbered(600, 400) {
+            append(wal, &record);
+        }
+        step(wal);
+        wal.retain().unwrap();
+    }
+}
+
+#[test]
+fn a_follower_of_a_trimmed_log_knows_the_policies_that_held_where_it_begins() {
+    let place = Place::new();
+    let wal = place.try_open(lean()).unwrap().0;
+    let before = ["replicas:1", "replicas:2"].map(policy);
+    wal.set_policies(&before).unwrap();
+    trim(&wal);
+    let known = wal.policies();
+    let after = wal.set_policies(&[policy("replicas:3")]).unwrap();
+    let start = wal.start_point().unwrap();
+    assert_eq!(start.policies, known, "what came later comes in its record");
+
+    let copy = Place::empty();
+    Wal::create_follower(copy.dir(), &start).unwrap();
+    let other = copy.try_open(follower()).unwrap().0;
+    assert_eq!(other.policies(), known);
+    other.close().unwrap();
+    drop(other);
+    assert_eq!(copy.try_open(follower()).unwrap().0.policies(), known, "and after it is opened again");
+
+    // So many came since that what held there is no longer known for sure.
+    assert!(after < wal.set_policies(&[policy("replicas:1"), policy("replicas:2")]).unwrap());
+    assert_eq!(wal.start_point().unwrap().policies, []);
+    assert_eq!(wal.policies_at(start.header.chain.position), None);
+}
+
+#[test]
+fn files_that_are_adopted_know_the_policies_up_to_where_they_end() {
+    let place = Place::new();
+    let wal = place.open();
+    wal.set_policies(&["replicas:1", "replicas:2"].map(policy)).unwrap();
+    step(&wal);
+    let (start, known, history, end) = (wal.start_point().unwrap(), wal.policies(), wal.history(), wal.end());
+    drop(wal);
+    let beyond = (Lsn::new(end.get() + 8), policy("replicas:3"));
+    let spec = FollowerSpec { policies: known.iter().cloned().chain([beyond]).collect(), ..start };
+    let copy = Place::empty();
+    let file = small().file_name(Lsn::ZERO);
+    std::fs::copy(place.file(&file), copy.file(&file)).unwrap();
+    Wal::adopt(&copy.dir(), &spec, &history, end).unwrap();
+    // The same once more, as whoever is interrupted does.
+    Wal::adopt(&copy.dir(), &spec, &history, end).unwrap();
+    assert_eq!(copy.try_open(follower()).unwrap().0.policies(), known);
 }
 
 #[test]

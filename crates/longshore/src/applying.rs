@@ -108,9 +108,9 @@ impl Applying {
         self.lock().clone()
     }
 
-    /// Keeps writers out of the databases that the log comes from, before it accepts a later epoch.
-    pub(crate) fn hold_writers(&self) {
-        self.captured().iter().for_each(|captured| captured.hold());
+    /// Keeps writers out of the databases that the log comes from, before it accepts a later epoch. Whether all of them are.
+    pub(crate) fn hold_writers(&self) -> bool {
+        self.captured().iter().filter(|captured| !captured.hold()).count() == 0
     }
 
     /// Lets them in again, if it has not.

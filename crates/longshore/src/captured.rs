@@ -30,8 +30,9 @@ pub(crate) struct Ways {
 /// A database that is captured into a log which this node writes.
 pub trait Captured: Debug + Send + Sync {
     /// The log is about to accept a later epoch: keeps writers out of the database and appends what is committed, so that
-    /// nothing is left behind. For a moment at most; whoever cannot be kept out by then is later.
-    fn hold(&self);
+    /// nothing is left behind. For a moment at most; whoever cannot be kept out by then is later. Whether nothing is: `false`
+    /// where a transaction is still under way, and what it commits will be in no log.
+    fn hold(&self) -> bool;
 
     /// The log did not accept one: lets writers in again. Once it has, they are kept out without this being asked.
     fn release(&self);

@@ -122,6 +122,7 @@ async fn replace(node: &Node, lease: &Lease, log: &Arc<Log>) -> Result<()> {
         switchover: false,
         to: None,
         peers: Vec::new(),
+        given_up: None,
     };
     let promoted = promotion::promote_in(node, &request, Some(minted)).await;
     match promoted {

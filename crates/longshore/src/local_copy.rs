@@ -50,7 +50,7 @@ async fn beginning(client: &Client, name: &Name) -> Result<FollowerSpec> {
         ),
         at: None,
     })?;
-    Ok(FollowerSpec { header, before: description.before })
+    Ok(FollowerSpec { header, before: description.before, policies: description.policies })
 }
 
 /// Begins the copy anew where the upstream's log begins by now. Its sinks are given a snapshot, which the upstream must have:

@@ -5,6 +5,7 @@
 
 mod archives;
 mod fetch;
+mod memory;
 mod own;
 mod peers;
 mod report;
@@ -27,6 +28,7 @@ use crate::server::blocking;
 use crate::uncaptured;
 
 use archives::Archives;
+pub(crate) use memory::Memory;
 pub(crate) use own::{COUNTED, fence, survey};
 use peers::Peers;
 use report::Report;
@@ -51,7 +53,7 @@ pub(crate) async fn promote_in(node: &Node, request: &Promote, minted: Option<Ep
     }
     let log = if request.plan { log } else { follows(node, log).await? };
     let (peers, archives) = survey_all(node, &log, request).await?;
-    let mut report = Report::new(node, &log, &peers, &archives)?;
+    let mut report = Report::new(node, &log, (&peers, &archives), request.given_up)?;
     if let Some(to) = request.to {
         must_reach(&log, report.position(), to)?;
     }
@@ -70,12 +72,14 @@ pub(crate) async fn promote_in(node: &Node, request: &Promote, minted: Option<Ep
     outcome
 }
 
-/// What everybody holds. A plan waits for all who may answer; who is about to act, for those who are needed.
+/// What everybody holds. A plan, which tells who is silent, waits for nobody in full; who is about to act, for those who are
+/// needed.
 async fn survey_all(node: &Node, log: &Log, request: &Promote) -> Result<(Peers, Archives)> {
     let own = own::witness(node, log)?;
     let enough = |peers: &Peers| {
         let has_writer = !request.switchover || peers.writer().is_some();
-        !request.plan && has_writer && peers::is_enough(&report::supposed(&own, peers, u64::MAX))
+        let is_enough = || peers::is_enough(&report::supposed(&own, peers, u64::MAX, request.given_up));
+        has_writer && (request.plan || is_enough())
     };
     let peers = Peers::survey(node, log, &request.peers, enough);
     let (peers, archives) = tokio::join!(peers, Archives::survey(node, log));
@@ -85,7 +89,7 @@ async fn survey_all(node: &Node, log: &Log, request: &Promote) -> Result<(Peers,
 /// A node that believes to be the writer is asked to become it. It may be the last to know that somebody else is; or the others
 /// have accepted an epoch that then did not begin, and take nothing more of its own: `None`, and it has accepted that, too.
 async fn already(node: &Node, log: &Log, request: &Promote) -> Result<Option<Promoted>> {
-    let peers = Peers::survey(node, log, &request.peers, |_| false).await?;
+    let peers = Peers::survey(node, log, &request.peers, |_| request.plan).await?;
     let own = own::witness(node, log)?;
     let epoch = own.history.current().epoch.number;
     let latest = peers.witnesses().map(|witness| witness.history.current().epoch.number).max();
@@ -133,9 +137,14 @@ impl Attempt<'_> {
         if self.request.switchover {
             self.come_near().await?;
         }
-        let mut promotion = Promotion::new(self.node.id().clone(), self.epoch()?);
+        let mut promotion = self.report.surveyed(&self.peers, self.epoch()?);
         promotion.heard(own::fence(self.node, &self.log()?, promotion.epoch()).await?.witness);
-        match self.take_over(&mut promotion).await {
+        let taken = self.take_over(&mut promotion).await;
+        if taken.is_err() && promotion.fence() == Ok(Fence::Whole) {
+            // Whoever accepted it gave way to nobody. Of one that somebody may have hidden another behind nothing is said.
+            self.node.memory().gave_up(self.name, promotion.epoch());
+        }
+        match taken {
             // Somebody else's attempt has gone further: the role is now theirs to take or to give back.
             Err(error) if self.peers.superseded => Err(error),
             Err(error) if self.request.switchover => Err(self.give_back(promotion.epoch(), error).await),
@@ -301,6 +310,7 @@ impl Attempt<'_> {
             switchover: false,
             to: None,
             peers: others.cloned().collect(),
+            given_up: Some(epoch),
         };
         let begun = Instant::now();
         let taken = async {

@@ -38,9 +38,10 @@ impl Node {
     /// to whoever accepted the same epoch, until [`follow_on`](Self::follow_on).
     pub(crate) fn accept_epoch(&self, log: &Log, epoch: Epoch) -> Result<()> {
         let (was_fenced, before) = (log.wal.is_fenced(), log.wal.accepted_epoch());
+        let mut are_out = true;
         if !was_fenced && before.number < epoch.number {
             // What an application has committed by then is in the log, and nothing after: none of it is lost if the log is not.
-            log.applying.hold_writers();
+            are_out = log.applying.hold_writers();
         }
         let accepted = log.wal.accept_epoch(epoch);
         if !log.wal.is_fenced() {
@@ -50,6 +51,11 @@ impl Node {
             self.events().raise(Event::Fenced { log: log.name.clone(), epoch: epoch.to_string() });
         }
         if before != log.wal.accepted_epoch() {
+            let current = log.wal.history().current().epoch;
+            self.memory().accepts(&log.name, log.wal.accepted_epoch(), before, current);
+            if !are_out {
+                self.memory().left_open(&log.name, log.wal.accepted_epoch());
+            }
             self.accepted().send_modify(|count| *count += 1);
         }
         // Waits are refused from here on, and streams from an earlier epoch's writer end.

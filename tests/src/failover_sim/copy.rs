@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use longshore_format::{Content, Epoch, EpochHistory, LogId, Lsn, SegmentSize, WriterId};
-use longshore_protocol::{Holding, LogState, NodeId, Policy, Witness, in_force};
+use longshore_protocol::{GivenWay, Holding, LogState, NodeId, Policy, Witness, in_force};
 
 use super::record::{Id, Records, What, index, lsn};
 
@@ -21,8 +21,10 @@ pub(super) struct Copy {
     accepted_synced: Epoch,
     /// The epochs that were begun or were to be begun here.
     own: Vec<WriterId>,
-    /// Whether it had given way to another node's epoch, which may have begun, before it accepted the last one.
-    gave_way: bool,
+    /// To whom it gave way, as far as it remembers.
+    given_way: GivenWay,
+    /// The last epoch that it was to begin and gave up, as far as it remembers.
+    given_up: Option<Epoch>,
     lost: Option<usize>,
 }
 
@@ -38,7 +40,8 @@ impl Copy {
             accepted,
             accepted_synced: accepted,
             own: Vec::new(),
-            gave_way: false,
+            given_way: GivenWay::default(),
+            given_up: None,
             lost: None,
         }
     }
@@ -89,11 +92,7 @@ impl Copy {
         if epoch.number < self.accepted.number || another {
             return false;
         }
-        if epoch != self.accepted && !self.own.contains(&self.accepted.writer) {
-            self.gave_way = self.accepted != self.history.current().epoch;
-        } else if self.accepted == self.history.current().epoch {
-            self.gave_way = false;
-        }
+        self.given_way.accepts(epoch, self.accepted, self.history.current().epoch);
         self.accepted = epoch;
         self.accepted_synced = epoch;
         true
@@ -113,9 +112,9 @@ impl Copy {
         self.own.contains(&self.history.current().epoch.writer)
     }
 
-    /// Whether what it says as the writer may be over: it gave way to another before.
-    pub(super) fn gave_way(&self) -> bool {
-        self.gave_way
+    /// It was to begin an epoch, and does not.
+    pub(super) fn gives_up(&mut self, epoch: Epoch) {
+        self.given_up = Some(epoch);
     }
 
     /// Makes the first life one that was minted here.
@@ -155,6 +154,7 @@ impl Copy {
         self.cut(kept.max(self.synced));
         self.synced = self.log.len();
         self.accepted = self.accepted_synced;
+        (self.given_way, self.given_up) = (GivenWay::default(), None);
     }
 
     /// What histories prove to be no part of the log is set aside.
@@ -213,6 +213,8 @@ impl Copy {
             lost: self.lost.map(lsn),
             policies: in_force(&self.policies).iter().map(|(end, policy)| (*end, (**policy).clone())).collect(),
             time: self.log.last().map_or(0, |last| records.get(*last).time),
+            gave_way: self.given_way.before(self.accepted, self.history.current().epoch),
+            given_up: self.given_up,
         }
     }
 

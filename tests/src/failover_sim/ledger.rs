@@ -101,6 +101,21 @@ impl Ledger {
         Ok(())
     }
 
+    /// An epoch is to begin on no more than the word of the writer before, as a log of this history has it: no other began
+    /// meanwhile that this word says nothing of.
+    pub(super) fn follows_the_last(&self, epoch: Epoch, history: &EpochHistory) -> Step {
+        let is_known = |begun: Epoch| history.entries().iter().any(|life| life.epoch == begun);
+        let between = self.begun.iter().map(|begun| begun.epoch).find(|begun| {
+            history.current().epoch.number < begun.number && begun.number < epoch.number && !is_known(*begun)
+        });
+        match between.filter(|_| !self.loss_accepted) {
+            Some(other) => {
+                Err(format!("epoch {epoch} is to begin by the word of a writer that had given way to {other}"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// What a node has accepted by now.
     fn accepted(&mut self, node: usize, epoch: Epoch) -> Step {
         let before = std::mem::replace(&mut self.accepted[node], epoch);

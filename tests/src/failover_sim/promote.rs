@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use longshore_format::{Epoch, EpochEntry, Incarnation, WriterId};
-use longshore_protocol::{Dispute, Policy, Promotion, Step as Next, Witness, writer_of};
+use longshore_protocol::{Dispute, Fence, Policy, Promotion, Step as Next, Witness};
 
 use super::clock::{Moment, SECOND};
 use super::consult::{Consultation, Consulted};
@@ -72,13 +72,14 @@ impl World {
     }
 
     /// A node begins to have its epoch accepted: by itself first.
-    pub(super) fn raise_fence(&mut self, number: usize, epoch: Epoch, loss: bool, leased: bool) {
+    pub(super) fn raise_fence(&mut self, number: usize, epoch: Epoch, heard: &[Witness], loss: bool, leased: bool) {
         let node = &mut self.nodes[number];
         if !node.copy.accept_own(epoch) {
             return self.end_attempt(number);
         }
         node.copy.sync();
-        let promotion = Promotion::new(node.id.clone(), epoch);
+        let mut promotion = Promotion::new(node.id.clone(), epoch);
+        heard.iter().for_each(|witness| promotion.surveyed(witness));
         let stage = Stage::Fence { promotion, fetches: false };
         let (until, again) = (self.at + 20 * SECOND, self.at);
         let consultation = match self.nodes[number].attempt.take() {
@@ -93,7 +94,13 @@ impl World {
 
     pub(super) fn end_attempt(&mut self, number: usize) {
         let node = &mut self.nodes[number];
-        if node.attempt.take().is_some_and(|attempt| attempt.leased) {
+        let Some(attempt) = node.attempt.take() else { return };
+        if let Stage::Fence { promotion, .. } = &attempt.stage
+            && promotion.fence() == Ok(Fence::Whole)
+        {
+            node.copy.gives_up(promotion.epoch());
+        }
+        if attempt.leased {
             self.give_lease_back(number);
         }
     }
@@ -116,8 +123,8 @@ impl World {
                 let writer = WriterId::from_bytes(random_bytes(&mut self.rng));
                 let next = Promotion::next_number(heard.iter()).max(attempt.consultation.next_number());
                 let epoch = Epoch { number: next, writer };
-                let loss = attempt.loss;
-                self.raise_fence(number, epoch, loss, false);
+                let (loss, heard) = (attempt.loss, std::mem::take(heard));
+                self.raise_fence(number, epoch, &heard, loss, false);
                 match self.crashes_between_steps(number) {
                     true => Ok(()),
                     false => self.attend_attempt(number),
@@ -172,10 +179,7 @@ impl World {
         match step {
             Err(dispute) => self.dispute(number, &dispute),
             Ok(Next::Begin { policies }) => match self.consulted(number, epoch, (loss, over)) {
-                Consulted::Begin { loses: more } => {
-                    let loses = loses || more || self.goes_by_a_former_writer(number, &policies);
-                    self.begin(number, epoch, policies, loses)
-                }
+                Consulted::Begin { loses: more } => self.begin(number, epoch, policies, loses || more),
                 Consulted::Wait => Ok(()),
                 Consulted::Refused(why) => {
                     self.note(|| format!("{} gives up: {why}", name(number)));
@@ -194,6 +198,8 @@ impl World {
             }
             Ok(Next::Fence(_)) if !over => Ok(()),
             Ok(refusal) => {
+                let is_overtaken = matches!(refusal, Next::Fence(Fence::Unprotected { writer: None }));
+                self.tally.former_writers += u64::from(is_overtaken);
                 self.tally.refused_open += u64::from(matches!(refusal, Next::Fence(_)));
                 self.tally.refused_voteless += u64::from(matches!(refusal, Next::NoVote { .. }));
                 self.tally.refused_lost += u64::from(matches!(refusal, Next::Lost { .. }));
@@ -204,27 +210,16 @@ impl World {
         }
     }
 
-    /// Whether all that keeps the writer before from going on is its own word, and it had given way to somebody else before:
-    /// such policies are not protected.
-    fn goes_by_a_former_writer(&mut self, number: usize, policies: &[Policy]) -> bool {
-        let node = &self.nodes[number];
-        let Some(Attempt { stage: Stage::Fence { promotion, .. }, .. }) = &node.attempt else { return false };
-        if policies.iter().any(Policy::needs_voters) {
-            return false;
-        }
-        let own = node.copy.witness(node.id.clone(), &self.records);
-        let writer = writer_of(&own, promotion.fenced()).map(|writer| number_of(&writer));
-        let former = writer.is_some_and(|writer| self.nodes[writer].copy.gave_way());
-        self.tally.former_writers += u64::from(former);
-        former
-    }
-
     /// Appends the first records of the epoch; it has begun when they are durable.
     fn begin(&mut self, number: usize, epoch: Epoch, policies: Vec<Policy>, loses: bool) -> Step {
         self.hang_up(number);
         if loses {
             self.tally.losses += 1;
             self.ledger.loss_accepted = true;
+        }
+        // While a change is under way another policy may need voters, which then meet whoever began meanwhile.
+        if policies.iter().all(Policy::rests_on_its_writer) {
+            self.ledger.follows_the_last(epoch, self.nodes[number].copy.history())?;
         }
         let start = lsn(self.nodes[number].copy.log().len());
         let life = EpochEntry { start, epoch, incarnation: Incarnation::new(self.rng.next_u64()) };

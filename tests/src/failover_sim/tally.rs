@@ -59,7 +59,7 @@ tally! {
     fetches "promotions that fetched from another node first",
     promotions "promotions that ended with a writer",
     losses "promotions that accepted a loss",
-    former_writers "promotions under no more than the word of a writer that had given way before",
+    former_writers "promotions refused because the writer before had given way to somebody else, or is not known",
     fenced_writers "writers fenced",
     stale_writers "writers that learned from a replica that they were over",
     restarted_writers "writers that came back as the writer",

@@ -127,7 +127,7 @@ impl World {
             && (accepted.number < epoch.number || accepted == epoch)
         {
             self.tally.attempts += 1;
-            self.raise_fence(number, epoch, false, true);
+            self.raise_fence(number, epoch, &[], false, true);
             return Ok(());
         }
         if let Some(due) = self.wish(number, now) {

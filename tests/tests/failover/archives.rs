@@ -160,3 +160,67 @@ async fn an_archive_that_knows_of_a_later_epoch_refuses_a_promotion_before_anybo
         agent.stop().await.unwrap();
     }
 }
+
+/// A node that knows of no policy but the one that came with its copy's beginning: it is told in a plan, and a promotion fences
+/// by it.
+async fn fences_by_the_policy(cluster: &Cluster, at: &Agent, name: &str) {
+    let plan = cluster.promote(name, |promote| promote.plan = true).await.unwrap();
+    assert_eq!((plan.policy.as_deref(), &plan.fence), (Some("replicas:1"), &FenceState::Whole), "{plan:?}");
+    assert_eq!(plan.nodes.iter().filter(|node| node.votes).count(), 3, "{plan:?}");
+    let promoted = cluster.promote(name, |_| {}).await.unwrap();
+    assert_eq!((&promoted.fence, &promoted.loss), (&FenceState::Whole, &None), "{promoted:?}");
+    confirmed(&writer(at), "under the same policy", "replicas:1").await;
+    let promised = status(at).logs[0].reign.policy.clone().unwrap();
+    assert_eq!(promised.durability, durability("replicas:1"), "{promised:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_began_with_an_archive_is_promoted_with_a_fence_of_the_policy() {
+    let cluster = Cluster::new("replicas:1", &["primary", "a", "b"]);
+    let primary = cluster.primary().await;
+    let archive = Archive::of(&primary);
+    let b = cluster.replica("b").await;
+    confirmed(&writer(&primary), "before", "replicas:1").await;
+    let last = archived(&writer(&primary), "archived").await;
+    until("b has it", || end(&b) >= Some(last)).await;
+
+    let begun = Replica::open(cluster.world.dir("a"), &cluster.settings("a")).unwrap();
+    let (stores, every) = (vec![archive.store()], Duration::from_secs(1));
+    begun.node().take_from(Sources { stores, keys: None, every });
+    assert_eq!(within(begun.node().fetch_logs()).await.unwrap(), [LOG.parse().unwrap()]);
+    let a = Agent::replica(begun).await;
+    primary.stop().await.unwrap();
+
+    fences_by_the_policy(&cluster, &a, "a").await;
+    assert_eq!(cluster.payloads("b").await, ["before", "archived", "under the same policy"]);
+    for agent in [b, a] {
+        agent.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_began_with_a_trimmed_log_is_promoted_with_a_fence_of_the_policy() {
+    let cluster = Cluster::new("replicas:1", &["primary", "a", "b"]);
+    let kept = |settings: &mut longshore::Settings| {
+        settings.retention.keep_size = Some(longshore::settings::ByteSize::mib(1));
+    };
+    let primary = cluster.primary_with(kept).await;
+    let log = writer(&primary);
+    let begun = log.first();
+    // Of each two segments one is trimmed once the other is sealed.
+    until("the log is trimmed", || {
+        log.append(&["x".repeat(100_000)]).unwrap();
+        begun < log.first()
+    })
+    .await;
+    let (a, b) = (cluster.replica("a").await, cluster.replica("b").await);
+    let last = confirmed(&log, "after", "replicas:2").await;
+    until("both have it", || end(&a) >= Some(last) && end(&b) >= Some(last)).await;
+    assert!(begun < status(&a).logs[0].first, "its copy begins behind the policy's record");
+    primary.stop().await.unwrap();
+
+    fences_by_the_policy(&cluster, &a, "a").await;
+    for agent in [b, a] {
+        agent.stop().await.unwrap();
+    }
+}

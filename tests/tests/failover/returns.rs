@@ -2,6 +2,31 @@
 
 use super::*;
 
+/// The primary has stopped, and `a` writes what all of them have; `b` follows.
+async fn replaced(cluster: &Cluster) -> (Agent, Agent) {
+    let primary = cluster.primary().await;
+    let (a, b) = (cluster.replica("a").await, cluster.replica("b").await);
+    confirmed(&writer(&primary), "before", "replicas:2").await;
+    primary.stop().await.unwrap();
+    cluster.promote("a", |_| {}).await.unwrap();
+    (a, b)
+}
+
+/// What the old primary runs with when it knows of nobody else.
+fn alone(cluster: &Cluster) -> Settings {
+    let mut alone = cluster.settings("primary");
+    alone.replica.upstreams.clear();
+    alone
+}
+
+/// The old primary writes what nobody else gets.
+fn write_alone(cluster: &Cluster) {
+    let primary = Primary::open(cluster.world.dir("primary"), LOG, &alone(cluster)).unwrap();
+    let ticket = primary.append(&["never shipped"]).unwrap();
+    ticket.wait_blocking(durability("local"), support::PATIENCE).unwrap();
+    primary.close().unwrap();
+}
+
 /// Every return of one that was killed begins with a record of its own, which nobody else has.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_was_killed_and_returns_leaves_no_tail_unless_somebody_wrote_in_it() {
@@ -19,12 +44,7 @@ async fn a_primary_that_was_killed_and_returns_leaves_no_tail_unless_somebody_wr
         cluster.promote("a", |_| {}).await.unwrap();
         let after = confirmed(&writer(&a), "after", "replicas:1").await;
         if written {
-            let mut alone = cluster.settings("primary");
-            alone.replica.upstreams.clear();
-            let alone = Primary::open(&place, LOG, &alone).unwrap();
-            let ticket = alone.append(&["never shipped"]).unwrap();
-            ticket.wait_blocking(durability("local"), support::PATIENCE).unwrap();
-            alone.close().unwrap();
+            write_alone(&cluster);
         }
         let returned = cluster.primary().await;
         until("it has rejoined", || end(&returned) >= Some(after)).await;
@@ -46,20 +66,9 @@ async fn a_primary_that_was_killed_and_returns_leaves_no_tail_unless_somebody_wr
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_is_to_rejoin_by_hand_changes_nothing_and_says_what_to_run() {
     let cluster = Cluster::new("replicas:1", &["primary", "a", "b"]);
-    let primary = cluster.primary().await;
-    let (a, b) = (cluster.replica("a").await, cluster.replica("b").await);
-    confirmed(&writer(&primary), "before", "replicas:2").await;
-    primary.stop().await.unwrap();
-    cluster.promote("a", |_| {}).await.unwrap();
+    let (a, b) = replaced(&cluster).await;
     let place = cluster.world.dir("primary");
-    {
-        let mut alone = cluster.settings("primary");
-        alone.replica.upstreams.clear();
-        let alone = Primary::open(&place, LOG, &alone).unwrap();
-        let ticket = alone.append(&["never shipped"]).unwrap();
-        ticket.wait_blocking(durability("local"), support::PATIENCE).unwrap();
-        alone.close().unwrap();
-    }
+    write_alone(&cluster);
     let returned =
         cluster.primary_with(|settings| settings.replica.rejoin = longshore::settings::RejoinHow::Manual).await;
     let events = returned.node.events();
@@ -79,9 +88,7 @@ async fn a_primary_that_is_to_rejoin_by_hand_changes_nothing_and_says_what_to_ru
     let (settings, upstream) = (cluster.settings("primary"), format!("a@{}", cluster.nodes[1].1));
     let rejoin = longshore::Rejoin::ask(&place, LOG, &upstream, &settings).await.unwrap();
     rejoin.set_aside().unwrap().expect("there is something that only it has");
-    let mut alone = cluster.settings("primary");
-    alone.replica.upstreams.clear();
-    let error = Node::primary(&place, &alone).unwrap().open_all().unwrap_err();
+    let error = Node::primary(&place, &alone(&cluster)).unwrap().open_all().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fenced, "nor does it write again without knowing of anybody else: {error}");
     for agent in [b, a] {
         agent.stop().await.unwrap();
@@ -92,17 +99,11 @@ async fn a_primary_that_is_to_rejoin_by_hand_changes_nothing_and_says_what_to_ru
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_rejoined_by_hand_with_nothing_to_set_aside_writes_no_more_either() {
     let cluster = Cluster::new("replicas:1", &["primary", "a", "b"]);
-    let primary = cluster.primary().await;
-    let (a, b) = (cluster.replica("a").await, cluster.replica("b").await);
-    confirmed(&writer(&primary), "before", "replicas:2").await;
-    primary.stop().await.unwrap();
-    cluster.promote("a", |_| {}).await.unwrap();
+    let (a, b) = replaced(&cluster).await;
     let (place, upstream) = (cluster.world.dir("primary"), format!("a@{}", cluster.nodes[1].1));
     let rejoin = longshore::Rejoin::ask(&place, LOG, &upstream, &cluster.settings("primary")).await.unwrap();
     assert_eq!(rejoin.set_aside().unwrap(), None, "its log is a beginning of the other's");
-    let mut alone = cluster.settings("primary");
-    alone.replica.upstreams.clear();
-    let error = Node::primary(&place, &alone).unwrap().open_all().unwrap_err();
+    let error = Node::primary(&place, &alone(&cluster)).unwrap().open_all().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
     for agent in [b, a] {
         agent.stop().await.unwrap();

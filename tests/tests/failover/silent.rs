@@ -19,12 +19,14 @@ async fn a_node_that_never_answers_is_not_waited_for_in_full_where_the_others_ar
         println!("{:?}", begun.elapsed());
         (promoted, begun.elapsed())
     };
-    let (plan, whole) = timed(|promote| promote.plan = true).await;
+    let (plan, planned) = timed(|promote| promote.plan = true).await;
     let silent = plan.unwrap().nodes.into_iter().find(|node| node.problem.is_some()).unwrap();
-    assert!(silent.problem.as_ref().unwrap().contains("no answer within 5 s"), "{silent:?}");
+    assert!(silent.problem.as_ref().unwrap().contains("no answer within 2 s"), "{silent:?}");
     let (promoted, acted) = timed(|_| {}).await;
     assert!(promoted.unwrap().promoted);
-    assert!(acted < whole * 3 / 4, "{acted:?} of {whole:?}");
+    // Whoever is needed is waited for five seconds.
+    let enough = Duration::from_millis(3500);
+    assert!(planned < enough && acted < enough, "{planned:?}, {acted:?}");
     for agent in [b, a] {
         agent.stop().await.unwrap();
     }

@@ -19,6 +19,7 @@ pub(crate) fn beginning(wal: &Wal) -> Result<Manifest> {
         size: wal.segment_size(),
         history: start.header.history.clone(),
         before: start.before,
+        policies: start.policies,
     };
     Ok(Manifest::new(&facts, start.header.base()))
 }

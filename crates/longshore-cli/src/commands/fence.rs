@@ -5,8 +5,9 @@ use longshore_format::{Epoch, ErrorKind, WriterId};
 use longshore_protocol::{Promotion, Witness};
 use longshore_storage::{Environment, SystemEnvironment};
 
+use super::order::Order;
 use crate::cli::Global;
-use crate::connect::{connect, name};
+use crate::connect::connect;
 use crate::failure::Failure;
 use crate::{output, runtime};
 
@@ -20,17 +21,8 @@ needed, of this agent or of another.
 Example:
   longshore fence --server primary@db1:7420 --log orders --plan")]
 pub(crate) struct Fence {
-    /// The agent that is to stop: [NAME@]HOST:PORT
-    #[arg(long, value_name = "ADDR")]
-    server: String,
-
-    /// The log
-    #[arg(long, value_name = "NAME")]
-    log: String,
-
-    /// Say what it would stop, and change nothing
-    #[arg(long)]
-    plan: bool,
+    #[command(flatten)]
+    order: Order,
 
     /// The number of the epoch to accept; without it, the next one
     #[arg(long, value_name = "N")]
@@ -39,9 +31,9 @@ pub(crate) struct Fence {
 
 impl Fence {
     pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
-        let log = name("log", &self.log)?;
+        let log = self.order.log()?;
         runtime::for_commands()?.block_on(async {
-            let client = connect(&global.tls, &self.server).await?;
+            let client = connect(&global.tls, &self.order.server).await?;
             let found = client.survey(&log, None).await?.witness;
             let (wrote, accepted) = (found.history.current().epoch.number, found.accepted.number);
             if self.epoch.is_none() && wrote < accepted {
@@ -53,7 +45,7 @@ impl Fence {
                 ));
             }
             let epoch = self.epoch(&found)?;
-            if self.plan {
+            if self.order.plan {
                 return output::print(&format!(
                     "{} would accept epoch {}: {}\n",
                     found.node,
@@ -82,11 +74,13 @@ impl Fence {
                 Failure::new(ErrorKind::Fenced, what).next(format!("--epoch {next} or above, or leave it away"))
             );
         }
-        Ok(Epoch { number, writer: writer()? })
+        // Who had given way to an epoch that may have begun must not seem to have given way to nobody.
+        let is_clear = found.accepted.number <= found.history.current().epoch.number;
+        Ok(Epoch { number, writer: if is_clear { WriterId::NOBODY } else { writer()? } })
     }
 }
 
-/// A fresh id: nobody has it, so the epoch never begins.
+/// A fresh id: nobody has it, so the epoch never begins, and nobody can know that.
 fn writer() -> Result<WriterId, Failure> {
     let mut bytes = [0; 16];
     SystemEnvironment.random(&mut bytes).map_err(|error| Failure::internal(format!("no random number: {error}")))?;

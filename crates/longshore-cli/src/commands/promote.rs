@@ -4,9 +4,9 @@ use clap::Args;
 use longshore_format::Lsn;
 use longshore_transport as agent;
 
+use super::order::Order;
 use super::promotion;
 use crate::cli::Global;
-use crate::connect::name;
 use crate::failure::Failure;
 
 /// Make a replica the primary of a log, and say before what that would lose and who holds it
@@ -23,17 +23,8 @@ Examples:
   longshore promote --server eu-west@db2:7420 --log orders --plan
   longshore promote --server eu-west@db2:7420 --log orders --peer us-east@db3:7420")]
 pub(crate) struct Promote {
-    /// The agent that is to write the log: [NAME@]HOST:PORT
-    #[arg(long, value_name = "ADDR")]
-    server: String,
-
-    /// The log
-    #[arg(long, value_name = "NAME")]
-    log: String,
-
-    /// Say what would be done and lost, and change nothing
-    #[arg(long)]
-    plan: bool,
+    #[command(flatten)]
+    order: Order,
 
     /// Begin the epoch here, before the end: what lies behind is set aside. Needs --accept-loss
     #[arg(long, value_name = "LSN")]
@@ -55,13 +46,14 @@ pub(crate) struct Promote {
 impl Promote {
     pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
         let request = agent::Promote {
-            log: name("log", &self.log)?,
-            plan: self.plan,
+            log: self.order.log()?,
+            plan: self.order.plan,
             accept_loss: self.accept_loss,
             switchover: false,
             to: self.to.map(Lsn::new),
             peers: self.peers,
+            given_up: None,
         };
-        promotion::run(&global.tls, &self.server, &request, self.json)
+        promotion::run(&global.tls, &self.order.server, &request, self.json)
     }
 }

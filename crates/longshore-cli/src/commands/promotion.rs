@@ -69,14 +69,14 @@ mod tests {
 
     pub(super) fn request() -> Promote {
         let log = "orders".parse().unwrap();
-        Promote { log, plan: false, accept_loss: false, switchover: false, to: None, peers: Vec::new() }
+        Promote { log, plan: false, accept_loss: false, switchover: false, to: None, peers: Vec::new(), given_up: None }
     }
 
     fn node(name: &str, address: &str, end: Option<u64>) -> NodeReport {
         NodeReport {
             node: name.to_owned(),
             address: address.to_owned(),
-            problem: end.is_none().then(|| "no answer within 5 s".to_owned()),
+            problem: end.is_none().then(|| "no answer within 2 s".to_owned()),
             end: end.map(Lsn::new),
             epoch: u64::from(end.is_some()),
             writes: false,
@@ -108,6 +108,7 @@ mod tests {
             }),
             write_pause: None,
             warnings: Vec::new(),
+            left_open: None,
         }
     }
 }

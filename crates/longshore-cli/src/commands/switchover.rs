@@ -3,9 +3,9 @@
 use clap::Args;
 use longshore_transport::Promote;
 
+use super::order::Order;
 use super::promotion;
 use crate::cli::Global;
-use crate::connect::name;
 use crate::failure::Failure;
 
 /// Move the role of a primary that lives to a replica, with nothing lost and a pause that is measured
@@ -18,17 +18,8 @@ primary and append again. For a primary that does not answer: `longshore promote
 Example:
   longshore switchover --server eu-west@db2:7420 --log orders --plan")]
 pub(crate) struct Switchover {
-    /// The agent that is to write the log: [NAME@]HOST:PORT
-    #[arg(long, value_name = "ADDR")]
-    server: String,
-
-    /// The log
-    #[arg(long, value_name = "NAME")]
-    log: String,
-
-    /// Say what would be done, and change nothing
-    #[arg(long)]
-    plan: bool,
+    #[command(flatten)]
+    order: Order,
 
     /// A node to ask besides those that the agent knows. Repeat it for several
     #[arg(long = "peer", value_name = "[NAME@]HOST:PORT", value_delimiter = ',')]
@@ -42,13 +33,14 @@ pub(crate) struct Switchover {
 impl Switchover {
     pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
         let request = Promote {
-            log: name("log", &self.log)?,
-            plan: self.plan,
+            log: self.order.log()?,
+            plan: self.order.plan,
             accept_loss: false,
             switchover: true,
             to: None,
             peers: self.peers,
+            given_up: None,
         };
-        promotion::run(&global.tls, &self.server, &request, self.json)
+        promotion::run(&global.tls, &self.order.server, &request, self.json)
     }
 }

@@ -21,6 +21,8 @@ fn witness(name: &str, lives: &[Life], durability: &str) -> Witness {
         lost: None,
         policies: vec![(lsn(1), policy(durability, "p"))],
         time: 0,
+        gave_way: Vec::new(),
+        given_up: None,
     }
 }
 
@@ -201,5 +203,65 @@ fn an_archive_goes_on_only_where_its_history_is_the_copys() {
         let archive = witness("archive", archive, "replicas:1");
         let archive = Archived { history: archive.history, end: archive.end };
         assert_eq!(archive.beside(&witness("a", copy, "replicas:1")), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_writer_that_had_given_way_to_somebody_else_cannot_answer_for_who_writes_now() {
+    let (theirs, later) = (epoch(2, 2), epoch(3, 3));
+    let nobodys = Epoch { writer: WriterId::NOBODY, ..theirs };
+    // What p had accepted when it was asked; what it had accepted before it was fenced; what another gave up; what is whole.
+    for (survey, before, given_up, whole) in [
+        (epoch(1, 1), &[][..], None, true),
+        (theirs, &[], None, false),
+        (epoch(1, 1), &[theirs], None, false),
+        (theirs, &[theirs], Some(theirs), true),
+        (theirs, &[theirs, later], Some(theirs), false),
+        (theirs, &[theirs, later], Some(later), false),
+        (nobodys, &[nobodys], None, true),
+        // This attempt, asked before.
+        (epoch(9, 9), &[], None, true),
+        // It started again meanwhile, and knows no more whether it gave way to anybody before.
+        (epoch(9, 9), &[epoch(9, 9)], None, false),
+    ] {
+        for durability in ["archived:1", "local"] {
+            let writes = Witness { writes: true, ..witness("p", OLD, durability) };
+            let mut attempt = Promotion::new(node("a"), epoch(9, 9));
+            attempt.surveyed(&Witness { accepted: survey, ..writes.clone() });
+            let own = Witness { given_up, ..witness("a", OLD, durability) };
+            for heard in [own, Witness { gave_way: before.to_vec(), ..writes }] {
+                assert!(attempt.heard(heard));
+            }
+            let step = attempt.step();
+            let begins = matches!(step, Ok(Step::Begin { .. }));
+            assert_eq!(begins, whole, "{durability}: {survey:?}, then {before:?}, given up {given_up:?}: {step:?}");
+            let unprotected = Ok(Step::Fence(Fence::Unprotected { writer: None }));
+            assert!(begins || step == unprotected, "{step:?}");
+        }
+    }
+    let mut attempt = Promotion::new(node("a"), epoch(9, 9));
+    let writes = Witness { writes: true, gave_way: vec![theirs], ..witness("p", OLD, "local") };
+    attempt.heard(witness("a", OLD, "local"));
+    attempt.heard(writes);
+    attempt.is_void(theirs);
+    assert!(matches!(attempt.step(), Ok(Step::Begin { .. })), "whoever was to begin it says that it will not");
+}
+
+#[test]
+fn where_voters_are_needed_it_does_not_matter_whom_the_writer_gave_way_to() {
+    for (durability, shortfall, whole) in [
+        ("replicas:3", Shortfall::Accept, true),
+        ("replicas:3", Shortfall::Degrade { after: Default::default() }, false),
+    ] {
+        let of = |name| {
+            let policies = vec![(lsn(1), Policy { shortfall, ..policy(durability, "p") })];
+            Witness { writes: name == "p", policies, ..witness(name, OLD, durability) }
+        };
+        let mut attempt = Promotion::new(node("a"), epoch(9, 9));
+        attempt.surveyed(&Witness { accepted: epoch(2, 2), ..of("p") });
+        for name in ["a", "p"] {
+            attempt.heard(of(name));
+        }
+        assert_eq!(matches!(attempt.step(), Ok(Step::Begin { .. })), whole, "{shortfall:?}: {:?}", attempt.step());
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use longshore_format::{Control, Lsn, Policy as PolicyRecord};
-use longshore_protocol::{NodeId, Policy, Witness};
+use longshore_protocol::{GivenWay, NodeId, Policy, Witness};
 
 use super::hello::{history_message, parse_history};
 use super::{epoch, epoch_message, log_id, name, node, optional, required, seconds};
@@ -46,6 +46,9 @@ pub(crate) fn witness_message(surveyed: Surveyed) -> proto::Witness {
         policies: witness.policies.iter().map(policy).collect(),
         time_micros: witness.time,
         records_since: surveyed.records_since,
+        gave_way: witness.gave_way.iter().map(epoch_message).collect(),
+        given_up: witness.given_up.as_ref().map(epoch_message),
+        left_open: surveyed.left_open,
     }
 }
 
@@ -57,6 +60,9 @@ pub(crate) fn parse_witness(witness: proto::Witness) -> Result<Surveyed> {
         let record = required(PolicyRecord::decode(&message.payload), "a policy that can be read")?;
         Ok((Lsn::new(message.end), Policy::of_record(&record).map_err(Error::malformed)?))
     };
+    if GivenWay::LIMIT < witness.gave_way.len() {
+        return Err(Error::malformed(format!("{} epochs that it gave way to", witness.gave_way.len())));
+    }
     if witness.end < witness.first {
         return Err(Error::malformed("a log that ends before it begins"));
     }
@@ -72,8 +78,11 @@ pub(crate) fn parse_witness(witness: proto::Witness) -> Result<Surveyed> {
             lost: witness.lost.map(Lsn::new),
             policies: witness.policies.into_iter().map(policy).collect::<Result<_>>()?,
             time: witness.time_micros,
+            gave_way: witness.gave_way.into_iter().map(|gave_way| epoch(Some(gave_way))).collect::<Result<_>>()?,
+            given_up: witness.given_up.map(|given_up| epoch(Some(given_up))).transpose()?,
         },
         records_since: witness.records_since,
+        left_open: witness.left_open,
     })
 }
 
@@ -85,6 +94,7 @@ pub(crate) fn promote_message(promote: &Promote) -> proto::PromoteRequest {
         switchover: promote.switchover,
         to: promote.to.map(Lsn::get),
         peers: promote.peers.clone(),
+        given_up: promote.given_up.as_ref().map(epoch_message),
     }
 }
 
@@ -99,6 +109,7 @@ pub(crate) fn parse_promote(request: proto::PromoteRequest) -> Result<Promote> {
         switchover: request.switchover,
         to: request.to.map(Lsn::new),
         peers: request.peers,
+        given_up: request.given_up.map(|given_up| epoch(Some(given_up))).transpose()?,
     })
 }
 
@@ -119,6 +130,7 @@ pub(crate) fn promoted_message(promoted: Promoted) -> proto::PromoteResponse {
         loss: promoted.loss.map(loss_message),
         write_pause_seconds: promoted.write_pause.map(|pause| pause.as_secs_f64()),
         warnings: promoted.warnings,
+        left_open: promoted.left_open.unwrap_or_default(),
     }
 }
 
@@ -142,6 +154,7 @@ pub(crate) fn parse_promoted(response: proto::PromoteResponse) -> Result<Promote
         loss: response.loss.map(parse_loss),
         write_pause: seconds(response.write_pause_seconds),
         warnings: response.warnings,
+        left_open: optional(&response.left_open).map(str::to_owned),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Lists of logs and segments, and the files of segments.
 
 use bytes::Bytes;
-use longshore_format::Lsn;
+use longshore_format::{Control, Lsn, Policy};
 use longshore_protocol::NodeId;
 use tokio_stream::{Stream, StreamExt};
 
@@ -50,6 +50,7 @@ pub(crate) fn log_description(description: LogDescription) -> proto::LogDescript
         header: description.header,
         before: description.before.as_bytes().to_vec(),
         history: Some(history_message(&description.history)),
+        policies: description.policies.iter().filter_map(policy_message).collect(),
     }
 }
 
@@ -59,7 +60,26 @@ pub(crate) fn parse_log_description(description: proto::LogDescription) -> Resul
         return Err(Error::malformed(format!("a header of {} bytes", description.header.len())));
     }
     let history = parse_history(required(description.history, "the history")?)?;
-    Ok(LogDescription { summary, header: description.header, before: digest(&description.before)?, history })
+    let policies = parse_policies(description.policies)?;
+    Ok(LogDescription { summary, header: description.header, before: digest(&description.before)?, history, policies })
+}
+
+fn policy_message((end, policy): &(Lsn, Policy)) -> Option<proto::PolicyRecord> {
+    Some(proto::PolicyRecord { end: end.get(), payload: policy.encode().ok()? })
+}
+
+fn parse_policies(policies: Vec<proto::PolicyRecord>) -> Result<Vec<(Lsn, Policy)>> {
+    if Control::POLICIES_LIMIT < policies.len() {
+        return Err(Error::malformed(format!("{} policies", policies.len())));
+    }
+    if policies.windows(2).any(|pair| pair[1].end <= pair[0].end) {
+        return Err(Error::malformed("policies that are not in order"));
+    }
+    let policy = |message: proto::PolicyRecord| {
+        let policy = required(Policy::decode(&message.payload), "a policy that can be read")?;
+        Ok((Lsn::new(message.end), policy))
+    };
+    policies.into_iter().map(policy).collect()
 }
 
 pub(crate) fn segment(segment: Segment) -> proto::Segment {

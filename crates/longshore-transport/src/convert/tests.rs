@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use longshore_format::{
-    Content, Digest, Epoch, EpochEntry, EpochHistory, ErrorKind, Incarnation, LogId, Lsn, SegmentSize, WriterId,
+    Content, Digest, Epoch, EpochEntry, EpochHistory, ErrorKind, Incarnation, LogId, Lsn, Policy, SegmentSize,
+    Shortfall, Voter, WriterId,
 };
 use longshore_protocol::{
     Ack, Agreed, Difference, Feature, Frames, Hello, Holding, NodeAck, NodeId, Offer, Probed, Refusal, ReseedReason,
@@ -12,8 +13,8 @@ use longshore_protocol::{
 };
 use proto::{to_replica::Message as Down, to_upstream::Message as Up};
 
-use super::{hello, name, outline, replication};
-use crate::{Result, proto};
+use super::{hello, name, outline, replication, segment};
+use crate::{LogDescription, LogSummary, Result, proto};
 
 const EPOCH: Epoch = Epoch { number: u64::MAX, writer: WriterId::from_bytes([9; 16]) };
 
@@ -268,5 +269,68 @@ async fn parts_of_a_snapshot_are_as_many_bytes_as_were_asked_for() {
     for (lens, holds) in [(&[5, 0, 5][..], true), (&[5], false), (&[], false), (&[5, 6], false), (&[11], false)] {
         let arrived: Result<Vec<Bytes>> = outline::parse_range_chunks(chunks(lens), 10).collect().await;
         assert_eq!(arrived.is_ok(), holds, "{lens:?}");
+    }
+}
+
+fn description(policies: usize) -> LogDescription {
+    let voter = |index| Voter { node: name(&format!("node-{index:02}")).unwrap(), region: None };
+    let policy = |index| Policy {
+        writer: name("eu-west").unwrap(),
+        durability: format!("replicas:{index}"),
+        shortfall: Shortfall::Degrade(u32::MAX),
+        degraded: true,
+        voters: (0..Policy::MAX_VOTERS).map(voter).collect(),
+    };
+    LogDescription {
+        summary: LogSummary {
+            name: name("orders").unwrap(),
+            id: LogId::from_bytes([1; 16]),
+            content: Content::Bytes,
+            segment_size: SegmentSize::MIN,
+            first: Lsn::new(1 << 20),
+            durable: Lsn::new(1 << 21),
+            has_slot: false,
+            accepted: None,
+            writes: true,
+            path: Vec::new(),
+        },
+        header: Bytes::from(vec![0; SegmentSize::MIN.header_len() as usize]),
+        before: Digest::NONE,
+        history: history(2),
+        policies: (0..policies).map(|index| (Lsn::new(5000 + index as u64), policy(index))).collect(),
+    }
+}
+
+#[test]
+fn a_description_says_the_policies_and_one_from_before_there_were_any_says_none() {
+    for policies in [0, 1, 4] {
+        let sent = description(policies);
+        assert_eq!(segment::parse_log_description(segment::log_description(sent.clone())).unwrap(), sent);
+    }
+    let message = segment::log_description(description(0));
+    assert_eq!(message.policies, [], "what an older agent sends");
+}
+
+#[test]
+fn policies_of_a_description_that_cannot_be_are_refused() {
+    let check = |policies: usize, what: &str, damage: &dyn Fn(&mut proto::LogDescription)| {
+        let mut message = segment::log_description(description(policies));
+        damage(&mut message);
+        let error = segment::parse_log_description(message).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+    };
+    check(5, "5 policies", &|_| {});
+    check(2, "not in order", &|message| message.policies.swap(0, 1));
+    check(2, "not in order", &|message| message.policies[1].end = message.policies[0].end);
+    let length = segment::log_description(description(1)).policies[0].payload.len();
+    for cut in 0..length {
+        check(1, "policy", &|message| message.policies[0].payload.truncate(cut));
+    }
+    for at in 0..length {
+        let mut message = segment::log_description(description(1));
+        message.policies[0].payload[at] ^= 0x80;
+        if let Ok(read) = segment::parse_log_description(message) {
+            assert_ne!(read, description(1), "byte {at}");
+        }
     }
 }

@@ -36,6 +36,9 @@ pub struct Surveyed {
     pub witness: Witness,
     /// The user's records behind the position that was asked about.
     pub records_since: Option<u64>,
+    /// In answer to a fence: an application's transaction was under way in the database that the log comes from, and what it
+    /// commits is in no log.
+    pub left_open: bool,
 }
 
 /// A request to become a log's writer.
@@ -53,6 +56,8 @@ pub struct Promote {
     pub to: Option<Lsn>,
     /// Agents to ask besides the upstreams that this one was given.
     pub peers: Vec<String>,
+    /// An epoch that the caller was to begin and has given up: whoever accepted it gave way to nobody.
+    pub given_up: Option<Epoch>,
 }
 
 /// What a promotion found and did.
@@ -76,6 +81,9 @@ pub struct Promoted {
     pub write_pause: Option<Duration>,
     /// What else somebody should know who counts on it.
     pub warnings: Vec<String>,
+    /// The node that stopped while an application's transaction was under way in its database: what that commits is in no log, and
+    /// a copy of the database is kept there before it is replaced.
+    pub left_open: Option<String>,
 }
 
 /// Whether an old writer can still confirm anything at its log's policy.

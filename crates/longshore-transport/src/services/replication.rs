@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use longshore_format::{Content, Digest, Epoch, EpochHistory, LogId, Lsn, SegmentSize};
+use longshore_format::{Content, Digest, Epoch, EpochHistory, LogId, Lsn, Policy, SegmentSize};
 use longshore_protocol::{Name, NodeId, ToReplica, ToUpstream};
 
 use crate::{Caller, Channel, Error, async_trait};
@@ -108,6 +108,8 @@ pub struct LogDescription {
     pub before: Digest,
     /// The lives of the log up to its end.
     pub history: EpochHistory,
+    /// The newest policies that came before that segment, oldest first, each with where its record ends.
+    pub policies: Vec<(Lsn, Policy)>,
 }
 
 /// One segment as the upstream holds it.

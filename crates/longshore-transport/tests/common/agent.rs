@@ -110,7 +110,13 @@ impl ReplicationService for FakeAgent {
     async fn describe(&self, _: &Caller, log: &Name) -> Result<LogDescription, Error> {
         let history = hello("eu-west").holding.history;
         let header = Bytes::from(vec![3; 4096]);
-        Ok(LogDescription { summary: summary(log.as_str()), header, before: Digest::NONE, history })
+        Ok(LogDescription {
+            summary: summary(log.as_str()),
+            header,
+            before: Digest::NONE,
+            history,
+            policies: Vec::new(),
+        })
     }
 
     /// Welcomes, then answers every ack with frames of as many bytes as it says it received.
@@ -465,8 +471,11 @@ pub fn surveyed() -> Surveyed {
             lost: Some(Lsn::new(9008)),
             policies: vec![(Lsn::new(5000), policy)],
             time: 77,
+            gave_way: vec![epoch(), longshore_format::Epoch { number: 99, ..epoch() }],
+            given_up: Some(epoch()),
         },
         records_since: Some(5),
+        left_open: true,
     }
 }
 
@@ -495,6 +504,7 @@ pub fn promoted(promoted: bool) -> Promoted {
         loss: Some(loss),
         write_pause: Some(Duration::from_millis(250)),
         warnings: vec!["nobody can write it".to_owned()],
+        left_open: Some("primary".to_owned()),
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) async fn survey(node: &Node, log: &Arc<Log>, since: Option<Lsn>) -> R
     blocking("survey a log", move || {
         let witness = witness(&node, &log)?;
         let records_since = since.map_or(Ok(None), |since| count(&log, since))?;
-        Ok(Surveyed { log: log.wal.id(), witness, records_since })
+        Ok(Surveyed { log: log.wal.id(), witness, records_since, left_open: false })
     })
     .await
 }
@@ -36,7 +36,8 @@ pub(crate) async fn fence(node: &Node, log: &Arc<Log>, epoch: Epoch) -> Result<S
         blocking("accept an epoch", move || node.accept_epoch(&log, epoch)).await?;
     }
     log.wal.wait(log.wal.end()).await?;
-    Ok(Surveyed { log: log.wal.id(), witness: witness(node, log)?, records_since: None })
+    let left_open = node.memory().is_left_open(&log.name, epoch);
+    Ok(Surveyed { log: log.wal.id(), witness: witness(node, log)?, records_since: None, left_open })
 }
 
 /// What this node says of its copy.
@@ -54,6 +55,8 @@ pub(super) fn witness(node: &Node, log: &Log) -> Result<Witness> {
         lost: wal.lost(),
         policies: policy::in_force(wal)?,
         time: log.last_time().unwrap_or(0),
+        gave_way: node.memory().gave_way(&log.name, wal.accepted_epoch(), wal.history().current().epoch),
+        given_up: node.memory().given_up(&log.name),
     })
 }
 

@@ -45,8 +45,8 @@ pub(super) struct Peer {
 }
 
 impl Peers {
-    /// Asks every upstream of this node, and `others`, about a log, all at once. Once those who answered are `enough`, the others
-    /// are not waited for in full.
+    /// Asks every upstream of this node, and `others`, about a log, all at once. Once those who answered are `enough`, and nobody
+    /// may be, the others are not waited for in full.
     pub(super) async fn survey(
         node: &Node,
         log: &Log,
@@ -67,7 +67,7 @@ impl Peers {
         }
         let mut peers = Peers::default();
         let mut silent: BTreeSet<usize> = (0..addresses.len()).collect();
-        let mut until = None;
+        let mut until = enough(&peers).then(|| Instant::now() + GRACE);
         while let Some((place, answer)) = next(&mut asked, until).await {
             silent.remove(&place);
             peers.add(node, log, Peer { place, address: addresses[place].clone(), answer, fenced: false });
@@ -75,7 +75,7 @@ impl Peers {
                 until = Some(Instant::now() + GRACE);
             }
         }
-        let why = format!("no answer within {} s, and those who answered are enough", GRACE.as_secs());
+        let why = format!("no answer within {} s", GRACE.as_secs());
         let left = silent.into_iter().map(|place| (place, addresses[place].clone()));
         peers.asked.extend(left.map(|(place, address)| Peer {
             place,

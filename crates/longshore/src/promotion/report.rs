@@ -20,6 +20,8 @@ pub(super) struct Report {
     /// What the upstream was last heard to have, and who it is.
     heard: Option<(String, Lsn)>,
     had_writer: bool,
+    /// An epoch that whoever asks was to begin and gave up.
+    given_up: Option<Epoch>,
     known: Promoted,
 }
 
@@ -29,7 +31,7 @@ pub(super) fn already(node: &Node, log: &Log) -> Result<Promoted> {
     let policy = own.policies.last().map(|(_, policy)| policy.durability.to_string());
     let current = *own.history.current();
     let nodes = vec![node_report(&own, "", true, own.policies.last().map(|(_, policy)| policy))];
-    let (fence, loss, write_pause) = (FenceState::Whole, None, None);
+    let (fence, loss, write_pause, left_open) = (FenceState::Whole, None, None, None);
     Ok(Promoted {
         promoted: true,
         epoch: current.epoch.number,
@@ -40,11 +42,17 @@ pub(super) fn already(node: &Node, log: &Log) -> Result<Promoted> {
         loss,
         write_pause,
         warnings: Vec::new(),
+        left_open,
     })
 }
 
 impl Report {
-    pub(super) fn new(node: &Node, log: &Log, peers: &Peers, archives: &Archives) -> Result<Report> {
+    pub(super) fn new(
+        node: &Node,
+        log: &Log,
+        (peers, archives): (&Peers, &Archives),
+        given_up: Option<Epoch>,
+    ) -> Result<Report> {
         let own = own::witness(node, log)?;
         let heard = log.upstream.status(log.now()).map(|upstream| (upstream.address, upstream.durable));
         let known = Promoted {
@@ -57,9 +65,10 @@ impl Report {
             loss: None,
             write_pause: None,
             warnings: Vec::new(),
+            left_open: None,
         };
         let had_writer = peers.writer().is_some();
-        let mut report = Report { own, heard, had_writer, known };
+        let mut report = Report { own, heard, had_writer, given_up, known };
         let promotion = report.supposed(peers);
         let begins = report.would_begin(&promotion, archives);
         report.tell(&promotion, peers, archives, &begins);
@@ -73,7 +82,12 @@ impl Report {
 
     /// The promotion as if everybody who answered accepted the epoch.
     pub(super) fn supposed(&self, peers: &Peers) -> Promotion {
-        supposed(&self.own, peers, self.known.epoch)
+        supposed(&self.own, peers, self.known.epoch, self.given_up)
+    }
+
+    /// A promotion under `epoch` that knows what everybody said before they were asked to accept it.
+    pub(super) fn surveyed(&self, peers: &Peers, epoch: Epoch) -> Promotion {
+        surveyed(&self.own, peers, epoch, self.given_up)
     }
 
     /// What the epoch would go on from: the best copy, and what an archive has beyond it.
@@ -141,6 +155,8 @@ impl Report {
     pub(super) fn settled(&mut self, promotion: &Promotion, peers: &Peers, archives: &Archives) {
         let begins = self.begins(promotion);
         self.tell(promotion, peers, archives, &begins);
+        let left_open = peers.surveyed().find(|surveyed| surveyed.left_open);
+        self.known.left_open = left_open.map(|surveyed| surveyed.witness.node.to_string());
     }
 
     fn begins(&self, promotion: &Promotion) -> Witness {
@@ -211,12 +227,19 @@ impl Report {
 }
 
 /// The promotion as if everybody who answered accepted an epoch of that number.
-pub(super) fn supposed(own: &Witness, peers: &Peers, number: u64) -> Promotion {
+pub(super) fn supposed(own: &Witness, peers: &Peers, number: u64, given_up: Option<Epoch>) -> Promotion {
     let epoch = Epoch { number, ..own.accepted };
-    let mut promotion = Promotion::new(own.node.clone(), epoch);
+    let mut promotion = surveyed(own, peers, epoch, given_up);
     for witness in peers.witnesses().chain([own]) {
         promotion.heard(Witness { accepted: epoch, ..witness.clone() });
     }
+    promotion
+}
+
+fn surveyed(own: &Witness, peers: &Peers, epoch: Epoch, given_up: Option<Epoch>) -> Promotion {
+    let mut promotion = Promotion::new(own.node.clone(), epoch);
+    peers.witnesses().chain([own]).for_each(|witness| promotion.surveyed(witness));
+    given_up.into_iter().for_each(|given_up| promotion.is_void(given_up));
     promotion
 }
 

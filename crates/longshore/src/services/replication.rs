@@ -34,7 +34,7 @@ impl ReplicationService for NodeServices {
             let header = Bytes::from(start.header.encode());
             let history = log.wal.history();
             let summary = summary(&log, &own, &node);
-            Ok(LogDescription { summary, header, before: start.before, history })
+            Ok(LogDescription { summary, header, before: start.before, history, policies: start.policies })
         };
         Ok(blocking("describe a log", describe).await?)
     }

@@ -27,6 +27,9 @@ struct Told<'a> {
     loss: Option<Loss<'a>>,
     write_pause_seconds: Option<f64>,
     warnings: &'a [String],
+    /// The node that stopped while an application's transaction was under way: what that commits is in no log, but in the copy
+    /// that the node keeps of its database. Null in a plan, and where none was.
+    left_open: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -83,6 +86,7 @@ impl<'a> From<&'a Promoted> for Told<'a> {
             }),
             write_pause_seconds: promoted.write_pause.map(|pause| pause.as_secs_f64()),
             warnings: &promoted.warnings,
+            left_open: promoted.left_open.as_deref(),
         }
     }
 }

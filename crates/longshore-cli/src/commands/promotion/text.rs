@@ -46,6 +46,13 @@ pub(super) fn done(request: &Promote, plan: &Promoted, done: &Promoted) -> Strin
         text += &pairs(&[("fence", fence(done)), ("lost", loss(done))]);
     }
     text += &warnings(done);
+    if let Some(node) = &done.left_open {
+        text += &format!(
+            "left behind: a transaction was under way at {node} for longer than it was waited for; what it commits is in no log\n\
+             next: look into the copy that {node} keeps of its database before that is replaced, PATH-longshore-kept-N; \
+             `longshore status` at {node} names it\n"
+        );
+    }
     text += &format!("next: append at {asked}; replicas find it by themselves if it is among their --upstream\n");
     let others = || plan.nodes.iter().skip(1).filter(|node| !node.archive);
     let before = match others().find(|node| node.writes) {
@@ -182,7 +189,7 @@ mod tests {
             "eu-west               8000  1      replica  yes    accepts",
             "us-east  us-east@h:2  9000  1      replica  yes    accepts",
             "primary  primary@h:1  -     -      -        yes    none",
-            "primary: no answer within 5 s",
+            "primary: no answer within 2 s",
             "fence    open: the writer before may still confirm at replicas:1 with primary",
             "fetched  1000 B that us-east has and this copy lacks",
             "lost     3 records, 2.0 KiB of log, 1m1s of it; held by primary@h:1, as it was last heard",
@@ -226,5 +233,15 @@ mod tests {
         let alone = Promoted { nodes: promoted().nodes[..2].to_vec(), ..promoted() };
         assert!(!done(&request(), &alone, &now).contains("rejoins by itself"), "there was none");
         assert!(plan(&request(), &now).contains("writes orders already"));
+    }
+
+    #[test]
+    fn a_transaction_that_was_under_way_is_told_with_where_it_is_found() {
+        let now = Promoted { promoted: true, loss: None, ..promoted() };
+        assert!(!done(&request(), &promoted(), &now).contains("left behind"));
+        let left = Promoted { left_open: Some("primary".to_owned()), ..now };
+        let text = done(&request(), &promoted(), &left);
+        assert!(text.contains("left behind: a transaction was under way at primary"), "{text}");
+        assert!(text.contains("the copy that primary keeps of its database"), "{text}");
     }
 }
