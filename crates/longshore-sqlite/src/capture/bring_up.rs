@@ -151,6 +151,6 @@ impl Capture {
             self.ship_difference(commit, false)?;
         }
         self.shipped.place = commit.place;
-        shipped::save(&self.shipped, &self.settings.hashes, self.log.id())
+        self.save()
     }
 }
