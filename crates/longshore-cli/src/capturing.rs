@@ -23,7 +23,25 @@ pub(crate) struct Database {
     state: Mutex<State>,
     /// The agent is there to capture it: it ends when that fails. Any other begins again.
     is_needed: bool,
+    /// Somebody said that what is there is meant to be, whatever was captured before. It counts once.
+    is_meant: AtomicBool,
     failed: Failed,
+}
+
+/// What an operator says of the file of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meant {
+    /// It is the one that was captured.
+    TheSame,
+    /// Another one, or an older copy, is meant to be there.
+    Whatever,
+}
+
+impl Meant {
+    /// As the flag says that both agents have.
+    pub(crate) fn by(replaced: bool) -> Meant {
+        if replaced { Meant::Whatever } else { Meant::TheSame }
+    }
 }
 
 /// Why a capture ended by itself, which it only does when a person must look: what passes it tries again. It outlives the
@@ -47,8 +65,8 @@ const LOOK: Duration = Duration::from_millis(500);
 
 impl Database {
     /// The database at `path`, which a log makes.
-    pub(crate) fn of_a_log(path: &Path, data_dir: &Path) -> Arc<Self> {
-        Self::new(LogDatabase::new(path), data_dir, false)
+    pub(crate) fn of_a_log(path: &Path, data_dir: &Path, meant: Meant) -> Arc<Self> {
+        Self::new(LogDatabase::new(path), data_dir, meant, false)
     }
 
     /// An application's database, which goes into `log`. If this node writes that by now it is captured when this returns.
@@ -57,8 +75,9 @@ impl Database {
         node: &Node,
         log: &str,
         data_dir: &Path,
+        meant: Meant,
     ) -> Result<Arc<Self>, Failure> {
-        let database = Self::new(LogDatabase::of_an_application(path), data_dir, true);
+        let database = Self::new(LogDatabase::of_an_application(path), data_dir, meant, true);
         match node.log(log) {
             Ok(primary) => {
                 let first = database.capture(primary.name(), primary.wal(), None)?;
@@ -78,9 +97,10 @@ impl Database {
         Ok(database)
     }
 
-    fn new(database: LogDatabase, data_dir: &Path, is_needed: bool) -> Arc<Self> {
+    fn new(database: LogDatabase, data_dir: &Path, meant: Meant, is_needed: bool) -> Arc<Self> {
         let (database, data_dir) = (Arc::new(database), data_dir.to_owned());
-        Arc::new(Self { database, data_dir, state: Mutex::default(), is_needed, failed: Failed::default() })
+        let is_meant = AtomicBool::new(meant == Meant::Whatever);
+        Arc::new(Self { database, data_dir, state: Mutex::default(), is_needed, is_meant, failed: Failed::default() })
     }
 
     /// Lets a node apply a log to it and capture it, by turns.
@@ -124,10 +144,12 @@ impl Database {
         let mut settings = CaptureSettings::new(self.data_dir.join(format!("{log}.pages")));
         settings.database = Some(Arc::clone(&self.database));
         settings.attach_within = within.unwrap_or(settings.attach_within);
+        settings.replaced = self.is_meant.load(Ordering::Acquire);
         let path = self.database.path();
         let has_left_some = Arc::new(AtomicBool::new(false));
         let report = report(log, path, Arc::clone(&has_left_some));
         let capturing = Capturing::start(path, wal.clone(), settings, report)?;
+        self.is_meant.store(false, Ordering::Release);
         let (snapshotter, capturing) = (capturing.snapshotter(), Mutex::new(Some(Arc::new(capturing))));
         let (log, path) = (log.to_string(), path.display().to_string());
         let failed = Arc::clone(&self.failed);
@@ -368,7 +390,7 @@ mod tests {
         }
 
         fn database(&self) -> Arc<Database> {
-            Database::of_an_application(&self.path(), &self.node, "app", self.dir.path()).unwrap()
+            Database::of_an_application(&self.path(), &self.node, "app", self.dir.path(), Meant::TheSame).unwrap()
         }
 
         fn next(&self, database: &Database) -> Result<Arc<dyn Captured>, longshore::Error> {
