@@ -106,7 +106,8 @@ fn what_the_log_holds_is_brought_back_as_the_agent_says() {
     let dir = captured();
     let at = dir.path();
     fs::write(at.join("app.db"), "").unwrap();
-    let told = run(at, &format!("{AGENT} --listen 127.0.0.1:0 --http 127.0.0.1:0 --log-accept-weak-storage true")).fails(9);
+    let told =
+        run(at, &format!("{AGENT} --listen 127.0.0.1:0 --http 127.0.0.1:0 --log-accept-weak-storage true")).fails(9);
     let command = told.split("longshore replay ").nth(1).unwrap().lines().next().unwrap();
     let command = command.replace("DATA_DIR", "p").replace("LOG", "app");
     for ending in ["", "-wal", "-shm"] {

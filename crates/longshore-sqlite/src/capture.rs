@@ -227,13 +227,6 @@ impl Capture {
     }
 }
 
-/// A point at which tests end the process, to see what the next one finds.
-#[cfg(not(test))]
-fn reached(_point: &str) {}
-
-#[cfg(test)]
-use self::power_cut::reached;
-
 #[cfg(test)]
 mod power_cut;
 #[cfg(test)]

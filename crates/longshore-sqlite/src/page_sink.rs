@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::log_database::LogDatabase;
 use crate::new_file::{NewFile, remove_unfinished};
 use crate::pages::{Commit, KIND, PageHash, PageRecord, page_hash};
+use crate::points::reached;
 use crate::replica_wal::{ReplicaDb, WriteFence, sync_directory_of};
 use crate::sidecar::{Sidecar, Standing, Written};
 
@@ -315,9 +316,9 @@ impl Open {
         if !self.is_written {
             return Ok(None);
         }
-        let place = group.database().place();
+        let db = group.database();
         // An empty -wal has other salts, or none, once its index was made anew: then the file says that it is the same.
-        let seen = seen(&self.path, place, is_settled || place.frame == 0)?;
+        let seen = seen(&self.path, db.last_place(), is_settled || db.place().frame == 0)?;
         Ok(Some(Written { seen: Some(seen), kept: self.is_astray }))
     }
 
@@ -441,18 +442,35 @@ impl Open {
         } else {
             let standing = self.standing_at(group, end, false)?;
             sidecar.write(Standing { applied: self.durable, witness, ..standing })?;
+            reached("an intent is written");
             group.commit()?;
+            reached("a group is committed");
         }
         (self.durable, self.is_astray) = (Some(end), false);
         if std::mem::take(&mut self.withheld) {
             group.database().let_readers_in()?;
         }
-        group.checkpoint_if_due()?;
-        if self.is_written && group.database().place().frame == 0 {
-            // Another -wal than the one that was seen.
-            sidecar.write(self.standing_at(group, end, false)?)?;
+        if group.database_mut().copy_back_if_due()? {
+            reached("the -wal is copied back");
+            self.begin_anew(group, sidecar, end, ReplicaDb::begin_anew)?;
+            reached("the -wal begins anew");
         }
         Ok(())
+    }
+
+    /// Begins the `-wal` anew, all of which is in the file: that is how the database is known again until something is committed,
+    /// whether or not the index outlives this process that says that the `-wal` has begun anew.
+    fn begin_anew(
+        &self,
+        group: &mut Group,
+        sidecar: &mut Sidecar,
+        held: Held,
+        begin: impl FnOnce(&mut ReplicaDb) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if self.is_written {
+            sidecar.write(self.standing_at(group, held, true)?)?;
+        }
+        begin(group.database_mut())
     }
 
     fn withhold(&mut self) -> Result<(), Error> {
@@ -481,8 +499,10 @@ impl Open {
             return sidecar.write(Standing::captured(self.log, group.page_size(), held));
         }
         if self.is_written {
-            let is_settled = group.settle()?;
-            return sidecar.write(self.standing_at(group, held, is_settled)?);
+            return match group.database_mut().copy_back()? {
+                true => self.begin_anew(group, sidecar, held, ReplicaDb::empty),
+                false => sidecar.write(self.standing_at(group, held, false)?),
+            };
         }
         match sidecar.standing().witness {
             Some(_) => sidecar.write(Standing::at(self.log, group.page_size(), held)),

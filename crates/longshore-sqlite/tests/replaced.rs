@@ -147,7 +147,10 @@ fn what_was_written_meanwhile_is_shipped_and_what_was_put_in_its_place_is_not() 
             (Ok(capture), Shipped) => drop(capture),
             (Err(error), Refused(why)) => {
                 assert_eq!(error.kind(), ErrorKind::Diverged, "{what}: {error}");
-                assert!(matches!(&error, Error::OtherFile { .. }) && error.to_string().contains(why), "{what}: {error}");
+                assert!(
+                    matches!(&error, Error::OtherFile { .. }) && error.to_string().contains(why),
+                    "{what}: {error}"
+                );
                 assert_eq!(rig.log.end(), end, "{what}: nothing is shipped");
                 continue;
             }

@@ -186,11 +186,14 @@ fn what_somebody_wrote_into_a_copy_becomes_a_run_before_the_log_goes_on() {
 
 /// To go back in time under the same log.
 #[test]
-fn a_copy_without_its_position_is_shipped_as_it_is() {
+fn a_copy_without_its_position_is_shipped_as_it_is_once_somebody_says_so() {
     let mut node = with_a_copy_behind();
     node.promote(2);
     std::fs::remove_file(node.at("copy.db-longshore")).unwrap();
-    drain(&mut node.attach("copy.db").unwrap());
+    let error = node.attach("copy.db").map(drop).unwrap_err();
+    assert!(matches!(error, Error::OtherFile { .. }), "{error}");
+    let meant = CaptureSettings { replaced: true, ..node.settings() };
+    drain(&mut Capture::attach(&node.at("copy.db"), node.log(), meant).unwrap());
     let copy = node.app("copy.db");
     assert_eq!(rows(&node.at("copy.db")), "one");
     assert_same(&node.replay(), &contents(&copy));

@@ -10,9 +10,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::brake::Brake;
 use super::bring_up::Base;
+use super::replaced::{FileId, Note, check_unfit};
 use super::seal::Seals;
 use super::view::{View, published};
-use super::replaced::{FileId, Note, check_unfit};
 use super::{Capture, CaptureSettings, CaptureStatus, bring_up, shipped};
 use crate::check::{Severity, check};
 use crate::error::Error;

@@ -74,7 +74,9 @@ impl Header {
     fn gone_back(&self, now: &Header) -> Option<&'static str> {
         let is_other = |then: u32, now: u32| then != 0 && now != 0 && then != now;
         match () {
-            () if now.counter < self.counter => Some("its change counter has gone back, as in an older copy or a new file"),
+            () if now.counter < self.counter => {
+                Some("its change counter has gone back, as in an older copy or a new file")
+            }
             () if now.schema < self.schema => Some("the version of its schema has gone back, as in an older copy"),
             () if is_other(self.application, now.application) => Some("its application id is another one"),
             () => None,

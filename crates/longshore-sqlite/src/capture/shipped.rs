@@ -35,7 +35,8 @@ const SUM_LEN: usize = 32;
 /// if it does not reach back to either, or holds pages of another size.
 pub(super) fn gather(log: &Wal, file: &Path, size: PageSize) -> Result<Option<PageTable>, Error> {
     log.wait_blocking(log.end(), None).map_err(Error::Log)?;
-    let mut gathered = load(file, log.id()).map(|(kept, _)| kept).filter(|kept| log.first() <= kept.lsn && kept.lsn <= log.end());
+    let mut gathered =
+        load(file, log.id()).map(|(kept, _)| kept).filter(|kept| log.first() <= kept.lsn && kept.lsn <= log.end());
     let from = gathered.as_ref().map_or(log.first(), |kept| kept.lsn);
     let mut runs = PageRuns::from(log.reader(from).map_err(Error::Log)?);
     while let Some(run) = runs.next()? {

@@ -36,22 +36,31 @@ pub(super) fn find(path: &Path, sidecar: &Sidecar, db: &ReplicaDb) -> Result<Lef
     match standing.written {
         None => held.map(Left::At).ok_or_else(|| Error::OtherPosition { position: Sidecar::path_of(path) }),
         Some(written) => {
-            let is_as_left = is_as_left(&written, standing, path, db)?;
+            let is_as_left = is_as_left(&written, standing, held, path, db)?;
             Ok(held.filter(|_| is_as_left).map_or(Left::Astray { is_as_left }, Left::At))
         }
     }
 }
 
-/// Whether nobody has committed to it but the log: nothing, or what was on its way.
-fn is_as_left(written: &Written, standing: &Standing, path: &Path, db: &ReplicaDb) -> Result<bool, Error> {
+/// Whether nobody has committed to it but the log: nothing, or what was on its way to where it is `held` now.
+fn is_as_left(
+    written: &Written,
+    standing: &Standing,
+    held: Option<Held>,
+    path: &Path,
+    db: &ReplicaDb,
+) -> Result<bool, Error> {
     let Some(Seen { place, time }) = written.seen else { return Ok(false) };
     let now = db.place();
-    let is_same =
-        now.salts == place.salts && now.frame == place.frame && (now.frame == 0 || now.checksum == place.checksum);
+    // A -wal that was never written to has no salts, and neither has the next one: that proves nothing.
+    let is_it = now.salts == place.salts && now.salts != [0, 0];
+    let is_same = is_it && now.frame == place.frame && (now.frame == 0 || now.checksum == place.checksum);
     // Whoever closes a database last takes its -wal away, and where all of that was in the file it leaves the file as it is.
     let is_same = is_same || now.frame == 0 && time.is_some() && time == Some(time_of(path)?);
-    let is_on_its_way = standing.applied != Some(standing.intent);
-    Ok(is_same || is_on_its_way && db.is_one_commit_beyond(place)?)
+    // Where no page differs, what is on its way does not say whether it has come.
+    let has_come =
+        standing.applied != Some(standing.intent) && (standing.witness.is_none() || held == Some(standing.intent));
+    Ok(is_same || has_come && db.is_one_commit_beyond(place, time.is_some())?)
 }
 
 /// How a database is left whose `-wal` stands at `place`, and is in the file if it is settled.
@@ -64,3 +73,6 @@ fn time_of(path: &Path) -> Result<i64, Error> {
     let metadata = std::fs::metadata(path).map_err(Error::at(path))?;
     Ok(metadata.mtime().wrapping_mul(1_000_000_000).wrapping_add(metadata.mtime_nsec()))
 }
+
+#[cfg(test)]
+mod tests;
