@@ -108,7 +108,7 @@ impl Database {
         let (sink, kept, capture) = (Arc::clone(&self.database), Arc::clone(&self.database), Arc::clone(self));
         let both = BothWays {
             label: format!("sqlite:{}", self.database.path().display()),
-            open: Arc::new(move || Ok(Box::new(SqliteSink::of(Arc::clone(&sink))))),
+            open: Arc::new(move |log| Ok(Box::new(SqliteSink::of(Arc::clone(&sink)).held_against(log.clone())))),
             offer: sinks::offer_of(self.database.path()),
             capture: Arc::new(move |log, wal| capture.next(log, wal)),
             kept: Arc::new(move || kept.kept().iter().map(|path| path.display().to_string()).collect()),

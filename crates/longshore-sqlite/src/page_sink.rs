@@ -1,5 +1,6 @@
 //! Pages into a database that others read.
 
+mod compared;
 mod group;
 mod held;
 mod kept;
@@ -10,11 +11,11 @@ use std::sync::Arc;
 
 use longshore_apply::{DatabaseImage, Failure, Held, LogFacts, RunEnd, Sink, SinkError};
 use longshore_format::{Content, LogId, Lsn, Record};
+use longshore_wal::Wal;
 
 use self::group::Group;
 use self::held::HeldImage;
-use self::left::Left;
-pub(crate) use self::left::seen;
+pub(crate) use self::left::{Left, seen};
 use crate::error::Error;
 use crate::log_database::LogDatabase;
 use crate::new_file::{NewFile, remove_unfinished};
@@ -34,13 +35,14 @@ use crate::sidecar::{Sidecar, Standing, Written};
 /// changes is never written: the database is refused as diverged. So is one whose pages are of another size than the log's
 /// from now on; both are mended by deleting it, after which it is restored.
 ///
-/// One that an application writes at other times ([`LogDatabase`]) and has written since is *astray*: where it is nobody
-/// knows. A copy of it is kept, nobody reads it, and it takes a whole database and nothing else.
+/// One that an application may write at other times ([`LogDatabase`]) and that somebody has written since is *astray*: where it
+/// is nobody knows. A copy of it is kept, nobody reads it, and it takes a whole database and nothing else.
 #[derive(Debug)]
 pub struct PageSink {
     path: PathBuf,
     limit: Limit,
     database: Option<Arc<LogDatabase>>,
+    log: Option<Wal>,
     gives_way: bool,
     open: Option<Open>,
 }
@@ -61,8 +63,12 @@ struct Open {
     durable: Option<Held>,
     run: Run,
     database: Option<Arc<LogDatabase>>,
-    /// An application writes it at other times.
+    /// What it is held against where it is not as it was left.
+    source: Option<Wal>,
+    /// An application may write it at other times.
     is_written: bool,
+    /// None ever could.
+    only_log: bool,
     /// Nobody knows where it is.
     is_astray: bool,
     /// Once it is finished an application writes it.
@@ -99,7 +105,7 @@ impl PageSink {
     /// A sink for the database at `path`, made with mode 0600 if it is not there.
     pub fn new(path: impl AsRef<Path>) -> PageSink {
         let limit = Limit { pages: 4096, bytes: 16 << 20 };
-        PageSink { path: path.as_ref().to_owned(), limit, database: None, gives_way: false, open: None }
+        PageSink { path: path.as_ref().to_owned(), limit, database: None, log: None, gives_way: false, open: None }
     }
 
     /// A sink for a database that is captured at other times.
@@ -107,10 +113,15 @@ impl PageSink {
         PageSink { database: Some(database.clone()), ..PageSink::new(database.path()) }
     }
 
-    /// Whether somebody else has written the database at `path` than the log that `sidecar` speaks of. Nobody writes it.
-    pub(crate) fn is_left_astray(path: &Path, sidecar: &Sidecar, fence: WriteFence) -> Result<bool, Error> {
+    /// The log that is applied to it: where the database is not as it was left, the log says whether somebody wrote it.
+    pub(crate) fn held_against(self, log: Option<Wal>) -> PageSink {
+        PageSink { log, ..self }
+    }
+
+    /// Where the database at `path` is, which nobody writes, and to which `log` was applied.
+    pub(crate) fn left(path: &Path, sidecar: &Sidecar, fence: WriteFence, log: &Wal) -> Result<Left, Error> {
         let db = ReplicaDb::open_behind(path, Some(fence))?;
-        Ok(matches!(left::find(path, sidecar, &db)?, Left::Astray { .. }))
+        left::find(path, sidecar, &db, Some(log))
     }
 
     /// An application is to write the database next: once the sink is finished, its position says so.
@@ -130,7 +141,7 @@ impl PageSink {
             return Ok(None);
         }
         let Some(sidecar) = Sidecar::open(&path)? else { return Ok(None) };
-        match left::find(&path, &sidecar, &ReplicaDb::open(&path)?)? {
+        match left::find(&path, &sidecar, &ReplicaDb::open(&path)?, None)? {
             Left::At(held) => Ok(Some(held)),
             Left::Astray { .. } => Err(Error::OtherPosition { position: Sidecar::path_of(&path) }),
         }
@@ -147,7 +158,9 @@ impl PageSink {
             durable: None,
             run: Run::default(),
             database: self.database.clone(),
-            is_written: false,
+            source: self.log.clone(),
+            is_written: self.database.is_some(),
+            only_log: true,
             is_astray: false,
             gives_way: self.gives_way,
             withheld: false,
@@ -258,9 +271,10 @@ impl Open {
             None => self.claim(&db)?,
         };
         let standing = *sidecar.standing();
-        self.is_written = standing.written.is_some();
-        let left = left::find(&self.path, &sidecar, &db)?;
-        let group = Box::new(Group::new(db));
+        self.is_written |= standing.written.is_some();
+        self.only_log &= standing.written.is_none_or(|written| written.only_log);
+        let left = left::find(&self.path, &sidecar, &db, self.source.as_ref())?;
+        let mut group = Box::new(Group::new(db));
         match left {
             Left::At(held) => {
                 if self.is_written || standing.applied != Some(held) || standing.witness.is_some() {
@@ -269,7 +283,7 @@ impl Open {
                 }
                 self.durable = Some(held);
             }
-            Left::Astray { is_as_left } => self.begin_astray(&mut sidecar, &group, is_as_left)?,
+            Left::Astray { is_as_left, held } => self.begin_astray(&mut sidecar, &mut group, is_as_left, held)?,
         }
         self.state = State::There { group, sidecar };
         Ok(())
@@ -288,21 +302,29 @@ impl Open {
     }
 
     /// Keeps a copy of what no log may hold, and keeps readers out.
-    fn begin_astray(&mut self, sidecar: &mut Sidecar, group: &Group, is_as_left: bool) -> Result<(), Error> {
+    fn begin_astray(
+        &mut self,
+        sidecar: &mut Sidecar,
+        group: &mut Group,
+        is_as_left: bool,
+        held: Option<Held>,
+    ) -> Result<(), Error> {
         (self.is_astray, self.withheld) = (true, true);
-        let (standing, db) = (*sidecar.standing(), group.database());
+        let standing = *sidecar.standing();
         let is_kept = is_as_left && standing.written.is_some_and(|written| written.kept);
         if !is_kept {
-            let kept = kept::keep(&self.path, db)?;
+            let kept = kept::keep(&self.path, group.database())?;
             tracing::warn!(
                 database = %self.path.display(), kept = %kept.display(),
                 "the database holds what no log does, and is about to be replaced: it is kept there, remove it when it is not needed"
             );
-            let written = self.written(group, false)?;
-            let origin = standing.origin().unwrap_or(NOWHERE);
-            sidecar.write(Standing { written, ..Standing::captured(self.log, db.page_size(), origin) })?;
+            // Who reads it once this process has ended leaves it as it is then.
+            let is_settled = group.database_mut().copy_back()?;
+            let written = self.written(group, is_settled)?;
+            let origin = held.or(standing.origin()).unwrap_or(NOWHERE);
+            sidecar.write(Standing { written, ..Standing::captured(self.log, group.page_size(), origin) })?;
         }
-        let _some_may_still_read = db.keep_readers_out()?;
+        let _some_may_still_read = group.database().keep_readers_out()?;
         Ok(())
     }
 
@@ -319,7 +341,7 @@ impl Open {
         let db = group.database();
         // An empty -wal has other salts, or none, once its index was made anew: then the file says that it is the same.
         let seen = seen(&self.path, db.last_place(), is_settled || db.place().frame == 0)?;
-        Ok(Some(Written { seen: Some(seen), kept: self.is_astray }))
+        Ok(Some(Written { seen: Some(seen), kept: self.is_astray, only_log: self.only_log }))
     }
 
     fn record(&mut self, record: &Record<'_>) -> Result<(), Error> {
@@ -383,10 +405,13 @@ impl Open {
         match std::mem::replace(&mut self.state, State::Absent) {
             State::Making(file) => {
                 let size = file.page_size();
-                let sidecar = file.complete(pages, Standing::at(self.log, size, end.held()))?;
+                let mut sidecar = file.complete(pages, Standing::at(self.log, size, end.held()))?;
                 self.durable = Some(end.held());
-                let db = ReplicaDb::open_behind(&self.path, self.fence()?)?;
-                self.state = State::There { group: Box::new(Group::new(db)), sidecar };
+                let group = Box::new(Group::new(ReplicaDb::open_behind(&self.path, self.fence()?)?));
+                if self.is_written {
+                    sidecar.write(self.standing_at(&group, end.held(), true)?)?;
+                }
+                self.state = State::There { group, sidecar };
                 Ok(())
             }
             State::There { mut group, sidecar } => {

@@ -183,12 +183,12 @@ impl ReplicaDb {
         self.before.unwrap_or(self.place())
     }
 
-    /// Whether exactly one transaction was committed since the `-wal` stood at `place`, where all of it may have been in the
-    /// file, so that it could begin anew.
-    pub(crate) fn is_one_commit_beyond(&self, place: WalPlace, was_in_file: bool) -> Result<bool, Error> {
+    /// Whether exactly one transaction was committed since the `-wal` stood at `place`: where all of it is in the file, as it was
+    /// then, that may have begun anew.
+    pub(crate) fn is_one_commit_beyond(&self, place: WalPlace, is_in_file: bool) -> Result<bool, Error> {
         let now = self.place();
         let from = if now.salts == place.salts { place.frame } else { 0 };
-        if now.salts != place.salts && place.frame != 0 && !was_in_file {
+        if now.salts != place.salts && !is_in_file {
             return Ok(false);
         }
         let mut commits = 0;

@@ -11,7 +11,7 @@ use longshore_wal::Wal;
 use super::{Capture, CaptureSettings, shipped};
 use crate::error::Error;
 use crate::log_database::LogDatabase;
-use crate::page_sink::PageSink;
+use crate::page_sink::{Left, PageSink};
 use crate::pages::{Commit, PageTable, page_hash};
 use crate::sidecar::{Sidecar, Standing};
 
@@ -40,8 +40,14 @@ pub(super) fn bring_up(path: &Path, log: &Wal, settings: &CaptureSettings) -> Re
     // What was shipped when this node wrote the log before may be of a branch that ended.
     shipped::forget(&settings.hashes)?;
     let database = settings.database.clone().unwrap_or_else(|| Arc::new(LogDatabase::new(path)));
-    if PageSink::is_left_astray(&resolved, &sidecar, database.fence(&resolved)?)? {
-        let Some(origin) = standing.origin() else { return Err(Error::Astray { path: path.to_owned() }) };
+    if let Left::Astray { held, .. } = PageSink::left(&resolved, &sidecar, database.fence(&resolved)?, log)? {
+        let origin = held.or(standing.origin()).filter(|origin| origin.lsn != Lsn::ZERO);
+        let Some(origin) = origin else { return Err(Error::Astray { path: path.to_owned() }) };
+        if standing.written.is_some_and(|written| written.only_log) {
+            // Nobody is left to seed it from: it is the database now, and what somebody wrote becomes a run once it is compared.
+            sidecar.write(Standing::at(log.id(), standing.page_size, origin))?;
+            return give_the_rest(log, database).map(Some);
+        }
         if !is_its_own(log, origin)? {
             return Err(Error::Astray { path: path.to_owned() });
         }
@@ -49,12 +55,17 @@ pub(super) fn bring_up(path: &Path, log: &Wal, settings: &CaptureSettings) -> Re
         sidecar.write(Standing::captured(log.id(), standing.page_size, origin))?;
         return Ok(None);
     }
-    let sink = PageSink::of(Arc::clone(&database)).giving_way();
+    give_the_rest(log, database).map(Some)
+}
+
+/// Applies what the log has beyond the database.
+fn give_the_rest(log: &Wal, database: Arc<LogDatabase>) -> Result<Brought, Error> {
+    let sink = PageSink::of(Arc::clone(&database)).held_against(Some(log.clone())).giving_way();
     let mut applier = Applier::open(log.clone(), sink, Target::LATEST)?;
     while applier.step()? != Step::Idle {}
     let progress = applier.finish()?;
     let held = Held { lsn: progress.held, crc: Some(log.crc_at(progress.held).map_err(Error::Log)?) };
-    Ok(Some(Brought { held, database }))
+    Ok(Brought { held, database })
 }
 
 /// Whether what the log holds beyond `base` came from the database that was there and captured from then on: nobody else wrote

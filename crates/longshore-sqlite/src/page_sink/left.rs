@@ -4,8 +4,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use longshore_apply::Held;
+use longshore_wal::Wal;
 
-use super::hash_in;
+use super::{compared, hash_in};
 use crate::error::Error;
 use crate::pages::WalPlace;
 use crate::replica_wal::ReplicaDb;
@@ -13,21 +14,23 @@ use crate::sidecar::{Seen, Sidecar, Standing, Written};
 
 /// What a position file says of the database beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
+pub(crate) enum Left {
     /// It is there.
     At(Held),
     /// Somebody else has written it, or may have.
     Astray {
         /// Not since it was found to be so.
         is_as_left: bool,
+        /// Where it would be otherwise, as far as that is known.
+        held: Option<Held>,
     },
 }
 
-/// Where a database is.
+/// Where a database is, which `log` is applied to if it is given.
 ///
 /// # Errors
 /// [`Error::OtherPosition`] if it is nowhere, though nobody else ever wrote it.
-pub(super) fn find(path: &Path, sidecar: &Sidecar, db: &ReplicaDb) -> Result<Left, Error> {
+pub(super) fn find(path: &Path, sidecar: &Sidecar, db: &ReplicaDb, log: Option<&Wal>) -> Result<Left, Error> {
     let standing = sidecar.standing();
     let held = match standing.page_size == db.page_size() {
         true => standing.held(|page| hash_in(db, page))?,
@@ -37,9 +40,23 @@ pub(super) fn find(path: &Path, sidecar: &Sidecar, db: &ReplicaDb) -> Result<Lef
         None => held.map(Left::At).ok_or_else(|| Error::OtherPosition { position: Sidecar::path_of(path) }),
         Some(written) => {
             let is_as_left = is_as_left(&written, standing, held, path, db)?;
-            Ok(held.filter(|_| is_as_left).map_or(Left::Astray { is_as_left }, Left::At))
+            match held {
+                Some(held) if is_as_left || written.only_log && is_what_the_log_says(db, log, held)? => Ok(Left::At(held)),
+                held => Ok(Left::Astray { is_as_left, held }),
+            }
         }
     }
+}
+
+/// Whether a database that nobody was to write is what its log says, as far as that is known. Whoever reads it and closes it last
+/// after the agent was killed copies its `-wal` back and takes it away, so that it is not as it was left and nobody wrote it.
+fn is_what_the_log_says(db: &ReplicaDb, log: Option<&Wal>, held: Held) -> Result<bool, Error> {
+    // Who reads begins no -wal.
+    if db.place().frame != 0 {
+        return Ok(false);
+    }
+    let Some(log) = log else { return Ok(true) };
+    Ok(compared::differing(db, log, held)?.is_none())
 }
 
 /// Whether nobody has committed to it but the log: nothing, or what was on its way to where it is `held` now.
@@ -56,11 +73,12 @@ fn is_as_left(
     let is_it = now.salts == place.salts && now.salts != [0, 0];
     let is_same = is_it && now.frame == place.frame && (now.frame == 0 || now.checksum == place.checksum);
     // Whoever closes a database last takes its -wal away, and where all of that was in the file it leaves the file as it is.
-    let is_same = is_same || now.frame == 0 && time.is_some() && time == Some(time_of(path)?);
+    let is_file_same = time.is_some() && time == Some(time_of(path)?);
+    let is_same = is_same || now.frame == 0 && is_file_same;
     // Where no page differs, what is on its way does not say whether it has come.
     let has_come =
         standing.applied != Some(standing.intent) && (standing.witness.is_none() || held == Some(standing.intent));
-    Ok(is_same || has_come && db.is_one_commit_beyond(place, time.is_some())?)
+    Ok(is_same || has_come && db.is_one_commit_beyond(place, is_file_same)?)
 }
 
 /// How a database is left whose `-wal` stands at `place`, and is in the file if it is settled.
