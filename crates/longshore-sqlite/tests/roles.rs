@@ -170,18 +170,29 @@ fn a_copy_that_lacks_some_of_the_log_is_given_that_before_it_is_captured() {
     assert_same(&node.replay(), &contents(&copy));
 }
 
-/// Nobody keeps writers out of a copy while its agent is stopped, and nobody looks at all of it before it is captured.
+/// Nobody keeps writers out of a copy while its agent is stopped. Found or not, it is the database once its node is promoted before
+/// anybody could send it a whole one.
 #[test]
 fn what_somebody_wrote_into_a_copy_becomes_a_run_before_the_log_goes_on() {
-    let mut node = with_a_copy_behind();
-    node.apply(SqliteSink::of(Arc::new(LogDatabase::new(node.at("copy.db"))))).unwrap();
-    insert(&node.app("copy.db"), "stray").unwrap();
-    node.promote(2);
-    let mut capture = node.attach("copy.db").unwrap();
-    let copy = node.app("copy.db");
-    insert(&copy, "four").unwrap();
-    drain(&mut capture);
-    assert_same(&node.replay(), &contents(&copy));
+    for is_found in [false, true] {
+        let mut node = with_a_copy_behind();
+        let sink = || SqliteSink::of(Arc::new(LogDatabase::new(node.at("copy.db")))).held_against(node.log());
+        node.apply(sink()).unwrap();
+        insert(&node.app("copy.db"), "stray").unwrap();
+        if is_found {
+            let refused = node.apply(sink()).unwrap_err();
+            assert!(matches!(refused, longshore_apply::Error::SinkAstray { .. }), "{refused}");
+            assert_eq!(rows(&node.at("copy.db-longshore-kept-1")), "one,two,three,stray");
+        }
+        node.promote(2);
+        let mut capture = node.attach("copy.db").unwrap();
+        assert_eq!(capture.status().resyncs, 1);
+        let copy = node.app("copy.db");
+        insert(&copy, "four").unwrap();
+        drain(&mut capture);
+        assert_eq!(rows(&node.at("copy.db")), "one,two,three,stray,four");
+        assert_same(&node.replay(), &contents(&copy));
+    }
 }
 
 /// To go back in time under the same log.

@@ -9,8 +9,18 @@ use longshore_sqlite::{LogDatabase, SqliteSink};
 use rig::{Rig, drain, items};
 use rusqlite::Connection;
 
-/// A log of a captured database, and a copy that an agent made of it and left in order, or did not.
-fn followed(is_killed: bool) -> Rig {
+/// How an agent ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    InOrder,
+    /// As the last one that had the copy open: all of the `-wal` is copied back, as by a reader that closes it last.
+    Early,
+    /// Somebody else has it open, and goes on to.
+    BesideAReader,
+}
+
+/// A log of a captured database, and a copy that an agent made of it.
+fn followed(end: End) -> Rig {
     let rig = Rig::new();
     let app = rig.app();
     app.execute_batch("CREATE TABLE flags (is_up); INSERT INTO flags VALUES (0)").unwrap();
@@ -21,8 +31,14 @@ fn followed(is_killed: bool) -> Rig {
     rig.log.wait_blocking(rig.log.end(), None).unwrap();
     let mut applier = Applier::open(rig.log.clone(), opened(&rig), Target::LATEST).unwrap();
     while applier.step().unwrap() != Step::Idle {}
-    if !is_killed {
-        applier.finish().unwrap();
+    match end {
+        End::InOrder => drop(applier.finish().unwrap()),
+        End::Early => {}
+        End::BesideAReader => {
+            let reader = open(&rig);
+            reader.query_row("SELECT count(*) FROM items", [], |_| Ok(())).unwrap();
+            std::mem::forget(reader);
+        }
     }
     rig
 }
@@ -54,7 +70,6 @@ const TABLE: [(&str, Between, bool); 9] = [
             let reader = open(rig);
             reader.query_row("SELECT count(*) FROM items", [], |_| Ok(())).unwrap();
             reader.close().unwrap();
-            assert!(!rig.at("copy.db-wal").exists());
         },
         false,
     ),
@@ -62,13 +77,21 @@ const TABLE: [(&str, Between, bool); 9] = [
         "it is copied to another place and back",
         |rig| {
             write(rig, "SELECT 1").close().unwrap();
+            if rig.at("copy.db-wal").exists() {
+                // Of one that is in use nobody makes a copy so.
+                return;
+            }
             let bytes = std::fs::read(rig.at("copy.db")).unwrap();
             std::fs::write(rig.at("copy.db"), bytes).unwrap();
         },
         false,
     ),
     ("a row", |rig| write(rig, "INSERT INTO items (body) VALUES ('stray')").close().unwrap(), true),
-    ("a row, and the process is killed", |rig| std::mem::forget(write(rig, "INSERT INTO items (body) VALUES (1)")), true),
+    (
+        "a row, and the process is killed",
+        |rig| std::mem::forget(write(rig, "INSERT INTO items (body) VALUES (1)")),
+        true,
+    ),
     (
         "a row, copied back by hand",
         |rig| drop(write(rig, "UPDATE items SET body = 'stray' WHERE id = 7; PRAGMA wal_checkpoint(TRUNCATE)")),
@@ -80,13 +103,13 @@ const TABLE: [(&str, Between, bool); 9] = [
 
 #[test]
 fn what_somebody_wrote_into_a_copy_is_noticed_at_the_start_and_kept() {
-    for is_killed in [false, true] {
+    for end in [End::InOrder, End::Early, End::BesideAReader] {
         for (what, between, is_written) in TABLE {
-            let rig = followed(is_killed);
+            let rig = followed(end);
             between(&rig);
             let mut sink = opened(&rig);
             let held = sink.open(&rig.log.facts()).unwrap();
-            assert_eq!(sink.is_astray(), is_written, "{what}, killed: {is_killed}");
+            assert_eq!(sink.is_astray(), is_written, "{what}, ended {end:?}");
             assert_eq!(held.is_some(), !is_written, "{what}");
             assert_eq!(rig.at("copy.db-longshore-kept-1").exists(), is_written, "{what}");
             drop(sink);
@@ -94,8 +117,8 @@ fn what_somebody_wrote_into_a_copy_is_noticed_at_the_start_and_kept() {
             open(&rig).close().unwrap();
             let mut sink = opened(&rig);
             sink.open(&rig.log.facts()).unwrap();
-            assert_eq!(sink.is_astray(), is_written, "{what}, started again, killed: {is_killed}");
-            assert!(!rig.at("copy.db-longshore-kept-2").exists(), "{what}: it is kept once, killed: {is_killed}");
+            assert_eq!(sink.is_astray(), is_written, "{what}, ended {end:?}, and started again");
+            assert!(!rig.at("copy.db-longshore-kept-2").exists(), "{what}, ended {end:?}: it is kept once");
         }
     }
 }

@@ -13,6 +13,7 @@ use longshore_wal::{Consumer, Wal};
 use tokio_util::sync::CancellationToken;
 
 use crate::applying::{Applying, OpenSink};
+use crate::archived;
 use crate::captured::{OpenSinkOf, Ways};
 use crate::dial::Dialler;
 use crate::error::Result;
@@ -84,7 +85,13 @@ impl Replica {
         offer: OfferSnapshots,
     ) -> Result<Self> {
         let log = log.map(|name| parse_name("log", name)).transpose()?;
-        self.node.sinks().add(SinkFor { log, label: label.to_owned(), open: of_any(open), offer: Some(offer), ways: None });
+        self.node.sinks().add(SinkFor {
+            log,
+            label: label.to_owned(),
+            open: of_any(open),
+            offer: Some(offer),
+            ways: None,
+        });
         Ok(self)
     }
 

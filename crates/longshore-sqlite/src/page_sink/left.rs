@@ -41,7 +41,9 @@ pub(super) fn find(path: &Path, sidecar: &Sidecar, db: &ReplicaDb, log: Option<&
         Some(written) => {
             let is_as_left = is_as_left(&written, standing, held, path, db)?;
             match held {
-                Some(held) if is_as_left || written.only_log && is_what_the_log_says(db, log, held)? => Ok(Left::At(held)),
+                Some(held) if is_as_left || written.only_log && is_what_the_log_says(db, log, held)? => {
+                    Ok(Left::At(held))
+                }
                 held => Ok(Left::Astray { is_as_left, held }),
             }
         }
