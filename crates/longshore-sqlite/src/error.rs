@@ -222,6 +222,15 @@ pub enum Error {
         /// The position file.
         position: PathBuf,
     },
+    /// There is a position and a file without a byte.
+    #[error(
+        "{} is empty, and a log was applied to it: delete it, to have it restored anew, or mount the volume that it is on",
+        path.display()
+    )]
+    Emptied {
+        /// The database.
+        path: PathBuf,
+    },
     /// Somebody else wrote the database.
     #[error(
         "{} holds what the log does not, for it was written while this node did not write the log, or on a branch that ended; \
@@ -334,7 +343,7 @@ impl Error {
             Error::OtherBase { .. } | Error::OtherPageSize { .. } | Error::OtherPosition { .. } => Failure::Diverged,
             Error::NoPosition { .. } => Failure::Unusable,
             Error::NoImage => Failure::Refused,
-            Error::Astray { .. } | Error::OtherFile { .. } => Failure::Diverged,
+            Error::Astray { .. } | Error::OtherFile { .. } | Error::Emptied { .. } => Failure::Diverged,
             Error::NoRoomToKeep { .. } => Failure::Full,
             Error::NoImageKept { .. } => Failure::Unusable,
             Error::AheadOfLog { .. } | Error::BeyondLog { .. } => Failure::Unavailable,

@@ -255,8 +255,11 @@ impl Sink for PageSink {
 impl Open {
     /// Takes the database that is there, at the position that stands beside it.
     fn find(&mut self) -> Result<(), Error> {
-        let fence = self.fence()?;
         let sidecar = Sidecar::open(&self.path)?;
+        if sidecar.is_some() && self.path.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            return Err(Error::Emptied { path: self.path.clone() });
+        }
+        let fence = self.fence()?;
         if let Some(Standing { log, intent, .. }) = sidecar.as_ref().map(Sidecar::standing)
             && *log != self.log
         {

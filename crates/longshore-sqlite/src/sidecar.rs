@@ -307,7 +307,7 @@ mod tests {
     fn written(lsn: u64) -> Standing {
         let place = WalPlace { salts: [lsn as u32, 8], frame: 9, checksum: [10, 11] };
         let seen = Some(Seen { place, time: Some(-12) });
-        Standing { written: Some(Written { seen, kept: true, only_log: lsn % 16 == 0 }), ..standing(lsn) }
+        Standing { written: Some(Written { seen, kept: true, only_log: lsn.is_multiple_of(16) }), ..standing(lsn) }
     }
 
     #[test]

@@ -58,6 +58,16 @@ fn write(rig: &Rig, sql: &str) -> Connection {
     app
 }
 
+#[test]
+fn an_empty_file_in_the_place_of_a_copy_says_so() {
+    let rig = followed(End::InOrder);
+    std::fs::write(rig.at("copy.db"), "").unwrap();
+    let error = opened(&rig).open(&rig.log.facts()).unwrap_err();
+    assert!(error.to_string().contains("is empty, and a log was applied to it"), "{error}");
+    std::fs::remove_file(rig.at("copy.db")).unwrap();
+    assert_eq!(opened(&rig).open(&rig.log.facts()).unwrap(), None, "it is made anew");
+}
+
 type Between = fn(&Rig);
 
 /// What happens to it, and whether somebody wrote it.

@@ -9,7 +9,7 @@
 //!  36  pages     u32
 //!  40  place     5 × u32        salts, frame, checksum
 //!  60  hashes    u64 a page
-//!   …  note      32 bytes       of the database itself ([`replaced`](super::replaced)); files of before 0.2 have none
+//!   …  note      32 bytes       of the database itself ([`replaced`](super::replaced)); older files have none
 //!   …  sum       32 bytes       BLAKE3 of everything before
 //! ```
 //!
