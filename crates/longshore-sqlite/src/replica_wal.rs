@@ -183,6 +183,13 @@ impl ReplicaDb {
         self.before.unwrap_or(self.place())
     }
 
+    /// The `-wal` stood at `place` when it was left: there it may stand again if nothing is in it by its index alone.
+    pub(crate) fn stood_at(&mut self, place: WalPlace) {
+        if self.header.max_frame == 0 {
+            self.before = Some(place);
+        }
+    }
+
     /// Whether exactly one transaction was committed since the `-wal` stood at `place`: where all of it is in the file, as it was
     /// then, that may have begun anew.
     pub(crate) fn is_one_commit_beyond(&self, place: WalPlace, is_in_file: bool) -> Result<bool, Error> {
@@ -274,9 +281,8 @@ impl ReplicaDb {
 
     /// As [`begin_anew`](Self::begin_anew), and leaves an empty file.
     pub(crate) fn empty(&mut self) -> Result<(), Error> {
-        let place = self.last_place();
         if self.shorten()? {
-            (self.before, self.tried_at) = (Some(place), 0);
+            (self.before, self.tried_at) = (None, 0);
         }
         Ok(())
     }

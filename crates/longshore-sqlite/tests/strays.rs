@@ -58,6 +58,27 @@ fn write(rig: &Rig, sql: &str) -> Connection {
     app
 }
 
+/// Where the log says nothing of the pages, what was left in order says it: nobody but a writer changes that file.
+#[test]
+fn what_the_log_does_not_reach_back_to_is_noticed_after_an_orderly_end() {
+    let stray = |rig: &Rig| write(rig, "UPDATE items SET body = 'stray' WHERE id = 7").close().unwrap();
+    let read = |rig: &Rig| open(rig).query_row("SELECT count(*) FROM items", [], |_| Ok(())).unwrap();
+    for (end, between, is_noticed) in [
+        (End::InOrder, &read as &dyn Fn(&Rig), false),
+        (End::InOrder, &stray, true),
+        (End::Early, &read, false),
+        // It looks as if somebody had read it.
+        (End::Early, &stray, false),
+        (End::BesideAReader, &stray, true),
+    ] {
+        let rig = followed(end);
+        between(&rig);
+        let mut sink = SqliteSink::of(Arc::new(LogDatabase::new(rig.at("copy.db"))));
+        sink.open(&rig.log.facts()).unwrap();
+        assert_eq!(sink.is_astray(), is_noticed, "ended {end:?}");
+    }
+}
+
 #[test]
 fn an_empty_file_in_the_place_of_a_copy_says_so() {
     let rig = followed(End::InOrder);

@@ -10,11 +10,21 @@ use crate::error::Error;
 use crate::pages::PageRuns;
 use crate::replica_wal::ReplicaDb;
 
-/// A page that is not what `log` says of it at `held`, as far as that reaches back. `None` also where the log does not lead there:
-/// then it says nothing.
-pub(super) fn differing(db: &ReplicaDb, log: &Wal, held: Held) -> Result<Option<u32>, Error> {
+/// What a log says of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// All of it is what the log left.
+    All,
+    /// What the log reaches back to is, which may be nothing.
+    Some,
+    /// A page is not.
+    Otherwise,
+}
+
+/// What `log` says of a database that is to be at `held`.
+pub(super) fn said_of(db: &ReplicaDb, log: &Wal, held: Held) -> Result<Said, Error> {
     if !leads_to(log, held)? {
-        return Ok(None);
+        return Ok(Said::Some);
     }
     let (mut said, mut pages) = (HashMap::new(), db.pages());
     let mut runs = PageRuns::from(log.reader(log.first()).map_err(Error::Log)?);
@@ -23,14 +33,17 @@ pub(super) fn differing(db: &ReplicaDb, log: &Wal, held: Held) -> Result<Option<
         pages = run.commit.pages;
     }
     if pages != db.pages() {
-        return Ok(Some(pages.min(db.pages()) + 1));
+        return Ok(Said::Otherwise);
     }
-    for (page, hash) in said.into_iter().filter(|(page, _)| *page <= pages && *page != db.page_size().lock_page()) {
-        if hash_in(db, page)? != hash {
-            return Ok(Some(page));
+    let mut all = Said::All;
+    for page in (1..=pages).filter(|page| *page != db.page_size().lock_page()) {
+        match said.get(&page) {
+            None => all = Said::Some,
+            Some(hash) if *hash == hash_in(db, page)? => {}
+            Some(_) => return Ok(Said::Otherwise),
         }
     }
-    Ok(None)
+    Ok(all)
 }
 
 /// Whether `held` is a position of this history of the log.

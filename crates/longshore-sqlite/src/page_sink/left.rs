@@ -6,7 +6,8 @@ use std::path::Path;
 use longshore_apply::Held;
 use longshore_wal::Wal;
 
-use super::{compared, hash_in};
+use super::compared::{self, Said};
+use super::hash_in;
 use crate::error::Error;
 use crate::pages::WalPlace;
 use crate::replica_wal::ReplicaDb;
@@ -41,7 +42,7 @@ pub(super) fn find(path: &Path, sidecar: &Sidecar, db: &ReplicaDb, log: Option<&
         Some(written) => {
             let is_as_left = is_as_left(&written, standing, held, path, db)?;
             match held {
-                Some(held) if is_as_left || written.only_log && is_what_the_log_says(db, log, held)? => {
+                Some(held) if is_as_left || written.only_log && is_what_the_log_says(standing, db, log, held)? => {
                     Ok(Left::At(held))
                 }
                 held => Ok(Left::Astray { is_as_left, held }),
@@ -50,15 +51,20 @@ pub(super) fn find(path: &Path, sidecar: &Sidecar, db: &ReplicaDb, log: Option<&
     }
 }
 
-/// Whether a database that nobody was to write is what its log says, as far as that is known. Whoever reads it and closes it last
-/// after the agent was killed copies its `-wal` back and takes it away, so that it is not as it was left and nobody wrote it.
-fn is_what_the_log_says(db: &ReplicaDb, log: Option<&Wal>, held: Held) -> Result<bool, Error> {
+/// Whether a database that nobody was to write, and that is not as it was left, is what its log says. Where that does not say all of
+/// it, who closed it last may have copied a `-wal` back and taken it away, after the agent was killed: nobody need have written it.
+fn is_what_the_log_says(standing: &Standing, db: &ReplicaDb, log: Option<&Wal>, held: Held) -> Result<bool, Error> {
     // Who reads begins no -wal.
     if db.place().frame != 0 {
         return Ok(false);
     }
-    let Some(log) = log else { return Ok(true) };
-    Ok(compared::differing(db, log, held)?.is_none())
+    let had_a_wal = standing.written.and_then(|written| written.seen).is_none_or(|seen| seen.place.frame != 0);
+    let had_a_wal = had_a_wal || standing.applied != Some(standing.intent);
+    Ok(match log.map_or(Ok(Said::Some), |log| compared::said_of(db, log, held))? {
+        Said::All => true,
+        Said::Some => had_a_wal,
+        Said::Otherwise => false,
+    })
 }
 
 /// Whether nobody has committed to it but the log: nothing, or what was on its way to where it is `held` now.

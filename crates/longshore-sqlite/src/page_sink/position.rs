@@ -30,7 +30,7 @@ impl Open {
         if sidecar.is_none() && !self.database.as_ref().is_some_and(|database| database.is_claimed()) {
             return Err(Error::NoPosition { position: Sidecar::path_of(&self.path) });
         }
-        let db = ReplicaDb::open_behind(&self.path, fence)?;
+        let mut db = ReplicaDb::open_behind(&self.path, fence)?;
         let mut sidecar = match sidecar {
             Some(sidecar) => sidecar,
             None => self.claim(&db)?,
@@ -38,6 +38,9 @@ impl Open {
         let standing = *sidecar.standing();
         self.is_written |= standing.written.is_some();
         self.only_log &= standing.written.is_none_or(|written| written.only_log);
+        if let Some(seen) = standing.written.and_then(|written| written.seen) {
+            db.stood_at(seen.place);
+        }
         let left = left::find(&self.path, &sidecar, &db, self.source.as_ref())?;
         let mut group = Box::new(Group::new(db));
         match left {
@@ -130,9 +133,15 @@ impl Open {
             return sidecar.write(Standing::captured(self.log, group.page_size(), held));
         }
         if self.is_written {
-            return match group.database_mut().copy_back()? {
-                true => self.begin_anew(group, sidecar, held, ReplicaDb::empty),
-                false => sidecar.write(self.standing_at(group, held, false)?),
+            if !group.database_mut().copy_back()? {
+                return sidecar.write(self.standing_at(group, held, false)?);
+            }
+            self.begin_anew(group, sidecar, held, ReplicaDb::empty)?;
+            // Nothing is left that anybody could copy back who does not write.
+            return if group.database().place().frame == 0 {
+                sidecar.write(self.standing_at(group, held, true)?)
+            } else {
+                Ok(())
             };
         }
         match sidecar.standing().witness {

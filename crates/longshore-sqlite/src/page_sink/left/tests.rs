@@ -141,6 +141,11 @@ fn a_wal_that_has_begun_anew_and_was_not_written_is_known_again() {
             sink = opened(&place.replica());
             assert!(!sink.is_astray());
             assert_eq!(held(&sink), place.log.held);
+            // And where the index goes after all.
+            let copy = place.dir.path().join("copy");
+            crash(&place.replica(), &copy);
+            assert!(!opened(&copy.join("replica.db")).is_astray());
+            std::fs::remove_dir_all(&copy).unwrap();
         }
     }
 }
