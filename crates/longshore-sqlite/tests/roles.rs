@@ -195,6 +195,18 @@ fn what_somebody_wrote_into_a_copy_becomes_a_run_before_the_log_goes_on() {
     }
 }
 
+/// The rest of the log cannot be applied to pages that it does not know.
+#[test]
+fn a_copy_behind_that_somebody_wrote_is_not_captured_where_the_log_goes_on_with_the_same_page() {
+    let mut node = with_a_copy_behind();
+    insert(&node.app("copy.db"), "stray").unwrap();
+    let before = rows(&node.at("copy.db"));
+    node.promote(2);
+    let error = node.attach("copy.db").map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Diverged, "{error}");
+    assert_eq!(rows(&node.at("copy.db")), before, "nothing is written over it");
+}
+
 /// To go back in time under the same log.
 #[test]
 fn a_copy_without_its_position_is_shipped_as_it_is_once_somebody_says_so() {
