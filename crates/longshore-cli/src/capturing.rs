@@ -26,7 +26,25 @@ pub(crate) struct Database {
     state: Mutex<State>,
     /// The agent is there to capture it: it ends when that fails. Any other begins again.
     is_needed: bool,
+    /// Somebody said that what is there is meant to be, whatever was captured before. It counts once.
+    is_meant: AtomicBool,
     failed: Failed,
+}
+
+/// What an operator says of the file of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meant {
+    /// It is the one that was captured.
+    TheSame,
+    /// Another one, or an older copy, is meant to be there.
+    Whatever,
+}
+
+impl Meant {
+    /// As the flag says that both agents have.
+    pub(crate) fn by(replaced: bool) -> Meant {
+        if replaced { Meant::Whatever } else { Meant::TheSame }
+    }
 }
 
 /// Why a capture ended by itself, which it only does when a person must look: what passes it tries again. It outlives the
@@ -50,8 +68,8 @@ const LOOK: Duration = Duration::from_millis(500);
 
 impl Database {
     /// The database at `path`, which a log makes.
-    pub(crate) fn of_a_log(path: &Path, data_dir: &Path) -> Arc<Self> {
-        Self::new(LogDatabase::new(path), data_dir, false)
+    pub(crate) fn of_a_log(path: &Path, data_dir: &Path, meant: Meant) -> Arc<Self> {
+        Self::new(LogDatabase::new(path), data_dir, meant, false)
     }
 
     /// An application's database, which goes into `log`. If this node writes that by now it is captured when this returns,
@@ -61,8 +79,9 @@ impl Database {
         node: &Node,
         log: &str,
         data_dir: &Path,
+        meant: Meant,
     ) -> Result<Arc<Self>, Failure> {
-        let database = Self::new(LogDatabase::of_an_application(path), data_dir, true);
+        let database = Self::new(LogDatabase::of_an_application(path), data_dir, meant, true);
         match node.log(log) {
             Ok(primary) => {
                 match database.capture(primary.name(), primary.wal()) {
@@ -90,9 +109,10 @@ impl Database {
         Ok(database)
     }
 
-    fn new(database: LogDatabase, data_dir: &Path, is_needed: bool) -> Arc<Self> {
+    fn new(database: LogDatabase, data_dir: &Path, meant: Meant, is_needed: bool) -> Arc<Self> {
         let (database, data_dir) = (Arc::new(database), data_dir.to_owned());
-        Arc::new(Self { database, data_dir, state: Mutex::default(), is_needed, failed: Failed::default() })
+        let is_meant = AtomicBool::new(meant == Meant::Whatever);
+        Arc::new(Self { database, data_dir, state: Mutex::default(), is_needed, is_meant, failed: Failed::default() })
     }
 
     /// Lets a node apply a log to it and capture it, by turns.
@@ -100,7 +120,7 @@ impl Database {
         let (sink, kept, capture) = (Arc::clone(&self.database), Arc::clone(&self.database), Arc::clone(self));
         let both = BothWays {
             label: format!("sqlite:{}", self.database.path().display()),
-            open: Arc::new(move || Ok(Box::new(SqliteSink::of(Arc::clone(&sink))))),
+            open: Arc::new(move |log| Ok(Box::new(SqliteSink::of(Arc::clone(&sink)).held_against(log.clone())))),
             offer: sinks::offer_of(self.database.path()),
             capture: Arc::new(move |log, wal| capture.next(log, wal)),
             kept: Arc::new(move || kept.kept().iter().map(|path| path.display().to_string()).collect()),
@@ -131,10 +151,12 @@ impl Database {
         let mut settings = CaptureSettings::new(self.data_dir.join(format!("{log}.pages")));
         settings.database = Some(Arc::clone(&self.database));
         settings.attach_within = ATTACH_WITHIN;
+        settings.replaced = self.is_meant.load(Ordering::Acquire);
         let path = self.database.path();
         let has_left_some = Arc::new(AtomicBool::new(false));
         let report = report(log, path, Arc::clone(&has_left_some));
         let capturing = Capturing::start(path, wal.clone(), settings, report)?;
+        self.is_meant.store(false, Ordering::Release);
         let (snapshotter, capturing) = (capturing.snapshotter(), Mutex::new(Some(Arc::new(capturing))));
         let (log, path) = (log.to_string(), path.display().to_string());
         let failed = Arc::clone(&self.failed);
@@ -393,7 +415,7 @@ mod tests {
         }
 
         fn database(&self) -> Arc<Database> {
-            Database::of_an_application(&self.path(), &self.node, "app", self.dir.path()).unwrap()
+            Database::of_an_application(&self.path(), &self.node, "app", self.dir.path(), Meant::TheSame).unwrap()
         }
 
         fn next(&self, database: &Database) -> Result<Arc<dyn Captured>, longshore::Error> {

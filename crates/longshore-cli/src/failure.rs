@@ -100,7 +100,20 @@ macro_rules! from_library {
     )*};
 }
 
-from_library!(longshore_wal::Error, longshore_apply::Error, longshore_sqlite::Error);
+from_library!(longshore_wal::Error, longshore_apply::Error);
+
+impl From<longshore_sqlite::Error> for Failure {
+    fn from(error: longshore_sqlite::Error) -> Self {
+        use longshore_sqlite::Error;
+        let failure = Self::library(error.kind(), &error);
+        match error {
+            Error::OtherFile { .. } | Error::Replaced { .. } => {
+                failure.next("decide which of the two is to be the database: the error says how to go on with either")
+            }
+            _ => failure,
+        }
+    }
+}
 
 impl From<longshore::Error> for Failure {
     fn from(error: longshore::Error) -> Self {

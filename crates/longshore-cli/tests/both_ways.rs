@@ -166,6 +166,37 @@ fn f_095_a_node_that_is_promoted_while_its_database_holds_what_no_log_does_makes
     site.equal("one,two,three,four");
 }
 
+/// The copy of a node that never wrote the log is the log's as well, and nobody keeps writers out of it while its agent is stopped.
+#[test]
+fn f_095_what_somebody_wrote_into_a_copy_while_its_agent_was_stopped_is_kept_and_comes_into_no_log() {
+    let site = Site::new();
+    let (p, a) = (site.primary(), site.replica());
+    let app = site.app("app.db");
+    insert_once_let(&app, "one");
+    site.equal("one");
+    assert_eq!(a.terminate(), 0);
+    assert_eq!(site.rows("copy.db").as_deref(), Some("one"), "whoever reads changes nothing");
+    let a = site.replica();
+    insert_once_let(&app, "two");
+    site.equal("one,two");
+    assert!(!site.at().join("copy.db-longshore-kept-1").exists());
+    assert_eq!(a.terminate(), 0);
+    insert(&site.app("copy.db"), "stray").unwrap();
+    insert(&app, "three").unwrap();
+
+    let a = site.replica();
+    site.equal("one,two,three");
+    assert_eq!(site.rows("copy.db-longshore-kept-1").as_deref(), Some("one,two,stray"));
+    let kept = &site.status("a")["sinks"][0]["kept"];
+    assert!(kept[0].as_str().unwrap().ends_with("/copy.db-longshore-kept-1") && kept.get(1).is_none(), "{kept}");
+    site.move_to("switchover", "a");
+    insert_once_let(&site.app("copy.db"), "four");
+    site.equal("one,two,three,four");
+    assert_eq!((a.terminate(), p.terminate()), (0, 0));
+    run(site.at(), "replay --from a --log app --to latest --into sqlite:replayed.db").ok();
+    assert_eq!(site.rows("replayed.db").as_deref(), Some("one,two,three,four"));
+}
+
 /// What an application was told is committed is on the other side after a switchover, whenever it comes.
 #[test]
 fn f_117_a_switchover_under_writes_loses_no_commit() {

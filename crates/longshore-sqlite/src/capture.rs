@@ -18,6 +18,7 @@ mod copy;
 mod give_way;
 mod holder;
 mod remake;
+mod replaced;
 mod seal;
 mod shipped;
 mod snapshot;
@@ -35,6 +36,7 @@ use self::brake::Brake;
 use self::bring_up::Base;
 use self::copy::PATIENCE;
 pub use self::holder::Holder;
+use self::replaced::FileId;
 use self::seal::Seals;
 pub use self::thread::{CaptureReport, Capturing};
 use self::view::View;
@@ -65,6 +67,9 @@ pub struct CaptureSettings {
     /// What keeps writers out once the log is another's, and until it is captured into again. Without it that ends with the
     /// [`Capturing`].
     pub database: Option<Arc<LogDatabase>>,
+    /// Another file than the one that was captured, or an older copy of it, is meant to be there: it takes the place of the one
+    /// before everywhere. Default `false`: it is refused.
+    pub replaced: bool,
 }
 
 impl CaptureSettings {
@@ -78,6 +83,7 @@ impl CaptureSettings {
             lock_wait: Duration::from_millis(20),
             attach_within: Duration::from_secs(30),
             database: None,
+            replaced: false,
         }
     }
 }
@@ -141,6 +147,8 @@ pub struct Capture {
     held: Duration,
     /// The database file's device and inode: another file under the name is another database.
     identity: (u64, u64),
+    /// The same, as it is noted for the next one.
+    file: FileId,
     path: PathBuf,
     looked: Instant,
     /// What says that an application writes it, if a log was ever applied to it.
@@ -203,10 +211,15 @@ impl Capture {
     /// Copies the last transactions and writes down what was shipped, so that the next attach is quick.
     pub fn detach(mut self) -> Result<CaptureStatus, Error> {
         self.copy(PATIENCE)?;
-        self.log.wait_blocking(self.shipped.lsn, None).map_err(Error::Log)?;
-        shipped::save(&self.shipped, &self.settings.hashes, self.log.id())?;
+        self.save()?;
         self.raise_base()?;
         Ok(self.status())
+    }
+
+    /// Writes down what was shipped and what it was shipped from.
+    fn save(&self) -> Result<(), Error> {
+        self.log.wait_blocking(self.shipped.lsn, None).map_err(Error::Log)?;
+        shipped::save(&self.shipped, &self.note_of_it()?, &self.settings.hashes, self.log.id())
     }
 
     fn check_identity(&self) -> Result<(), Error> {
@@ -216,13 +229,6 @@ impl Capture {
         }
     }
 }
-
-/// A point at which tests end the process, to see what the next one finds.
-#[cfg(not(test))]
-fn reached(_point: &str) {}
-
-#[cfg(test)]
-use self::power_cut::reached;
 
 #[cfg(test)]
 mod power_cut;

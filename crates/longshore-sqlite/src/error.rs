@@ -80,13 +80,28 @@ pub enum Error {
     },
     /// The file under the database's name is another one.
     #[error(
-        "{} was replaced by another file, of which nothing is captured; if it is meant to be there start again, then it takes \
-         the place of the one before everywhere; if not, restore that from the log by `longshore replay`",
+        "{} was replaced by another file, of which nothing is captured; if it is meant to be there start again with --replaced, \
+         then it takes the place of the one before everywhere; if not, restore that from the log by `longshore replay`",
         path.display()
     )]
     Replaced {
         /// The database.
         path: std::path::PathBuf,
+    },
+    /// What is under the database's name is not what was captured.
+    #[error(
+        "{0} is not the database that was captured up to {end}: {why}; nothing of it is shipped: if it is meant to be there \
+         start once with --replaced, then it takes the place of the one before everywhere; if not, move it away with its -wal \
+         and -shm, and bring back what the log holds: longshore replay --from DATA_DIR --log LOG --to lsn:{end} --into sqlite:{0}",
+        path.display()
+    )]
+    OtherFile {
+        /// The database.
+        path: PathBuf,
+        /// What tells.
+        why: &'static str,
+        /// Where the log ends.
+        end: Lsn,
     },
     /// The wal-index changes too fast, or a writer died in the middle of it.
     #[error("the wal-index of the database is not stable; it is attached to again, which recovers it")]
@@ -212,6 +227,15 @@ pub enum Error {
         /// The position file.
         position: PathBuf,
     },
+    /// There is a position and a file without a byte.
+    #[error(
+        "{} is empty, and a log was applied to it: delete it, to have it restored anew, or mount the volume that it is on",
+        path.display()
+    )]
+    Emptied {
+        /// The database.
+        path: PathBuf,
+    },
     /// Somebody else wrote the database.
     #[error(
         "{} holds what the log does not, for it was written while this node did not write the log, or on a branch that ended; \
@@ -324,7 +348,7 @@ impl Error {
             Error::OtherBase { .. } | Error::OtherPageSize { .. } | Error::OtherPosition { .. } => Failure::Diverged,
             Error::NoPosition { .. } => Failure::Unusable,
             Error::NoImage => Failure::Refused,
-            Error::Astray { .. } => Failure::Diverged,
+            Error::Astray { .. } | Error::OtherFile { .. } | Error::Emptied { .. } => Failure::Diverged,
             Error::NoRoomToKeep { .. } => Failure::Full,
             Error::NoImageKept { .. } => Failure::Unusable,
             Error::AheadOfLog { .. } | Error::BeyondLog { .. } => Failure::Unavailable,

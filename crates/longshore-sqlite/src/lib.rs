@@ -79,6 +79,7 @@ mod shm;
 mod wal_format;
 
 mod error;
+mod points;
 mod proto;
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub(crate) use self::index::pages as pages_of_frames;
 pub(crate) use self::reader::ReplicaReader;
 use crate::error::Error;
 use crate::pages::{PageSize, WalPlace};
+use crate::points::reached;
 use crate::shm::{Granted, Slot, WalFile};
 use crate::sidecar::beside;
 use crate::wal_format::{FRAME_HEAD_LEN, FrameHead, HEADER_LEN, IndexHeader, WalHeader, frame_offset};
@@ -45,6 +46,8 @@ pub(crate) struct ReplicaDb {
     header: IndexHeader,
     /// The newest published frame of each page that has one.
     frames: HashMap<u32, u32>,
+    /// Where the `-wal` stood before it began anew, until a frame of it is published: so it stands again where its index is lost.
+    before: Option<WalPlace>,
     /// Of the header that the `-wal` gets next.
     checkpoints: u32,
     open: Open,
@@ -129,6 +132,7 @@ impl ReplicaDb {
             page_size,
             header: IndexHeader { pages, ..header },
             frames: HashMap::new(),
+            before: None,
             checkpoints: 0,
             open: Open::default(),
             tried_at: 0,
@@ -174,11 +178,24 @@ impl ReplicaDb {
         self.header.place()
     }
 
-    /// Whether exactly one transaction was committed since the `-wal` stood at `place`.
-    pub(crate) fn is_one_commit_beyond(&self, place: WalPlace) -> Result<bool, Error> {
+    /// Where the `-wal` stands, or stood last if there is nothing in it: then the file is all of the database.
+    pub(crate) fn last_place(&self) -> WalPlace {
+        self.before.unwrap_or(self.place())
+    }
+
+    /// The `-wal` stood at `place` when it was left: there it may stand again if nothing is in it by its index alone.
+    pub(crate) fn stood_at(&mut self, place: WalPlace) {
+        if self.header.max_frame == 0 {
+            self.before = Some(place);
+        }
+    }
+
+    /// Whether exactly one transaction was committed since the `-wal` stood at `place`: where all of it is in the file, as it was
+    /// then, that may have begun anew.
+    pub(crate) fn is_one_commit_beyond(&self, place: WalPlace, is_in_file: bool) -> Result<bool, Error> {
         let now = self.place();
         let from = if now.salts == place.salts { place.frame } else { 0 };
-        if now.salts != place.salts && place.frame != 0 {
+        if now.salts != place.salts && !is_in_file {
             return Ok(false);
         }
         let mut commits = 0;
@@ -191,10 +208,14 @@ impl ReplicaDb {
         Ok(commits == 1)
     }
 
-    /// Copies everything back if readers allow it; whether the database file is all of it now.
-    pub(crate) fn settle(&mut self) -> Result<bool, Error> {
-        let has_begun = self.shorten()?;
-        Ok(has_begun || self.header.max_frame == index::backfilled(&self.fence.file)?)
+    /// Copies back what readers allow, for whom it waits a moment; whether the database file is all of it now.
+    pub(crate) fn copy_back(&mut self) -> Result<bool, Error> {
+        self.checkpoint("FULL", PATIENCE)?;
+        self.is_in_file()
+    }
+
+    fn is_in_file(&self) -> Result<bool, Error> {
+        Ok(self.header.max_frame == index::backfilled(&self.fence.file)?)
     }
 
     /// Reads a page as it is committed; zeros if it is beyond the end. What is appended is not seen.
@@ -233,22 +254,45 @@ impl ReplicaDb {
     pub(crate) fn forget(&mut self) {
         self.open = Open::default();
     }
-    /// Copies frames into the database and begins the `-wal` anew, if it has grown and as far as readers allow.
-    pub(crate) fn checkpoint_if_due(&mut self) -> Result<(), Error> {
+
+    /// Copies frames into the database if the `-wal` has grown, as far as readers allow. Whether the file is all of it by now: then
+    /// [`begin_anew`](Self::begin_anew).
+    pub(crate) fn copy_back_if_due(&mut self) -> Result<bool, Error> {
         let frames = self.header.max_frame;
         if frames < self.tried_at.saturating_add(CHECKPOINT_FRAMES) {
-            return Ok(());
+            return Ok(false);
         }
-        let len = self.wal.metadata().map_err(Error::at(&self.wal_path))?.len();
-        let has_begun = if len < SHORTEN_FROM { self.begin_anew()? } else { self.shorten()? };
-        self.tried_at = if has_begun { 0 } else { frames };
+        self.tried_at = frames;
+        if self.is_long()? {
+            return self.copy_back();
+        }
+        self.checkpoint("PASSIVE", Duration::ZERO)?;
+        self.is_in_file()
+    }
+
+    /// Begins the `-wal` anew once all of it is in the file, unless somebody reads from it.
+    pub(crate) fn begin_anew(&mut self) -> Result<(), Error> {
+        let place = self.place();
+        if if self.is_long()? { self.shorten()? } else { self.overwrite()? } {
+            (self.before, self.tried_at) = (Some(place), 0);
+        }
         Ok(())
     }
 
-    /// Copies what readers allow. If that is all, and none is in the `-wal`, its frames are overwritten from now on: a file
-    /// that does not grow is synced in half the time.
-    fn begin_anew(&mut self) -> Result<bool, Error> {
-        self.checkpoint("PASSIVE", Duration::ZERO)?;
+    /// As [`begin_anew`](Self::begin_anew), and leaves an empty file.
+    pub(crate) fn empty(&mut self) -> Result<(), Error> {
+        if self.shorten()? {
+            (self.before, self.tried_at) = (None, 0);
+        }
+        Ok(())
+    }
+
+    fn is_long(&self) -> Result<bool, Error> {
+        Ok(SHORTEN_FROM <= self.wal.metadata().map_err(Error::at(&self.wal_path))?.len())
+    }
+
+    /// Frames are overwritten from now on, if nobody reads them: a file that does not grow is synced in half the time.
+    fn overwrite(&mut self) -> Result<bool, Error> {
         let random = self.random()?[0];
         let Some(header) = index::begin_anew(&self.fence.file, &self.header, random)? else { return Ok(false) };
         self.header = header;
@@ -308,6 +352,7 @@ impl ReplicaDb {
         };
         self.encode(last.0, pages, &last.1)?;
         self.write_out()?;
+        reached("frames are written");
         self.sync()?;
         let (before, count) = (self.header.max_frame, self.open.pages.len() as u32);
         index::append(&self.fence.file, before, &self.open.pages)?;
@@ -324,6 +369,7 @@ impl ReplicaDb {
             self.frames.insert(page, frame);
         }
         self.open.written = 0;
+        self.before = None;
         Ok(())
     }
 
@@ -379,6 +425,7 @@ impl ReplicaDb {
         self.header.checksum = header.checksum;
         let has_frames = self.wal.metadata().map_err(Error::at(&self.wal_path))?.len() > HEADER_LEN as u64;
         self.wal.write_all_at(&bytes, 0).map_err(Error::at(&self.wal_path))?;
+        reached("the -wal has another header");
         // New frames that are on disk under an old header would be taken for its own.
         if has_frames { self.sync() } else { Ok(()) }
     }

@@ -8,7 +8,8 @@
 //!  32  page size  u8        its binary logarithm
 //!  33  has        u8        1: applied   2: witness   4: applied has a checksum   8: intent has one
 //!                           16: an application writes it at times   32: seen   64: seen has a time   128: kept
-//!  34  zero       6 bytes
+//!  34  may        u8        1: nobody but the log was ever to write it                         only with 16
+//!  35  zero       5 bytes
 //!  40  applied    lsn u64, crc u32, zero u32
 //!  56  intent     lsn u64, crc u32
 //!  68  witness    page u32, hash before u64, hash after u64
@@ -23,7 +24,7 @@
 //! page that has it already, and there is one sync here for each group. A slot is only overwritten when the other one is
 //! synced: a torn one was never acted upon.
 //!
-//! A database that an application writes while this node writes the log is not trusted at its word: whatever ran while no
+//! A database that an application may write while this node writes the log is not trusted at its word: whatever ran while no
 //! agent did may have written it. *Seen* is where its `-wal` stood, and when its file was last written if all of the `-wal` was
 //! in it. While the application may write there is none, and no position but the one that it began from, as intent.
 
@@ -48,17 +49,19 @@ pub(crate) struct Standing {
     pub(crate) intent: Held,
     /// `None` if no page differs between the two, so that either is right.
     pub(crate) witness: Option<Witness>,
-    /// An application writes it, at other times than the log.
+    /// An application may write it, at other times than the log.
     pub(crate) written: Option<Written>,
 }
 
-/// What is known of a database that an application writes while this node writes the log.
+/// What is known of a database that an application may write while this node writes the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Written {
     /// How it was left by the log; `None` from when the application may write it on.
     pub(crate) seen: Option<Seen>,
     /// A copy was kept of what it holds and no log does.
     pub(crate) kept: bool,
+    /// This node never wrote the log with it, so that nobody but the log was to write it.
+    pub(crate) only_log: bool,
 }
 
 /// How a database was left: whoever commits to it changes this.
@@ -231,7 +234,8 @@ fn encode(count: u64, standing: &Standing) -> [u8; SLOT_LEN] {
         put(80, &after.0.to_le_bytes());
         has |= 2;
     }
-    if let Some(Written { seen, kept }) = written {
+    if let Some(Written { seen, kept, only_log }) = written {
+        put(34, &[u8::from(*only_log)]);
         has |= 16 | if *kept { 128 } else { 0 };
         if let Some(Seen { place: WalPlace { salts, frame, checksum }, time }) = seen {
             has |= 32 | if time.is_some() { 64 } else { 0 };
@@ -273,7 +277,7 @@ fn decode(bytes: &[u8; SLOT_LEN]) -> Option<(u64, Standing)> {
         applied: has(1).then(|| held(40, has(4))),
         intent: held(56, has(8)),
         witness: has(2).then_some(witness),
-        written: has(16).then(|| Written { seen: has(32).then(seen), kept: has(128) }),
+        written: has(16).then(|| Written { seen: has(32).then(seen), kept: has(128), only_log: bytes[34] & 1 != 0 }),
     };
     Some((long(8), standing))
 }
@@ -303,7 +307,7 @@ mod tests {
     fn written(lsn: u64) -> Standing {
         let place = WalPlace { salts: [lsn as u32, 8], frame: 9, checksum: [10, 11] };
         let seen = Some(Seen { place, time: Some(-12) });
-        Standing { written: Some(Written { seen, kept: true }), ..standing(lsn) }
+        Standing { written: Some(Written { seen, kept: true, only_log: lsn.is_multiple_of(16) }), ..standing(lsn) }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use longshore_apply::{DatabaseImage, Failure, Held, LogFacts, RunEnd, Sink, SinkError};
 use longshore_format::{Content, Lsn, Record};
+use longshore_wal::Wal;
 
 use crate::log_database::LogDatabase;
 use crate::page_sink::PageSink;
@@ -27,18 +28,24 @@ use crate::sink::SqlSink;
 pub struct SqliteSink {
     path: PathBuf,
     database: Option<Arc<LogDatabase>>,
+    log: Option<Wal>,
     chosen: Option<Box<dyn Sink>>,
 }
 
 impl SqliteSink {
     /// A sink for the database at `path`, made with mode 0600 if it is not there.
     pub fn new(path: impl AsRef<Path>) -> SqliteSink {
-        SqliteSink { path: path.as_ref().to_owned(), database: None, chosen: None }
+        SqliteSink { path: path.as_ref().to_owned(), database: None, log: None, chosen: None }
     }
 
     /// A sink for a database that is captured while this node writes the log, if that is one of pages.
     pub fn of(database: Arc<LogDatabase>) -> SqliteSink {
-        SqliteSink { path: database.path().to_owned(), database: Some(database), chosen: None }
+        SqliteSink { path: database.path().to_owned(), database: Some(database), log: None, chosen: None }
+    }
+
+    /// The log that is applied to it, which says whether somebody wrote the database where that is not as it was left.
+    pub fn held_against(self, log: Wal) -> SqliteSink {
+        SqliteSink { log: Some(log), ..self }
     }
 
     fn chosen(&mut self) -> &mut dyn Sink {
@@ -55,7 +62,7 @@ impl Sink for SqliteSink {
         check_content(&self.name(), log.content)?;
         let mut chosen: Box<dyn Sink> = match log.content {
             Content::SqlitePages => match &self.database {
-                Some(database) => Box::new(PageSink::of(Arc::clone(database))),
+                Some(database) => Box::new(PageSink::of(Arc::clone(database)).held_against(self.log.clone())),
                 None => Box::new(PageSink::new(&self.path)),
             },
             _ => Box::new(SqlSink::new(&self.path)),

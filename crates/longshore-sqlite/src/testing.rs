@@ -167,7 +167,7 @@ pub(crate) fn crash(database: &Path, into: &Path) {
     for suffix in ["", "-wal", "-longshore"] {
         let from = crate::sidecar::beside(database, suffix);
         if from.exists() {
-            assert!(Command::new("cp").arg(&from).arg(into).status().unwrap().success());
+            assert!(Command::new("cp").arg("-p").arg(&from).arg(into).status().unwrap().success());
         }
     }
 }

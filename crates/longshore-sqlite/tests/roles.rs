@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_apply::{Applier, Sink, Step, Target};
-use longshore_format::{Content, Epoch, Lsn, SegmentSize, WriterId};
+use longshore_format::{Content, Epoch, ErrorKind, Lsn, SegmentSize, WriterId};
 use longshore_sqlite::{Capture, CaptureReport, CaptureSettings, Capturing, Error, LogDatabase, SqliteSink};
 use longshore_storage::{FsDirectory, SystemEnvironment};
 use longshore_wal::{CreateSpec, Promotion, Retention, Settings, Threads, Wal};
@@ -176,27 +176,53 @@ fn a_copy_that_lacks_some_of_the_log_is_given_that_before_it_is_captured() {
     assert_same(&node.replay(), &contents(&copy));
 }
 
-/// Nobody keeps writers out of a copy while its agent is stopped, and nobody looks at all of it before it is captured.
+/// Nobody keeps writers out of a copy while its agent is stopped. Found or not, it is the database once its node is promoted before
+/// anybody could send it a whole one.
 #[test]
 fn what_somebody_wrote_into_a_copy_becomes_a_run_before_the_log_goes_on() {
+    for is_found in [false, true] {
+        let mut node = with_a_copy_behind();
+        let sink = || SqliteSink::of(Arc::new(LogDatabase::new(node.at("copy.db")))).held_against(node.log());
+        node.apply(sink()).unwrap();
+        insert(&node.app("copy.db"), "stray").unwrap();
+        if is_found {
+            let refused = node.apply(sink()).unwrap_err();
+            assert!(matches!(refused, longshore_apply::Error::SinkAstray { .. }), "{refused}");
+            assert_eq!(rows(&node.at("copy.db-longshore-kept-1")), "one,two,three,stray");
+        }
+        node.promote(2);
+        let mut capture = node.attach("copy.db").unwrap();
+        assert_eq!(capture.status().resyncs, 1);
+        let copy = node.app("copy.db");
+        insert(&copy, "four").unwrap();
+        drain(&mut capture);
+        assert_eq!(rows(&node.at("copy.db")), "one,two,three,stray,four");
+        assert_same(&node.replay(), &contents(&copy));
+    }
+}
+
+/// The rest of the log cannot be applied to pages that it does not know.
+#[test]
+fn a_copy_behind_that_somebody_wrote_is_not_captured_where_the_log_goes_on_with_the_same_page() {
     let mut node = with_a_copy_behind();
-    node.apply(SqliteSink::of(Arc::new(LogDatabase::new(node.at("copy.db"))))).unwrap();
     insert(&node.app("copy.db"), "stray").unwrap();
+    let before = rows(&node.at("copy.db"));
     node.promote(2);
-    let mut capture = node.attach("copy.db").unwrap();
-    let copy = node.app("copy.db");
-    insert(&copy, "four").unwrap();
-    drain(&mut capture);
-    assert_same(&node.replay(), &contents(&copy));
+    let error = node.attach("copy.db").map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Diverged, "{error}");
+    assert_eq!(rows(&node.at("copy.db")), before, "nothing is written over it");
 }
 
 /// To go back in time under the same log.
 #[test]
-fn a_copy_without_its_position_is_shipped_as_it_is() {
+fn a_copy_without_its_position_is_shipped_as_it_is_once_somebody_says_so() {
     let mut node = with_a_copy_behind();
     node.promote(2);
     std::fs::remove_file(node.at("copy.db-longshore")).unwrap();
-    drain(&mut node.attach("copy.db").unwrap());
+    let error = node.attach("copy.db").map(drop).unwrap_err();
+    assert!(matches!(error, Error::OtherFile { .. }), "{error}");
+    let meant = CaptureSettings { replaced: true, ..node.settings() };
+    drain(&mut Capture::attach(&node.at("copy.db"), node.log(), meant).unwrap());
     let copy = node.app("copy.db");
     assert_eq!(rows(&node.at("copy.db")), "one");
     assert_same(&node.replay(), &contents(&copy));

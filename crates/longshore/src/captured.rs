@@ -4,11 +4,10 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_apply::Snapshotter;
+use longshore_apply::{Sink, Snapshotter};
 use longshore_format::Name;
 use longshore_wal::Wal;
 
-use crate::applying::OpenSink;
 use crate::error::{Error, Result};
 use crate::node::{Node, parse_name};
 use crate::replica::{OfferSnapshots, SinkFor};
@@ -19,6 +18,9 @@ pub type OpenCapture = Arc<dyn Fn(&Name, &Wal) -> Result<Arc<dyn Captured>, Erro
 
 /// Lists the copies that were kept of what a database held and no log does, before it was replaced.
 pub type ListKept = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
+/// Opens a sink that a log is applied to.
+pub type OpenSinkOf = Arc<dyn Fn(&Wal) -> Result<Box<dyn Sink>> + Send + Sync>;
 
 /// What a sink's database can do besides.
 #[derive(Clone)]
@@ -63,7 +65,7 @@ pub struct BothWays {
     /// How it was written, such as `sqlite:PATH`.
     pub label: String,
     /// Opens the sink, again whenever a passing failure may be over.
-    pub open: OpenSink,
+    pub open: OpenSinkOf,
     /// What makes snapshots of what the sink has made; `None` for a log of a content that is not captured either.
     pub offer: OfferSnapshots,
     /// Captures it while this node writes the log.

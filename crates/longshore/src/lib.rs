@@ -95,7 +95,7 @@ mod follow_store;
 pub use applying::OpenSink;
 pub use archived::Sources;
 pub use archiving::ArchiveStatus;
-pub use captured::{BothWays, Captured, ListKept, OpenCapture};
+pub use captured::{BothWays, Captured, ListKept, OpenCapture, OpenSinkOf};
 pub use error::{Error, Result};
 pub use event::{Event, Events};
 pub use node::{CheckPayload, Node};

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::applying::{Applying, OpenSink};
 use crate::archived;
-use crate::captured::Ways;
+use crate::captured::{OpenSinkOf, Ways};
 use crate::dial::Dialler;
 use crate::error::Result;
 use crate::event::{Event, Events};
@@ -69,7 +69,7 @@ impl Replica {
     /// `Invalid` when `log` is not a name.
     pub fn apply(self, log: Option<&str>, label: &str, open: OpenSink) -> Result<Self> {
         let log = log.map(|name| parse_name("log", name)).transpose()?;
-        self.node.sinks().add(SinkFor { log, label: label.to_owned(), open, offer: None, ways: None });
+        self.node.sinks().add(SinkFor { log, label: label.to_owned(), open: of_any(open), offer: None, ways: None });
         Ok(self)
     }
 
@@ -86,7 +86,13 @@ impl Replica {
         offer: OfferSnapshots,
     ) -> Result<Self> {
         let log = log.map(|name| parse_name("log", name)).transpose()?;
-        self.node.sinks().add(SinkFor { log, label: label.to_owned(), open, offer: Some(offer), ways: None });
+        self.node.sinks().add(SinkFor {
+            log,
+            label: label.to_owned(),
+            open: of_any(open),
+            offer: Some(offer),
+            ways: None,
+        });
         Ok(self)
     }
 
@@ -208,9 +214,14 @@ pub(crate) struct SinkFor {
     /// `None`: for the one log there is.
     pub(crate) log: Option<Name>,
     pub(crate) label: String,
-    pub(crate) open: OpenSink,
+    pub(crate) open: OpenSinkOf,
     pub(crate) offer: Option<OfferSnapshots>,
     pub(crate) ways: Option<Ways>,
+}
+
+/// Of a sink to which it makes no difference what log it is.
+fn of_any(open: OpenSink) -> OpenSinkOf {
+    Arc::new(move |_| open())
 }
 
 impl Sinks {
@@ -232,7 +243,8 @@ impl Sinks {
                 if let Some(snapshotter) = offered {
                     log.offered.set(snapshotter);
                 }
-                Applying::start(log, &sink.label, Arc::clone(&sink.open), ways)?;
+                let (open, wal) = (Arc::clone(&sink.open), log.wal.clone());
+                Applying::start(log, &sink.label, Arc::new(move || open(&wal)), ways)?;
             } else if sink.log.is_none() {
                 let message =
                     format!("{} is applied from log {only} only; write {}={}", sink.label, log.name, sink.label);

@@ -10,7 +10,7 @@ use longshore_format::{Content, ErrorKind};
 
 use super::replica::rejoin_how;
 use crate::agent;
-use crate::capturing::{self, Database};
+use crate::capturing::{self, Database, Meant};
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::records::check_payload;
@@ -59,6 +59,11 @@ pub(crate) struct Primary {
     /// Make the data directory and --log if they are not there, instead of taking them for lost
     #[arg(long, requires = "sqlite")]
     init: bool,
+
+    /// What is under the name of a captured database is meant to be there, also another file or an older copy: it takes the place
+    /// of the one before everywhere. Without it such a file is refused (9). For one start: leave it out of service files
+    #[arg(long, requires = "sqlite")]
+    replaced: bool,
 
     /// Another node of these logs, or this one: when one of them was promoted, this agent follows it. Repeat it for
     /// each, or put commas between them
@@ -127,7 +132,7 @@ impl Primary {
                 if self.init && !names.iter().any(|name| name.as_str() == log) {
                     node.create_log(log, Content::SqlitePages)?;
                 }
-                let database = Database::of_an_application(path, &node, log, &self.data_dir)?;
+                let database = Database::of_an_application(path, &node, log, &self.data_dir, Meant::by(self.replaced))?;
                 database.keep(&node, Some(log))?;
                 databases.push(database);
             }

@@ -7,7 +7,7 @@ use clap::Args;
 use longshore::settings::RejoinHow;
 
 use crate::agent;
-use crate::capturing::{self, Database};
+use crate::capturing::{self, Database, Meant};
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::sinks::{Apply, SinkSpec};
@@ -50,6 +50,11 @@ pub(crate) struct Replica {
     /// Begin a log anew that upstream has a slot for and this directory has lost
     #[arg(long)]
     reseed: bool,
+
+    /// What is under the name of a captured database is meant to be there, also another file or an older copy: it takes the place
+    /// of the one before everywhere. Without it such a file is refused (9). For one start: leave it out of service files
+    #[arg(long)]
+    replaced: bool,
 
     /// What happens to records here that are of a branch that died: auto sets them aside as a tail and follows; manual
     /// changes nothing until `longshore rejoin`
@@ -97,7 +102,7 @@ impl Replica {
                 let (log, label) = (apply.log.as_deref(), apply.sink.to_string());
                 match &apply.sink {
                     SinkSpec::Sqlite(path) => {
-                        let database = Database::of_a_log(path, &self.data_dir);
+                        let database = Database::of_a_log(path, &self.data_dir, Meant::by(self.replaced));
                         database.keep(replica.node(), log)?;
                         databases.push(database);
                     }

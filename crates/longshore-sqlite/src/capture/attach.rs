@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::brake::Brake;
 use super::bring_up::Base;
 use super::holder::Holder;
+use super::replaced::{FileId, Note, check_unfit};
 use super::seal::Seals;
 use super::view::{View, published};
 use super::{Capture, CaptureSettings, CaptureStatus, bring_up, shipped};
@@ -33,12 +34,13 @@ impl Capture {
     /// # Errors
     /// [`Error::Unfit`] says what stands in the way and how to mend it; [`Error::Guarded`] when another holds the checkpoint
     /// lock for all of `attach_within`; [`Error::Astray`] for a database that holds what the log does not, where that cannot be
-    /// what it is to ship.
+    /// what it is to ship; [`Error::OtherFile`] for one that is not the one that was captured.
     pub fn attach(database: &Path, log: Wal, settings: CaptureSettings) -> Result<Capture, Error> {
         if log.content() != Content::SqlitePages {
             return Err(Error::NotPages { content: log.content() });
         }
         if let Some(finding) = check(database).into_iter().find(|finding| finding.severity == Severity::Refuse) {
+            check_unfit(database, &log, &settings)?;
             return Err(Error::Unfit(finding));
         }
         let deadline = Instant::now() + settings.attach_within;
@@ -59,6 +61,7 @@ impl Capture {
             None => shipped::gather(&log, &settings.hashes, size)?,
         };
         let known = shipped.is_some();
+        let noted = shipped::noted(&settings.hashes, log.id());
         let mut capture = Capture {
             guard,
             checkpointer,
@@ -74,13 +77,14 @@ impl Capture {
             stepped: 0,
             held: Duration::ZERO,
             identity: identity_of(database)?,
+            file: FileId::of(database)?,
             path: database.to_owned(),
             looked: Instant::now(),
             base: None,
         };
         match brought {
             Some(brought) => capture.take_over(brought, deadline)?,
-            None => capture.find_place(known, deadline)?,
+            None => capture.find_place(known, noted, deadline)?,
         }
         capture.base = Base::of(database, capture.log.id())?;
         capture.raise_base()?;
@@ -92,18 +96,24 @@ impl Capture {
     }
 
     /// Goes on where the log ends, or compares.
-    fn find_place(&mut self, known: bool, deadline: Instant) -> Result<(), Error> {
+    fn find_place(&mut self, known: bool, noted: Option<Note>, deadline: Instant) -> Result<(), Error> {
+        let is_other_file = noted.is_some_and(|noted| noted.file != self.file);
         let (index, backfill) = self.settled(deadline)?;
         // Once all of it is in the database file, the next writer may begin the -wal anew at any moment: frames that were not
         // copied by then cannot be counted on.
         let is_kept = backfill < index.max_frame;
-        if known && self.still_stands(&index)? && (is_kept || index.max_frame == self.shipped.place.frame) {
+        if known
+            && self.still_stands(&index)?
+            && (is_kept || index.max_frame == self.shipped.place.frame)
+            // An old copy beside the -wal of the one before is neither of the two.
+            && (!is_other_file || self.rest_is_what_was_shipped(index.max_frame)?)
+        {
             self.view.adopt(self.shipped.place.frame)?;
-            return Ok(());
+            return self.save_if(noted, is_other_file);
         }
         if known && backfill == 0 && index.salts != self.shipped.place.salts && self.file_is_what_was_shipped()? {
             // Whatever became of the -wal that the log ends in: all of this one comes after it.
-            return Ok(());
+            return self.save_if(noted, is_other_file);
         }
         self.view.sync()?;
         if is_kept && self.view.begin(index.salts)?.is_some() {
@@ -114,8 +124,16 @@ impl Capture {
             0 => self.guard.connection().pragma_query_value(None, "page_count", |row| row.get(0))?,
             pages => pages,
         };
+        let commit = Commit { pages, place: index.place() };
+        self.check_is_the_same(noted, &commit)?;
         self.status.resyncs += u64::from(known);
-        self.ship_difference(Commit { pages, place: index.place() }, !known)
+        self.ship_difference(commit, !known)?;
+        self.save()
+    }
+
+    /// Notes what file it is, also where the process does not end in order.
+    fn save_if(&self, noted: Option<Note>, is_other_file: bool) -> Result<(), Error> {
+        if noted.is_none() || is_other_file { self.save() } else { Ok(()) }
     }
 
     /// Whether the frame that the log ends at is still where it was.

@@ -12,7 +12,7 @@ use super::remake::remake;
 use super::{Capture, CaptureSettings, shipped};
 use crate::error::Error;
 use crate::log_database::LogDatabase;
-use crate::page_sink::PageSink;
+use crate::page_sink::{Left, PageSink};
 use crate::pages::{Commit, PageRuns, PageTable, page_hash};
 use crate::sidecar::{Sidecar, Standing};
 
@@ -41,20 +41,31 @@ pub(super) fn bring_up(path: &Path, log: &Wal, settings: &CaptureSettings) -> Re
     }
     // What was shipped when this node wrote the log before may be of a branch that ended.
     shipped::forget(&settings.hashes)?;
-    if PageSink::is_left_astray(&resolved, &sidecar, database.fence(&resolved)?)? {
-        let origin = match standing.origin() {
-            Some(origin) if is_its_own(log, origin)? && !has_another_s(log, origin.lsn)? => origin,
-            _ => return made_anew(database, log, settings).map(Some),
-        };
+    if let Left::Astray { held, .. } = PageSink::left(&resolved, &sidecar, database.fence(&resolved)?, log)? {
+        let origin = held.or(standing.origin()).filter(|origin| origin.lsn != Lsn::ZERO);
+        let Some(origin) = origin else { return made_anew(database, log, settings).map(Some) };
+        if standing.written.is_some_and(|written| written.only_log) {
+            // Nobody is left to seed it from: it is the database now, and what somebody wrote becomes a run once it is compared.
+            sidecar.write(Standing::at(log.id(), standing.page_size, origin))?;
+            return give_the_rest(log, database).map(Some);
+        }
+        if !is_its_own(log, origin)? || has_another_s(log, origin.lsn)? {
+            return made_anew(database, log, settings).map(Some);
+        }
         // All that the log has beyond is of the application, as is what was written since: as if it had been captured throughout.
         sidecar.write(Standing::captured(log.id(), standing.page_size, origin))?;
         return Ok(None);
     }
-    let sink = PageSink::of(Arc::clone(&database)).giving_way();
+    give_the_rest(log, database).map(Some)
+}
+
+/// Applies what the log has beyond the database.
+fn give_the_rest(log: &Wal, database: Arc<LogDatabase>) -> Result<Brought, Error> {
+    let sink = PageSink::of(Arc::clone(&database)).held_against(Some(log.clone())).giving_way();
     let mut applier = Applier::open(log.clone(), sink, Target::LATEST)?;
     while applier.step()? != Step::Idle {}
     let held = applier.finish()?.held;
-    brought(database, log, held).map(Some)
+    brought(database, log, held)
 }
 
 /// Instead of a database that holds what the log does not, what the log holds.
@@ -177,6 +188,6 @@ impl Capture {
             self.ship_difference(commit, false)?;
         }
         self.shipped.place = commit.place;
-        shipped::save(&self.shipped, &self.settings.hashes, self.log.id())
+        self.save()
     }
 }

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use longshore_format::{ErrorKind, Lsn};
 use longshore_wal::{RecordDraft, Run, Wal};
 
+use super::Capture;
 use super::view::{Place, published};
-use super::{Capture, reached};
 use crate::error::Error;
 use crate::pages::{Commit, Form, KIND, LONGEST_PAYLOAD, PageHash, RunWriter, WalPlace, page_hash, patch_between};
+use crate::points::reached;
 use crate::wal_format::{FrameHead, IndexHeader};
 
 /// A transaction as it stands in the `-wal`.

@@ -63,7 +63,8 @@ impl Capture {
             self.checkpoint("PASSIVE")?;
             let (index, backfilled) = published(&self.guard, self.size)?;
             let seen = Some(seen(&path, index.place(), backfilled == index.max_frame)?);
-            standing = Standing { applied: Some(base), written: Some(Written { seen, kept: false }), ..standing };
+            standing =
+                Standing { applied: Some(base), written: Some(Written { seen, ..Written::default() }), ..standing };
         }
         // It is true of a log that goes on as it was, and of no other.
         shipped::forget(&self.settings.hashes)?;

@@ -1,6 +1,5 @@
 //! Ends of the process at every point of a step, and of the machine between the log and a checkpoint.
 
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -13,21 +12,7 @@ use rusqlite::Connection;
 
 use super::{Capture, CaptureSettings, CaptureStep};
 use crate::pages::PageRecord;
-
-type Watch = Box<dyn FnMut(&str)>;
-
-thread_local! {
-    static WATCH: RefCell<Option<Watch>> = const { RefCell::new(None) };
-}
-
-/// Tells the watch of this thread, if there is one.
-pub(super) fn reached(point: &str) {
-    // Taken out meanwhile: what it does may reach points, too.
-    if let Some(mut watch) = WATCH.take() {
-        watch(point);
-        WATCH.set(Some(watch));
-    }
-}
+use crate::points::watch;
 
 /// A database that an application has open, and a log whose threads do not run: it is durable only up to where somebody waited for it.
 struct Place {
@@ -192,7 +177,7 @@ fn a_process_that_captures() {
     let tail = connect(Path::new(&dir));
     let mut capture = place.attach(number(TRUNCATE_FROM));
     let (mut left, mut committed) = (number(DIE_AT), 0);
-    WATCH.set(Some(Box::new(move |point| {
+    watch(Some(Box::new(move |point| {
         if left == 0 {
             println!("dying where {point}");
             kill_myself();

@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 
 use longshore_format::ErrorKind;
 
+use super::Capture;
 use super::copy::PATIENCE;
 use super::view::published;
-use super::{Capture, reached};
 use crate::error::Error;
 use crate::pages::WalPlace;
+use crate::points::reached;
 use crate::shm::{Granted, Slot};
 use crate::wal_format::frame_offset;
 

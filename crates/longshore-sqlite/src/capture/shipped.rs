@@ -9,10 +9,12 @@
 //!  36  pages     u32
 //!  40  place     5 × u32        salts, frame, checksum
 //!  60  hashes    u64 a page
+//!   …  note      32 bytes       of the database itself ([`replaced`](super::replaced)); older files have none
 //!   …  sum       32 bytes       BLAKE3 of everything before
 //! ```
 //!
-//! It only saves time: what is missing of it is gathered from the log.
+//! It only saves time: what is missing of it is gathered from the log, but for the note. Without one, what was put in the
+//! place of a database is taken for it.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,6 +23,7 @@ use std::path::Path;
 use longshore_format::{LogId, Lsn};
 use longshore_wal::Wal;
 
+use super::replaced::{NOTE_LEN, Note};
 use crate::error::Error;
 use crate::pages::{PageHash, PageRuns, PageSize, PageTable, WalPlace};
 
@@ -32,7 +35,8 @@ const SUM_LEN: usize = 32;
 /// if it does not reach back to either, or holds pages of another size.
 pub(super) fn gather(log: &Wal, file: &Path, size: PageSize) -> Result<Option<PageTable>, Error> {
     log.wait_blocking(log.end(), None).map_err(Error::Log)?;
-    let mut gathered = load(file, log.id()).filter(|kept| log.first() <= kept.lsn && kept.lsn <= log.end());
+    let mut gathered =
+        load(file, log.id()).map(|(kept, _)| kept).filter(|kept| log.first() <= kept.lsn && kept.lsn <= log.end());
     let from = gathered.as_ref().map_or(log.first(), |kept| kept.lsn);
     let mut runs = PageRuns::from(log.reader(from).map_err(Error::Log)?);
     while let Some(run) = runs.next()? {
@@ -51,9 +55,14 @@ pub(super) fn said_of(log: &Wal, found: &PageTable) -> Result<PageTable, Error> 
     Ok(said.expect("it was there from the beginning"))
 }
 
+/// What was noted of the database itself.
+pub(super) fn noted(file: &Path, log: LogId) -> Option<Note> {
+    load(file, log).and_then(|(_, note)| note)
+}
+
 /// Writes it down, whole or not at all.
-pub(super) fn save(shipped: &PageTable, path: &Path, log: LogId) -> Result<(), Error> {
-    let mut bytes = Vec::with_capacity(HEAD_LEN + 8 * shipped.hashes().len() + SUM_LEN);
+pub(super) fn save(shipped: &PageTable, note: &Note, path: &Path, log: LogId) -> Result<(), Error> {
+    let mut bytes = Vec::with_capacity(HEAD_LEN + 8 * shipped.hashes().len() + NOTE_LEN + SUM_LEN);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(log.as_bytes());
     bytes.extend_from_slice(&shipped.lsn.get().to_le_bytes());
@@ -63,6 +72,7 @@ pub(super) fn save(shipped: &PageTable, path: &Path, log: LogId) -> Result<(), E
         bytes.extend_from_slice(&word.to_le_bytes());
     }
     shipped.hashes().iter().for_each(|hash| bytes.extend_from_slice(&hash.0.to_le_bytes()));
+    bytes.extend_from_slice(&note.encode());
     bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
     let temporary = path.with_extension("tmp");
     let write = || {
@@ -84,10 +94,10 @@ pub(super) fn forget(path: &Path) -> Result<(), Error> {
     }
 }
 
-fn load(path: &Path, log: LogId) -> Option<PageTable> {
+fn load(path: &Path, log: LogId) -> Option<(PageTable, Option<Note>)> {
     let bytes = std::fs::read(path).ok()?;
     let (content, sum) = bytes.split_at_checked(bytes.len().checked_sub(SUM_LEN)?)?;
-    let (head, hashes) = content.split_first_chunk::<HEAD_LEN>()?;
+    let (head, rest) = content.split_first_chunk::<HEAD_LEN>()?;
     if head[..8] != *MAGIC || head[8..24] != *log.as_bytes() || blake3::hash(content).as_bytes() != sum {
         return None;
     }
@@ -95,7 +105,11 @@ fn load(path: &Path, log: LogId) -> Option<PageTable> {
     let lsn = Lsn::new(u64::from_le_bytes(*head[24..].first_chunk().expect("inside the head")));
     let place = WalPlace { salts: [word(40), word(44)], frame: word(48), checksum: [word(52), word(56)] };
     let hash = |bytes: &[u8]| PageHash(u64::from_le_bytes(*bytes.first_chunk().expect("eight bytes")));
-    let hashes: Vec<_> = hashes.chunks_exact(8).map(hash).collect();
-    let whole = hashes.len() == word(36) as usize;
-    whole.then_some(PageTable::of(lsn, place, PageSize::from_log2(head[32]).ok()?, hashes))
+    let (hashes, note) = rest.split_at_checked((word(36) as usize).checked_mul(8)?)?;
+    let note = match note {
+        [] => None,
+        note => Some(Note::decode(note.try_into().ok()?)),
+    };
+    let hashes = hashes.chunks_exact(8).map(hash).collect();
+    Some((PageTable::of(lsn, place, PageSize::from_log2(head[32]).ok()?, hashes), note))
 }

@@ -98,6 +98,8 @@ impl Capturing {
         report(CaptureReport::Attached(capture.status()));
         let state = State { status: capture.status(), ..State::default() };
         let shared = Arc::new(Shared { state: Mutex::new(state), ..Shared::default() });
+        // It was said of the file that is there now.
+        let settings = CaptureSettings { replaced: false, ..settings };
         let worker = Worker { shared: Arc::clone(&shared), database, log, settings, report: Box::new(report) };
         let thread = std::thread::Builder::new()
             .name("longshore-capture".to_owned())
@@ -428,7 +430,7 @@ fn is_fenced(error: &Error) -> bool {
 /// Whether attaching again may help.
 fn passes(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::Full)
-        // Another file is shipped in the place of the one before, everywhere, only if somebody says so by starting again.
+        // Another file is shipped in the place of the one before, everywhere, only if somebody says so.
         && !matches!(error, Error::Log(_) | Error::Replaced { .. })
         || matches!(error, Error::Log(log) if log.kind() == ErrorKind::Full)
 }

@@ -188,13 +188,10 @@ impl Group {
         self.db.frames()
     }
 
-    /// Whether the file is all of the database, once what readers allow is copied back.
-    pub(super) fn settle(&mut self) -> Result<bool, Error> {
-        self.db.settle()
-    }
-
-    pub(super) fn checkpoint_if_due(&mut self) -> Result<(), Error> {
-        self.db.checkpoint_if_due()
+    /// The database, whose `-wal` is copied back and begun anew.
+    pub(super) fn database_mut(&mut self) -> &mut ReplicaDb {
+        debug_assert!(self.waiting.is_empty() && !self.has_spilled, "between groups");
+        &mut self.db
     }
 
     fn put(&mut self, page: u32, image: Image) -> Result<(), Error> {
