@@ -15,7 +15,7 @@
 //!  28  zero         u32
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -170,8 +170,7 @@ impl Capture {
         if noted.file != self.file && (was != commit.pages || count != 0) {
             return Ok(Some("another file has its name, and holds something else"));
         }
-        let back = if was == 0 { 0 } else { self.gone_back(differing)? };
-        let is_old = SOME_PAGES <= back && count <= 2 * back;
+        let is_old = was != 0 && self.has_gone_back(differing)?;
         Ok(is_old.then_some("its pages hold what the log has of an earlier time, as in an older copy"))
     }
 
@@ -188,21 +187,26 @@ impl Capture {
         Ok(differing)
     }
 
-    /// How many pages are what they once were in the log, at whose end they are something else.
-    fn gone_back(&self, mut differing: HashMap<u32, PageHash>) -> Result<usize, Error> {
-        let before = differing.len();
-        if before < SOME_PAGES {
-            return Ok(0);
+    /// Whether most of the pages that differ are what they were in the log, all at one time, before they became something else.
+    fn has_gone_back(&self, mut differing: HashMap<u32, PageHash>) -> Result<bool, Error> {
+        // Free pages come and go as zeros.
+        let free = page_hash(2, &vec![0; self.size.bytes()]);
+        differing.retain(|_, hash| *hash != free);
+        if differing.len() < SOME_PAGES {
+            return Ok(false);
         }
+        let (mut back, mut most) = (HashSet::new(), 0);
         let mut runs = PageRuns::from(self.log.reader(self.log.first()).map_err(Error::Log)?);
         while let Some(run) = runs.next()? {
             for (page, hash) in run.changes {
-                if differing.get(&page) == Some(&hash) {
-                    differing.remove(&page);
-                }
+                let _as_before = match differing.get(&page) == Some(&hash) {
+                    true => back.insert(page),
+                    false => back.remove(&page),
+                };
             }
+            most = most.max(back.len());
         }
-        Ok(before - differing.len())
+        Ok(SOME_PAGES <= most && differing.len() * 3 <= most * 4)
     }
 
     /// Whether pages that have no frame in the `-wal`, up to `last`, are what was shipped. Looks at no frame afterwards.
@@ -223,7 +227,8 @@ impl Capture {
     }
 }
 
-/// An application itself may make a page or two what they were before, with a flag that it sets and takes back.
+/// An application itself may make a page or two what they were before, with a flag that it sets and takes back. What it writes besides
+/// is new.
 const SOME_PAGES: usize = 3;
 
 #[cfg(test)]
