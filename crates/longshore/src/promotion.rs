@@ -134,6 +134,7 @@ impl Attempt<'_> {
             return Err(refused(ErrorKind::Unavailable, self.name, why));
         }
         self.may_succeed()?;
+        self.may_fetch().await?;
         if self.request.switchover {
             self.come_near().await?;
         }
@@ -177,6 +178,25 @@ impl Attempt<'_> {
             Step::NoVote { voters } if !self.request.accept_loss => Err(self.without_vote(&voters)),
             _ => self.must_be_latest(&self.report.would_begin(&supposed, &self.archives)),
         }
+    }
+
+    /// Refuses what cannot be fetched for want of a role, before anybody is fenced: the writer may have more than it says now, and
+    /// nobody would write the log afterwards.
+    async fn may_fetch(&self) -> Result<()> {
+        let own = own::witness(self.node, &*self.log()?)?;
+        for witness in self.peers.witnesses().filter(|witness| witness.writes || own.end < witness.end) {
+            let Some(peer) = self.peers.client(&witness.node) else { continue };
+            if peer.logs().await?.iter().all(|log| log.name != *self.name) {
+                let why = format!(
+                    "{} does not have the role replicate for it at {}, from where it may have to fetch; grant it there, nobody was \
+                     fenced",
+                    self.node.id(),
+                    witness.node
+                );
+                return Err(refused(ErrorKind::Denied, self.name, &why));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses to go on from a copy whose end may be what died when a later epoch began, as an archive knows, unless that loss

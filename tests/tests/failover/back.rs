@@ -98,3 +98,30 @@ async fn a_switchover_that_is_refused_once_the_writer_has_stopped_gives_the_role
         agent.stop().await.unwrap();
     }
 }
+
+/// Found out before anybody is asked to accept an epoch: afterwards nobody would write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_may_not_fetch_what_the_writer_has_fences_nobody() {
+    let cluster = Cluster::new("replicas:1", &["primary", "a", "b"]);
+    let voters = |settings: &mut Settings| settings.ack.voters = ["primary", "a", "b"].map(str::to_owned).into();
+    let (primary, a, b) = (cluster.primary_with(voters).await, cluster.replica("a").await, cluster.replica("b").await);
+    confirmed(&writer(&primary), "before", "replicas:2").await;
+    for agent in [primary, a, b] {
+        agent.stop().await.unwrap();
+    }
+    let granted = |name: &str, replicate: &str| {
+        format!(
+            "[{name}]\nregion = \"{name}\"\nlogs.\"*\" = [{replicate}\"promote\", \"admin\", \"append\", \"read\"]\n"
+        )
+    };
+    let may = "\"replicate\", ";
+    cluster.world.grant(&[granted("primary", may), granted("a", ""), granted("b", may)].concat());
+    let (primary, a, b) = (cluster.primary_with(voters).await, cluster.replica("a").await, cluster.replica("b").await);
+    confirmed(&writer(&primary), "beyond a", "replicas:1").await;
+    assert_eq!(cluster.promote("a", |_| {}).await.unwrap_err(), ErrorKind::Denied);
+    writer(&primary).append(&["at once"]).unwrap();
+    assert_eq!(status(&primary).logs[0].epoch.number, 1);
+    for agent in [primary, a, b] {
+        agent.stop().await.unwrap();
+    }
+}
