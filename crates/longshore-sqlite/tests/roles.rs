@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_apply::{Applier, Sink, Step, Target};
-use longshore_format::{Content, Epoch, ErrorKind, Lsn, SegmentSize, WriterId};
+use longshore_format::{Content, Epoch, Lsn, SegmentSize, WriterId};
 use longshore_sqlite::{Capture, CaptureReport, CaptureSettings, Capturing, Error, LogDatabase, SqliteSink};
 use longshore_storage::{FsDirectory, SystemEnvironment};
 use longshore_wal::{CreateSpec, Promotion, Retention, Settings, Threads, Wal};
@@ -131,6 +131,11 @@ fn eventually(mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// A sink that notes how it leaves the copy.
+fn noted(node: &Node) -> SqliteSink {
+    SqliteSink::of(Arc::new(LogDatabase::new(node.at("copy.db")))).held_against(node.log())
+}
+
 /// A log with rows of an application, and a copy of the database at the first of them.
 fn with_a_copy_behind() -> Node {
     let node = Node::new();
@@ -139,7 +144,7 @@ fn with_a_copy_behind() -> Node {
     let mut capture = node.attach("app.db").unwrap();
     insert(&app, "one").unwrap();
     drain(&mut capture);
-    node.apply(SqliteSink::new(node.at("copy.db"))).unwrap();
+    node.apply(noted(&node)).unwrap();
     for body in ["two", "three"] {
         insert(&app, body).unwrap();
         drain(&mut capture);
@@ -182,11 +187,10 @@ fn a_copy_that_lacks_some_of_the_log_is_given_that_before_it_is_captured() {
 fn what_somebody_wrote_into_a_copy_becomes_a_run_before_the_log_goes_on() {
     for is_found in [false, true] {
         let mut node = with_a_copy_behind();
-        let sink = || SqliteSink::of(Arc::new(LogDatabase::new(node.at("copy.db")))).held_against(node.log());
-        node.apply(sink()).unwrap();
+        node.apply(noted(&node)).unwrap();
         insert(&node.app("copy.db"), "stray").unwrap();
         if is_found {
-            let refused = node.apply(sink()).unwrap_err();
+            let refused = node.apply(noted(&node)).unwrap_err();
             assert!(matches!(refused, longshore_apply::Error::SinkAstray { .. }), "{refused}");
             assert_eq!(rows(&node.at("copy.db-longshore-kept-1")), "one,two,three,stray");
         }
@@ -203,14 +207,18 @@ fn what_somebody_wrote_into_a_copy_becomes_a_run_before_the_log_goes_on() {
 
 /// The rest of the log cannot be applied to pages that it does not know.
 #[test]
-fn a_copy_behind_that_somebody_wrote_is_not_captured_where_the_log_goes_on_with_the_same_page() {
+fn a_copy_behind_that_somebody_wrote_is_kept_and_made_anew_from_the_log() {
     let mut node = with_a_copy_behind();
     insert(&node.app("copy.db"), "stray").unwrap();
-    let before = rows(&node.at("copy.db"));
     node.promote(2);
-    let error = node.attach("copy.db").map(drop).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Diverged, "{error}");
-    assert_eq!(rows(&node.at("copy.db")), before, "nothing is written over it");
+    let mut capture = node.attach("copy.db").unwrap();
+    assert_eq!(rows(&node.at("copy.db-longshore-kept-1")), "one,stray");
+    assert_eq!(rows(&node.at("copy.db")), "one,two,three");
+    let copy = node.app("copy.db");
+    insert(&copy, "four").unwrap();
+    assert_eq!(drain(&mut capture), 1);
+    assert_eq!(capture.status().resyncs, 0);
+    assert_same(&node.replay(), &contents(&copy));
 }
 
 /// To go back in time under the same log.

@@ -45,6 +45,13 @@ pub(super) fn bring_up(path: &Path, log: &Wal, settings: &CaptureSettings) -> Re
         let origin = held.or(standing.origin()).filter(|origin| origin.lsn != Lsn::ZERO);
         let Some(origin) = origin else { return made_anew(database, log, settings).map(Some) };
         if standing.written.is_some_and(|written| written.only_log) {
+            if lacks_some(log, origin.lsn)? {
+                match made_anew(Arc::clone(&database), log, settings) {
+                    // The log reaches back to no image: whether it can be applied to what is there, it shows.
+                    Err(Error::Astray { .. }) => {}
+                    made => return made.map(Some),
+                }
+            }
             // Nobody is left to seed it from: it is the database now, and what somebody wrote becomes a run once it is compared.
             sidecar.write(Standing::at(log.id(), standing.page_size, origin))?;
             return give_the_rest(log, database).map(Some);
@@ -57,6 +64,14 @@ pub(super) fn bring_up(path: &Path, log: &Wal, settings: &CaptureSettings) -> Re
         return Ok(None);
     }
     give_the_rest(log, database).map(Some)
+}
+
+/// Whether the log changes pages beyond `origin`, or may have.
+fn lacks_some(log: &Wal, origin: Lsn) -> Result<bool, Error> {
+    if origin < log.first() {
+        return Ok(true);
+    }
+    Ok(PageRuns::from(log.reader(origin).map_err(Error::Log)?).next()?.is_some())
 }
 
 /// Applies what the log has beyond the database.

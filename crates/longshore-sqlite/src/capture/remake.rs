@@ -21,7 +21,8 @@ use crate::pages::PageRuns;
 /// [`Error::NoImageKept`] where the log does not reach back to an image; nothing was done to the database then.
 pub(super) fn remake(database: &Arc<LogDatabase>, log: &Wal) -> Result<Lsn, Error> {
     let before = before_image(log)?;
-    let sink = FromImage { sink: PageSink::of(Arc::clone(database)).giving_way(), before };
+    let sink =
+        FromImage { sink: PageSink::of(Arc::clone(database)).held_against(Some(log.clone())).giving_way(), before };
     let mut applier = Applier::open(log.clone(), sink, Target::LATEST)?;
     while applier.step()? != Step::Idle {}
     Ok(applier.finish()?.held)
