@@ -236,6 +236,29 @@ fn a_copy_without_its_position_is_shipped_as_it_is_once_somebody_says_so() {
     assert_same(&node.replay(), &contents(&copy));
 }
 
+/// A node that never captured any, promoted beside a database that an application has just made.
+#[test]
+fn a_database_that_was_never_the_log_s_is_not_shipped_over_it() {
+    let mut node = with_a_copy_behind();
+    let app = node.app("app.db");
+    app.execute_batch("INSERT INTO t (body) VALUES (hex(randomblob(20000)))").unwrap();
+    node.attach("app.db").unwrap().detach().unwrap();
+    node.promote(2);
+    std::fs::remove_file(node.settings().hashes).unwrap();
+    // With the same schema, as its application makes one.
+    let fresh = node.app("fresh.db");
+    fresh.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, body)").unwrap();
+    let end = node.log().end();
+    let error = node.attach("fresh.db").map(drop).unwrap_err();
+    assert!(matches!(error, Error::OtherFile { .. }), "{error}");
+    assert_eq!(node.log().end(), end);
+    // Of the one that was, what was noted may be lost.
+    insert(&app, "four").unwrap();
+    let mut capture = node.attach("app.db").unwrap();
+    drain(&mut capture);
+    assert_same(&node.replay(), &contents(&app));
+}
+
 #[test]
 fn a_copy_of_another_log_begins_one_of_its_own() {
     let (of, node) = (with_a_copy_behind(), Node::new());

@@ -148,11 +148,31 @@ impl Capture {
         if self.settings.replaced {
             return Ok(());
         }
-        let Some(noted) = noted else { return Ok(()) };
-        match self.why_other(&noted, commit)? {
+        let why = match noted {
+            Some(noted) => self.why_other(&noted, commit)?,
+            None => self.why_never_its_own(commit)?,
+        };
+        match why {
             Some(why) => Err(Error::OtherFile { path: self.path.clone(), why, end: self.log.end() }),
             None => Ok(()),
         }
+    }
+
+    /// Nothing is noted: it is captured for the first time, or what was noted is lost. The log may be another database's then.
+    fn why_never_its_own(&self, commit: &Commit) -> Result<Option<&'static str>, Error> {
+        let resolved = self.path.canonicalize().map_err(Error::at(&self.path))?;
+        if Sidecar::look(&resolved)?.is_some_and(|standing| standing.log == self.log.id()) {
+            return Ok(None);
+        }
+        if PageRuns::from(self.log.reader(self.log.first()).map_err(Error::Log)?).next()?.is_none() {
+            return Ok(None);
+        }
+        if self.shipped.pages() == 0 {
+            return Ok(Some("nothing tells whether it ever was the log's"));
+        }
+        let pages = (1..=commit.pages).filter(|page| *page != self.size.lock_page()).count();
+        let alike = pages - self.differing(commit)?.len();
+        Ok((alike * 2 < self.shipped.pages() as usize).then_some("little of it is what the log holds"))
     }
 
     fn why_other(&self, noted: &Note, commit: &Commit) -> Result<Option<&'static str>, Error> {
