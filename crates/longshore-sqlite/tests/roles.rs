@@ -259,6 +259,33 @@ fn a_database_that_was_never_the_log_s_is_not_shipped_over_it() {
     assert_same(&node.replay(), &contents(&app));
 }
 
+/// The data directory came back from a backup, the database did not.
+#[test]
+fn a_database_that_is_ahead_of_its_log_is_not_made_anew_from_it() {
+    let mut node = with_a_copy_behind();
+    node.promote(2);
+    let mut capture = node.attach("copy.db").unwrap();
+    let (log, backup) = (node.at("log"), node.at("backup"));
+    node.log().wait_blocking(node.log().end(), None).unwrap();
+    std::fs::create_dir(&backup).unwrap();
+    for file in std::fs::read_dir(&log).unwrap().map(|file| file.unwrap().file_name()) {
+        std::fs::copy(log.join(&file), backup.join(&file)).unwrap();
+    }
+    let copy = node.app("copy.db");
+    insert(&copy, "four").unwrap();
+    drain(&mut capture);
+    capture.detach().unwrap();
+    node.open(|_| {
+        std::fs::remove_dir_all(&log).unwrap();
+        std::fs::rename(&backup, &log).unwrap();
+        let directory = Arc::new(FsDirectory::create(&log).unwrap());
+        Wal::open(directory, Arc::new(SystemEnvironment), Settings::default()).unwrap().0
+    });
+    let error = node.attach("copy.db").map(drop).unwrap_err();
+    assert!(matches!(error, Error::Astray { .. }), "{error}");
+    assert_eq!(rows(&node.at("copy.db")), "one,two,three,four");
+}
+
 #[test]
 fn a_copy_of_another_log_begins_one_of_its_own() {
     let (of, node) = (with_a_copy_behind(), Node::new());

@@ -36,6 +36,8 @@ pub(super) fn bring_up(path: &Path, log: &Wal, settings: &CaptureSettings) -> Re
     if let Some(base) = standing.base() {
         return match is_its_own(log, base)? {
             true => Ok(None),
+            // Nobody else need have written it: the log may be an old copy, and the database newer than all of it.
+            false if log.end() < base.lsn => Err(Error::Astray { path: path.to_owned() }),
             false => made_anew(database, log, settings).map(Some),
         };
     }
@@ -44,13 +46,12 @@ pub(super) fn bring_up(path: &Path, log: &Wal, settings: &CaptureSettings) -> Re
     if let Left::Astray { held, .. } = PageSink::left(&resolved, &sidecar, database.fence(&resolved)?, log)? {
         let origin = held.or(standing.origin()).filter(|origin| origin.lsn != Lsn::ZERO);
         let Some(origin) = origin else { return made_anew(database, log, settings).map(Some) };
+        if log.end() < origin.lsn {
+            return Err(Error::Astray { path: path.to_owned() });
+        }
         if standing.written.is_some_and(|written| written.only_log) {
             if lacks_some(log, origin.lsn)? {
-                match made_anew(Arc::clone(&database), log, settings) {
-                    // The log reaches back to no image: whether it can be applied to what is there, it shows.
-                    Err(Error::Astray { .. }) => {}
-                    made => return made.map(Some),
-                }
+                return made_anew(database, log, settings).map(Some);
             }
             // Nobody is left to seed it from: it is the database now, and what somebody wrote becomes a run once it is compared.
             sidecar.write(Standing::at(log.id(), standing.page_size, origin))?;

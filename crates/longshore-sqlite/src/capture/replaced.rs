@@ -12,7 +12,7 @@
 //!  16  counter      u32     the file change counter of page 1
 //!  20  schema       u32     the schema's version
 //!  24  application  u32     its id
-//!  28  zero         u32
+//!  28  time         u32     of when the file was last written, in nanoseconds since 1970, its halves xored; 0 where it was not noted
 //! ```
 
 use std::collections::{HashMap, HashSet};
@@ -36,6 +36,8 @@ pub(super) const NOTE_LEN: usize = 32;
 pub(super) struct Note {
     pub(super) file: FileId,
     pub(super) header: Header,
+    /// Of when it was last written: who puts an older copy into the file changes that.
+    pub(super) time: u32,
 }
 
 /// A file, whatever its name. An inode alone is given to the next file once it is free.
@@ -86,11 +88,12 @@ impl Header {
 
 impl Note {
     pub(super) fn encode(&self) -> [u8; NOTE_LEN] {
-        let Note { file: FileId { inode, born }, header: Header { counter, schema, application, .. } } = self;
+        let Note { file: FileId { inode, born }, header, time } = self;
+        let Header { counter, schema, application, .. } = header;
         let mut bytes = [0; NOTE_LEN];
         bytes[..8].copy_from_slice(&inode.to_le_bytes());
         bytes[8..16].copy_from_slice(&born.to_le_bytes());
-        for (at, word) in (16..).step_by(4).zip([counter, schema, application]) {
+        for (at, word) in (16..).step_by(4).zip([counter, schema, application, time]) {
             bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
         }
         bytes
@@ -100,7 +103,7 @@ impl Note {
         let word = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().expect("inside the note"));
         let long = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("inside the note"));
         let header = Header { counter: word(16), schema: word(20), application: word(24), shrinks: false };
-        Note { file: FileId { inode: long(0), born: long(8) }, header }
+        Note { file: FileId { inode: long(0), born: long(8) }, header, time: word(28) }
     }
 }
 
@@ -128,6 +131,12 @@ pub(super) fn check_unfit(path: &Path, log: &Wal, settings: &CaptureSettings) ->
     }
 }
 
+fn time_of(path: &Path) -> Result<u32, Error> {
+    let metadata = std::fs::metadata(path).map_err(Error::at(path))?;
+    let time = metadata.mtime().wrapping_mul(1_000_000_000).wrapping_add(metadata.mtime_nsec());
+    Ok(((time ^ (time >> 32)) as u32).max(1))
+}
+
 /// Of a file without a `-wal`.
 fn header_of(database: &WalFile) -> Result<Header, Error> {
     let mut first = [0; 100];
@@ -140,7 +149,13 @@ impl Capture {
     pub(super) fn note_of_it(&self) -> Result<Note, Error> {
         let mut first = vec![0; self.size.bytes()];
         self.view.page(&self.guard, 1, &mut first)?;
-        Ok(Note { file: self.file, header: Header::of(&first) })
+        Ok(Note { file: self.file, header: Header::of(&first), time: time_of(&self.path)? })
+    }
+
+    /// Whether the file is the one that was noted, and was not written since.
+    pub(super) fn is_untouched(&self, noted: Option<Note>) -> Result<bool, Error> {
+        let Some(noted) = noted.filter(|noted| noted.time != 0 && noted.file == self.file) else { return Ok(false) };
+        Ok(noted.time == time_of(&self.path)?)
     }
 
     /// Refuses a database that is to be compared, or shipped anew, and is not the one that was captured.
@@ -160,6 +175,11 @@ impl Capture {
 
     /// Nothing is noted: it is captured for the first time, or what was noted is lost. The log may be another database's then.
     fn why_never_its_own(&self, commit: &Commit) -> Result<Option<&'static str>, Error> {
+        let differing = self.differing(commit)?;
+        let count = differing.len();
+        if self.shipped.pages() != 0 && self.has_gone_back(differing)? {
+            return Ok(Some(IS_OLD));
+        }
         let resolved = self.path.canonicalize().map_err(Error::at(&self.path))?;
         if Sidecar::look(&resolved)?.is_some_and(|standing| standing.log == self.log.id()) {
             return Ok(None);
@@ -171,7 +191,7 @@ impl Capture {
             return Ok(Some("nothing tells whether it ever was the log's"));
         }
         let pages = (1..=commit.pages).filter(|page| *page != self.size.lock_page()).count();
-        let alike = pages - self.differing(commit)?.len();
+        let alike = pages - count;
         Ok((alike * 2 < self.shipped.pages() as usize).then_some("little of it is what the log holds"))
     }
 
@@ -191,7 +211,7 @@ impl Capture {
             return Ok(Some("another file has its name, and holds something else"));
         }
         let is_old = was != 0 && self.has_gone_back(differing)?;
-        Ok(is_old.then_some("its pages hold what the log has of an earlier time, as in an older copy"))
+        Ok(is_old.then_some(IS_OLD))
     }
 
     /// Pages that are not what was shipped, and what they are.
@@ -219,10 +239,11 @@ impl Capture {
         let mut runs = PageRuns::from(self.log.reader(self.log.first()).map_err(Error::Log)?);
         while let Some(run) = runs.next()? {
             for (page, hash) in run.changes {
-                let _as_before = match differing.get(&page) == Some(&hash) {
-                    true => back.insert(page),
-                    false => back.remove(&page),
-                };
+                if differing.get(&page) == Some(&hash) {
+                    back.insert(page);
+                } else {
+                    back.remove(&page);
+                }
             }
             most = most.max(back.len());
         }
@@ -246,6 +267,8 @@ impl Capture {
         Ok(true)
     }
 }
+
+const IS_OLD: &str = "its pages hold what the log has of an earlier time, as in an older copy";
 
 /// An application itself may make a page or two what they were before, with a flag that it sets and takes back. What it writes besides
 /// is new.
@@ -274,7 +297,7 @@ mod tests {
     #[test]
     fn a_note_is_read_as_it_was_written() {
         let header = Header { counter: 1, schema: 2, application: 3, shrinks: false };
-        let note = Note { file: FileId { inode: 4, born: u64::MAX }, header };
+        let note = Note { file: FileId { inode: 4, born: u64::MAX }, header, time: u32::MAX };
         assert_eq!(Note::decode(&note.encode()), note);
     }
 }
