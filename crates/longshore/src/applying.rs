@@ -110,7 +110,9 @@ impl Applying {
 
     /// Keeps writers out of the databases that the log comes from, before it accepts a later epoch. Whether all of them are.
     pub(crate) fn hold_writers(&self) -> bool {
-        self.captured().iter().filter(|captured| !captured.hold()).count() == 0
+        // Every one is asked, whatever the one before said.
+        let held: Vec<bool> = self.captured().iter().map(|captured| captured.hold()).collect();
+        held.into_iter().all(|is_held| is_held)
     }
 
     /// Lets them in again, if it has not.
@@ -121,16 +123,15 @@ impl Applying {
     /// Waits until what is committed by now in the databases that the log comes from is in it.
     ///
     /// # Errors
-    /// `Unavailable` for one that it takes too long of.
+    /// `Unavailable` for one that is not captured for the moment, or of which it takes too long.
     pub(crate) fn catch_up(&self, log: &Name) -> Result<()> {
-        let captured = |sink: &SinkView| Some((sink.label.clone(), sink.captured.clone()?));
-        let all: Vec<_> = self.lock().iter().filter_map(captured).collect();
-        all.into_iter().try_for_each(|(database, captured)| {
-            captured.catch_up(CATCH_UP).map_err(|error| Error::NotCaptured {
-                log: log.clone(),
-                database,
-                reason: error.to_string(),
-            })
+        let databases: Vec<SinkView> = self.lock().iter().filter(|sink| sink.is_both_ways()).cloned().collect();
+        databases.into_iter().try_for_each(|sink| {
+            let caught_up = match &sink.captured {
+                Some(captured) => captured.catch_up(CATCH_UP).map_err(|error| error.to_string()),
+                None => Err(sink.problem.unwrap_or_else(|| "it is not captured yet".to_owned())),
+            };
+            caught_up.map_err(|reason| Error::NotCaptured { log: log.clone(), database: sink.label, reason })
         })
     }
 

@@ -141,6 +141,10 @@ impl Attempt<'_> {
         let mut promotion = self.report.surveyed(&self.peers, self.epoch()?);
         promotion.heard(own::fence(self.node, &self.log()?, promotion.epoch()).await?.witness);
         let taken = self.take_over(&mut promotion).await;
+        if taken.is_err() && self.has_begun(promotion.epoch()) {
+            // It is the log's whatever failed afterwards: nobody is told that it was given up, and no role is given back.
+            return taken;
+        }
         if taken.is_err() && promotion.fence() == Ok(Fence::Whole) {
             // Whoever accepted it gave way to nobody. Of one that somebody may have hidden another behind nothing is said.
             self.node.memory().gave_up(self.name, promotion.epoch());
@@ -151,6 +155,10 @@ impl Attempt<'_> {
             Err(error) if self.request.switchover => Err(self.give_back(promotion.epoch(), error).await),
             done => done,
         }
+    }
+
+    fn has_begun(&self, epoch: Epoch) -> bool {
+        self.log().is_ok_and(|log| log.wal.history().current().epoch == epoch)
     }
 
     /// From here on the writer before may have stopped.
@@ -183,15 +191,21 @@ impl Attempt<'_> {
     /// Refuses what cannot be fetched for want of a role, before anybody is fenced: the writer may have more than it says now, and
     /// nobody would write the log afterwards.
     async fn may_fetch(&self) -> Result<()> {
-        let own = own::witness(self.node, &*self.log()?)?;
-        for witness in self.peers.witnesses().filter(|witness| witness.writes || own.end < witness.end) {
+        let from = match self.report.supposed(&self.peers).step() {
+            Ok(Step::Fetch { from, .. }) => Some(from),
+            _ => None,
+        };
+        let needed = |witness: &&Witness| witness.writes || Some(&witness.node) == from.as_ref();
+        for witness in self.peers.witnesses().filter(needed) {
             let Some(peer) = self.peers.client(&witness.node) else { continue };
-            if peer.logs().await?.iter().all(|log| log.name != *self.name) {
+            // Whoever is silent by now is found out where it is needed.
+            let Ok(Ok(logs)) = timeout(peers::PATIENCE, peer.logs()).await else { continue };
+            if logs.iter().all(|log| log.name != *self.name) {
                 let why = format!(
-                    "{} does not have the role replicate for it at {}, from where it may have to fetch; grant it there, nobody was \
-                     fenced",
-                    self.node.id(),
-                    witness.node
+                    "{} offers no such log to {}, which may have to fetch from there: grant it the role replicate there; if it has \
+                     that, the log is just changing hands, so run it again. Nobody was fenced",
+                    witness.node,
+                    self.node.id()
                 );
                 return Err(refused(ErrorKind::Denied, self.name, &why));
             }

@@ -120,7 +120,7 @@ impl Replay {
             archived::clear(&scratch, &self.into);
         }
         if self.if_absent && self.into.is_there() && self.go_on.pending(&self.log).is_none() {
-            return Ok(());
+            return self.go_on.must_be_done(&self.log, &self.into);
         }
         if self.from.iter().any(|from| stores::is_address(from)) {
             if self.tail.tail.is_some() {
@@ -207,7 +207,7 @@ impl Replay {
         let told = continued.told(go_on, &self.into);
         match (&self.into, self.json) {
             (SinkSpec::Stdout, _) => phases.talk(&told),
-            (_, true) => output::print_json(continued)?,
+            (_, true) => output::print_json(serde_json::json!({ "continued": continued }))?,
             (_, false) => output::print(&told)?,
         }
         Ok(())

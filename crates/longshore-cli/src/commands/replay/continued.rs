@@ -100,6 +100,17 @@ impl Continue {
         self.data_dir.as_ref().is_some_and(|dir| dir.join(log.as_str()).exists())
     }
 
+    /// Of an output that is there: so must the log be that was to go on.
+    pub(super) fn must_be_done(&self, log: &str, into: &SinkSpec) -> Result<(), Failure> {
+        match &self.data_dir {
+            Some(dir) if !dir.join(log).exists() => {
+                let what = format!("{into} is there, and {} holds no log {log}", dir.display());
+                Err(Failure::new(ErrorKind::Busy, what).next("move the output away, and run it again"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The restore that an earlier run has completed, if all that is left is the promotion.
     pub(super) fn pending(&self, log: &str) -> Option<Pending> {
         Pending::read(&self.scratch(log)?)
@@ -170,7 +181,8 @@ impl GoOn<'_> {
             command += &format!(" --sqlite {} --log {}", path.display(), self.log);
         }
         for store in self.from {
-            command += &format!(" --archive {store}");
+            // An address with options is more than a word to a shell.
+            command += &format!(" --archive '{store}'");
         }
         command + &self.keys.flag()
     }

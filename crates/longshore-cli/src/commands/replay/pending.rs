@@ -1,6 +1,8 @@
 //! A restore that is complete, and whose log is still to be promoted.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use longshore::{ErrorKind, Lsn};
@@ -39,9 +41,16 @@ impl Pending {
 
     pub(super) fn write(&self, scratch: &Path) -> Result<(), Failure> {
         let path = scratch.join(NAME);
-        let written =
-            serde_json::to_vec(self).map_err(std::io::Error::from).and_then(|text| std::fs::write(&path, text));
-        written.map_err(|error| Failure::file("cannot write", &path, &error))
+        // Whole or not at all, also after a power cut: the promotion comes next.
+        let write = || {
+            let whole = scratch.join(format!("{NAME}.partial"));
+            let mut file = File::create(&whole)?;
+            file.write_all(&serde_json::to_vec(self)?)?;
+            file.sync_all()?;
+            std::fs::rename(&whole, &path)?;
+            File::open(scratch)?.sync_all()
+        };
+        write().map_err(|error: std::io::Error| Failure::file("cannot write", &path, &error))
     }
 
     /// Refuses to promote what is something else than is asked for now.

@@ -46,8 +46,9 @@ fn region(url: &str, environment: impl Fn(&str) -> Option<String>) -> Option<Reg
     if option("endpoint").is_some() {
         return None;
     }
+    let endpoints = ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"];
     let provider = match scheme {
-        "s3" if environment("AWS_ENDPOINT_URL").or(environment("AWS_ENDPOINT")).is_some() => return None,
+        "s3" if endpoints.iter().any(|name| environment(name).is_some()) => return None,
         "s3" => "aws",
         "gs" => "gcp",
         "az" => "azure",
@@ -55,7 +56,7 @@ fn region(url: &str, environment: impl Fn(&str) -> Option<String>) -> Option<Reg
     };
     let named = match provider {
         "aws" => option("region").or_else(|| environment("AWS_REGION")).or_else(|| environment("AWS_DEFAULT_REGION")),
-        _ => None,
+        _ => option("region"),
     };
     // Some prices are the same in all regions.
     format!("{provider}:{}", named.as_deref().unwrap_or("unknown")).parse().ok()
@@ -100,6 +101,7 @@ mod tests {
             ("s3://b/p", false, Some("aws:unknown")),
             ("s3://b/p?region=eu-west-1&endpoint=http://minio:9000", true, None),
             ("gs://b/p", true, Some("gcp:unknown")),
+            ("gs://b/p?region=europe-west1", true, Some("gcp:europe-west1")),
             ("az://c/p", true, Some("azure:unknown")),
             ("ftp://b/p", true, None),
         ] {
