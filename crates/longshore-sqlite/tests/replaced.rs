@@ -62,6 +62,7 @@ fn copy_over(rig: &Rig, name: &str) {
 }
 
 type Change = fn(&Rig);
+type Replace = fn(&Rig, &str);
 
 #[test]
 fn what_was_written_meanwhile_is_shipped_and_what_was_put_in_its_place_is_not() {
@@ -185,7 +186,7 @@ fn a_capture_that_ended_in_no_order_has_noted_its_file() {
 /// database, which is neither.
 #[test]
 fn an_old_copy_beside_the_wal_of_the_one_before_is_not_shipped() {
-    let ways: [(fn(&Rig, &str), &str); 2] = [(put, "another file has its name"), (copy_over, "of an earlier time")];
+    let ways: [(Replace, &str); 2] = [(put, "another file has its name"), (copy_over, "of an earlier time")];
     for (replace, why) in ways {
         let rig = captured();
         let app = rig.app();
