@@ -97,7 +97,7 @@ impl Capture {
 
     /// Goes on where the log ends, or compares.
     fn find_place(&mut self, known: bool, noted: Option<Note>, deadline: Instant) -> Result<(), Error> {
-        let is_untouched = self.is_untouched(noted)?;
+        let is_other_file = noted.is_some_and(|noted| noted.file != self.file);
         let (index, backfill) = self.settled(deadline)?;
         // Once all of it is in the database file, the next writer may begin the -wal anew at any moment: frames that were not
         // copied by then cannot be counted on.
@@ -105,15 +105,15 @@ impl Capture {
         if known
             && self.still_stands(&index)?
             && (is_kept || index.max_frame == self.shipped.place.frame)
-            // An old copy beside the -wal of the one before, or in its file, is neither of the two.
-            && (is_untouched || self.rest_is_what_was_shipped(index.max_frame)?)
+            // An old copy beside the -wal of the one before is neither of the two.
+            && (!is_other_file || self.rest_is_what_was_shipped(index.max_frame)?)
         {
             self.view.adopt(self.shipped.place.frame)?;
-            return self.save_unless(is_untouched);
+            return self.save_if(noted, is_other_file);
         }
         if known && backfill == 0 && index.salts != self.shipped.place.salts && self.file_is_what_was_shipped()? {
             // Whatever became of the -wal that the log ends in: all of this one comes after it.
-            return self.save_unless(is_untouched);
+            return self.save_if(noted, is_other_file);
         }
         self.view.sync()?;
         if is_kept && self.view.begin(index.salts)?.is_some() {
@@ -132,8 +132,8 @@ impl Capture {
     }
 
     /// Notes what file it is, also where the process does not end in order.
-    fn save_unless(&self, is_untouched: bool) -> Result<(), Error> {
-        if is_untouched { Ok(()) } else { self.save() }
+    fn save_if(&self, noted: Option<Note>, is_other_file: bool) -> Result<(), Error> {
+        if noted.is_none() || is_other_file { self.save() } else { Ok(()) }
     }
 
     /// Whether the frame that the log ends at is still where it was.

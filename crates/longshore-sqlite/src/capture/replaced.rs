@@ -12,7 +12,7 @@
 //!  16  counter      u32     the file change counter of page 1
 //!  20  schema       u32     the schema's version
 //!  24  application  u32     its id
-//!  28  time         u32     of when the file was last written, in nanoseconds since 1970, its halves xored; 0 where it was not noted
+//!  28  zero         u32
 //! ```
 
 use std::collections::{HashMap, HashSet};
@@ -36,8 +36,6 @@ pub(super) const NOTE_LEN: usize = 32;
 pub(super) struct Note {
     pub(super) file: FileId,
     pub(super) header: Header,
-    /// Of when it was last written: who puts an older copy into the file changes that.
-    pub(super) time: u32,
 }
 
 /// A file, whatever its name. An inode alone is given to the next file once it is free.
@@ -88,12 +86,11 @@ impl Header {
 
 impl Note {
     pub(super) fn encode(&self) -> [u8; NOTE_LEN] {
-        let Note { file: FileId { inode, born }, header, time } = self;
-        let Header { counter, schema, application, .. } = header;
+        let Note { file: FileId { inode, born }, header: Header { counter, schema, application, .. } } = self;
         let mut bytes = [0; NOTE_LEN];
         bytes[..8].copy_from_slice(&inode.to_le_bytes());
         bytes[8..16].copy_from_slice(&born.to_le_bytes());
-        for (at, word) in (16..).step_by(4).zip([counter, schema, application, time]) {
+        for (at, word) in (16..).step_by(4).zip([counter, schema, application]) {
             bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
         }
         bytes
@@ -103,7 +100,7 @@ impl Note {
         let word = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().expect("inside the note"));
         let long = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("inside the note"));
         let header = Header { counter: word(16), schema: word(20), application: word(24), shrinks: false };
-        Note { file: FileId { inode: long(0), born: long(8) }, header, time: word(28) }
+        Note { file: FileId { inode: long(0), born: long(8) }, header }
     }
 }
 
@@ -131,12 +128,6 @@ pub(super) fn check_unfit(path: &Path, log: &Wal, settings: &CaptureSettings) ->
     }
 }
 
-fn time_of(path: &Path) -> Result<u32, Error> {
-    let metadata = std::fs::metadata(path).map_err(Error::at(path))?;
-    let time = metadata.mtime().wrapping_mul(1_000_000_000).wrapping_add(metadata.mtime_nsec());
-    Ok(((time ^ (time >> 32)) as u32).max(1))
-}
-
 /// Of a file without a `-wal`.
 fn header_of(database: &WalFile) -> Result<Header, Error> {
     let mut first = [0; 100];
@@ -149,13 +140,7 @@ impl Capture {
     pub(super) fn note_of_it(&self) -> Result<Note, Error> {
         let mut first = vec![0; self.size.bytes()];
         self.view.page(&self.guard, 1, &mut first)?;
-        Ok(Note { file: self.file, header: Header::of(&first), time: time_of(&self.path)? })
-    }
-
-    /// Whether the file is the one that was noted, and was not written since.
-    pub(super) fn is_untouched(&self, noted: Option<Note>) -> Result<bool, Error> {
-        let Some(noted) = noted.filter(|noted| noted.time != 0 && noted.file == self.file) else { return Ok(false) };
-        Ok(noted.time == time_of(&self.path)?)
+        Ok(Note { file: self.file, header: Header::of(&first) })
     }
 
     /// Refuses a database that is to be compared, or shipped anew, and is not the one that was captured.
@@ -297,7 +282,7 @@ mod tests {
     #[test]
     fn a_note_is_read_as_it_was_written() {
         let header = Header { counter: 1, schema: 2, application: 3, shrinks: false };
-        let note = Note { file: FileId { inode: 4, born: u64::MAX }, header, time: u32::MAX };
+        let note = Note { file: FileId { inode: 4, born: u64::MAX }, header };
         assert_eq!(Note::decode(&note.encode()), note);
     }
 }
