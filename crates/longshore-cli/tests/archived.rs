@@ -139,10 +139,8 @@ fn the_status_shows_every_store_with_what_it_was_asked_for() {
         assert!(0 < count("bytes") && count("bytes") < count("sent_bytes"), "the manifest is sent, too: {shown}");
         assert_eq!((&shown["ended"], &shown["trouble"], &shown["usd"]), (&false.into(), &Value::Null, &0.0.into()));
         assert!(shown["predicted"]["rpo_seconds"].as_f64().unwrap() < 1.0, "{shown}");
-        let metrics = p.get("/metrics");
         let line = format!("longshore_archive_put_requests_total{{log=\"orders\",store=\"{}\"}}", store(at, name));
         eventually("metrics of the store", || p.get("/metrics").contains(&line));
-        assert!(!metrics.is_empty());
     }
     let text = run(at, &format!("status {}", server(&p))).ok();
     let row = |head: &str| text.lines().filter(|line| line.trim_start().starts_with(head)).count();

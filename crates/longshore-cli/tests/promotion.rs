@@ -122,7 +122,8 @@ fn a_replica_is_promoted_and_the_old_primary_rejoins_when_it_returns() {
     assert_eq!((&status["role"], &status["accepted_epoch"]), (&"replica".into(), &2.into()), "{status}");
     assert_eq!(status["path"].as_array().unwrap().last(), Some(&"a".into()), "by itself or through b: {status}");
     assert_eq!(status["policy"]["voters"].as_array().unwrap().len(), 3, "{status}");
-    assert!(p.get("/metrics").contains("longshore_log_epoch{log=\"orders\"} 2"));
+    // Metrics are set once a second.
+    eventually("its metrics say so too", || p.get("/metrics").contains("longshore_log_epoch{log=\"orders\"} 2"));
     for agent in [p, b, a] {
         assert_eq!(agent.terminate(), 0);
     }
