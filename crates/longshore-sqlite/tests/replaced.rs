@@ -62,6 +62,7 @@ fn copy_over(rig: &Rig, name: &str) {
 }
 
 type Change = fn(&Rig);
+type Replace = fn(&Rig, &str);
 
 #[test]
 fn what_was_written_meanwhile_is_shipped_and_what_was_put_in_its_place_is_not() {
@@ -181,23 +182,90 @@ fn a_capture_that_ended_in_no_order_has_noted_its_file() {
     assert!(error.to_string().contains("another file has its name"), "{error}");
 }
 
-/// What somebody forgets who puts an old copy back: SQLite takes the two for one database, which is neither.
+/// What somebody forgets who puts an old copy back, or who stopped the application before the agent: SQLite takes the two for one
+/// database, which is neither.
 #[test]
 fn an_old_copy_beside_the_wal_of_the_one_before_is_not_shipped() {
-    let rig = captured();
-    let app = rig.app();
-    let mut capture = rig.attach();
-    app.execute_batch("UPDATE flags SET is_up = 2").unwrap();
-    drain(&mut capture);
-    capture.detach().unwrap();
-    for ending in ["-wal", "-shm"] {
-        fs::copy(rig.at(&format!("app.db{ending}")), rig.at(&format!("kept{ending}"))).unwrap();
+    let ways: [(Replace, &str); 2] = [(put, "another file has its name"), (copy_over, "of an earlier time")];
+    for (replace, why) in ways {
+        // The application ended in no order before the agent did, or after it and with a last commit.
+        for goes_on in [false, true] {
+            let rig = captured();
+            let app = rig.app();
+            let mut capture = rig.attach();
+            app.execute_batch("UPDATE flags SET is_up = 2").unwrap();
+            drain(&mut capture);
+            capture.detach().unwrap();
+            if goes_on {
+                app.execute_batch("UPDATE flags SET is_up = 3").unwrap();
+            }
+            end_in_no_order(&rig, app);
+            replace(&rig, "old.db");
+            let end = rig.log.end();
+            let error = rig.try_attach(rig.settings()).map(drop).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+            assert_eq!(rig.log.end(), end, "nothing is shipped");
+        }
+    }
+}
+
+/// As after the end of the machine: the `-wal` stays, and all that is known of it is in itself.
+fn end_in_no_order(rig: &Rig, app: Connection) {
+    let names = ["app.db", "app.db-wal"];
+    for name in names {
+        fs::copy(rig.at(name), rig.at(&format!("kept-{name}"))).unwrap();
     }
     close(app);
-    fs::rename(rig.at("kept-wal"), rig.at("app.db-wal")).unwrap();
-    put(&rig, "old.db");
-    let error = rig.try_attach(rig.settings()).map(drop).unwrap_err();
-    assert!(error.to_string().contains("another file has its name"), "{error}");
+    for name in names {
+        // The file stays what it is, but for its time.
+        fs::write(rig.at(name), fs::read(rig.at(&format!("kept-{name}"))).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn what_stands_beside_the_file_that_it_belongs_to_goes_on_without_being_asked_for() {
+    let table: &[(&str, fn(&Rig, Connection) -> Option<Connection>)] = &[
+        ("the application ends in no order", |rig, app| {
+            end_in_no_order(rig, app);
+            None
+        }),
+        ("it commits, and ends in no order", |rig, app| {
+            items(&app, 20, 400);
+            end_in_no_order(rig, app);
+            None
+        }),
+        ("it goes on", |_, app| {
+            items(&app, 20, 400);
+            Some(app)
+        }),
+        ("it copies its -wal back, and goes on while a reader keeps that", |rig, app| {
+            items(&app, 20, 400);
+            let reader = rig.app();
+            reader.execute_batch("BEGIN; SELECT count(*) FROM items").unwrap();
+            app.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
+            items(&app, 20, 400);
+            Some(app)
+        }),
+        ("it copies its -wal back", |_, app| {
+            app.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
+            Some(app)
+        }),
+    ];
+    for (what, goes_on) in table {
+        let rig = captured();
+        let app = rig.app();
+        let mut capture = rig.attach();
+        app.execute_batch("UPDATE flags SET is_up = 2").unwrap();
+        drain(&mut capture);
+        capture.detach().unwrap();
+        let app = goes_on(&rig, app);
+        let mut capture = rig.try_attach(rig.settings()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(capture.status().resyncs, 0, "{what}");
+        let app = app.unwrap_or_else(|| rig.app());
+        items(&app, 3, 400);
+        drain(&mut capture);
+        rig.assert_equal(&app);
+    }
 }
 
 #[test]

@@ -18,7 +18,8 @@ use super::{Capture, CaptureSettings, CaptureStatus, bring_up, shipped};
 use crate::check::{Severity, check};
 use crate::error::Error;
 use crate::log_database::identity_of;
-use crate::pages::{Commit, PageSize, PageTable, RunWriter, page_hash};
+use crate::pages::{Commit, PageSize, PageTable, RunWriter};
+use crate::points::reached;
 use crate::shm::{Granted, Slot, WalFile};
 use crate::sidecar::beside;
 use crate::wal_format::IndexHeader;
@@ -97,7 +98,7 @@ impl Capture {
 
     /// Goes on where the log ends, or compares.
     fn find_place(&mut self, known: bool, noted: Option<Note>, deadline: Instant) -> Result<(), Error> {
-        let is_other_file = noted.is_some_and(|noted| noted.file != self.file);
+        let is_untouched = self.is_untouched(noted)?;
         let (index, backfill) = self.settled(deadline)?;
         // Once all of it is in the database file, the next writer may begin the -wal anew at any moment: frames that were not
         // copied by then cannot be counted on.
@@ -105,15 +106,18 @@ impl Capture {
         if known
             && self.still_stands(&index)?
             && (is_kept || index.max_frame == self.shipped.place.frame)
-            // An old copy beside the -wal of the one before is neither of the two.
-            && (!is_other_file || self.rest_is_what_was_shipped(index.max_frame)?)
+            // An old copy beside the -wal of the one before, or written over the file, is neither of the two.
+            && (is_untouched || self.file_goes_with(&index, is_kept)?)
         {
-            self.view.adopt(self.shipped.place.frame)?;
-            return self.save_if(noted, is_other_file);
+            if is_kept {
+                self.view.adopt(self.shipped.place.frame)?;
+            }
+            return self.save_unless(is_untouched);
         }
+        // The -wal was copied back to the last frame, by the last capture, and then began anew: what it holds now needs no
+        // comparing, and stays one run a transaction.
         if known && backfill == 0 && index.salts != self.shipped.place.salts && self.file_is_what_was_shipped()? {
-            // Whatever became of the -wal that the log ends in: all of this one comes after it.
-            return self.save_if(noted, is_other_file);
+            return self.save_unless(is_untouched);
         }
         self.view.sync()?;
         if is_kept && self.view.begin(index.salts)?.is_some() {
@@ -132,8 +136,20 @@ impl Capture {
     }
 
     /// Notes what file it is, also where the process does not end in order.
-    fn save_if(&self, noted: Option<Note>, is_other_file: bool) -> Result<(), Error> {
-        if noted.is_none() || is_other_file { self.save() } else { Ok(()) }
+    fn save_unless(&self, is_untouched: bool) -> Result<(), Error> {
+        if is_untouched { Ok(()) } else { self.save() }
+    }
+
+    /// Whether the database file is the one that this `-wal` belongs to, which holds the frame that the log ends at. It cannot
+    /// change meanwhile, for the checkpoint lock is held; and with some of the `-wal` left to be copied back, no writer can begin
+    /// that anew before it is.
+    fn file_goes_with(&mut self, index: &IndexHeader, is_kept: bool) -> Result<bool, Error> {
+        reached("the file is compared");
+        match is_kept {
+            true => self.rest_is_what_was_shipped(index),
+            // All of it is there, whatever becomes of the -wal.
+            false => self.file_is_what_was_shipped(),
+        }
     }
 
     /// Whether the frame that the log ends at is still where it was.
@@ -148,20 +164,6 @@ impl Capture {
             return Ok(index.max_frame == 0 || self.view.begin(place.salts)?.is_some_and(|begun| begun == place));
         }
         Ok(self.view.begin(place.salts)?.is_some() && self.view.head(place.frame)?.checksum == place.checksum)
-    }
-
-    /// Whether the database file by itself is what the log ends with. So it is when the -wal was copied back to the last frame,
-    /// by the last capture, and then began anew: what it holds now needs no comparing, and stays one run a transaction.
-    fn file_is_what_was_shipped(&self) -> Result<bool, Error> {
-        let mut bytes = vec![0; self.size.bytes()];
-        let lock_page = self.size.lock_page();
-        for page in (1..=self.shipped.pages()).filter(|page| *page != lock_page) {
-            self.guard.read_database(self.size.offset_of(page), &mut bytes)?;
-            if self.shipped.hash(page) != Some(page_hash(page, &bytes)) {
-                return Ok(false);
-            }
-        }
-        Ok(0 < self.shipped.pages())
     }
 
     /// What is committed, once the wal-index is whole. A writer that died between its two copies leaves one that SQLite's

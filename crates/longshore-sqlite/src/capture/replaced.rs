@@ -12,7 +12,7 @@
 //!  16  counter      u32     the file change counter of page 1
 //!  20  schema       u32     the schema's version
 //!  24  application  u32     its id
-//!  28  zero         u32
+//!  28  written      u32     when the file was written last, folded; 0 where that was not noted
 //! ```
 
 use std::collections::{HashMap, HashSet};
@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::pages::{Commit, PageHash, PageRuns, page_hash};
 use crate::shm::WalFile;
 use crate::sidecar::Sidecar;
+use crate::wal_format::IndexHeader;
 
 pub(super) const NOTE_LEN: usize = 32;
 
@@ -36,7 +37,13 @@ pub(super) const NOTE_LEN: usize = 32;
 pub(super) struct Note {
     pub(super) file: FileId,
     pub(super) header: Header,
+    /// Whoever puts an older copy into the file changes that, as does whoever copies a `-wal` back.
+    pub(super) written: Written,
 }
+
+/// When a file was written last: nanoseconds since 1970, the halves of which are folded into one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Written(u32);
 
 /// A file, whatever its name. An inode alone is given to the next file once it is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +71,19 @@ impl FileId {
     }
 }
 
+impl Written {
+    /// Opens nothing.
+    pub(super) fn of(path: &Path) -> Result<Written, Error> {
+        let metadata = std::fs::metadata(path).map_err(Error::at(path))?;
+        let at = metadata.mtime().wrapping_mul(1_000_000_000).wrapping_add(metadata.mtime_nsec());
+        Ok(Written(((at ^ at >> 32) as u32).max(1)))
+    }
+
+    pub(super) fn encode(self) -> [u8; 4] {
+        self.0.to_le_bytes()
+    }
+}
+
 impl Header {
     pub(super) fn of(page: &[u8]) -> Header {
         let word = |at: usize| u32::from_be_bytes(*page[at..].first_chunk().expect("a page is longer"));
@@ -86,13 +106,15 @@ impl Header {
 
 impl Note {
     pub(super) fn encode(&self) -> [u8; NOTE_LEN] {
-        let Note { file: FileId { inode, born }, header: Header { counter, schema, application, .. } } = self;
+        let Note { file: FileId { inode, born }, header, written } = self;
+        let Header { counter, schema, application, .. } = header;
         let mut bytes = [0; NOTE_LEN];
         bytes[..8].copy_from_slice(&inode.to_le_bytes());
         bytes[8..16].copy_from_slice(&born.to_le_bytes());
         for (at, word) in (16..).step_by(4).zip([counter, schema, application]) {
             bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
         }
+        bytes[NOTE_LEN - 4..].copy_from_slice(&written.encode());
         bytes
     }
 
@@ -100,7 +122,7 @@ impl Note {
         let word = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().expect("inside the note"));
         let long = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("inside the note"));
         let header = Header { counter: word(16), schema: word(20), application: word(24), shrinks: false };
-        Note { file: FileId { inode: long(0), born: long(8) }, header }
+        Note { file: FileId { inode: long(0), born: long(8) }, header, written: Written(word(28)) }
     }
 }
 
@@ -136,11 +158,28 @@ fn header_of(database: &WalFile) -> Result<Header, Error> {
 }
 
 impl Capture {
-    /// What is to be noted of it.
+    /// What is to be noted of it, as it was shipped.
     pub(super) fn note_of_it(&self) -> Result<Note, Error> {
         let mut first = vec![0; self.size.bytes()];
         self.view.page(&self.guard, 1, &mut first)?;
-        Ok(Note { file: self.file, header: Header::of(&first) })
+        if self.shipped.hash(1) != Some(page_hash(1, &first)) {
+            // The -wal was all copied back, and the application begins it anew just now.
+            self.guard.read_database(0, &mut first)?;
+        }
+        Ok(Note { file: self.file, header: Header::of(&first), written: Written::of(&self.path)? })
+    }
+
+    /// What its first page says now.
+    fn header(&self) -> Result<Header, Error> {
+        let mut first = vec![0; self.size.bytes()];
+        self.view.page(&self.guard, 1, &mut first)?;
+        Ok(Header::of(&first))
+    }
+
+    /// Whether the file is the one that was noted, and nobody wrote it since. Where it is, nobody need read it.
+    pub(super) fn is_untouched(&self, noted: Option<Note>) -> Result<bool, Error> {
+        let Some(noted) = noted.filter(|noted| noted.file == self.file) else { return Ok(false) };
+        Ok(noted.written == Written::of(&self.path)?)
     }
 
     /// Refuses a database that is to be compared, or shipped anew, and is not the one that was captured.
@@ -181,7 +220,7 @@ impl Capture {
     }
 
     fn why_other(&self, noted: &Note, commit: &Commit) -> Result<Option<&'static str>, Error> {
-        let now = self.note_of_it()?.header;
+        let now = self.header()?;
         if let Some(why) = noted.header.gone_back(&now) {
             return Ok(Some(why));
         }
@@ -235,16 +274,24 @@ impl Capture {
         Ok(SOME_PAGES <= most && differing.len() * 3 <= most * 4)
     }
 
-    /// Whether pages that have no frame in the `-wal`, up to `last`, are what was shipped. Looks at no frame afterwards.
-    pub(super) fn rest_is_what_was_shipped(&mut self, last: u32) -> Result<bool, Error> {
-        self.view.adopt(last)?;
+    /// Whether pages that have no frame in the `-wal` are what was shipped. Looks at no frame afterwards.
+    pub(super) fn rest_is_what_was_shipped(&mut self, index: &IndexHeader) -> Result<bool, Error> {
+        self.view.adopt(index.max_frame)?;
         let framed = std::mem::take(&mut self.view.frames);
+        self.pages_are_what_was_shipped(index.pages, |page| !framed.contains_key(&page))
+    }
+
+    /// Whether the database file by itself is what the log ends with.
+    pub(super) fn file_is_what_was_shipped(&self) -> Result<bool, Error> {
+        Ok(0 < self.shipped.pages() && self.pages_are_what_was_shipped(u32::MAX, |_| true)?)
+    }
+
+    /// Whether pages of the database file, up to `last`, are.
+    fn pages_are_what_was_shipped(&self, last: u32, is_one: impl Fn(u32) -> bool) -> Result<bool, Error> {
         let mut bytes = vec![0; self.size.bytes()];
-        for page in (1..=self.shipped.pages()).filter(|page| *page != self.size.lock_page()) {
-            if framed.contains_key(&page) {
-                continue;
-            }
-            self.view.page(&self.guard, page, &mut bytes)?;
+        let lock_page = self.size.lock_page();
+        for page in (1..=last.min(self.shipped.pages())).filter(|page| *page != lock_page && is_one(*page)) {
+            self.guard.read_database(self.size.offset_of(page), &mut bytes)?;
             if self.shipped.hash(page) != Some(page_hash(page, &bytes)) {
                 return Ok(false);
             }
@@ -282,7 +329,7 @@ mod tests {
     #[test]
     fn a_note_is_read_as_it_was_written() {
         let header = Header { counter: 1, schema: 2, application: 3, shrinks: false };
-        let note = Note { file: FileId { inode: 4, born: u64::MAX }, header };
+        let note = Note { file: FileId { inode: 4, born: u64::MAX }, header, written: Written(5) };
         assert_eq!(Note::decode(&note.encode()), note);
     }
 }

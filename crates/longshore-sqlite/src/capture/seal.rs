@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 
 use longshore_format::ErrorKind;
 
-use super::Capture;
 use super::copy::PATIENCE;
+use super::replaced::Written;
 use super::view::published;
+use super::{Capture, shipped};
 use crate::error::Error;
 use crate::pages::WalPlace;
 use crate::points::reached;
@@ -111,7 +112,10 @@ impl Capture {
         }
         self.seals.begin(self.shipped.place.frame);
         self.status.checkpoints += 1;
-        let left = match self.seal(truncate) {
+        let sealed = self.seal(truncate);
+        // The file was written by this one: it need not be compared for that.
+        shipped::note_written(&self.settings.hashes, Written::of(&self.path)?);
+        let left = match sealed {
             // Where somebody is held up it is not waited for room: the next turn waits, then this is tried again.
             Err(Error::Log(error)) if error.kind() == ErrorKind::Full => Left::Tail,
             left => left?,

@@ -10,26 +10,27 @@
 //!  40  place     5 × u32        salts, frame, checksum
 //!  60  hashes    u64 a page
 //!   …  note      32 bytes       of the database itself ([`replaced`](super::replaced)); older files have none
-//!   …  sum       32 bytes       BLAKE3 of everything before
+//!   …  sum       32 bytes       BLAKE3 of everything before, the note's last four bytes taken for zero: they are written in place
 //! ```
 //!
 //! It only saves time: what is missing of it is gathered from the log, but for the note. Without one, what was put in the
 //! place of a database is taken for it.
 
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use longshore_format::{LogId, Lsn};
 use longshore_wal::Wal;
 
-use super::replaced::{NOTE_LEN, Note};
+use super::replaced::{NOTE_LEN, Note, Written};
 use crate::error::Error;
 use crate::pages::{PageHash, PageRuns, PageSize, PageTable, WalPlace};
 
 const MAGIC: &[u8; 8] = b"LONGPAGE";
 const HEAD_LEN: usize = 60;
 const SUM_LEN: usize = 32;
+const WRITTEN_LEN: usize = 4;
 
 /// What was shipped, up to the end of the log, if that says all of it: from the file, or from the last whole image on. `None`
 /// if it does not reach back to either, or holds pages of another size.
@@ -73,7 +74,7 @@ pub(super) fn save(shipped: &PageTable, note: &Note, path: &Path, log: LogId) ->
     }
     shipped.hashes().iter().for_each(|hash| bytes.extend_from_slice(&hash.0.to_le_bytes()));
     bytes.extend_from_slice(&note.encode());
-    bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
+    bytes.extend_from_slice(sum_but_for_written(&bytes).as_bytes());
     let temporary = path.with_extension("tmp");
     let write = || {
         let mut options = std::fs::OpenOptions::new();
@@ -86,6 +87,16 @@ pub(super) fn save(shipped: &PageTable, note: &Note, path: &Path, log: LogId) ->
     write().map_err(Error::at(path))
 }
 
+/// Writes down when the database file was written last, in place and not synced: where that is lost, the file is compared.
+pub(super) fn note_written(path: &Path, written: Written) {
+    let write = || {
+        let file = std::fs::OpenOptions::new().write(true).open(path)?;
+        let at = file.metadata()?.len().checked_sub((WRITTEN_LEN + SUM_LEN) as u64);
+        at.map_or(Ok(()), |at| file.write_all_at(&written.encode(), at))
+    };
+    let _compared_at_the_next_start: std::io::Result<()> = write();
+}
+
 /// Removes what was written down.
 pub(super) fn forget(path: &Path) -> Result<(), Error> {
     match std::fs::remove_file(path) {
@@ -96,9 +107,11 @@ pub(super) fn forget(path: &Path) -> Result<(), Error> {
 
 fn load(path: &Path, log: LogId) -> Option<(PageTable, Option<Note>)> {
     let bytes = std::fs::read(path).ok()?;
-    let (content, sum) = bytes.split_at_checked(bytes.len().checked_sub(SUM_LEN)?)?;
+    let (content, sum) = bytes.split_last_chunk::<SUM_LEN>()?;
     let (head, rest) = content.split_first_chunk::<HEAD_LEN>()?;
-    if head[..8] != *MAGIC || head[8..24] != *log.as_bytes() || blake3::hash(content).as_bytes() != sum {
+    // The first is that of an older file, which has no note.
+    let is_whole = blake3::hash(content) == *sum || sum_but_for_written(content) == *sum;
+    if head[..8] != *MAGIC || head[8..24] != *log.as_bytes() || !is_whole {
         return None;
     }
     let word = |at: usize| u32::from_le_bytes(*head[at..].first_chunk().expect("inside the head"));
@@ -112,4 +125,9 @@ fn load(path: &Path, log: LogId) -> Option<(PageTable, Option<Note>)> {
     };
     let hashes = hashes.chunks_exact(8).map(hash).collect();
     Some((PageTable::of(lsn, place, PageSize::from_log2(head[32]).ok()?, hashes), note))
+}
+
+fn sum_but_for_written(content: &[u8]) -> blake3::Hash {
+    let len = content.len().saturating_sub(WRITTEN_LEN);
+    blake3::Hasher::new().update(&content[..len]).update(&[0; WRITTEN_LEN]).finalize()
 }

@@ -1,7 +1,9 @@
 //! What only the bytes beneath can show: ghosts, broken chains, and a wal-index that was left half written.
 
+use std::cell::Cell;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use super::view::published;
 use super::{Capture, CaptureSettings, CaptureStep};
 use crate::error::Error;
 use crate::pages::page_hash;
+use crate::points::watch;
 use crate::wal_format::{FRAME_HEAD_LEN, FrameHead, frame_offset};
 
 struct Rig {
@@ -171,4 +174,83 @@ fn a_wal_that_was_never_written_to_proves_nothing() {
     let capture = attach();
     assert_eq!(capture.status().resyncs, 1);
     assert_true(&capture);
+}
+
+const COMPARED: &str = "the file is compared";
+
+fn copy_back(app: &Connection) {
+    app.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
+}
+
+#[test]
+fn an_application_that_goes_on_while_its_file_is_compared_loses_nothing() {
+    for has_committed in [false, true] {
+        for begins_anew in [false, true] {
+            let rig = Rig::new();
+            rig.attach().detach().unwrap();
+            // Its own checkpoint writes the file. Nobody keeps the -wal afterwards, unless a reader does and there is more of it.
+            let reader = (!begins_anew).then(|| Connection::open(rig.at("app.db")).unwrap());
+            if let Some(reader) = &reader {
+                reader.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
+            }
+            copy_back(&rig.app);
+            if has_committed {
+                rig.insert();
+            }
+            let salts = || std::fs::read(rig.at("app.db-wal")).unwrap()[16..24].to_vec();
+            let (before, compared) = (salts(), Rc::new(Cell::new(0)));
+            let (app, count) = (Connection::open(rig.at("app.db")).unwrap(), Rc::clone(&compared));
+            watch(Some(Box::new(move |point| {
+                if point == COMPARED {
+                    count.set(count.get() + 1);
+                    for _ in 0..3 {
+                        app.execute_batch("INSERT INTO t SELECT max(x) + 1 FROM t").unwrap();
+                        copy_back(&app);
+                    }
+                }
+            })));
+            let mut capture = rig.attach();
+            watch(None);
+            let what = format!("has committed: {has_committed}, begins anew: {begins_anew}");
+            // A -wal that begins anew before the attach has no place in it to compare for.
+            let is_compared = !(has_committed && begins_anew);
+            assert_eq!(compared.get(), u32::from(is_compared), "{what}");
+            assert_eq!(before != salts(), begins_anew && is_compared, "{what}");
+            assert_eq!(capture.status().resyncs, 0, "{what}");
+            rig.insert();
+            let committed = u64::from(has_committed) + if is_compared { 4 } else { 1 };
+            let mut captured = 0;
+            while let CaptureStep::Captured(transactions) = capture.step().unwrap() {
+                captured += transactions;
+            }
+            assert_eq!(captured, committed, "{what}: each is one run");
+            assert_true(&capture);
+        }
+    }
+}
+
+#[test]
+fn a_file_is_compared_only_where_somebody_else_wrote_it() {
+    let rig = Rig::new();
+    let settings = CaptureSettings { checkpoint_from: 4 * 4096, ..CaptureSettings::new(rig.at("app.pages")) };
+    let compared = Rc::new(Cell::new(0));
+    let count = Rc::clone(&compared);
+    watch(Some(Box::new(move |point| count.set(count.get() + u32::from(point == COMPARED)))));
+    let attach = || Capture::attach(&rig.at("app.db"), rig.log.clone(), settings.clone()).unwrap();
+    // Each ends as by kill -9, having copied the -wal back by itself.
+    for _ in 0..3 {
+        let mut capture = attach();
+        (0..20).for_each(|_| rig.insert());
+        while capture.step().unwrap() != CaptureStep::Idle {}
+        assert!(0 < capture.status().checkpoints);
+        rig.insert();
+    }
+    assert_eq!(compared.get(), 0);
+    attach().detach().unwrap();
+    copy_back(&rig.app);
+    attach().detach().unwrap();
+    assert_eq!(compared.get(), 1);
+    attach();
+    assert_eq!(compared.get(), 1, "it is noted");
+    watch(None);
 }
