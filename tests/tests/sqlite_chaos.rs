@@ -218,8 +218,10 @@ fn stock_writers_and_readers_never_notice_kills_stops_and_checkpoints() {
         assert!(reader.exit().success(), "{}", reader.said());
         reads += reader.line("reads ").parse::<u64>().unwrap();
     }
-    assert!(replica.running.terminate().success());
-    assert!(primary.running.terminate().success());
+    for mut agent in [replica.running, primary.running] {
+        agent.signal("TERM");
+        assert!(agent.exit().success(), "{}", agent.said());
+    }
     println!(
         "{kills} kills, {stops} stops, {reads} reads, {sessions:?} sessions of the shell, {} bytes of SQL",
         ours.len()

@@ -159,3 +159,27 @@ fn closing_the_last_connection_takes_the_wal_away_and_nothing_is_lost() {
         drop(capture);
     }
 }
+
+#[test]
+fn a_wal_that_was_begun_anew_and_not_written_yet_goes_on_after_comparing() {
+    for (mode, attaches_again) in [("RESTART", false), ("RESTART", true), ("TRUNCATE", false), ("TRUNCATE", true)] {
+        let rig = Rig::new();
+        let app = rig.app();
+        items(&app, 50, 500);
+        rig.attach().detach().unwrap();
+        app.execute_batch("UPDATE items SET body = 'while nobody captured' WHERE id = 7").unwrap();
+        let busy: bool = app.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(0)).unwrap();
+        assert!(!busy);
+        let mut capture = rig.attach();
+        assert_eq!(capture.status().resyncs, 1, "{mode}");
+        if attaches_again {
+            capture.detach().unwrap();
+            items(&app, 2, 500);
+            capture = rig.attach();
+            assert_eq!((capture.status().resyncs, drain(&mut capture)), (0, 2), "{mode}");
+        }
+        items(&app, 3, 500);
+        assert_eq!(drain(&mut capture), 3, "{mode}");
+        rig.assert_equal(&app);
+    }
+}

@@ -160,8 +160,8 @@ impl Capture {
             return Ok(false);
         }
         if place.frame == 0 {
-            // Nothing was written since, or a first frame may have been: the -wal's header says with which sum it begins.
-            return Ok(index.max_frame == 0 || self.view.begin(place.salts)?.is_some_and(|begun| begun == place));
+            // Nothing was written since, or all of it was.
+            return Ok(index.max_frame == 0 || self.view.begin(place.salts)?.is_some());
         }
         Ok(self.view.begin(place.salts)?.is_some() && self.view.head(place.frame)?.checksum == place.checksum)
     }

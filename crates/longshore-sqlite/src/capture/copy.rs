@@ -54,9 +54,15 @@ impl Capture {
         if index.max_frame == place.frame {
             return Ok(None);
         }
-        // An attach that found all of the -wal copied back did not look at it; a reader may have kept it from beginning anew.
-        if self.view.header.is_none() && self.view.begin(place.salts)?.is_none() {
+        // An attach that found all of the -wal copied back did not look at it; a reader may have kept it from beginning anew, or it
+        // had begun anew and held nothing yet.
+        if self.view.header.is_none_or(|header| header.salts != place.salts) && self.view.begin(place.salts)?.is_none()
+        {
             return Err(Error::Unstable);
+        }
+        if place.frame == 0 {
+            // Until its first frame is written, the wal-index has the sum of a -wal from before.
+            place.checksum = self.view.header.ok_or(Error::Unstable)?.checksum;
         }
         Ok(Some((place, index)))
     }
