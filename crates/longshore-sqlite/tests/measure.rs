@@ -1,15 +1,19 @@
 //! How fast things are applied: the figures behind `FileOutput::rate`. Run it with
 //! `cargo test --release -p longshore-sqlite --test measure -- --ignored --nocapture`.
 
+mod rig;
+
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use longshore_apply::{Applier, FileOutput, JsonLinesOutput, Planner, Sink, Step, Target};
 use longshore_format::{Content, SegmentSize};
 use longshore_sqlite::{Batch, SqliteOutput};
 use longshore_storage::{FsDirectory, SystemEnvironment};
 use longshore_wal::{CreateSpec, RecordDraft, Settings, Wal};
+use rig::Rig;
 
 #[test]
 #[ignore = "a measurement, not a check"]
@@ -33,6 +37,34 @@ fn how_fast_records_are_applied() {
             println!("  {name}: {seconds:.2} s, {each:.0} runs/s, {mib:.0} MiB/s, estimated {estimate:.2} s");
             let (needed, used) = (output.estimated_bytes(&plan) >> 20, path.metadata().unwrap().len() >> 20);
             println!("    {used} MiB of disk, estimated {needed} MiB");
+        }
+    }
+}
+
+#[test]
+#[ignore = "a measurement, not a check"]
+fn how_long_an_attach_takes_that_compares() {
+    let rig = Rig::new();
+    let app = rig.app();
+    let insert = "INSERT INTO t (body) VALUES (randomblob(1900));";
+    let many = insert.repeat(32 << 10);
+    app.execute_batch(&format!("CREATE TABLE t (id INTEGER PRIMARY KEY, body BLOB); BEGIN; {many} COMMIT")).unwrap();
+    rig.attach().detach().unwrap();
+    app.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
+    app.execute_batch(insert).unwrap();
+    rig.attach().detach().unwrap();
+    for round in 0..5 {
+        for is_written in [false, true] {
+            app.execute_batch(insert).unwrap();
+            if is_written {
+                File::options().write(true).open(rig.at("app.db")).unwrap().set_modified(SystemTime::now()).unwrap();
+            }
+            let mib = rig.at("app.db").metadata().unwrap().len() >> 20;
+            let started = Instant::now();
+            let capture = rig.attach();
+            let (took, resyncs) = (started.elapsed(), capture.status().resyncs);
+            println!("{mib} MiB, round {round}: is written {is_written}, attached in {took:.2?}, {resyncs} resyncs");
+            capture.detach().unwrap();
         }
     }
 }
