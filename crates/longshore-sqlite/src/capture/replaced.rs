@@ -161,9 +161,9 @@ impl Capture {
     /// What is to be noted of it, as it was shipped.
     pub(super) fn note_of_it(&self) -> Result<Note, Error> {
         let mut first = vec![0; self.size.bytes()];
-        self.view.page(&self.guard, 1, &mut first)?;
-        if self.shipped.hash(1) != Some(page_hash(1, &first)) {
-            // The -wal was all copied back, and the application begins it anew just now.
+        let is_there = self.view.page(&self.guard, 1, &mut first).is_ok();
+        if !is_there || self.shipped.hash(1) != Some(page_hash(1, &first)) {
+            // The -wal was emptied or began anew: all of it is in the file by then.
             self.guard.read_database(0, &mut first)?;
         }
         Ok(Note { file: self.file, header: Header::of(&first), written: Written::of(&self.path)? })

@@ -254,3 +254,19 @@ fn a_file_is_compared_only_where_somebody_else_wrote_it() {
     assert_eq!(compared.get(), 1, "it is noted");
     watch(None);
 }
+
+#[test]
+fn a_capture_ends_in_order_after_it_has_emptied_the_wal() {
+    let rig = Rig::new();
+    let (truncate_from, truncate_after) = (0, Duration::ZERO);
+    let settings = CaptureSettings { truncate_from, truncate_after, ..CaptureSettings::new(rig.at("app.pages")) };
+    let attach = || Capture::attach(&rig.at("app.db"), rig.log.clone(), settings.clone()).unwrap();
+    let mut capture = attach();
+    rig.app.execute_batch("CREATE TABLE other (x)").unwrap();
+    // More than is read at once: its first frames are not in memory any more.
+    rig.app.execute_batch("INSERT INTO t VALUES (zeroblob(3 << 20))").unwrap();
+    while capture.step().unwrap() != CaptureStep::Idle {}
+    assert_eq!(capture.status().wal_bytes, 0);
+    capture.detach().unwrap();
+    assert_eq!(attach().status().resyncs, 0);
+}
