@@ -26,7 +26,8 @@ pub(crate) struct Database {
     state: Mutex<State>,
     /// The agent is there to capture it: it ends when that fails. Any other begins again.
     is_needed: bool,
-    /// Somebody said that what is there is meant to be, whatever was captured before. It counts once.
+    /// Somebody said that what is there is meant to be, whatever was captured before. It counts for the first capture, and only
+    /// until a log is applied to it: what is there then is not what it was said of.
     is_meant: AtomicBool,
     failed: Failed,
 }
@@ -117,10 +118,16 @@ impl Database {
 
     /// Lets a node apply a log to it and capture it, by turns.
     pub(crate) fn keep(self: &Arc<Self>, node: &Node, log: Option<&str>) -> Result<(), Failure> {
-        let (sink, kept, capture) = (Arc::clone(&self.database), Arc::clone(&self.database), Arc::clone(self));
+        if !writes(node, log) && self.is_meant.swap(false, Ordering::AcqRel) {
+            tracing::warn!(database = %self.database.path().display(), "--replaced counts for nothing: another node writes the log, which this one is made of");
+        }
+        let (applied, kept, capture) = (Arc::clone(self), Arc::clone(&self.database), Arc::clone(self));
         let both = BothWays {
             label: format!("sqlite:{}", self.database.path().display()),
-            open: Arc::new(move |log| Ok(Box::new(SqliteSink::of(Arc::clone(&sink)).held_against(log.clone())))),
+            open: Arc::new(move |log| {
+                applied.is_meant.store(false, Ordering::Release);
+                Ok(Box::new(SqliteSink::of(Arc::clone(&applied.database)).held_against(log.clone())))
+            }),
             offer: sinks::offer_of(self.database.path()),
             capture: Arc::new(move |log, wal| capture.next(log, wal)),
             kept: Arc::new(move || kept.kept().iter().map(|path| path.display().to_string()).collect()),
@@ -178,6 +185,13 @@ impl Database {
     }
 }
 
+/// Whether this node writes that log; any one where none is named.
+fn writes(node: &Node, log: Option<&str>) -> bool {
+    let names = node.names();
+    let mut named = names.iter().map(Name::as_str).filter(|name| log.is_none_or(|log| log == *name));
+    named.any(|name| node.log(name).is_ok())
+}
+
 /// One life of a capture: in one log that is open for writing.
 struct Capture {
     log: String,
@@ -218,12 +232,20 @@ impl fmt::Debug for Capture {
 impl Captured for Capture {
     fn hold(&self) -> bool {
         let is_out = self.look(|capturing| capturing.hold(HOLD)).unwrap_or(true);
-        if !is_out {
-            tracing::warn!(
-                log = self.log,
-                database = self.path,
+        let (log, database) = (&self.log, &self.path);
+        match self.paused() {
+            _ if is_out => {}
+            Some(why) => tracing::warn!(
+                log,
+                database,
+                why,
+                "it is not captured while the log becomes another's: what is committed meanwhile may be left in no log"
+            ),
+            None => tracing::warn!(
+                log,
+                database,
                 "a transaction is under way while the log becomes another's: it may be left in no log"
-            );
+            ),
         }
         is_out
     }
@@ -234,7 +256,11 @@ impl Captured for Capture {
 
     fn catch_up(&self, timeout: Duration) -> longshore::Result<()> {
         // One that has ended appended what it could; whoever marks the log then marks what it holds.
-        self.look(|capturing| capturing.catch_up(timeout).map(drop).map_err(refused)).unwrap_or(Ok(()))
+        let caught_up = self.look(|capturing| capturing.catch_up(timeout).map(drop)).unwrap_or(Ok(()));
+        caught_up.map_err(|error| match self.paused() {
+            Some(why) => longshore::Error::Refused { kind: error.kind(), reason: why, at: None },
+            None => refused(error),
+        })
     }
 
     fn problem(&self) -> Option<String> {

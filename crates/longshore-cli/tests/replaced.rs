@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
+use common::two_nodes::{Site, insert};
 use common::{Agent, eventually, run};
 use rusqlite::Connection;
 
@@ -121,4 +122,29 @@ fn what_the_log_holds_is_brought_back_as_the_agent_says() {
     app.close().unwrap();
     assert_eq!(agent.terminate(), 0);
     assert_eq!(restore_into(at, "then.db"), Some(31));
+}
+
+/// It was said of what stood there when the agent began to follow, and that was the log's.
+#[test]
+fn what_is_meant_to_be_there_at_a_follower_is_not_what_is_there_when_it_is_promoted() {
+    let site = Site::new();
+    let (_p, a) = (site.primary(), site.start("a", "replica --apply app=sqlite:copy.db --replaced"));
+    insert(&site.app("app.db"), "one").unwrap();
+    site.equal("one");
+    for ending in ["", "-wal", "-shm", "-longshore"] {
+        let _may_be_none =
+            fs::rename(site.at().join(format!("copy.db{ending}")), site.at().join(format!("elsewhere.db{ending}")));
+    }
+    let done = site.move_to("switchover", "a");
+    assert!(done.contains("sqlite:copy.db is not captured"), "{done}");
+    let end = site.status("a")["end"].clone();
+    let other = site.app("copy.db");
+    other.execute_batch("CREATE TABLE others (body); INSERT INTO others VALUES (zeroblob(50000))").unwrap();
+    let mut told = String::new();
+    eventually("it is refused", || {
+        told = a.get("/readyz");
+        told.contains("--replaced") || told.starts_with("HTTP/1.1 200")
+    });
+    assert!(told.contains("log app is not captured from sqlite:copy.db: "), "{told}");
+    assert_eq!(site.status("a")["end"], end, "nothing of it is shipped");
 }
