@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use longshore_format::ErrorKind;
 
 use super::copy::PATIENCE;
-use super::replaced::Written;
+use super::note::Written;
 use super::view::published;
 use super::{Capture, shipped};
 use crate::error::Error;

@@ -9,7 +9,7 @@
 //!  36  pages     u32
 //!  40  place     5 × u32        salts, frame, checksum
 //!  60  hashes    u64 a page
-//!   …  note      32 bytes       of the database itself ([`replaced`](super::replaced)); older files have none
+//!   …  note      32 bytes       of the database itself ([`note`](super::note)); older files have none
 //!   …  sum       32 bytes       BLAKE3 of everything before, the note's last four bytes taken for zero: they are written in place
 //! ```
 //!
@@ -23,7 +23,7 @@ use std::path::Path;
 use longshore_format::{LogId, Lsn};
 use longshore_wal::Wal;
 
-use super::replaced::{NOTE_LEN, Note, Written};
+use super::note::{NOTE_LEN, Note, Written};
 use crate::error::Error;
 use crate::pages::{PageHash, PageRuns, PageSize, PageTable, WalPlace};
 
