@@ -12,6 +12,8 @@
 //! database.
 
 mod attach;
+mod base;
+mod becomes;
 mod brake;
 mod bring_up;
 mod copy;
@@ -33,8 +35,8 @@ use std::time::{Duration, Instant};
 use longshore_format::Lsn;
 use longshore_wal::Wal;
 
+use self::base::Base;
 use self::brake::Brake;
-use self::bring_up::Base;
 use self::copy::PATIENCE;
 pub use self::holder::Holder;
 use self::note::FileId;

@@ -8,8 +8,8 @@ use longshore_wal::Wal;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::base::Base;
 use super::brake::Brake;
-use super::bring_up::Base;
 use super::holder::Holder;
 use super::note::{FileId, Note};
 use super::replaced::check_unfit;

@@ -2,18 +2,19 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use longshore_apply::{Applier, Held, Step, Target};
-use longshore_format::{LogId, Lsn};
+use longshore_format::Lsn;
 use longshore_wal::Wal;
 
+use super::becomes::Becomes;
 use super::remake::remake;
 use super::{Capture, CaptureSettings, shipped};
 use crate::error::Error;
 use crate::log_database::LogDatabase;
-use crate::page_sink::{Left, PageSink};
-use crate::pages::{Commit, PageRuns, PageTable, page_hash};
+use crate::page_sink::PageSink;
+use crate::pages::{Commit, PageTable, page_hash};
 use crate::sidecar::{Sidecar, Standing};
 
 /// A database that is all of the log, which nobody writes.
@@ -33,46 +34,29 @@ pub(super) fn bring_up(path: &Path, log: &Wal, settings: &CaptureSettings) -> Re
         return Ok(None);
     }
     let database = settings.database.clone().unwrap_or_else(|| Arc::new(LogDatabase::new(path)));
-    if let Some(base) = standing.base() {
-        return match is_its_own(log, base)? {
-            true => Ok(None),
-            // Nobody else need have written it: the log may be an old copy, and the database newer than all of it.
-            false if log.end() < base.lsn => Err(Error::Astray { path: path.to_owned() }),
-            false => made_anew(database, log, settings).map(Some),
-        };
-    }
-    // What was shipped when this node wrote the log before may be of a branch that ended.
-    shipped::forget(&settings.hashes)?;
-    if let Left::Astray { held, .. } = PageSink::left(&resolved, &sidecar, database.fence(&resolved)?, log)? {
-        let origin = held.or(standing.origin()).filter(|origin| origin.lsn != Lsn::ZERO);
-        let Some(origin) = origin else { return made_anew(database, log, settings).map(Some) };
-        if log.end() < origin.lsn {
-            return Err(Error::Astray { path: path.to_owned() });
+    let becomes = match standing.base() {
+        Some(base) => Becomes::of_captured(log, base)?,
+        None => {
+            // What was shipped when this node wrote the log before may be of a branch that ended.
+            shipped::forget(&settings.hashes)?;
+            let left = PageSink::left(&resolved, &sidecar, database.fence(&resolved)?, log)?;
+            Becomes::of_applied(log, &standing, left)?
         }
-        if standing.written.is_some_and(|written| written.only_log) {
-            if lacks_some(log, origin.lsn)? {
-                return made_anew(database, log, settings).map(Some);
-            }
-            // Nobody is left to seed it from: it is the database now, and what somebody wrote becomes a run once it is compared.
+    };
+    match becomes {
+        Becomes::Captured => Ok(None),
+        Becomes::CapturedFrom(origin) => {
+            sidecar.write(Standing::captured(log.id(), standing.page_size, origin))?;
+            Ok(None)
+        }
+        Becomes::All => give_the_rest(log, database).map(Some),
+        Becomes::AllFrom(origin) => {
             sidecar.write(Standing::at(log.id(), standing.page_size, origin))?;
-            return give_the_rest(log, database).map(Some);
+            give_the_rest(log, database).map(Some)
         }
-        if !is_its_own(log, origin)? || has_another_s(log, origin.lsn)? {
-            return made_anew(database, log, settings).map(Some);
-        }
-        // All that the log has beyond is of the application, as is what was written since: as if it had been captured throughout.
-        sidecar.write(Standing::captured(log.id(), standing.page_size, origin))?;
-        return Ok(None);
+        Becomes::Anew => made_anew(database, log, settings).map(Some),
+        Becomes::Astray => Err(Error::Astray { path: path.to_owned() }),
     }
-    give_the_rest(log, database).map(Some)
-}
-
-/// Whether the log changes pages beyond `origin`, or may have.
-fn lacks_some(log: &Wal, origin: Lsn) -> Result<bool, Error> {
-    if origin < log.first() {
-        return Ok(true);
-    }
-    Ok(PageRuns::from(log.reader(origin).map_err(Error::Log)?).next()?.is_some())
 }
 
 /// Applies what the log has beyond the database.
@@ -99,81 +83,7 @@ fn brought(database: Arc<LogDatabase>, log: &Wal, held: Lsn) -> Result<Brought, 
     Ok(Brought { held: Held { lsn: held, crc }, database })
 }
 
-/// Whether what the log holds beyond `base` came from the database that was there and captured from then on: nobody else wrote
-/// the log since.
-fn is_its_own(log: &Wal, base: Held) -> Result<bool, Error> {
-    if log.end() < base.lsn || base.lsn < log.first() {
-        return Ok(false);
-    }
-    match log.crc_at(base.lsn) {
-        Ok(crc) if Some(crc) == base.crc => {}
-        Ok(_) | Err(longshore_wal::Error::NotABoundary { .. }) => return Ok(false),
-        Err(error) => return Err(Error::Log(error)),
-    }
-    let history = log.history();
-    let (then, now) = (history.at(base.lsn).map(|entry| entry.epoch), history.current().epoch);
-    let since = history.entries().iter().filter(|entry| base.lsn < entry.start);
-    Ok(since.map(|entry| entry.epoch).all(|epoch| Some(epoch) == then || epoch == now))
-}
-
-/// Whether another node wrote something into the log between `origin`, up to where it was applied to a database, and what this
-/// node writes: the epoch that it was applied in may have gone on elsewhere.
-fn has_another_s(log: &Wal, origin: Lsn) -> Result<bool, Error> {
-    let history = log.history();
-    if history.at(origin).is_some_and(|entry| log.wrote(entry.epoch)) {
-        return Ok(false);
-    }
-    let next = PageRuns::from(log.reader(origin).map_err(Error::Log)?).next()?;
-    Ok(next.is_some_and(|run| run.end <= history.current().start))
-}
-
-/// The position of a database that an application writes: where it began to, or any later place up to which all of the log came
-/// from it. It must be one that the log still has at the next start.
-#[derive(Debug)]
-pub(super) struct Base {
-    sidecar: Sidecar,
-    raised: Instant,
-}
-
-/// How often it is raised at least where anything was captured.
-const RAISE: Duration = Duration::from_secs(60);
-
-impl Base {
-    /// `None` where no log was ever applied.
-    pub(super) fn of(database: &Path, log: LogId) -> Result<Option<Base>, Error> {
-        let resolved = database.canonicalize().map_err(Error::at(database))?;
-        let is_one = |standing: &Standing| standing.log != log || standing.base().is_some();
-        let sidecar = Sidecar::open(&resolved)?.filter(|sidecar| is_one(sidecar.standing()));
-        Ok(sidecar.map(|sidecar| Base { sidecar, raised: Instant::now() }))
-    }
-
-    /// Zero where it is a position of another log.
-    fn lsn(&self, log: LogId) -> Lsn {
-        let standing = self.sidecar.standing();
-        if standing.log == log { standing.intent.lsn } else { Lsn::ZERO }
-    }
-}
-
 impl Capture {
-    /// Raises the position before the log is trimmed beyond it.
-    pub(super) fn raise_base_if_due(&mut self) -> Result<(), Error> {
-        let Some(base) = &self.base else { return Ok(()) };
-        let grown = self.shipped.lsn.since(base.lsn(self.log.id()));
-        let is_due = self.log.segment_size().get() / 2 <= grown || 0 < grown && RAISE <= base.raised.elapsed();
-        if is_due { self.raise_base() } else { Ok(()) }
-    }
-
-    /// Raises it to what was captured last.
-    pub(super) fn raise_base(&mut self) -> Result<(), Error> {
-        let (lsn, log) = (self.shipped.lsn, self.log.id());
-        let Some(base) = self.base.as_mut().filter(|base| base.lsn(log) != lsn) else { return Ok(()) };
-        self.log.wait_blocking(lsn, None).map_err(Error::Log)?;
-        let held = Held { lsn, crc: Some(self.log.crc_at(lsn).map_err(Error::Log)?) };
-        base.sidecar.write(Standing::captured(self.log.id(), self.size, held))?;
-        base.raised = Instant::now();
-        Ok(())
-    }
-
     /// Goes on from a database that is all of the log. Its hashes are taken from itself while the application writes already:
     /// with the checkpoint lock held here, neither the file changes nor a frame that is not in it.
     pub(super) fn take_over(&mut self, brought: Brought, deadline: Instant) -> Result<(), Error> {
