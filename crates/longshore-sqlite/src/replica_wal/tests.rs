@@ -1,6 +1,9 @@
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::copy_back::CHECKPOINT_FRAMES;
 use super::*;
 use crate::testing::{crash, dump};
-use tempfile::TempDir;
 
 /// A database of `pages` pages or a few more that SQLite made.
 fn made(page_bytes: u32, rows: u32) -> (TempDir, PathBuf) {
