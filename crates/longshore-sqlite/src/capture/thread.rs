@@ -1,9 +1,12 @@
 //! A capture on a thread of its own: attached, stepped, and attached again when something passes.
 
+mod pace;
+mod shared;
+
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,8 +14,9 @@ use longshore_apply::{DatabaseImage, SnapshotError, Snapshotter};
 use longshore_format::{ErrorKind, Lsn};
 use longshore_wal::Wal;
 
+use self::shared::{Shared, State};
 use super::give_way::GaveWay;
-use super::{Capture, CaptureSettings, CaptureStatus, CaptureStep};
+use super::{Capture, CaptureSettings, CaptureStatus};
 use crate::error::Error;
 
 /// What a capture tells of itself.
@@ -37,47 +41,6 @@ pub struct Capturing {
     thread: Mutex<Option<JoinHandle<Result<(), Error>>>>,
 }
 
-#[derive(Default)]
-struct Shared {
-    stop: AtomicBool,
-    state: Mutex<State>,
-    /// Told when something is asked for, or it is to stop.
-    wanted: Condvar,
-    answered: Condvar,
-}
-
-/// Where the answer to whoever asked for a snapshot goes.
-type Asked = SyncSender<Result<Box<dyn DatabaseImage>, Error>>;
-
-#[derive(Default)]
-struct State {
-    snapshots: Vec<Asked>,
-    status: CaptureStatus,
-    /// How many asked to be told where the log is once everything committed by then is in it, and how many were told.
-    asked: u64,
-    told: u64,
-    /// Somebody wants writers to be kept out, and since when they are.
-    hold: bool,
-    held: Option<Instant>,
-    /// Why nothing was copied since, until something is looked at again.
-    paused: Option<String>,
-    ended: bool,
-}
-
-/// Between two looks. What was committed meanwhile shares one sync of the `-wal` and one of the log, which the application's
-/// own syncs have to share the disk with: looking every millisecond cost it a fifth of its rate.
-const PAUSE: Duration = Duration::from_millis(10);
-/// The same while an application commits so often that every look delays some of its commits: fewer than one in a hundred.
-/// A replica is to be behind by a quarter of a second at most.
-const PAUSE_WHEN_BUSY: Duration = Duration::from_millis(175);
-/// So many transactions a second are often.
-const BUSY: f64 = 3000.0;
-/// About so much of the `-wal` may wait for the next look: who writes that in less time is looked at more often.
-const MOST_WAITING: f64 = 3.0 * (1 << 20) as f64;
-/// Between two attempts to get the write lock from an application that is at a long transaction.
-const PAUSE_TO_HOLD: Duration = Duration::from_millis(1);
-/// Writers are not kept out for longer where nobody says what came of it.
-const LONGEST_HOLD: Duration = Duration::from_secs(10);
 /// Between two attempts to attach.
 const PAUSE_TO_ATTACH: Duration = Duration::from_millis(200);
 
@@ -223,120 +186,6 @@ impl Snapshotter for CaptureSnapshots {
     }
 }
 
-impl State {
-    /// Nothing more comes of it.
-    fn is_over(&self) -> bool {
-        self.ended || self.status.fenced
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stopping(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
-    }
-
-    /// Waits so long, unless it is to stop or somebody wants something.
-    fn pause(&self, pause: Duration, is_wanted: impl Fn(&State) -> bool) {
-        let waits = |state: &mut State| !self.stopping() && !is_wanted(state);
-        drop(self.wanted.wait_timeout_while(self.lock(), pause, waits));
-    }
-
-    /// Steps until it is to stop, or the log is another's; what is captured then.
-    fn follow(&self, mut capture: Capture) -> Result<Option<Capture>, Error> {
-        match self.step_on(&mut capture) {
-            Err(error) if !is_fenced(&error) => return Err(error),
-            _ if capture.log.is_fenced() => return Ok(Some(capture)),
-            _ => {}
-        }
-        let status = capture.detach()?;
-        self.lock().status = status;
-        Ok(None)
-    }
-
-    fn step_on(&self, capture: &mut Capture) -> Result<(), Error> {
-        yield_to_the_application();
-        let mut looked = Instant::now();
-        while !self.stopping() && !capture.log.is_fenced() {
-            if self.lock().hold {
-                self.hold(capture)?;
-                continue;
-            }
-            let asked = self.lock().asked;
-            let since = std::mem::replace(&mut looked, Instant::now());
-            let step = capture.step()?;
-            let pause =
-                pause_after(step, looked.duration_since(since), capture.stepped_bytes(), capture.until_checkpoint());
-            for asked in std::mem::take(&mut self.lock().snapshots) {
-                let begun = capture.snapshot().map(|image| Box::new(image) as Box<dyn DatabaseImage>);
-                // Whoever asked may have gone.
-                let _unheard = asked.send(begun);
-            }
-            let mut state = self.lock();
-            (state.status, state.paused) = (capture.status(), None);
-            // A step copies all that was committed when it began.
-            if state.told < asked {
-                state.told = asked;
-                self.answered.notify_all();
-            }
-            drop(state);
-            if !capture.is_pressed()? {
-                self.pause(pause, |state| state.told < state.asked || !state.snapshots.is_empty() || state.hold);
-            }
-        }
-        Ok(())
-    }
-
-    /// Keeps writers out and copies the rest, until the log is another's or somebody says that it is not.
-    fn hold(&self, capture: &mut Capture) -> Result<(), Error> {
-        if !capture.keep_writers_out()? {
-            self.pause(PAUSE_TO_HOLD, |state| !state.hold);
-            return Ok(());
-        }
-        let asked = self.lock().asked;
-        capture.copy(Duration::ZERO)?;
-        let since = {
-            let mut state = self.lock();
-            (state.status, state.told, state.paused) = (capture.status(), asked, None);
-            *state.held.get_or_insert_with(Instant::now)
-        };
-        self.answered.notify_all();
-        self.pause(PAUSE, |state| !state.hold);
-        if capture.log.is_fenced() {
-            return Ok(());
-        }
-        let mut state = self.lock();
-        if LONGEST_HOLD < since.elapsed() {
-            state.hold = false;
-        }
-        if !state.hold {
-            state.held = None;
-            drop(state);
-            capture.let_writers_in()?;
-        }
-        Ok(())
-    }
-
-    /// Keeps writers out for good: what the database holds from now on is no part of the log.
-    fn give_way(&self, capture: Capture) -> Result<Option<GaveWay>, Error> {
-        while !capture.keep_writers_out()? {
-            if self.stopping() {
-                return Ok(None);
-            }
-            self.pause(PAUSE_TO_HOLD, |_| false);
-        }
-        let status = CaptureStatus { fenced: true, ..capture.status() };
-        let gave_way = capture.give_way()?;
-        let mut state = self.lock();
-        (state.status, state.held, state.paused) = (status, Some(Instant::now()), None);
-        state.snapshots.clear();
-        Ok(Some(gave_way))
-    }
-}
-
 struct Worker {
     shared: Arc<Shared>,
     database: PathBuf,
@@ -401,59 +250,10 @@ impl Worker {
     }
 }
 
-/// Until the next look, after one that copied so many `bytes` of what was committed `since` the one before. The `-wal` may
-/// take so many more until it is to be copied back, which is best done at once.
-fn pause_after(step: CaptureStep, since: Duration, bytes: u64, until_checkpoint: u64) -> Duration {
-    match step {
-        CaptureStep::Captured(transactions) if BUSY * since.as_secs_f64() < transactions as f64 => {
-            let most = MOST_WAITING.min(until_checkpoint as f64);
-            since.mul_f64(most / bytes.max(1) as f64).clamp(PAUSE, PAUSE_WHEN_BUSY)
-        }
-        _ => PAUSE,
-    }
-}
-
-/// Lets the application go first where the two share a processor: what it commits meanwhile is captured together.
-fn yield_to_the_application() {
-    // A thread has its own priority on Linux. Without it, it only takes a little more of what the application could use.
-    let _as_it_was = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
-}
-
-/// Little: where all processors are busy, a capture that gets no turn would hold writers up for longer.
-const NICENESS: i32 = 5;
-
-/// Whether the log is another's.
-fn is_fenced(error: &Error) -> bool {
-    matches!(error, Error::Log(log) if log.kind() == ErrorKind::Fenced)
-}
-
 /// Whether attaching again may help.
 fn passes(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::Full)
         // Another file is shipped in the place of the one before, everywhere, only if somebody says so.
         && !matches!(error, Error::Log(_) | Error::Replaced { .. })
         || matches!(error, Error::Log(log) if log.kind() == ErrorKind::Full)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_commits_often_is_looked_at_seldom_and_before_the_wal_is_long() {
-        const MIB: u64 = 1 << 20;
-        let captured = CaptureStep::Captured;
-        for (step, since, bytes, until_checkpoint, pause) in [
-            (CaptureStep::Idle, 100, 0, 16 * MIB, 10),
-            (captured(100), 100, MIB / 2, 16 * MIB, 10),
-            (captured(1000), 100, 3 * MIB, 16 * MIB, 100),
-            (captured(1000), 100, 6 * MIB, 3 * MIB, 50),
-            (captured(1000), 100, 6 * MIB, 0, 10),
-            (captured(2000), 100, 15 * MIB, 16 * MIB, 20),
-            (captured(2000), 50, 0, 16 * MIB, 175),
-        ] {
-            let took = pause_after(step, Duration::from_millis(since), bytes, until_checkpoint);
-            assert_eq!(took.as_millis(), pause, "{step:?} in {since} ms, {bytes} bytes, {until_checkpoint} left");
-        }
-    }
 }
