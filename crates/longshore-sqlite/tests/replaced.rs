@@ -63,6 +63,8 @@ fn copy_over(rig: &Rig, name: &str) {
 
 type Change = fn(&Rig);
 type Replace = fn(&Rig, &str);
+/// What an application does while no agent runs; its connection where it does not end.
+type GoesOn = fn(&Rig, Connection) -> Option<Connection>;
 
 #[test]
 fn what_was_written_meanwhile_is_shipped_and_what_was_put_in_its_place_is_not() {
@@ -224,7 +226,7 @@ fn end_in_no_order(rig: &Rig, app: Connection) {
 
 #[test]
 fn what_stands_beside_the_file_that_it_belongs_to_goes_on_without_being_asked_for() {
-    let table: &[(&str, fn(&Rig, Connection) -> Option<Connection>)] = &[
+    let table: &[(&str, GoesOn)] = &[
         ("the application ends in no order", |rig, app| {
             end_in_no_order(rig, app);
             None
