@@ -248,6 +248,29 @@ fn f_117_a_transaction_that_is_kept_open_over_a_switchover_is_told() {
     assert!(!told.contains("left behind"), "nobody kept anything open: {told}");
 }
 
+/// Whoever tries again asks a node that has stopped by then: nothing is left open for this epoch, and yet it was.
+#[test]
+fn f_117_a_transaction_that_is_kept_open_is_told_by_the_attempt_that_succeeds_and_by_whoever_asks_again() {
+    let site = Site::new();
+    let _agents = [site.primary(), site.replica()];
+    let app = site.app("app.db");
+    insert_once_let(&app, "one");
+    site.equal("one");
+    app.execute_batch("BEGIN IMMEDIATE; INSERT INTO rows (body) VALUES ('left')").unwrap();
+    // As far as an attempt came that ended before its epoch began.
+    site.move_to("fence", "p");
+    let told = site.move_to("promote", "a");
+    assert!(told.contains("left behind: a transaction was under way at p"), "{told}");
+    let told = site.move_to("promote", "a");
+    assert!(told.contains("a writes app already"), "{told}");
+    assert!(told.contains("left behind: a transaction was under way at p"), "{told}");
+    app.execute_batch("COMMIT").unwrap();
+    drop(app);
+    site.equal("one");
+    let told = site.move_to("switchover", "p");
+    assert!(!told.contains("left behind"), "nobody kept anything open: {told}");
+}
+
 #[test]
 fn a_replica_that_is_started_again_goes_on_with_all_its_databases() {
     const TWO: &str = "replica --apply app=sqlite:copy.db --apply app=sqlite:second.db";

@@ -164,9 +164,13 @@ impl Attempt<'_> {
     /// From here on the writer before may have stopped.
     async fn take_over(&mut self, promotion: &mut Promotion) -> Result<Promoted> {
         let stopped = Instant::now();
-        self.peers.fence(self.name, promotion, self.request.switchover).await?;
+        let fenced = self.peers.fence(self.name, promotion, self.request.switchover).await;
+        // Also of an attempt that comes to nothing: whoever said so may not answer the next one.
+        self.note_left_open(promotion.epoch())?;
+        fenced?;
         let policies = self.settle(promotion).await?;
-        self.report.settled(promotion, &self.peers, &self.archives);
+        let left_open = self.node.memory().left_open_before(self.name, promotion.epoch());
+        self.report.settled(promotion, &self.peers, &self.archives, left_open);
         // What the old writer appended meanwhile is given up as little as the rest.
         self.must_accept_cut(self.report.position())?;
         if let Some(to) = self.request.to {
@@ -175,6 +179,17 @@ impl Attempt<'_> {
         let log = self.begin(promotion.epoch(), policies).await?;
         let pause = self.report.had_writer().then(|| stopped.elapsed());
         Ok(self.report.promoted(&log, pause))
+    }
+
+    /// Keeps at which node a transaction was left behind: as it says now, else as it said to an attempt before.
+    fn note_left_open(&self, epoch: Epoch) -> Result<()> {
+        let (memory, current) = (self.node.memory(), self.log()?.wal.history().current().epoch);
+        let told = self.peers.surveyed().find(|surveyed| surveyed.left_open);
+        let told = told.map(|surveyed| surveyed.witness.node.clone());
+        if let Some(node) = told.or_else(|| memory.left_open_since(self.name, current)) {
+            memory.is_left_open_at(self.name, node, epoch);
+        }
+        Ok(())
     }
 
     /// Refuses what cannot come to a good end even if everybody who answered accepts the epoch: whoever accepts one takes
