@@ -72,14 +72,14 @@ pub(crate) async fn promote_in(node: &Node, request: &Promote, minted: Option<Ep
     outcome
 }
 
-/// What everybody holds. A plan, which tells who is silent, waits for nobody in full; who is about to act, for those who are
-/// needed.
+/// What everybody holds. A plan waits for whom the promotion waits for, and as long: it would else call somebody silent whom
+/// that goes on with.
 async fn survey_all(node: &Node, log: &Log, request: &Promote) -> Result<(Peers, Archives)> {
     let own = own::witness(node, log)?;
     let enough = |peers: &Peers| {
         let has_writer = !request.switchover || peers.writer().is_some();
         let is_enough = || peers::is_enough(&report::supposed(&own, peers, u64::MAX, request.given_up));
-        has_writer && (request.plan || is_enough())
+        has_writer && is_enough()
     };
     let peers = Peers::survey(node, log, &request.peers, enough);
     let (peers, archives) = tokio::join!(peers, Archives::survey(node, log));
@@ -89,7 +89,7 @@ async fn survey_all(node: &Node, log: &Log, request: &Promote) -> Result<(Peers,
 /// A node that believes to be the writer is asked to become it. It may be the last to know that somebody else is; or the others
 /// have accepted an epoch that then did not begin, and take nothing more of its own: `None`, and it has accepted that, too.
 async fn already(node: &Node, log: &Log, request: &Promote) -> Result<Option<Promoted>> {
-    let peers = Peers::survey(node, log, &request.peers, |_| request.plan).await?;
+    let peers = Peers::survey(node, log, &request.peers, |_| false).await?;
     let own = own::witness(node, log)?;
     let epoch = own.history.current().epoch.number;
     let latest = peers.witnesses().map(|witness| witness.history.current().epoch.number).max();
