@@ -352,15 +352,8 @@ impl Attempt<'_> {
         let Some((writer, _)) = self.peers.writer() else { return error };
         let address = self.peers.address(&writer).expect("it answered");
         let others = self.node.settings().replica.upstreams.iter().chain(&self.request.peers);
-        let back = Promote {
-            log: self.name.clone(),
-            plan: false,
-            accept_loss: false,
-            switchover: false,
-            to: None,
-            peers: others.cloned().collect(),
-            given_up: Some(epoch),
-        };
+        let back =
+            Promote { peers: others.cloned().collect(), given_up: Some(epoch), ..Promote::of(self.name.clone()) };
         let begun = Instant::now();
         let taken = async {
             loop {
