@@ -182,7 +182,7 @@ mod tests {
         let mut heard = Heard::new(&counts);
         assert!(heard.news(&counts).is_empty());
         counts.insert(b.clone(), 1);
-        assert_eq!(heard.news(&counts), [b.clone()]);
+        assert_eq!(heard.news(&counts), std::slice::from_ref(&b));
         counts.insert(a.clone(), 5);
         assert_eq!(heard.news(&counts), [a]);
         assert!(heard.news(&counts).is_empty());
