@@ -107,16 +107,7 @@ impl Cluster {
 
     async fn promote(&self, at: &str, change: impl FnOnce(&mut Promote)) -> Result<Promoted, ErrorKind> {
         let client = self.client(at).await;
-        let log = LOG.parse().unwrap();
-        let mut promote = Promote {
-            log,
-            plan: false,
-            accept_loss: false,
-            switchover: false,
-            to: None,
-            peers: vec![],
-            given_up: None,
-        };
+        let mut promote = Promote::of(LOG.parse().unwrap());
         change(&mut promote);
         within(client.promote(&promote)).await.map_err(|error| {
             println!("{error}");

@@ -68,16 +68,7 @@ async fn a_program_appends_waits_marks_and_reads_over_the_network() -> Outcome {
     client.create(create.clone()).await?;
     assert_eq!(client.create(create).await.unwrap_err().kind(), ErrorKind::Busy);
     assert_eq!(client.status(None).await?.logs.len(), 2);
-    let promote = Promote {
-        log: log.clone(),
-        plan: false,
-        accept_loss: false,
-        switchover: false,
-        to: None,
-        peers: vec![],
-        given_up: None,
-    };
-    let promoted = client.promote(&promote).await.unwrap();
+    let promoted = client.promote(&Promote::of(log.clone())).await.unwrap();
     assert!(promoted.promoted && promoted.epoch == 1, "it writes the log already: nothing is done");
     drop((client, stranger));
     served.stop().await?;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::two_nodes::{Site, insert, insert_once_let, is_busy};
-use common::{eventually, run};
+use common::{Agent, eventually, run};
+use rusqlite::Connection;
 use serde_json::Value;
 
 #[test]
@@ -100,21 +101,36 @@ fn f_117_what_an_application_wrote_beside_a_dead_agent_is_in_the_tail_when_that_
     assert_eq!((a.terminate(), p.terminate()), (0, 0));
 }
 
+/// The role has moved to `a`, which goes on; the agent of `p` is stopped, and an application writes beside it.
+struct Beside {
+    site: Site,
+    a: Agent,
+    app: Connection,
+    other: Connection,
+}
+
+impl Beside {
+    fn begin() -> Self {
+        let site = Site::new();
+        let (p, a) = (site.primary(), site.replica());
+        let app = site.app("app.db");
+        insert(&app, "one").unwrap();
+        site.equal("one");
+        site.move_to("switchover", "a");
+        let other = site.app("copy.db");
+        insert_once_let(&other, "two");
+        site.equal("one,two");
+        assert_eq!(p.terminate(), 0);
+        insert(&app, "into nothing").unwrap();
+        insert(&other, "three").unwrap();
+        Self { site, a, app, other }
+    }
+}
+
 /// While no agent runs nobody keeps an application from writing a database that is the log's by then.
 #[test]
 fn f_095_what_an_application_wrote_while_its_agent_was_stopped_is_kept_before_it_is_replaced() {
-    let site = Site::new();
-    let (p, a) = (site.primary(), site.replica());
-    let app = site.app("app.db");
-    insert(&app, "one").unwrap();
-    site.equal("one");
-    site.move_to("switchover", "a");
-    let other = site.app("copy.db");
-    insert_once_let(&other, "two");
-    site.equal("one,two");
-    assert_eq!(p.terminate(), 0);
-    insert(&app, "into nothing").unwrap();
-    insert(&other, "three").unwrap();
+    let Beside { site, a, app, other } = Beside::begin();
 
     let p = site.primary();
     site.equal("one,two,three");
@@ -137,18 +153,7 @@ fn f_095_what_an_application_wrote_while_its_agent_was_stopped_is_kept_before_it
 /// The other region goes dark before its database could be sent from there.
 #[test]
 fn f_095_a_node_that_is_promoted_while_its_database_holds_what_no_log_does_makes_it_anew_from_the_log() {
-    let site = Site::new();
-    let (p, a) = (site.primary(), site.replica());
-    let app = site.app("app.db");
-    insert(&app, "one").unwrap();
-    site.equal("one");
-    site.move_to("switchover", "a");
-    let other = site.app("copy.db");
-    insert_once_let(&other, "two");
-    site.equal("one,two");
-    assert_eq!(p.terminate(), 0);
-    insert(&app, "into nothing").unwrap();
-    insert(&other, "three").unwrap();
+    let Beside { site, a, app, other: _other } = Beside::begin();
     let p = site.start("p", "replica");
     eventually("the log is there", || site.status("p")["end"] == site.status("a")["end"]);
     assert_eq!((p.terminate(), a.terminate()), (0, 0));
@@ -228,24 +233,49 @@ fn f_117_a_switchover_under_writes_loses_no_commit() {
     }
 }
 
-/// The switchover waits for it as long as it may; then it says where what that transaction commits is found.
-#[test]
-fn f_117_a_transaction_that_is_kept_open_over_a_switchover_is_told() {
+/// An application at `p` whose transaction is under way.
+fn kept_open() -> (Site, [Agent; 2], Connection) {
     let site = Site::new();
-    let _agents = [site.primary(), site.replica()];
+    let agents = [site.primary(), site.replica()];
     let app = site.app("app.db");
     insert_once_let(&app, "one");
     site.equal("one");
     app.execute_batch("BEGIN IMMEDIATE; INSERT INTO rows (body) VALUES ('left')").unwrap();
-    let told = serde_json::from_str::<Value>(&site.move_to("switchover --json", "a")).unwrap();
-    assert_eq!(told["plan"]["left_open"], Value::Null, "{told}");
-    assert_eq!(told["done"]["left_open"], "p", "{told}");
-    assert_eq!(told["done"]["policy"], "replicas:1", "{told}");
+    (site, agents, app)
+}
+
+/// What it commits after the role has moved is in no log, and the next move tells nothing of it.
+fn commits(site: &Site, app: Connection) {
     app.execute_batch("COMMIT").unwrap();
     drop(app);
     site.equal("one");
     let told = site.move_to("switchover", "p");
     assert!(!told.contains("left behind"), "nobody kept anything open: {told}");
+}
+
+/// The switchover waits for it as long as it may; then it says where what that transaction commits is found.
+#[test]
+fn f_117_a_transaction_that_is_kept_open_over_a_switchover_is_told() {
+    let (site, _agents, app) = kept_open();
+    let told = serde_json::from_str::<Value>(&site.move_to("switchover --json", "a")).unwrap();
+    assert_eq!(told["plan"]["left_open"], Value::Null, "{told}");
+    assert_eq!(told["done"]["left_open"], "p", "{told}");
+    assert_eq!(told["done"]["policy"], "replicas:1", "{told}");
+    commits(&site, app);
+}
+
+/// Whoever tries again asks a node that has stopped by then: nothing is left open for this epoch, and yet it was.
+#[test]
+fn f_117_a_transaction_that_is_kept_open_is_told_by_the_attempt_that_succeeds_and_by_whoever_asks_again() {
+    let (site, _agents, app) = kept_open();
+    // As far as an attempt came that ended before its epoch began.
+    site.move_to("fence", "p");
+    let told = site.move_to("promote", "a");
+    assert!(told.contains("left behind: a transaction was under way at p"), "{told}");
+    let told = site.move_to("promote", "a");
+    assert!(told.contains("a writes app already"), "{told}");
+    assert!(told.contains("left behind: a transaction was under way at p"), "{told}");
+    commits(&site, app);
 }
 
 #[test]

@@ -341,6 +341,5 @@ async fn a_name_in_a_message_is_not_believed() {
 }
 
 fn promote_request() -> Promote {
-    let log = name("orders");
-    Promote { log, plan: false, accept_loss: true, switchover: false, to: None, peers: Vec::new(), given_up: None }
+    Promote { accept_loss: true, ..Promote::of(name("orders")) }
 }

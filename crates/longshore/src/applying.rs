@@ -43,6 +43,8 @@ pub(crate) struct SinkView {
     pub(crate) held: Lsn,
     /// Why it stopped or waits, when it does.
     pub(crate) problem: Option<String>,
+    /// Up to where its readers had seen the log before it was seeded from an earlier snapshot, until they see that again.
+    seen: Option<Lsn>,
     /// While this node writes the log: what is in the log was in the database before.
     captured: Option<Arc<dyn Captured>>,
     kept: Option<ListKept>,
@@ -69,6 +71,18 @@ impl SinkView {
     /// Copies of what it held and no log does.
     pub(crate) fn kept(&self) -> Vec<String> {
         self.kept.as_ref().map_or_else(Vec::new, |kept| kept())
+    }
+
+    /// Takes how far an applier has come; whether that is news.
+    fn came_to(&mut self, applied: Lsn, held: Lsn) -> bool {
+        self.seen = self.seen.filter(|seen| applied < *seen);
+        let problem =
+            self.seen.map(|seen| format!("readers see an earlier state than before, until {seen} is applied"));
+        let is_news = self.applied != applied || self.problem != problem || !self.known;
+        if is_news {
+            (self.applied, self.held, self.problem, self.known) = (applied, held, problem, true);
+        }
+        is_news
     }
 
     /// Up to where the log is needed; a database that it comes from needs nothing of it.
@@ -152,6 +166,7 @@ impl Applying {
                 applied: Lsn::ZERO,
                 held: Lsn::ZERO,
                 problem: None,
+                seen: None,
                 captured: None,
                 kept: ways.as_ref().map(|ways| Arc::clone(&ways.kept)),
                 known: false,

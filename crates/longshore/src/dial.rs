@@ -5,6 +5,7 @@
 //! with one list of each other find whoever was promoted, and make no ring.
 
 mod line;
+mod pauses;
 mod taken;
 
 use std::sync::Arc;

@@ -115,15 +115,7 @@ async fn replace(node: &Node, lease: &Lease, log: &Arc<Log>) -> Result<()> {
     }
     let writer = promotion::draw_writer(&**node.environment())?;
     let minted = lease.take(writer, log.wal.accepted_epoch().number).await?;
-    let request = Promote {
-        log: log.name.clone(),
-        plan: false,
-        accept_loss: false,
-        switchover: false,
-        to: None,
-        peers: Vec::new(),
-        given_up: None,
-    };
+    let request = Promote::of(log.name.clone());
     let promoted = promotion::promote_in(node, &request, Some(minted)).await;
     match promoted {
         Ok(_) => {

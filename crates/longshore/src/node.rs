@@ -67,8 +67,8 @@ pub(crate) struct Inner {
     archive: OnceLock<(Vec<Store>, ArchiveSettings)>,
     sources: Arc<OnceLock<Sources>>,
     sinks: Sinks,
-    /// Counts the epochs that were accepted here, for its dialler, which is to find who writes in them.
-    accepted: tokio::sync::watch::Sender<u64>,
+    /// Counts the epochs that were accepted here of each log, for its dialler, which is to find who writes in them.
+    accepted: tokio::sync::watch::Sender<BTreeMap<Name, u64>>,
     memory: Memory,
 }
 
@@ -114,7 +114,7 @@ impl Node {
             housekeeper: Housekeeper::start(Weak::clone(node)),
             check: OnceLock::new(),
             archive: OnceLock::new(),
-            accepted: tokio::sync::watch::Sender::new(0),
+            accepted: tokio::sync::watch::Sender::default(),
             memory: Memory::default(),
             sources: Arc::default(),
             sinks: Sinks::default(),
@@ -314,8 +314,8 @@ impl Node {
         self.inner.access()
     }
 
-    /// Changes whenever this node accepts a later epoch at somebody's word.
-    pub(crate) fn accepted(&self) -> &tokio::sync::watch::Sender<u64> {
+    /// Counts for each log how often this node accepted a later epoch at somebody's word.
+    pub(crate) fn accepted(&self) -> &tokio::sync::watch::Sender<BTreeMap<Name, u64>> {
         &self.inner.accepted
     }
 

@@ -72,14 +72,14 @@ pub(crate) async fn promote_in(node: &Node, request: &Promote, minted: Option<Ep
     outcome
 }
 
-/// What everybody holds. A plan, which tells who is silent, waits for nobody in full; who is about to act, for those who are
-/// needed.
+/// What everybody holds. A plan waits for whom the promotion waits for, and as long: it would else call somebody silent whom
+/// that goes on with.
 async fn survey_all(node: &Node, log: &Log, request: &Promote) -> Result<(Peers, Archives)> {
     let own = own::witness(node, log)?;
     let enough = |peers: &Peers| {
         let has_writer = !request.switchover || peers.writer().is_some();
         let is_enough = || peers::is_enough(&report::supposed(&own, peers, u64::MAX, request.given_up));
-        has_writer && (request.plan || is_enough())
+        has_writer && is_enough()
     };
     let peers = Peers::survey(node, log, &request.peers, enough);
     let (peers, archives) = tokio::join!(peers, Archives::survey(node, log));
@@ -89,7 +89,7 @@ async fn survey_all(node: &Node, log: &Log, request: &Promote) -> Result<(Peers,
 /// A node that believes to be the writer is asked to become it. It may be the last to know that somebody else is; or the others
 /// have accepted an epoch that then did not begin, and take nothing more of its own: `None`, and it has accepted that, too.
 async fn already(node: &Node, log: &Log, request: &Promote) -> Result<Option<Promoted>> {
-    let peers = Peers::survey(node, log, &request.peers, |_| request.plan).await?;
+    let peers = Peers::survey(node, log, &request.peers, |_| false).await?;
     let own = own::witness(node, log)?;
     let epoch = own.history.current().epoch.number;
     let latest = peers.witnesses().map(|witness| witness.history.current().epoch.number).max();
@@ -164,9 +164,13 @@ impl Attempt<'_> {
     /// From here on the writer before may have stopped.
     async fn take_over(&mut self, promotion: &mut Promotion) -> Result<Promoted> {
         let stopped = Instant::now();
-        self.peers.fence(self.name, promotion, self.request.switchover).await?;
+        let fenced = self.peers.fence(self.name, promotion, self.request.switchover).await;
+        // Also of an attempt that comes to nothing: whoever said so may not answer the next one.
+        self.note_left_open(promotion.epoch())?;
+        fenced?;
         let policies = self.settle(promotion).await?;
-        self.report.settled(promotion, &self.peers, &self.archives);
+        let left_open = self.node.memory().left_open_before(self.name, promotion.epoch());
+        self.report.settled(promotion, &self.peers, &self.archives, left_open);
         // What the old writer appended meanwhile is given up as little as the rest.
         self.must_accept_cut(self.report.position())?;
         if let Some(to) = self.request.to {
@@ -175,6 +179,17 @@ impl Attempt<'_> {
         let log = self.begin(promotion.epoch(), policies).await?;
         let pause = self.report.had_writer().then(|| stopped.elapsed());
         Ok(self.report.promoted(&log, pause))
+    }
+
+    /// Keeps at which node a transaction was left behind: as it says now, else as it said to an attempt before.
+    fn note_left_open(&self, epoch: Epoch) -> Result<()> {
+        let (memory, current) = (self.node.memory(), self.log()?.wal.history().current().epoch);
+        let told = self.peers.surveyed().find(|surveyed| surveyed.left_open);
+        let told = told.map(|surveyed| surveyed.witness.node.clone());
+        if let Some(node) = told.or_else(|| memory.left_open_since(self.name, current)) {
+            memory.is_left_open_at(self.name, node, epoch);
+        }
+        Ok(())
     }
 
     /// Refuses what cannot come to a good end even if everybody who answered accepts the epoch: whoever accepts one takes
@@ -337,15 +352,8 @@ impl Attempt<'_> {
         let Some((writer, _)) = self.peers.writer() else { return error };
         let address = self.peers.address(&writer).expect("it answered");
         let others = self.node.settings().replica.upstreams.iter().chain(&self.request.peers);
-        let back = Promote {
-            log: self.name.clone(),
-            plan: false,
-            accept_loss: false,
-            switchover: false,
-            to: None,
-            peers: others.cloned().collect(),
-            given_up: Some(epoch),
-        };
+        let back =
+            Promote { peers: others.cloned().collect(), given_up: Some(epoch), ..Promote::of(self.name.clone()) };
         let begun = Instant::now();
         let taken = async {
             loop {

@@ -56,7 +56,7 @@ impl Node {
             if !are_out {
                 self.memory().left_open(&log.name, log.wal.accepted_epoch());
             }
-            self.accepted().send_modify(|count| *count += 1);
+            self.accepted().send_modify(|counts| *counts.entry(log.name.clone()).or_default() += 1);
         }
         // Waits are refused from here on, and streams from an earlier epoch's writer end.
         log.standing.wake();

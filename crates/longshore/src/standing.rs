@@ -3,7 +3,7 @@
 //! One lock guards plain values and is held for lines. Everything that moves wakes one event; a
 //! waiter then asks the [`AckTable`] again, which is a handful of comparisons.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -43,6 +43,9 @@ pub(crate) struct Known {
     pub(crate) proved: Option<(Lsn, Duration)>,
     /// How fast its durable position moves.
     pub(crate) shipped: Rate,
+    /// The nodes that it is heard through while their streams to this node live: itself, and whoever relays for it. Without
+    /// any, what is known of it is of some time before.
+    ways: BTreeSet<NodeId>,
 }
 
 /// A replica as [`Standing::replicas`] shows it.
@@ -91,6 +94,7 @@ impl Standing {
             seen: None,
             proved: None,
             shipped: Rate::new(SMOOTHING),
+            ways: BTreeSet::new(),
         });
         known.provider = provider;
         true
@@ -131,14 +135,20 @@ impl Standing {
             known.seen = Some(now);
             known.sent = ack.received();
             known.shipped = Rate::new(SMOOTHING);
+            known.ways.insert(node.clone());
         }
         drop(state);
         self.wake();
     }
 
-    /// A replica's stream ended.
+    /// A replica's stream ended, and with it the way to those it relays for.
     pub(crate) fn disconnected(&self, node: &NodeId) {
-        self.lock().table.set_connected(node, false);
+        let mut state = self.lock();
+        state.table.set_connected(node, false);
+        for known in state.replicas.values_mut() {
+            known.ways.remove(node);
+        }
+        drop(state);
         self.wake();
     }
 
@@ -169,18 +179,23 @@ impl Standing {
         self.lock().table.stores().len()
     }
 
-    /// A replica was heard, with acks of its own and of nodes below it.
+    /// A replica was heard, with acks of its own and of nodes below it. Of one that was heard by no way, what is said first holds
+    /// also where it is less than what was known from before.
     pub(crate) fn heard(&self, node: &NodeId, acks: &[NodeAck], now: Duration) {
         let mut state = self.lock();
-        if let Some(known) = state.replicas.get_mut(node) {
+        let State { table, replicas, .. } = &mut *state;
+        if let Some(known) = replicas.get_mut(node) {
             known.seen = Some(now);
         }
         let mut moved = false;
-        for NodeAck { node, ack } in acks {
-            moved |= state.table.merge(node, *ack);
-            if let Some(known) = state.replicas.get_mut(node) {
-                known.seen = Some(now);
-            }
+        for NodeAck { node: of, ack } in acks {
+            let Some(known) = replicas.get_mut(of) else { continue };
+            moved |= match known.ways.is_empty() {
+                true => table.set(of, *ack),
+                false => table.merge(of, *ack),
+            };
+            known.seen = Some(now);
+            known.ways.insert(node.clone());
         }
         drop(state);
         if moved {
@@ -238,10 +253,13 @@ impl Standing {
         self.lock().table.node(node).map(|state| state.ack)
     }
 
-    /// The nodes that follow this node, for its own upstream.
+    /// The nodes that follow this node, for its own upstream. Of one that has gone, or follows elsewhere by now, nothing is
+    /// told: it would pass for what that node has now.
     pub(crate) fn relayed(&self) -> Vec<NodeAck> {
         let state = self.lock();
-        state.table.nodes().map(|(node, state)| NodeAck { node: node.clone(), ack: state.ack }).collect()
+        let lives = |node: &NodeId| state.replicas.get(node).is_some_and(|known| !known.ways.is_empty());
+        let nodes = state.table.nodes().filter(|(node, _)| lives(node));
+        nodes.map(|(node, state)| NodeAck { node: node.clone(), ack: state.ack }).collect()
     }
 
     /// Bytes appended per second.
@@ -290,5 +308,74 @@ impl Standing {
     /// The state is plain values, whole after every line: a panic elsewhere cannot have torn it.
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str) -> NodeId {
+        NodeId::new(name).unwrap()
+    }
+
+    fn ack(at: u64) -> Ack {
+        Ack::new(Lsn::new(at), Lsn::new(at), Lsn::ZERO).unwrap()
+    }
+
+    fn of(name: &str, at: u64) -> NodeAck {
+        NodeAck { node: node(name), ack: ack(at) }
+    }
+
+    /// Knows `names` from their slots, each at 1000.
+    fn standing(names: &[&str]) -> Standing {
+        let standing = Standing::new();
+        for name in names {
+            assert!(standing.admit(&node(name), None, None));
+            standing.heard(&node(name), &[of(name, 1000)], Duration::ZERO);
+            standing.disconnected(&node(name));
+        }
+        standing
+    }
+
+    const NOW: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn what_a_slot_says_counts_here_and_is_relayed_only_while_its_replica_is_heard() {
+        let standing = standing(&["a", "b"]);
+        assert_eq!(standing.reached(&"replicas:2".parse().unwrap()), Lsn::new(1000));
+        assert_eq!(standing.relayed(), [], "nobody follows this node");
+        standing.connected(&node("a"), ack(700), NOW);
+        assert_eq!(standing.relayed(), [of("a", 700)]);
+        standing.heard(&node("a"), &[of("a", 800)], NOW);
+        assert_eq!(standing.relayed(), [of("a", 800)]);
+        standing.disconnected(&node("a"));
+        assert_eq!(standing.relayed(), [], "it may follow elsewhere by now");
+    }
+
+    #[test]
+    fn a_node_below_a_replica_is_relayed_while_that_is_heard_and_as_that_says() {
+        let standing = standing(&["a", "below"]);
+        standing.connected(&node("a"), ack(900), NOW);
+        assert_eq!(standing.relayed(), [of("a", 900)]);
+        standing.heard(&node("a"), &[of("below", 600)], NOW);
+        assert_eq!(standing.relayed(), [of("a", 900), of("below", 600)], "not what it once had");
+        standing.heard(&node("a"), &[of("below", 500)], NOW);
+        assert_eq!(standing.ack_of(&node("below")), Some(ack(600)), "an ack that is late moves nothing back");
+        standing.disconnected(&node("a"));
+        assert_eq!(standing.relayed(), []);
+    }
+
+    #[test]
+    fn a_node_that_is_heard_by_two_ways_is_relayed_until_the_last_of_them_ends() {
+        let standing = standing(&["a", "b", "below"]);
+        standing.connected(&node("a"), ack(900), NOW);
+        standing.connected(&node("b"), ack(900), NOW);
+        standing.heard(&node("a"), &[of("below", 600)], NOW);
+        standing.heard(&node("b"), &[of("below", 700)], NOW);
+        standing.disconnected(&node("a"));
+        assert_eq!(standing.relayed(), [of("b", 900), of("below", 700)]);
+        standing.disconnected(&node("b"));
+        assert_eq!(standing.relayed(), []);
     }
 }

@@ -128,16 +128,7 @@ impl Cluster {
 
     async fn ask(&self, node: usize, change: impl FnOnce(&mut Promote)) -> Result<Promoted, ErrorKind> {
         let client = connect(&self.connector, node).await?;
-        let log = LOG.parse().unwrap();
-        let mut promote = Promote {
-            log,
-            plan: false,
-            accept_loss: false,
-            switchover: false,
-            to: None,
-            peers: vec![],
-            given_up: None,
-        };
+        let mut promote = Promote::of(LOG.parse().unwrap());
         change(&mut promote);
         client.promote(&promote).await.map_err(|error| {
             println!("{} is not promoted: {error}", NAMES[node]);

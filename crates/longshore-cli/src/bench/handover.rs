@@ -141,16 +141,7 @@ impl Region {
     }
 
     async fn promote(&mut self, node: usize, change: impl FnOnce(&mut Promote)) -> Result<Promoted, Failure> {
-        let log = name("log", LOG)?;
-        let mut promote = Promote {
-            log,
-            plan: false,
-            accept_loss: false,
-            switchover: false,
-            to: None,
-            peers: vec![],
-            given_up: None,
-        };
+        let mut promote = Promote::of(name("log", LOG)?);
         change(&mut promote);
         let client = self.site.connect_to(NODES[node], self.addresses[node]).await?;
         let promoted = client.promote(&promote).await?;

@@ -46,13 +46,11 @@ pub(crate) struct Promote {
 impl Promote {
     pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
         let request = agent::Promote {
-            log: self.order.log()?,
             plan: self.order.plan,
             accept_loss: self.accept_loss,
-            switchover: false,
             to: self.to.map(Lsn::new),
             peers: self.peers,
-            given_up: None,
+            ..agent::Promote::of(self.order.log()?)
         };
         promotion::run(&global.tls, &self.order.server, &request, self.json)
     }

@@ -69,7 +69,7 @@ mod tests {
 
     pub(super) fn request() -> Promote {
         let log = "orders".parse().unwrap();
-        Promote { log, plan: false, accept_loss: false, switchover: false, to: None, peers: Vec::new(), given_up: None }
+        Promote::of(log)
     }
 
     fn node(name: &str, address: &str, end: Option<u64>) -> NodeReport {

@@ -32,15 +32,8 @@ pub(crate) struct Switchover {
 
 impl Switchover {
     pub(crate) fn run(self, global: &Global) -> Result<(), Failure> {
-        let request = Promote {
-            log: self.order.log()?,
-            plan: self.order.plan,
-            accept_loss: false,
-            switchover: true,
-            to: None,
-            peers: self.peers,
-            given_up: None,
-        };
+        let request =
+            Promote { plan: self.order.plan, switchover: true, peers: self.peers, ..Promote::of(self.order.log()?) };
         promotion::run(&global.tls, &self.order.server, &request, self.json)
     }
 }

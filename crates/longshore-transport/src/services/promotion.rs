@@ -60,6 +60,14 @@ pub struct Promote {
     pub given_up: Option<Epoch>,
 }
 
+impl Promote {
+    /// The log, from whoever its agent's upstreams are, as far as nothing is lost.
+    pub fn of(log: Name) -> Self {
+        let (plan, accept_loss, switchover) = (false, false, false);
+        Self { log, plan, accept_loss, switchover, to: None, peers: Vec::new(), given_up: None }
+    }
+}
+
 /// What a promotion found and did.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Promoted {

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use longshore_apply::{DatabaseImage, LogFacts, Sink};
-use longshore_format::ErrorKind;
+use longshore_format::{ErrorKind, Lsn};
 use longshore_wal::Role;
 
 use super::task::{AGAIN, ApplierTask, LOOK, Turn};
 use crate::archived;
 use crate::error::{Error, Result};
 use crate::seeding;
+use crate::snapshot::SnapshotHead;
 use crate::tails;
 
 impl ApplierTask {
@@ -69,11 +70,12 @@ impl ApplierTask {
             Some(sink) => Some(sink),
             None => Some(self.opened()?),
         };
+        let seen = sink.as_ref().and_then(|sink| sink.durable());
         loop {
             let image = sink.as_mut().and_then(|sink| held_image(&mut **sink));
             // One that cannot say what it holds is opened once there is a file.
             sink = sink.filter(|_| is_withheld || image.is_some());
-            match (self.attempt(&why, image, sink.as_mut(), is_withheld), &mut sink) {
+            match (self.attempt((&why, seen), image, sink.as_mut(), is_withheld), &mut sink) {
                 // A file that does not hold is gone by now, and fetched again.
                 (Err(error), _) if is_spoilt(&error) => {
                     self.report(&error.to_string());
@@ -90,10 +92,10 @@ impl ApplierTask {
         }
     }
 
-    /// Waits for one file and gives it to the sink.
+    /// Waits for one file and gives it to the sink, whose readers have seen the log so far.
     fn attempt(
         &self,
-        why: &str,
+        (why, seen): (&str, Option<Lsn>),
         image: Option<Box<dyn DatabaseImage>>,
         mut sink: Option<&mut Box<dyn Sink>>,
         is_withheld: bool,
@@ -101,12 +103,27 @@ impl ApplierTask {
         self.report(&format!("{why}; waiting for a snapshot of the upstream"));
         let path = seeding::path_of(&self.log.data_dir, &self.log.name);
         self.log.seeding.ask(image);
-        let outcome = self.wait_for_seed(why, sink.as_deref_mut(), is_withheld).and_then(|()| match sink {
-            Some(sink) => seeding::give(&mut **sink, &path, |_| !self.log.applying.stopping()),
-            None => self.seed(&path),
+        let outcome = self.wait_for_seed(why, sink.as_deref_mut(), is_withheld).and_then(|()| {
+            self.goes_back(seen, &path)?;
+            match sink {
+                Some(sink) => seeding::give(&mut **sink, &path, |_| !self.log.applying.stopping()),
+                None => self.seed(&path),
+            }
         });
         self.log.seeding.leave(&path);
         outcome
+    }
+
+    /// Tells of a snapshot that is from before what the sink's readers have seen. One serves all who ask for a while, and none is
+    /// made anew for each: the log is applied from there, and the readers soon see what they saw, but for what died.
+    fn goes_back(&self, seen: Option<Lsn>, path: &Path) -> Result<()> {
+        let snapshot = SnapshotHead::of(path)?.lsn;
+        let seen = seen.map(|seen| seen.min(self.log.wal.durable().get())).filter(|seen| snapshot < *seen);
+        if let Some(seen) = seen {
+            tracing::warn!(log = %self.log.name, sink = self.label(), %seen, %snapshot, "it is seeded from before what its readers have seen: they see an earlier state until the log is applied that far");
+        }
+        self.log.applying.lock()[self.number].seen = seen;
+        Ok(())
     }
 
     /// Nothing seeds it before somebody has looked, and until the agent stops nobody reads it.
@@ -205,11 +222,15 @@ mod tests {
 
     use super::super::{OpenSink, SinkView};
     use super::*;
+    use crate::log::Log;
+    use crate::snapshot::file::SnapshotWriter;
     use crate::{Primary, Settings};
 
     /// What became of a sink.
     #[derive(Default)]
     struct Seen {
+        /// How far its readers have seen the log.
+        held: Option<Lsn>,
         withheld: AtomicUsize,
         is_gone: AtomicBool,
     }
@@ -242,7 +263,7 @@ mod tests {
             Ok(())
         }
         fn durable(&self) -> Option<Lsn> {
-            None
+            self.0.held
         }
         fn finish(&mut self) -> Result<(), SinkError> {
             Ok(())
@@ -251,6 +272,63 @@ mod tests {
             self.0.withheld.fetch_add(1, Ordering::AcqRel);
             Ok(())
         }
+    }
+
+    /// Whoever is to seed it.
+    fn task_of(log: &Arc<Log>) -> ApplierTask {
+        let open: OpenSink = Arc::new(|| unreachable!("it is open"));
+        let view = SinkView {
+            label: "astray".to_owned(),
+            applied: Lsn::ZERO,
+            held: Lsn::ZERO,
+            problem: None,
+            seen: None,
+            captured: None,
+            kept: None,
+            known: false,
+        };
+        log.applying.lock().push(view);
+        ApplierTask { log: Arc::clone(log), number: 0, open, capture: None, interrupt: Arc::default() }
+    }
+
+    /// F-095: whoever read it before it was withheld may read an earlier state for a while, and that is told.
+    #[test]
+    fn f_095_a_snapshot_from_before_what_readers_have_seen_is_told_until_they_see_it_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let primary = Primary::create(dir.path(), "app", Content::Bytes, &Settings::default()).unwrap();
+        let [snapshot, seen] = ["one", "two"].map(|payload| {
+            let ticket = primary.append(&[payload]).unwrap();
+            ticket.wait_blocking("local".parse().unwrap(), Duration::from_secs(30)).unwrap();
+            ticket.position()
+        });
+        let log = primary.node().get(&"app".parse().unwrap()).unwrap();
+        let task = task_of(&log);
+        let held_at = |held: Lsn| {
+            let link = log.wal.crc_at(snapshot).unwrap();
+            let head = SnapshotHead { log: log.wal.id(), lsn: snapshot, link, time: 0 };
+            let mut seed = SnapshotWriter::create(&seeding::path_of(&log.data_dir, &log.name), &head).unwrap();
+            seed.payload(b"page").unwrap();
+            seed.finish().unwrap();
+            log.seeding.settle(seeding::Outcome::Fetched);
+            let sink = Astray(Arc::new(Seen { held: Some(held), ..Seen::default() }));
+            let why = longshore_apply::Error::SinkAstray { sink: "astray".to_owned() };
+            assert!(matches!(task.be_sent_a_seed(why, Some(Box::new(sink))), Ok(Turn::Seeded)));
+        };
+        let told_at = |applied: Lsn| {
+            log.applying.lock()[0].came_to(applied, applied);
+            log.applying.sinks()[0].problem.clone()
+        };
+        held_at(seen);
+        let told = format!("readers see an earlier state than before, until {seen} is applied");
+        assert_eq!(told_at(snapshot), Some(told.clone()));
+        assert_eq!(told_at(seen), None);
+        assert_eq!(told_at(snapshot), None, "they have seen it again");
+        // Of what died they see nothing again.
+        held_at(Lsn::new(seen.get() + 8000));
+        assert_eq!(told_at(snapshot), Some(told));
+        held_at(snapshot);
+        assert_eq!(told_at(snapshot), None);
+        drop(primary);
     }
 
     fn until(what: &str, is_so: impl Fn() -> bool) {
@@ -267,18 +345,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let primary = Primary::create(dir.path(), "app", Content::Bytes, &Settings::default()).unwrap();
         let log = primary.node().get(&"app".parse().unwrap()).unwrap();
-        let open: OpenSink = Arc::new(|| unreachable!("it is open"));
-        let view = SinkView {
-            label: "astray".to_owned(),
-            applied: Lsn::ZERO,
-            held: Lsn::ZERO,
-            problem: None,
-            captured: None,
-            kept: None,
-            known: false,
-        };
-        log.applying.lock().push(view);
-        let task = ApplierTask { log: Arc::clone(&log), number: 0, open, capture: None, interrupt: Arc::default() };
+        let task = task_of(&log);
         let seen = Arc::new(Seen::default());
         let sink = Astray(Arc::clone(&seen));
         let seed = seeding::path_of(&log.data_dir, &log.name);

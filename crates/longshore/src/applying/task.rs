@@ -153,12 +153,9 @@ impl ApplierTask {
         let progress = applier.progress();
         let needed = {
             let mut sinks = self.log.applying.lock();
-            let sink = &mut sinks[self.number];
-            let moved = sink.applied != progress.applied || sink.problem.is_some() || !sink.known;
-            if !moved {
+            if !sinks[self.number].came_to(progress.applied, progress.held) {
                 return;
             }
-            (sink.applied, sink.held, sink.problem, sink.known) = (progress.applied, progress.held, None, true);
             sinks.iter().filter_map(SinkView::held).min()
         };
         self.log.wal.hold(Consumer::Applier, needed);

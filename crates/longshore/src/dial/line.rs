@@ -13,17 +13,13 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::pauses::{Heard, Pauses, SEARCH, SEARCH_FIRST, Search};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::lanes::Lanes;
 use crate::pursue::{Outcome, REFUSED_PAUSE, pursue};
 use crate::server::blocking;
 use crate::upstream_state::Doing;
-
-/// While a log is followed through nobody, upstreams are asked so often who leads to its writer.
-const SEARCH: Duration = Duration::from_millis(500);
-/// The same at first after somebody was told to follow a new writer, which will write in a moment.
-const SEARCH_FIRST: Duration = Duration::from_millis(20);
 
 /// The dialling of one upstream.
 pub(super) struct Line {
@@ -34,13 +30,13 @@ pub(super) struct Line {
     refused: BTreeMap<Name, String>,
     /// The last problem that was told, so that it is not told at every attempt.
     told: Option<String>,
-    /// Until upstreams are asked again who leads to a writer.
-    search: Duration,
+    /// When upstreams are asked again who leads to a writer.
+    search: Search,
 }
 
 impl Line {
     pub(super) fn new(shared: Arc<Shared>, place: usize, address: Address) -> Self {
-        Self { shared, place, address, refused: BTreeMap::new(), told: None, search: SEARCH }
+        Self { shared, place, address, refused: BTreeMap::new(), told: None, search: Search::default() }
     }
 
     /// Dials, follows, pauses, and dials again until told to stop.
@@ -82,14 +78,17 @@ impl Line {
         let mut following = Following::new(Arc::clone(&self.shared), self.place);
         let mut freed = self.shared.taken.freed();
         let mut accepted = self.shared.node.accepted().subscribe();
+        let mut heard = Heard::new(&accepted.borrow_and_update());
         let mut look_at = Instant::now();
         loop {
             tokio::select! {
                 () = sleep_until(look_at) => look_at = Instant::now() + self.discover(&lanes, &mut following).await?,
                 _ = freed.changed() => look_at = look_at.min(Instant::now() + SEARCH / 10),
                 _ = accepted.changed() => {
-                    self.search = SEARCH_FIRST;
-                    following.forgive(&self.refused);
+                    for log in heard.news(&accepted.borrow_and_update()) {
+                        self.search.told(&log, Instant::now());
+                        following.forgive(&log, self.refused.contains_key(&log));
+                    }
                     look_at = look_at.min(Instant::now() + SEARCH_FIRST);
                 }
                 Some(ended) = following.tasks.join_next() => {
@@ -113,20 +112,16 @@ impl Line {
         let wanted = |log: &&LogSummary| self.shared.wanted.is_empty() || self.shared.wanted.contains(&log.name);
         // A log that is followed through nobody may be missing from the list while it changes hands there.
         let every = self.shared.node.settings().replica.discover_every;
-        let mut again = every;
-        if self.is_searching() {
-            again = every.min(self.search);
-            self.search = SEARCH.min(2 * self.search);
-        }
-        let now = Instant::now();
+        let (now, searched) = (Instant::now(), self.searched());
+        let mut again = self.search.pause(&searched, now).map_or(every, |pause| every.min(pause));
         for log in offered.iter().filter(wanted) {
             let route = self.route(lanes, log).await;
             self.shared.taken.note(&log.name, self.place, route.is_rooted, route.is_open);
             if let Some(known) = self.shared.node.get(&log.name).filter(|_| following.running.contains_key(&log.name)) {
                 known.upstream.came_by(route.path.clone());
             }
-            let paused = following.paused.get(&log.name).is_some_and(|until| now < *until);
-            if paused || following.running.contains_key(&log.name) || !route.is_open {
+            let is_paused = following.pauses.is_paused(&log.name, now);
+            if is_paused || following.running.contains_key(&log.name) || !route.is_open {
                 let searching = route.is_wanted && !self.shared.taken.is_taken(&log.name);
                 again = if searching { again.min(SEARCH) } else { again };
                 continue;
@@ -141,14 +136,15 @@ impl Line {
         Ok(again)
     }
 
-    /// Whether some log here is to be followed, and is not.
-    fn is_searching(&self) -> bool {
+    /// The logs here that are to be followed, and are not.
+    fn searched(&self) -> Vec<Name> {
         let (wanted, taken) = (&self.shared.wanted, &self.shared.taken);
-        self.shared.node.logs().iter().any(|log| {
+        let logs = self.shared.node.logs().into_iter().filter(|log| {
             let is_wanted = wanted.is_empty() || wanted.contains(&log.name);
             let follows = log.wal.role() == Role::Follower || log.wal.is_fenced();
             is_wanted && follows && !taken.is_taken(&log.name)
-        })
+        });
+        logs.map(|log| log.name.clone()).collect()
     }
 
     /// Whether a log is to be followed through this upstream.
@@ -192,25 +188,19 @@ impl Line {
         following: &mut Following,
     ) -> Result<Instant, Ended> {
         let node = &self.shared.node;
-        let replica = &node.settings().replica;
         let (error, pause, doing) = match outcome {
             Outcome::Again => {
-                following.paused.remove(&name);
-                following.backoffs.remove(&name);
+                following.pauses.end(&name);
                 return Ok(Instant::now());
             }
             Outcome::Later(error) => {
-                let backoff = following.backoffs.entry(name.clone());
-                let backoff = backoff.or_insert_with(|| Backoff::new(replica.backoff_min, replica.backoff_max));
-                if replica.backoff_max < lasted {
-                    backoff.reset();
-                }
-                (error, backoff.pause(crate::random(&**node.environment())), Doing::Pausing)
+                let random = crate::random(&**node.environment());
+                (error, following.pauses.next(&name, lasted, random), Doing::Pausing)
             }
             Outcome::Refused(error) => (error, REFUSED_PAUSE, Doing::Refused),
         };
         let until = Instant::now() + pause;
-        following.paused.insert(name.clone(), until);
+        following.pauses.wait(&name, until);
         let (reason, upstream) = (error.to_string(), self.address.to_string());
         if let Some(log) = node.get(&name).filter(|_| !self.shared.taken.is_taken(&name)) {
             log.upstream.set(&upstream, doing, Some(reason.clone()));
@@ -223,7 +213,7 @@ impl Line {
             node.events().raise(Event::NotFollowing { log: Some(name), upstream, reason });
         }
         let none_left =
-            following.running.is_empty() && following.paused.keys().all(|log| self.refused.contains_key(log));
+            following.running.is_empty() && following.pauses.logs().all(|log| self.refused.contains_key(log));
         let is_over = none_left && self.shared.upstreams == 1;
         if is_over { Err(Ended::Finally(error)) } else { Ok(until) }
     }
@@ -272,14 +262,14 @@ struct Following {
     tasks: JoinSet<(Name, Outcome)>,
     /// Since when.
     running: BTreeMap<Name, Instant>,
-    paused: BTreeMap<Name, Instant>,
-    backoffs: BTreeMap<Name, Backoff>,
+    pauses: Pauses,
 }
 
 impl Following {
     fn new(shared: Arc<Shared>, place: usize) -> Self {
-        let (paused, backoffs) = Default::default();
-        Self { shared, place, tasks: JoinSet::new(), running: BTreeMap::new(), paused, backoffs }
+        let replica = &shared.node.settings().replica;
+        let pauses = Pauses::new(replica.backoff_min, replica.backoff_max);
+        Self { shared, place, tasks: JoinSet::new(), running: BTreeMap::new(), pauses }
     }
 
     fn begin(&mut self, lanes: &Arc<Lanes>, log: &LogSummary, path: Vec<NodeId>, leave: CancellationToken) {
@@ -303,10 +293,12 @@ impl Following {
         begun.map_or(Duration::ZERO, |begun| begun.elapsed())
     }
 
-    /// Waits no longer with logs whose writer may be another by now, but for those that a person must look at.
-    fn forgive(&mut self, refused: &BTreeMap<Name, String>) {
-        self.paused.retain(|log, _| refused.contains_key(log));
-        self.backoffs.clear();
+    /// Waits no longer with a log whose writer may be another by now, unless a person must look at it.
+    fn forgive(&mut self, log: &Name, is_refused: bool) {
+        match is_refused {
+            true => self.pauses.reset(log),
+            false => self.pauses.end(log),
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) async fn fence(node: &Node, log: &Arc<Log>, epoch: Epoch) -> Result<S
         blocking("accept an epoch", move || node.accept_epoch(&log, epoch)).await?;
     }
     log.wal.wait(log.wal.end()).await?;
-    let left_open = node.memory().is_left_open(&log.name, epoch);
+    let left_open = node.memory().is_left_open(&log.name, log.wal.history().current().epoch);
     Ok(Surveyed { log: log.wal.id(), witness: witness(node, log)?, records_since: None, left_open })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_format::{Epoch, Lsn};
-use longshore_protocol::{Beside, Fence, Policy, Promotion, Witness, best};
+use longshore_protocol::{Beside, Fence, NodeId, Policy, Promotion, Witness, best};
 use longshore_transport::{FenceState, Loss, NodeReport, Promoted, Standing};
 
 use super::archives::{Archives, Asked};
@@ -31,7 +31,8 @@ pub(super) fn already(node: &Node, log: &Log) -> Result<Promoted> {
     let policy = own.policies.last().map(|(_, policy)| policy.durability.to_string());
     let current = *own.history.current();
     let nodes = vec![node_report(&own, "", true, own.policies.last().map(|(_, policy)| policy))];
-    let (fence, loss, write_pause, left_open) = (FenceState::Whole, None, None, None);
+    let (fence, loss, write_pause) = (FenceState::Whole, None, None);
+    let left_open = node.memory().left_open_before(&log.name, current.epoch);
     Ok(Promoted {
         promoted: true,
         epoch: current.epoch.number,
@@ -42,7 +43,7 @@ pub(super) fn already(node: &Node, log: &Log) -> Result<Promoted> {
         loss,
         write_pause,
         warnings: Vec::new(),
-        left_open,
+        left_open: left_open.map(|node| node.to_string()),
     })
 }
 
@@ -151,12 +152,17 @@ impl Report {
         self.known.clone()
     }
 
-    /// Who accepted, where the epoch begins, and what is left behind.
-    pub(super) fn settled(&mut self, promotion: &Promotion, peers: &Peers, archives: &Archives) {
+    /// Who accepted, where the epoch begins, what is left behind, and at which node a transaction was.
+    pub(super) fn settled(
+        &mut self,
+        promotion: &Promotion,
+        peers: &Peers,
+        archives: &Archives,
+        left_open: Option<NodeId>,
+    ) {
         let begins = self.begins(promotion);
         self.tell(promotion, peers, archives, &begins);
-        let left_open = peers.surveyed().find(|surveyed| surveyed.left_open);
-        self.known.left_open = left_open.map(|surveyed| surveyed.witness.node.to_string());
+        self.known.left_open = left_open.map(|node| node.to_string());
     }
 
     fn begins(&self, promotion: &Promotion) -> Witness {

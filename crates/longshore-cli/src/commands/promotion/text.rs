@@ -11,7 +11,7 @@ pub(super) fn plan(request: &Promote, plan: &Promoted) -> String {
     let (asked, log) = (asked(plan), &request.log);
     if plan.promoted {
         let place = format!("in epoch {} from {} on", plan.epoch, plan.position);
-        return format!("{asked} writes {log} already, {place}\n{}", warnings(plan));
+        return format!("{asked} writes {log} already, {place}\n{}{}", warnings(plan), left_behind(plan));
     }
     let place = format!("in epoch {} from {} on", plan.epoch, plan.position);
     let mut text = match is_refused(request, plan) {
@@ -46,13 +46,7 @@ pub(super) fn done(request: &Promote, plan: &Promoted, done: &Promoted) -> Strin
         text += &pairs(&[("fence", fence(done)), ("lost", loss(done))]);
     }
     text += &warnings(done);
-    if let Some(node) = &done.left_open {
-        text += &format!(
-            "left behind: a transaction was under way at {node} for longer than it was waited for; what it commits is in no log\n\
-             next: look into the copy that {node} keeps of its database before that is replaced, PATH-longshore-kept-N; \
-             `longshore status` at {node} names it\n"
-        );
-    }
+    text += &left_behind(done);
     text += &format!("next: append at {asked}; replicas find it by themselves if it is among their --upstream\n");
     let others = || plan.nodes.iter().skip(1).filter(|node| !node.archive);
     let before = match others().find(|node| node.writes) {
@@ -63,6 +57,16 @@ pub(super) fn done(request: &Promote, plan: &Promoted, done: &Promoted) -> Strin
     };
     text + &format!(
         "next: {before} rejoins by itself when it runs with --upstream naming the others; what only it has it keeps aside\n"
+    )
+}
+
+/// What a transaction that was kept open commits, and where that is found.
+fn left_behind(promoted: &Promoted) -> String {
+    let Some(node) = &promoted.left_open else { return String::new() };
+    format!(
+        "left behind: a transaction was under way at {node} for longer than it was waited for; what it commits is in no log\n\
+         next: look into the copy that {node} keeps of its database before that is replaced, PATH-longshore-kept-N; \
+         `longshore status` at {node} names it\n"
     )
 }
 
