@@ -8,7 +8,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use url::Url;
 
-use super::Store;
+use super::{Bucket, Store};
 use crate::error::{Error, Result};
 
 pub(super) fn open(text: &str) -> Result<Store> {
@@ -36,7 +36,8 @@ pub(super) fn open(text: &str) -> Result<Store> {
         }
     }
     let prefix = Path::from_url_path(url.path()).map_err(|error| refused(error.to_string()))?;
-    Ok(Store { objects, prefix, label: shown(text).into(), local: None, region: None, meter: None })
+    let bucket = Some(Bucket::of(&url));
+    Ok(Store { objects, prefix, label: shown(text).into(), local: None, region: None, bucket, meter: None })
 }
 
 /// Without the query, in which somebody may have put what should not be shown.
@@ -67,6 +68,7 @@ fn local(url: &Url, text: &str) -> Result<Store> {
         label: shown(text).into(),
         local: Some(root),
         region: None,
+        bucket: None,
         meter: None,
     })
 }
