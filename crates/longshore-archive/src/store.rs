@@ -91,7 +91,18 @@ impl Store {
 
     /// The provider and region that it is in, where its address or the environment says so.
     pub fn region(&self) -> Option<&RegionId> {
+        self.region.as_ref().filter(|region| region.name() != region::UNKNOWN)
+    }
+
+    /// Whose prices it has: its provider and region, which is called `unknown` if only the provider is known; some prices are the
+    /// same in all regions. `None` of a directory, and of an endpoint of one's own.
+    pub fn priced_as(&self) -> Option<&RegionId> {
         self.region.as_ref()
+    }
+
+    /// Whether it is a directory, which nobody bills.
+    pub fn is_directory(&self) -> bool {
+        self.local.is_some()
     }
 
     fn path(&self, name: &str) -> Path {
