@@ -102,11 +102,16 @@ fn a_log_whose_promotion_is_refused_is_restored_once_and_promoted_later() {
     let peer = ["--peer", &stage.server.clone()];
     let refused = stage.go_on("latest", "restored.db", "next", &peer);
     assert_eq!(refused.status.code(), Some(9), "{}", said(&refused));
+    assert!(said(&refused).contains("next: stop the primary before for good"), "{}", said(&refused));
     assert_eq!(newest(&stage.site.at("restored.db")), Some(stage.rows), "it is restored");
     assert!(!Path::new(&stage.site.at("next/app")).exists(), "and written by nobody");
     let loss = [&peer[..], &["--accept-loss"]].concat();
-    let planned = stage.go_on("latest", "restored.db", "next", &[&loss[..], &["--plan"]].concat());
-    assert!(String::from_utf8_lossy(&planned.stdout).contains("goes on   in "), "{planned:?}");
+    for (flags, says) in [(&peer[..], "are asked and fenced, or it is refused\n"), (&loss, "still confirms is lost\n")]
+    {
+        let planned = stage.go_on("latest", "restored.db", "next", &[flags, &["--plan"]].concat());
+        let told = String::from_utf8_lossy(&planned.stdout).into_owned();
+        assert!(told.contains("goes on   in ") && told.ends_with(says), "{told}");
+    }
     let other = stage.go_on("lsn:4096", "restored.db", "next", &loss);
     assert_eq!(other.status.code(), Some(7), "{}", said(&other));
     assert!(!Path::new(&stage.site.at("next/app")).exists(), "a plan and another target promote nothing");
