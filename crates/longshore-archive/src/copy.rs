@@ -1,6 +1,8 @@
 //! An archive from one store into another: every object as it is, the manifest last.
 
-use longshore_format::{ErrorKind, Fork, Name};
+mod object;
+
+use longshore_format::{Fork, Name};
 
 use crate::error::{Error, Result};
 use crate::gap;
@@ -8,9 +10,10 @@ use crate::keys::KeyProvider;
 use crate::manifest::{Facts, Manifest};
 use crate::place::Place;
 use crate::store::Store;
+use object::Copying;
 
 /// What a copy did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Copied {
     /// Objects in the archive.
     pub objects: u64,
@@ -18,29 +21,41 @@ pub struct Copied {
     pub copied: u64,
     /// Bytes copied now.
     pub bytes: u64,
+    /// Of those copied now, what the store copied itself; the others went through this machine.
+    pub by_store: u64,
+    /// The bytes of what the store copied itself.
+    pub by_store_bytes: u64,
+    /// Of what the store was to copy itself, the bytes that were read back, because it keeps no checksum that can be compared, or
+    /// because everything was to be read.
+    pub read_back: u64,
+    /// Why the store did not copy itself what it could have.
+    pub refused: Option<String>,
 }
-
-/// No object holds more than the longest segment.
-const LONGEST: u64 = 1 << 30;
 
 /// How to copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct CopyPlan {
     /// Says what would be done, and does nothing.
     pub plan_only: bool,
-    /// Reads what is there already, too, and puts right what does not hold; otherwise what is as long as it should be does.
+    /// Reads what is there already, too, and what a store has copied itself, and puts right what does not hold; otherwise what is
+    /// as long as it should be does.
     pub full: bool,
 }
 
 /// How often a source is read anew that goes on while it is copied.
 const ATTEMPTS: u32 = 5;
 
-/// Copies the archive of a log; what is there already is not copied again. Each object is checked against the digest in it
-/// before it is put, and is put as it is: it stays encrypted, and the same keys open it. Run again, it goes on where it was, and
-/// takes what has been archived since. What the target has and the source has not, before or after, stays.
+/// Copies the archive of a log; what is there already is not copied again. Each object is put as it is: it stays encrypted, and
+/// the same keys open it. Run again, it goes on where it was, and takes what has been archived since. What the target has and the
+/// source has not, before or after, stays.
+///
+/// Each object is checked against the digest in it before it is put. Where both are prefixes of one bucket, the store copies it
+/// itself, and it passes through here only if the store's checksums of source and copy do not tell that they are equal: then the
+/// copy is read back and checked. What was damaged in the source without a change of its length is then damaged in the copy; with
+/// [`CopyPlan::full`] everything is read back.
 ///
 /// # Errors
-/// [`Error::NoLog`]; [`Error::Missing`] names what the source lacks, [`Error::Envelope`] what is damaged there;
+/// [`Error::Overlap`] if one lies in the other; [`Error::NoLog`]; [`Error::Missing`] names what the source lacks, [`Error::Envelope`] what is damaged there;
 /// [`Error::Fenced`] if the target holds another history, or was changed meanwhile; [`Error::Gap`] if there is one between the two.
 pub async fn copy(
     from: &Store,
@@ -50,6 +65,7 @@ pub async fn copy(
     how: CopyPlan,
     mut watch: impl FnMut(&Copied),
 ) -> Result<Copied> {
+    from.must_be_apart(to, log)?;
     let mut source = Place { store: from, log, id: None, keys, level: None };
     let mut seen = None;
     for _ in 0..ATTEMPTS {
@@ -88,11 +104,13 @@ async fn copy_once(
         let named = gap::objects(&target, there).await.unwrap_or_default();
         objects.retain(|object| named.contains(object));
     }
-    let mut copied = Copied { objects: objects.len() as u64, ..Copied::default() };
+    let mut copying = Copying::new(source, &target, manifest, how).await?;
+    copying.copied.objects = objects.len() as u64;
     for object in &objects {
-        copy_object(source, &target, object, how, &mut copied).await?;
-        watch(&copied);
+        copying.object(object).await?;
+        watch(&copying.copied);
     }
+    let copied = copying.copied;
     let Some(mut next) = next.filter(|_| !how.plan_only) else { return Ok(copied) };
     next.spill(&target).await?;
     let swapped = target.swap(&next, seen.map(|(_, version)| version)).await?;
@@ -149,44 +167,5 @@ fn goes_on(target: &Place<'_>, manifest: &Manifest, facts: &Facts, there: &Manif
             let (theirs, ours) = (theirs.history.current().epoch.number, facts.history.current().epoch.number);
             Err(Error::Fenced { store, log, theirs, ours })
         }
-    }
-}
-
-async fn copy_object(
-    source: &Place<'_>,
-    target: &Place<'_>,
-    object: &str,
-    how: CopyPlan,
-    copied: &mut Copied,
-) -> Result<()> {
-    let name = source.name(object);
-    let len = source.store.len(&name).await?;
-    if len.is_some() && target.store.len(&name).await? == len && (!how.full || holds(target, object).await?) {
-        return Ok(());
-    }
-    let Some(len) = len else {
-        let (store, start, end) =
-            (source.store.label().to_owned(), longshore_format::Lsn::ZERO, longshore_format::Lsn::MAX);
-        return Err(Error::Missing { store, object: name, start, end });
-    };
-    copied.copied += 1;
-    copied.bytes += len;
-    if how.plan_only {
-        return Ok(());
-    }
-    let Some((bytes, _)) = source.store.get(&name).await? else {
-        return Err(source.corrupt(object, "it went while it was copied: run this again".to_owned()));
-    };
-    source.unseal(object, &bytes, LONGEST)?;
-    target.put_sealed(object, bytes).await
-}
-
-/// Whether an object that is there is whole.
-async fn holds(target: &Place<'_>, object: &str) -> Result<bool> {
-    let Some((bytes, _)) = target.store.get(&target.name(object)).await? else { return Ok(false) };
-    match target.unseal(object, &bytes, LONGEST) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),
-        Err(error) => Err(error),
     }
 }

@@ -23,6 +23,14 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// An archive cannot be copied into itself.
+    #[error("{to} and {from} lie in one another; name a place for the copy beside the archive")]
+    Overlap {
+        /// The store that is copied from.
+        from: String,
+        /// The store that is copied to.
+        to: String,
+    },
     /// The directory of a `file://` store is not there.
     #[error("{url}: there is no such directory: is the volume mounted?")]
     NoDirectory {
@@ -230,7 +238,9 @@ impl Error {
     /// What to do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::Url { .. } | Error::Feature { .. } | Error::NotABoundary { .. } => ErrorKind::Invalid,
+            Error::Url { .. } | Error::Overlap { .. } | Error::Feature { .. } | Error::NotABoundary { .. } => {
+                ErrorKind::Invalid
+            }
             Error::Store { source, .. } if Answer::of(source) == Answer::Denied => ErrorKind::Denied,
             Error::Store { .. } => ErrorKind::Unavailable,
             Error::NoLog { .. } | Error::NoBranch { .. } | Error::NoDirectory { .. } | Error::NoBucket { .. } => {

@@ -10,6 +10,7 @@ mod ledger;
 mod local;
 mod region;
 mod url;
+mod within;
 
 pub use ledger::{Ledger, Meter};
 
@@ -30,6 +31,8 @@ pub(crate) use body::Body;
 
 use crate::estimate::RegionId;
 pub(crate) use answer::Answer;
+use within::Bucket;
+pub(crate) use within::Made;
 
 /// A store, and the prefix under which archives lie in it. Clones share it.
 #[derive(Clone, Debug)]
@@ -40,6 +43,8 @@ pub struct Store {
     /// A directory cannot compare and swap by itself.
     local: Option<PathBuf>,
     region: Option<RegionId>,
+    /// Which bucket it is, where it could copy objects itself.
+    bucket: Option<Bucket>,
     /// What is asked of a directory past `objects` is counted here.
     meter: Option<Meter>,
 }
@@ -68,7 +73,15 @@ impl Store {
 
     /// A store that was made elsewhere: for tests, and for kinds of stores that have no address here.
     pub fn of(objects: Arc<dyn ObjectStore>, label: &str) -> Store {
-        Store { objects, prefix: Path::default(), label: label.into(), local: None, region: None, meter: None }
+        Store {
+            objects,
+            prefix: Path::default(),
+            label: label.into(),
+            local: None,
+            region: None,
+            bucket: None,
+            meter: None,
+        }
     }
 
     /// Its address, as it is shown: without anything secret.
@@ -78,7 +91,18 @@ impl Store {
 
     /// The provider and region that it is in, where its address or the environment says so.
     pub fn region(&self) -> Option<&RegionId> {
+        self.region.as_ref().filter(|region| region.name() != region::UNKNOWN)
+    }
+
+    /// Whose prices it has: its provider and region, which is called `unknown` if only the provider is known; some prices are the
+    /// same in all regions. `None` of a directory, and of an endpoint of one's own.
+    pub fn priced_as(&self) -> Option<&RegionId> {
         self.region.as_ref()
+    }
+
+    /// Whether it is a directory, which nobody bills.
+    pub fn is_directory(&self) -> bool {
+        self.local.is_some()
     }
 
     fn path(&self, name: &str) -> Path {
@@ -149,10 +173,7 @@ impl Store {
     /// # Errors
     /// As [`get`](Self::get); but a bucket that is missing looks like an object that is.
     pub async fn len(&self, name: &str) -> Result<Option<u64>> {
-        match self.objects.head(&self.path(name)).await {
-            Err(error) if Store::is_absent(&error) => Ok(None),
-            got => Ok(Some(got.map_err(|error| self.failed(name, error))?.size)),
-        }
+        Ok(self.stat(name).await?.map(|meta| meta.size))
     }
 
     /// Makes an object; `false` if there is another of that name, which stays.

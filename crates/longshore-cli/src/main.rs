@@ -21,6 +21,7 @@ mod failure;
 mod interrupt;
 mod logs;
 mod output;
+mod price;
 mod process;
 mod progress;
 mod quantity;

@@ -484,15 +484,48 @@ fn a_replay_or_drill_that_is_interrupted_while_it_fetches_ends_with_130_and_the_
     assert!(!dir.join("out.jsonl.log").exists());
 }
 
+/// From a directory every object goes through here, and is checked on its way.
+#[test]
+fn a_copy_tells_how_it_went_and_what_it_asked_for() {
+    let (dir, _) = archived(20);
+    let (dir, from) = (dir.path(), store(dir.path()));
+    std::fs::create_dir(dir.join("b")).unwrap();
+    let copy = format!("archive copy --from {from} --to file://{}", dir.join("b").display());
+    let planned = json(&run(dir, &format!("{copy} --plan --json")).ok());
+    let told = run(dir, &format!("{copy} --plan")).ok();
+    assert!(told.contains(" through this machine\n") && told.contains("cost      nothing\n"), "{told}");
+    assert!(!dir.join("b/orders").exists());
+    let copied = json(&run(dir, &format!("{copy} --json")).ok());
+    for same in ["objects", "copied", "bytes", "through_here", "through_here_bytes", "puts"] {
+        assert_eq!(planned[same], copied[same], "{same}: {planned} {copied}");
+    }
+    assert_eq!((&copied["by_store"], &copied["through_here"]), (&0.into(), &copied["copied"]));
+    let manifest = dir.join("b/orders/manifest").metadata().unwrap().len();
+    assert_eq!(copied["sent_bytes"].as_u64().unwrap(), copied["bytes"].as_u64().unwrap() + manifest, "{copied}");
+    assert_eq!(copied["cost"]["requests_usd"], 0.0);
+}
+
 #[test]
 fn wrong_requests_say_what_to_write() {
     let (dir, _) = archived(1);
     let (dir, from) = (dir.path(), store(dir.path()));
+    for inside in ["a/inside", "a/orders/inside"] {
+        std::fs::create_dir(dir.join(inside)).unwrap();
+    }
     for (args, says) in [
         (format!("archive copy --from {from}"), "needs --to URL"),
         (format!("archive verify --from {from} --to {from}"), "--to is for archive copy"),
         (format!("archive prune --from {from} --state x"), "--state is for archive verify"),
         (format!("archive copy --from {from} --from {from} --to {from}"), "several --from"),
+        (format!("archive copy --from {from} --to {from}"), "lie in one another"),
+        (format!("archive copy --from {from} --to {from}/inside"), "beside the archive"),
+        (format!("archive copy --from {from}/orders/inside --to {from} --log orders"), "lie in one another"),
+        (format!("archive copy --from {from} --to a"), "it is no address; write s3://"),
+        (format!("archive ls --from {from}?region=here"), "unknown option region"),
+        (format!("archive ls --from {from} --log Orders"), "--log must match"),
+        (format!("archive ls --from {from} --full"), "--full is for archive verify and copy"),
+        (format!("archive copy --from {from} --to {from} --keep 1h"), "are for archive prune"),
+        (format!("archive verify --from {from} --older-than 1h"), "are for archive prune"),
         (format!("archive ls --from {from} --plan"), "--plan is for copy and prune"),
         ("archive ls".to_owned(), "--from <URL>"),
         ("archive frob --from x".to_owned(), "ls, verify, copy, prune"),

@@ -4,8 +4,11 @@ use url::Url;
 
 use crate::estimate::RegionId;
 
-/// The provider and region of the store at `url`. `None` where nothing says so: a bucket of `gs://` and a container of `az://`
-/// are wherever they were made, unless their address tells, and an endpoint of one's own belongs to nobody whose prices are
+/// What a provider's region is called that nothing says: a bucket of `gs://` and a container of `az://` are wherever they were
+/// made, unless their address tells.
+pub(super) const UNKNOWN: &str = "unknown";
+
+/// The provider of the store at `url`, and its region. `None` of an endpoint of one's own: it belongs to nobody whose prices are
 /// known.
 pub(super) fn region_of(url: &str, environment: impl Fn(&str) -> Option<String>) -> Option<RegionId> {
     let url = Url::parse(url).ok()?;
@@ -21,7 +24,7 @@ pub(super) fn region_of(url: &str, environment: impl Fn(&str) -> Option<String>)
         _ => return None,
     };
     match option("endpoint").or(elsewhere) {
-        None => format!("{provider}:{}", region?).parse().ok(),
+        None => format!("{provider}:{}", region.as_deref().unwrap_or(UNKNOWN)).parse().ok(),
         Some(_) => None,
     }
 }
@@ -38,12 +41,12 @@ mod tests {
             ("s3://bucket/p?region=eu-west-1", &[("AWS_REGION", "us-east-1")][..], Some("aws:eu-west-1")),
             ("s3://bucket", &[("AWS_REGION", "us-east-1")], Some("aws:us-east-1")),
             ("s3://bucket", &[("AWS_REGION", ""), ("AWS_DEFAULT_REGION", "us-west-2")], Some("aws:us-west-2")),
-            ("s3://bucket", none, None),
+            ("s3://bucket", none, Some("aws:unknown")),
             ("s3://bucket?region=eu-west-1&endpoint=http://localhost:9000", none, None),
             ("s3://bucket?region=eu-west-1", &[("AWS_ENDPOINT_URL", "https://minio.example")], None),
             ("s3://bucket?region=no%20region", none, None),
-            ("gs://bucket/p", &[("AWS_REGION", "us-east-1")], None),
-            ("az://container/p", none, None),
+            ("gs://bucket/p", &[("AWS_REGION", "us-east-1")], Some("gcp:unknown")),
+            ("az://container/p", none, Some("azure:unknown")),
             ("gs://bucket/p?region=europe-west1", none, Some("gcp:europe-west1")),
             ("gs://bucket/p?region=europe-west1&endpoint=http://localhost:4443", none, None),
             ("az://container/p?account=ours&region=westeurope", none, Some("azure:westeurope")),

@@ -8,12 +8,15 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use url::Url;
 
-use super::Store;
+use super::{Bucket, Store};
 use crate::error::{Error, Result};
 
 pub(super) fn open(text: &str) -> Result<Store> {
     let refused = |reason: String| Error::Url { url: shown(text), reason };
-    let url = Url::parse(text).map_err(|error| refused(error.to_string()))?;
+    let url = Url::parse(text).map_err(|error| match error {
+        url::ParseError::RelativeUrlWithoutBase => refused("it is no address".into()),
+        error => refused(error.to_string()),
+    })?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(refused(
             "credentials do not belong into the address; they are found as the cloud's own tools find them".into(),
@@ -28,15 +31,18 @@ pub(super) fn open(text: &str) -> Result<Store> {
         "az" => azure(&url, text)?,
         other => return Err(refused(format!("{other}:// is no kind of store that is known"))),
     };
-    for (key, _) in url.query_pairs() {
-        if !options.contains(&&*key) {
-            let near = options.iter().max_by(|a, b| strsim::jaro(a, &key).total_cmp(&strsim::jaro(b, &key)));
-            let hint = near.map_or_else(|| "this kind takes none".to_owned(), |near| format!("did you mean {near}?"));
-            return Err(refused(format!("unknown option {key}: {hint}")));
-        }
-    }
+    must_be_known(&url, options).map_err(refused)?;
     let prefix = Path::from_url_path(url.path()).map_err(|error| refused(error.to_string()))?;
-    Ok(Store { objects, prefix, label: shown(text).into(), local: None, region: None, meter: None })
+    let bucket = Some(Bucket::of(&url));
+    Ok(Store { objects, prefix, label: shown(text).into(), local: None, region: None, bucket, meter: None })
+}
+
+/// Refuses options that a kind of store does not take.
+fn must_be_known(url: &Url, options: &[&str]) -> std::result::Result<(), String> {
+    let Some((key, _)) = url.query_pairs().find(|(key, _)| !options.contains(&&**key)) else { return Ok(()) };
+    let near = options.iter().max_by(|a, b| strsim::jaro(a, &key).total_cmp(&strsim::jaro(b, &key)));
+    let hint = near.map_or_else(|| "this kind takes none".to_owned(), |near| format!("did you mean {near}?"));
+    Err(format!("unknown option {key}: {hint}"))
 }
 
 /// Without the query, in which somebody may have put what should not be shown.
@@ -55,6 +61,7 @@ fn local(url: &Url, text: &str) -> Result<Store> {
     let refused = |reason: String| Error::Url { url: shown(text), reason };
     let root: PathBuf =
         url.to_file_path().map_err(|()| refused("it needs an absolute path: file:///mnt/archive".into()))?;
+    must_be_known(url, &[]).map_err(refused)?;
     if !root.is_dir() {
         return Err(Error::NoDirectory { url: shown(text) });
     }
@@ -67,6 +74,7 @@ fn local(url: &Url, text: &str) -> Result<Store> {
         label: shown(text).into(),
         local: Some(root),
         region: None,
+        bucket: None,
         meter: None,
     })
 }
@@ -168,7 +176,8 @@ mod tests {
     #[test]
     fn addresses_that_cannot_be_are_refused_with_what_to_write() {
         for (url, says) in [
-            ("bucket/prefix", "write s3://BUCKET/PREFIX"),
+            ("bucket/prefix", "it is no address; write s3://BUCKET/PREFIX"),
+            ("file:///?region=here", "unknown option region: this kind takes none"),
             ("ftp://host/x", "ftp:// is no kind of store"),
             ("s3://key:secret@bucket/x", "credentials do not belong"),
         ] {

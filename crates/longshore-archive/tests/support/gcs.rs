@@ -55,6 +55,7 @@ async fn answer(State(bucket): State<Shared>, method: Method, uri: Uri, headers:
         ("PUT", _) if query.contains_key("uploadId") => bucket.put_part(&query, body),
         ("POST", _) if query.contains_key("uploadId") => bucket.complete(object, &query),
         ("DELETE", _) if query.contains_key("uploadId") => bucket.abort(&query),
+        ("PUT", _) if headers.contains_key("x-goog-copy-source") => bucket.copy(&headers["x-goog-copy-source"], object),
         ("PUT", _) => bucket.put(object, headers.get("x-goog-if-generation-match"), body),
         ("GET" | "HEAD", _) => bucket.get(object),
         ("DELETE", _) => match bucket.objects.remove(object) {
@@ -77,6 +78,22 @@ impl Bucket {
                 tags(self.generation).into_response()
             }
         }
+    }
+
+    /// Into some places it does so badly, or not at all.
+    fn copy(&mut self, source: &axum::http::HeaderValue, object: &str) -> Response {
+        let source = url::form_urlencoded::parse(source.as_bytes()).next().unwrap().0.into_owned();
+        let Some(Object { body, .. }) = self.objects.get(source.strip_prefix("bucket/").unwrap_or_default()) else {
+            return refused(StatusCode::NOT_FOUND, "NoSuchKey");
+        };
+        let mut body = body.to_vec();
+        match object {
+            _ if object.starts_with("refusing/") => return refused(StatusCode::FORBIDDEN, "AccessDenied"),
+            _ if object.starts_with("damaging/") => body[0] ^= 1,
+            _ if object.starts_with("cutting/") => drop(body.pop()),
+            _ => {}
+        }
+        self.put(object, None, body.into())
     }
 
     fn get(&self, object: &str) -> Response {

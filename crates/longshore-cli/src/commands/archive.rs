@@ -21,11 +21,12 @@ use told::{CopiedLog, Listing, Proof, Waste};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 ls      what is there: logs, positions, snapshots, when it was changed last
-verify  fetches every object and checks it; a missing one is exit 5, a damaged one exit 6. With --state
-        it fetches what is new since the last time, and only looks whether the rest is there
-copy    every object into another store, the manifest last; run again, it goes on where it was
-prune   removes objects that no manifest names: what crashes left; and with --keep or --keep-snapshots
-        what came before the oldest snapshot that is still needed
+verify  fetches every object and checks it; a missing one is exit 5, a damaged one exit 6. With
+        --state it fetches what is new since the last time, and only looks whether the rest is there
+copy    every object into another store, the manifest last; run again, it goes on where it was.
+        From one prefix of a bucket to another the store copies itself: nothing is sent from here
+prune   removes objects that no manifest names: what crashes left; and with --keep or
+        --keep-snapshots what came before the oldest snapshot that is still needed
 
 Examples:
   longshore archive ls --from s3://bucket/prefix
@@ -48,9 +49,9 @@ pub(crate) struct Archive {
     #[arg(long, value_name = "URL")]
     to: Option<String>,
 
-    /// How young an object is that prune leaves alone: an agent may be about to name it
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
-    older_than: Duration,
+    /// How young an object is that prune leaves alone, 1h unless it is told: an agent may be about to name it
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    older_than: Option<Duration>,
 
     /// Of the snapshots, prune keeps so many, and everything since the oldest of them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -68,7 +69,8 @@ pub(crate) struct Archive {
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
 
-    /// Verify fetches everything, also what --state has proven; copy reads what the target has, and puts right what is damaged
+    /// Verify fetches everything, also what --state has proven; copy reads what the target has, also what a store has copied
+    /// itself, and puts right what is damaged
     #[arg(long)]
     full: bool,
 
@@ -107,6 +109,7 @@ impl Archive {
 
     /// What does not fit together is refused before any store is asked.
     fn check_request(&self) -> Result<(), Failure> {
+        self.named()?;
         let several = matches!(self.action, Action::Ls | Action::Verify);
         if !several && 1 < self.from.len() {
             return Err(
@@ -121,11 +124,22 @@ impl Archive {
             (_, Some(_)) if !is(Action::Verify) => {
                 Err(Failure::invalid("--state is for archive verify").next("leave it out"))
             }
+            _ if self.full && !is(Action::Verify) && !is(Action::Copy) => {
+                Err(Failure::invalid("--full is for archive verify and copy").next("leave it out"))
+            }
+            _ if self.is_about_age() && !is(Action::Prune) => {
+                Err(Failure::invalid("--keep, --keep-snapshots and --older-than are for archive prune")
+                    .next("leave them out"))
+            }
             _ if self.plan && several => {
                 Err(Failure::invalid("--plan is for copy and prune; ls and verify change nothing").next("leave it out"))
             }
             _ => Ok(()),
         }
+    }
+
+    fn is_about_age(&self) -> bool {
+        self.keep.is_some() || self.keep_snapshots.is_some() || self.older_than.is_some()
     }
 
     async fn list(&self, stores: &[Store]) -> Result<(), Failure> {
@@ -217,13 +231,14 @@ impl Archive {
         let keys = self.keys.open()?;
         let (mut progress, mut done) = (self.progress.start(), 0);
         let how = CopyPlan { plan_only: self.plan, full: self.full };
-        let copied = archive::copy(from, to, name, keys.as_deref(), how, |copied| {
+        let ((source, read), (target, written)) = (from.metered(), to.metered());
+        let copied = archive::copy(&source, &target, name, keys.as_deref(), how, |copied| {
             done += 1;
             progress.at("copying", Unit::Objects, done, copied.objects);
         });
         let copied = copied.await?;
         progress.finish();
-        Ok(CopiedLog::new(name, from, to, self.plan, copied))
+        Ok(CopiedLog::new(name, (from, to), self.plan, copied, (read.ledger(), written.ledger())))
     }
 
     async fn prune(&self, store: &Store) -> Result<(), Failure> {
@@ -241,17 +256,23 @@ impl Archive {
         let keys = self.keys.open()?;
         let keep = Keep { snapshots: self.keep_snapshots.map(|count| count as usize), age: self.keep };
         let mut pruned = archive::forget(store, name, keys.as_deref(), &keep, self.plan).await?;
-        let orphans = archive::orphans(store, name, keys.as_deref(), self.older_than, self.plan).await?;
+        let orphans =
+            archive::orphans(store, name, keys.as_deref(), self.older_than.unwrap_or(YOUNG), self.plan).await?;
         pruned.objects.extend(orphans.objects);
         pruned.bytes += orphans.bytes;
         Ok(Waste::new(name, self.plan, pruned))
     }
 
+    fn named(&self) -> Result<Option<Name>, Failure> {
+        let refused = |_| Failure::invalid("--log must match [a-z0-9][a-z0-9_-]{0,62}");
+        let named = self.log.as_ref().map(|name| name.parse()).transpose();
+        named.map_err(|error| refused(error).next("`longshore archive ls` lists the logs of a store"))
+    }
+
     /// The log that was named, or all that are there, also those whose manifest does not hold; which stores do not answer is noted.
     async fn names(&self, stores: &[Store], failures: &mut Failures) -> Result<Vec<Name>, Failure> {
-        if let Some(name) = &self.log {
-            let name = name.parse::<Name>();
-            return Ok(vec![name.map_err(|_| Failure::invalid("--log must match [a-z0-9][a-z0-9_-]{0,62}"))?]);
+        if let Some(name) = self.named()? {
+            return Ok(vec![name]);
         }
         let mut names: Vec<Name> = self.listed(stores, failures).await?.into_iter().map(|(name, _)| name).collect();
         names.sort();
@@ -266,6 +287,9 @@ impl Archive {
         }
     }
 }
+
+/// An agent names what it has put long before.
+const YOUNG: Duration = Duration::from_secs(3600);
 
 /// What could not be done for some logs or stores, while it was for the others.
 #[derive(Default)]

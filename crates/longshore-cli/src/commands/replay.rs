@@ -4,7 +4,6 @@ mod archived;
 mod continued;
 mod fetched;
 mod pending;
-mod price;
 mod progress;
 mod told;
 
@@ -117,7 +116,10 @@ impl Replay {
             && self.go_on.pending(&self.log).is_none()
             && let Ok(scratch) = self.scratch()
         {
-            archived::clear(&scratch, &self.into);
+            match self.go_on.is_asked() {
+                true => self.go_on.clear(&self.log, &self.into),
+                false => archived::clear(&scratch, &self.into),
+            }
         }
         if self.if_absent && self.into.is_there() && self.go_on.pending(&self.log).is_none() {
             return self.go_on.must_be_done(&self.log, &self.into);

@@ -8,9 +8,9 @@ use longshore::archive::{Archive, Error, FetchPlan, Finding, Glimpse, LeftOut, S
 use longshore::{ErrorKind, Foreseen, Replay};
 use serde::Serialize;
 
-use super::price::Cost;
 use crate::failure::Failure;
 use crate::output;
+use crate::price::{Asked, Cost};
 use crate::quantity::{rfc3339, show_bytes, show_duration};
 use crate::sinks::SinkSpec;
 
@@ -81,10 +81,11 @@ pub(super) struct Known<'a> {
 }
 
 impl Plan {
-    pub(super) fn new(known: Known<'_>, target: &Target, into: &SinkSpec, scratch: &Path, urls: &[String]) -> Self {
+    pub(super) fn new(known: Known<'_>, target: &Target, into: &SinkSpec, scratch: &Path, stores: &[Store]) -> Self {
         let Known { archive, plan, glimpse, foreseen, holes } = known;
-        let url = urls.iter().find(|url| Store::open(url).is_ok_and(|store| store.label() == plan.store));
-        let cost = Cost::of(url.unwrap_or(&plan.store), plan.objects(), plan.bytes);
+        let store = stores.iter().find(|store| store.label() == plan.store);
+        let asked = Asked { puts: 0, gets: plan.objects(), bytes: plan.bytes };
+        let cost = Cost::of(store.expect("what is planned is one of those that were opened"), asked);
         let time = |time: u64| Some(rfc3339(time));
         let next = glimpse.as_ref().and_then(|glimpse| glimpse.next.clone());
         Self {

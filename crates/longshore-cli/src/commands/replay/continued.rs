@@ -1,20 +1,25 @@
 //! A restored log that is gone on with: promoted in a data directory of its own, from where the output stops.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use longshore::apply::{Edge, Point, Target};
 use longshore::archive::Store;
 use longshore::{ErrorKind, Lsn, Replica, Settings, Sources};
-use longshore_format::Name;
-use longshore_transport::{Promote, Promoted};
+use longshore_format::payload::Mark;
+use longshore_format::{Kind, Name};
+use longshore_storage::{Directory, FsDirectory, Lock};
+use longshore_transport::{FenceState, Promote, Promoted};
 use serde::Serialize;
 
+use super::archived;
 use super::pending::Pending;
 use crate::cli::Tls;
 use crate::failure::Failure;
+use crate::interrupt::Interruptible;
+use crate::logs;
 use crate::quantity::show_bytes;
 use crate::sinks::SinkSpec;
 use crate::stores::Keys;
@@ -53,8 +58,9 @@ pub(super) struct GoOn<'a> {
     pub(super) stores: Vec<Store>,
     pub(super) keys: &'a Keys,
     pub(super) tls: &'a Tls,
-    /// All of it is restored, and so nothing is set aside.
-    pub(super) to_end: bool,
+    pub(super) target: &'a Target,
+    /// Keeps every other process out of `scratch`, once something is written there.
+    pub(super) alone: OnceCell<Box<dyn Lock>>,
 }
 
 impl Continue {
@@ -75,24 +81,36 @@ impl Continue {
             let next = format!("name another directory, or start the agent on it: `{}`", go_on.agent(dir, into));
             return Err(Failure::new(ErrorKind::Busy, what).next(next));
         }
-        match (self.accept_loss, go_on.to_end, &self.peers[..]) {
+        match (self.accept_loss, go_on.is_to_end(), &self.peers[..]) {
             (false, false, _) => Err(Failure::new(
                 ErrorKind::Fenced,
                 format!("log {} cannot go on: what lies behind the target would be set aside", go_on.log),
             )
             .next("leave --to away, or run it again with --accept-loss: it is kept, as a tail and as a branch of the archive")),
             (false, true, []) => {
-                Err(refused(go_on.log, "nobody is asked who could keep the primary before from writing it"))
+                Err(unfenced(go_on.log, "nobody is asked who could keep the primary before from writing it"))
             }
             _ => Ok(()),
         }
     }
 
-    /// Makes the data directory, as an agent would.
-    pub(super) fn make_directory(&self) -> Result<(), Failure> {
-        let Some(dir) = &self.data_dir else { return Ok(()) };
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.map_err(|error| Failure::file("cannot make", dir, &error))
+    /// Makes the data directory, as an agent would, and in it the one where the log lies meanwhile, for this process alone.
+    pub(super) fn claim(&self, go_on: &GoOn<'_>) -> Result<(), Failure> {
+        if !self.is_asked() || go_on.alone.get().is_some() {
+            return Ok(());
+        }
+        let _first = go_on.alone.set(lock(go_on.scratch, go_on.log)?);
+        Ok(())
+    }
+
+    /// Removes what a restore has left that was killed after its output had got its name, unless it goes on.
+    pub(super) fn clear(&self, log: &str, into: &SinkSpec) {
+        let Some(scratch) = self.scratch(log) else { return };
+        let _alone = match FsDirectory::open(&scratch).and_then(|dir| dir.lock()) {
+            Ok(alone) if self.pending(log).is_none() => alone,
+            _ => return,
+        };
+        archived::clear(&scratch, into);
     }
 
     /// Whether the log is in its place, so that nothing is left to do.
@@ -116,33 +134,69 @@ impl Continue {
         Pending::read(&self.scratch(log)?)
     }
 
-    /// How it goes on, for a plan.
-    pub(super) fn planned(&self, set_aside: Option<u64>) -> Option<String> {
+    /// How it goes on, for a plan; `behind` is how many bytes of log lie behind the target, where the target is not the end.
+    pub(super) fn planned(&self, go_on: &GoOn<'_>, behind: Option<u64>) -> Option<String> {
         let dir = self.data_dir.as_ref()?.display();
-        let aside = set_aside.filter(|bytes| 0 < *bytes);
+        let aside = behind.filter(|bytes| 0 < *bytes && !go_on.is_to_end());
         let aside = aside.map(|bytes| format!("; {} of log behind it are set aside", show_bytes(bytes)));
         let asks = match (&self.peers[..], self.accept_loss) {
-            ([], _) => "nobody else is asked".to_owned(),
-            (peers, _) => format!("{} are asked and fenced", peers.join(", ")),
+            ([], false) => "nobody else is asked, which is refused without --accept-loss".to_owned(),
+            ([], true) => "nobody else is asked; what the primary before still confirms is lost".to_owned(),
+            (peers, false) => format!("{} are asked and fenced, or it is refused", peers.join(", ")),
+            (peers, true) => {
+                let peers = peers.join(", ");
+                format!(
+                    "{peers} are asked and fenced as far as they answer; what the primary before still confirms is lost"
+                )
+            }
         };
-        Some(format!("in {dir}, from the stop on, under a new epoch: {asks}{}", aside.unwrap_or_default()))
+        let refused = match self.accept_loss || go_on.is_to_end() {
+            true => "",
+            false => "; it is refused without --accept-loss, because of what lies behind the target",
+        };
+        Some(format!("in {dir}, from the stop on, under a new epoch: {asks}{}{refused}", aside.unwrap_or_default()))
     }
 
     /// Promotes the log from `stop` on, or from its end if that was restored, and gives it its place in the data directory; `None`
     /// where that was not asked for.
-    pub(super) async fn run(&self, go_on: &GoOn<'_>, stop: Option<Lsn>) -> Result<Option<Continued>, Failure> {
+    pub(super) async fn run(
+        &self,
+        go_on: &GoOn<'_>,
+        stop: Option<Lsn>,
+        interrupted: &Interruptible,
+    ) -> Result<Option<Continued>, Failure> {
         let Some(dir) = &self.data_dir else { return Ok(None) };
-        let (replica, to) = (self.open(go_on)?, stop.filter(|_| !go_on.to_end));
-        let promoted = replica.promote(&self.request(go_on, to)).await;
-        replica.node().close()?;
-        let Promoted { epoch, position, .. } = promoted.map_err(|error| match error.kind() {
-            ErrorKind::Fenced => refused(go_on.log, &error.to_string()),
-            _ => error.into(),
-        })?;
+        let to = stop.filter(|_| !go_on.is_to_end()).map(|stop| go_on.with_mark(stop)).transpose()?;
+        let replica = self.open(go_on)?;
+        let request = self.request(go_on, to);
+        // Whatever step it is at can be done again.
+        let promoted = interrupted.unless_asked(self.promote(&replica, &request)).await;
+        let closed = replica.node().close();
+        let promoted = promoted.ok_or_else(|| go_on.interrupted())??;
+        closed?;
+        let Promoted { epoch, position, .. } = promoted;
         let (from, place) = (go_on.scratch.join(go_on.log.as_str()), dir.join(go_on.log.as_str()));
         let placed = std::fs::rename(&from, &place).and_then(|()| std::fs::File::open(dir)?.sync_all());
         placed.map_err(|error| Failure::file("cannot put the log in its place", &place, &error))?;
         Ok(Some(Continued { data_dir: dir.display().to_string(), epoch, position: position.get() }))
+    }
+
+    /// Of a refusal it says what to try: to stop or to reach the primary before only if nobody keeps that from confirming more.
+    async fn promote(&self, replica: &Replica, request: &Promote) -> Result<Promoted, Failure> {
+        let error = match replica.promote(request).await {
+            Err(error) if error.kind() == ErrorKind::Fenced => error,
+            promoted => return Ok(promoted?),
+        };
+        let plan = Promote { plan: true, ..request.clone() };
+        let is_open = !self.accept_loss
+            && replica.promote(&plan).await.is_ok_and(|planned| !matches!(planned.fence, FenceState::Whole));
+        Err(match is_open {
+            true => unfenced(&request.log, &error.to_string()),
+            false => refused(&request.log, &error.to_string()).next(
+                "do what the error says, and run it again: what is restored stays, and only the promotion is left; without \
+                 --continue what is restored becomes a new log",
+            ),
+        })
     }
 
     fn open(&self, go_on: &GoOn<'_>) -> Result<Replica, Failure> {
@@ -174,6 +228,40 @@ impl Continued {
 }
 
 impl GoOn<'_> {
+    /// All of it is restored, and so nothing is set aside.
+    fn is_to_end(&self) -> bool {
+        matches!(self.target.point, Point::Latest)
+    }
+
+    /// Where the log goes on: behind the mark, if the output stops at one, so that it still names this point there.
+    fn with_mark(&self, stop: Lsn) -> Result<Lsn, Failure> {
+        let (Point::Mark(wanted), Edge::After) = (&self.target.point, self.target.edge) else { return Ok(stop) };
+        let log = logs::open(self.scratch, self.log.as_str())?;
+        let mut reader = log.reader(stop)?;
+        while let Some(record) = reader.next()? {
+            if record.kind == Kind::MARK {
+                let is_it = Mark::decode(record.payload).is_ok_and(|mark| mark.name == *wanted);
+                if is_it {
+                    return Ok(reader.position());
+                }
+            } else if record.kind.is_user() {
+                break;
+            }
+        }
+        Ok(stop)
+    }
+
+    /// Another run has restored it since this one looked.
+    pub(super) fn taken(&self) -> Failure {
+        let what = format!("another run has restored log {} meanwhile", self.log);
+        Failure::new(ErrorKind::Busy, what).next("run it again, if it is still to be done")
+    }
+
+    fn interrupted(&self) -> Failure {
+        let what = format!("interrupted while log {} was promoted; the output is restored", self.log);
+        Failure::new(ErrorKind::Interrupted, what).next("run it again: only the promotion is left")
+    }
+
     /// The agent that is to write the log.
     fn agent(&self, dir: &Path, into: &SinkSpec) -> String {
         let mut command = format!("longshore primary --data-dir {}", dir.display());
@@ -188,8 +276,34 @@ impl GoOn<'_> {
     }
 }
 
+fn lock(scratch: &Path, log: &Name) -> Result<Box<dyn Lock>, Failure> {
+    let failed = |error| Failure::file("cannot take", scratch, &error);
+    loop {
+        let made = FsDirectory::create(scratch).map_err(failed)?;
+        match made.lock() {
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+                let what = format!("another process restores log {log} there: {error}");
+                return Err(Failure::new(ErrorKind::Busy, what).next("wait for its end, or end it and run this again"));
+            }
+            // Whoever had it is done, and has just removed it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            locked => {
+                let lock = locked.map_err(failed)?;
+                if made.intact().map_err(failed)? {
+                    return Ok(lock);
+                }
+            }
+        }
+    }
+}
+
 fn refused(log: &Name, why: &str) -> Failure {
-    Failure::new(ErrorKind::Fenced, format!("log {log} cannot go on: {why}")).next(
+    Failure::new(ErrorKind::Fenced, format!("log {log} cannot go on: {why}"))
+}
+
+/// While the primary before may still confirm something.
+fn unfenced(log: &Name, why: &str) -> Failure {
+    refused(log, why).next(
         "stop the primary before for good, or reach it and who votes with --peer NAME@HOST:PORT, as an --identity that votes \
          and has the role replicate; if what it still confirms may be lost: run it again with --accept-loss; without --continue \
          what is restored becomes a new log",

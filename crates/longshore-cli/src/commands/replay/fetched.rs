@@ -1,13 +1,14 @@
 //! A replay from object stores: the log is fetched first, and gone on with afterwards where that was asked for.
 
-use std::path::Path;
+use std::cell::OnceCell;
+use std::time::Duration;
 
-use longshore::apply::{Point, Target};
-use longshore::archive::{Archive, Sample, Store};
+use longshore::apply::Target;
+use longshore::archive::{Archive, Sample};
 use longshore::{ErrorKind, Lsn, Replay as Library};
-use longshore_format::Name;
+use tokio::runtime::Runtime;
 
-use super::continued::GoOn;
+use super::continued::{Continued, GoOn};
 use super::pending::Pending;
 use super::{Phases, Replay, archived, pending};
 use crate::cli::Global;
@@ -34,7 +35,8 @@ impl Replay {
             stores: stores.clone(),
             keys: &self.keys,
             tls: &global.tls,
-            to_end: matches!(target.point, Point::Latest),
+            target: &target,
+            alone: OnceCell::new(),
         };
         let mut phases = Phases::new(self.progress.start());
         let (runtime, interrupted) = (runtime::for_agents()?, Interruptible::listen()?);
@@ -42,10 +44,13 @@ impl Replay {
         if let Some(pending) = self.go_on.pending(&self.log) {
             pending.must_be(&restored(None), &self.into, &scratch)?;
             if self.plan {
-                return self.tell(&pending::Plan { goes_on: self.go_on.planned(None), restored: pending });
+                return self.tell(&pending::Plan { goes_on: self.go_on.planned(&go_on, None), restored: pending });
             }
+            self.go_on.claim(&go_on)?;
+            // Another run may have done it meanwhile.
+            let pending = self.go_on.pending(&self.log).ok_or_else(|| go_on.taken())?;
             if !self.go_on.is_done(&name) {
-                let continued = runtime.block_on(self.go_on.run(&go_on, pending.stop.map(Lsn::new)))?;
+                let continued = self.promote(runtime, &go_on, pending.stop.map(Lsn::new), &interrupted)?;
                 self.tell_continued(&go_on, continued.as_ref(), &mut phases)?;
             }
             return archived::remove(&scratch).map_err(|error| Failure::file("cannot remove", &scratch, &error));
@@ -57,7 +62,7 @@ impl Replay {
         self.into.output().check_free()?;
         let (mut seen, mut end) = (None, None);
         let fetched = loop {
-            let fetching = self.fetch(&stores, &name, &target, &scratch, &mut phases, &mut end);
+            let fetching = self.fetch(&go_on, &mut phases, &mut end);
             let Some(fetched) = runtime.block_on(interrupted.unless_asked(fetching)) else {
                 // A store that does not answer is not waited for.
                 runtime.shutdown_background();
@@ -82,7 +87,7 @@ impl Replay {
             if self.go_on.is_asked() {
                 restored(done.stop()).write(&scratch)?;
             }
-            done.continued = runtime.block_on(self.go_on.run(&go_on, done.stop()))?;
+            done.continued = self.promote(runtime, &go_on, done.stop(), &interrupted)?;
             self.tell_done(&done, &mut phases)?;
             if !self.json {
                 self.tell_continued(&go_on, done.continued.as_ref(), &mut phases)?;
@@ -91,26 +96,38 @@ impl Replay {
         archived::remove(&scratch).map_err(|error| Failure::file("cannot remove", &scratch, &error))
     }
 
+    fn promote(
+        &self,
+        runtime: Runtime,
+        go_on: &GoOn<'_>,
+        stop: Option<Lsn>,
+        interrupted: &Interruptible,
+    ) -> Result<Option<Continued>, Failure> {
+        let promoted = runtime.block_on(self.go_on.run(go_on, stop, interrupted));
+        if interrupted.was() {
+            // An epoch that is just beginning is written to its end, and nobody who does not answer is waited for.
+            runtime.shutdown_timeout(LAST);
+        }
+        promoted
+    }
+
     /// Plans, and fetches what was planned: the log, and the store that it is from. `None` if this is a plan; `end` is where the
     /// archive ended then.
     async fn fetch(
         &self,
-        stores: &[Store],
-        name: &Name,
-        target: &Target,
-        scratch: &Path,
+        go_on: &GoOn<'_>,
         phases: &mut Phases,
         end: &mut Option<Lsn>,
     ) -> Result<Option<(Library, String)>, Failure> {
-        let mut archive = Archive::open(stores, name, self.keys.open()?).await?;
+        let mut archive = Archive::open(&go_on.stores, go_on.log, self.keys.open()?).await?;
         if let Some(epoch) = self.epoch {
             archive = archive.branch(epoch).await?;
         }
         *end = Some(archive.end());
-        let until = Library::needs(&archive, target);
+        let until = Library::needs(&archive, go_on.target);
         let mut archive = archive.reaching(until).await?;
         loop {
-            match self.fetch_from(&archive, target, scratch, phases).await {
+            match self.fetch_from(go_on, &archive, phases).await {
                 Err(Unfetched { snapshot: Some(position), failure }) if archive.leave_out_snapshot(position) => {
                     phases.talk(&format!("the snapshot at {position} is left out: {failure}\n"));
                 }
@@ -121,11 +138,11 @@ impl Replay {
 
     async fn fetch_from(
         &self,
+        go_on: &GoOn<'_>,
         archive: &Archive,
-        target: &Target,
-        scratch: &Path,
         phases: &mut Phases,
     ) -> Result<Option<(Library, String)>, Unfetched> {
+        let GoOn { target, scratch, stores, .. } = go_on;
         let until = Library::needs(archive, target);
         let begin = Library::begins(archive, target, &self.into.output());
         let plan = archive.plan(until, begin)?;
@@ -135,8 +152,8 @@ impl Replay {
         };
         let known = archived::look(archive, &plan, glimpse, scratch, &self.into).await?;
         let refusal = archived::refusal(known.holes.as_deref());
-        let mut told = archived::Plan::new(known, target, &self.into, scratch, &self.from);
-        told.goes_on = self.go_on.planned(told.behind().filter(|_| !matches!(target.point, Point::Latest)));
+        let mut told = archived::Plan::new(known, target, &self.into, scratch, stores);
+        told.goes_on = self.go_on.planned(go_on, told.behind());
         if self.plan {
             self.tell(&told)?;
             return refusal.map_or(Ok(None), |refusal| Err(refusal.into()));
@@ -145,7 +162,10 @@ impl Replay {
         if let Some(refusal) = refusal {
             return Err(refusal.into());
         }
-        self.go_on.make_directory()?;
+        self.go_on.claim(go_on)?;
+        if self.go_on.is_done(go_on.log) || self.go_on.pending(&self.log).is_some() {
+            return Err(go_on.taken().into());
+        }
         archived::claim(scratch, &self.into)?;
         match Library::fetch(archive, &plan, scratch, |bytes| phases.fetching(bytes, plan.bytes)).await {
             Ok(replay) => Ok(Some((replay, plan.store))),
@@ -157,6 +177,9 @@ impl Replay {
         }
     }
 }
+
+/// How long a promotion that is interrupted may take to end.
+const LAST: Duration = Duration::from_secs(2);
 
 /// Why nothing was fetched, and the snapshot that is to blame, if one is.
 struct Unfetched {
