@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Add;
 
 use longshore::archive::Store;
-use longshore::archive::estimate::Prices;
+use longshore::archive::estimate::{Prices, RegionId};
 use serde::Serialize;
 
 /// US dollars; `None` is unknown.
@@ -35,10 +35,14 @@ impl Cost {
 
     /// Of what is asked of a store; nothing where that is a directory.
     pub(crate) fn of(store: &Store, asked: Asked) -> Cost {
-        if store.is_directory() {
-            return Cost::NOTHING;
+        match store.is_directory() {
+            true => Cost::NOTHING,
+            false => Cost::at(store.priced_as(), asked),
         }
-        let Some(at) = store.priced_as() else {
+    }
+
+    fn at(region: Option<&RegionId>, asked: Asked) -> Cost {
+        let Some(at) = region else {
             return Cost { requests_usd: None, egress_usd_same_region: None, egress_usd_internet: None };
         };
         let prices = Prices::built_in();
@@ -105,24 +109,24 @@ mod tests {
 
     #[test]
     fn a_cost_is_requests_and_egress_and_what_is_not_known_is_unknown() {
-        // No credentials are looked for here.
-        let cost = |url: &str, asked: Asked| Cost::of(&Store::open(url).unwrap(), asked);
+        let cost = |at: &str, asked: Asked| Cost::at(Some(&at.parse().unwrap()), asked);
         let fetched = |gets, bytes| Asked { puts: 0, gets, bytes };
         // 2,000 × $0.0004 / 1,000; 100 GB × $0.09.
-        let one = cost("s3://b/p?region=eu-west-1", fetched(2000, 100 << 30));
+        let one = cost("aws:eu-west-1", fetched(2000, 100 << 30));
         assert_eq!(
             one.to_string(),
             "requests less than $0.01; egress $0 within the store's region, $9.00 to the internet"
         );
         let disk = tempfile::tempdir().unwrap();
-        let file = cost(&format!("file://{}", disk.path().display()), fetched(10, 10));
+        let file = Store::open(&format!("file://{}", disk.path().display())).unwrap();
+        let file = Cost::of(&file, fetched(10, 10));
         assert_eq!(file.to_string(), "nothing");
         assert_eq!(file + one, one);
-        assert!(cost("s3://b/p?endpoint=http://minio", fetched(10, 10)).to_string().starts_with("unknown"));
-        let unknown = cost("az://c/p?account=ours", fetched(10, 1 << 40)).to_string();
+        assert!(Cost::at(None, fetched(10, 10)).to_string().starts_with("unknown"));
+        let unknown = cost("azure:unknown", fetched(10, 1 << 40)).to_string();
         assert!(unknown.starts_with("requests unknown; egress $0 within"), "{unknown}");
         // 100,000 × $0.005 / 1,000.
-        let copied = cost("s3://b/p?region=eu-west-1", Asked { puts: 100_000, ..Asked::default() });
+        let copied = cost("aws:eu-west-1", Asked { puts: 100_000, ..Asked::default() });
         assert!(copied.to_string().starts_with("requests $0.50; egress $0 "), "{copied}");
     }
 }

@@ -99,7 +99,7 @@ impl Capture {
 
     /// Goes on where the log ends, or compares.
     fn find_place(&mut self, known: bool, noted: Option<Note>, deadline: Instant) -> Result<(), Error> {
-        let is_untouched = self.is_untouched(noted)?;
+        let is_untouched = self.is_untouched(noted);
         let (index, backfill) = self.settled(deadline)?;
         // Once all of it is in the database file, the next writer may begin the -wal anew at any moment: frames that were not
         // copied by then cannot be counted on.

@@ -24,8 +24,8 @@ pub(super) const NOTE_LEN: usize = 32;
 pub(super) struct Note {
     pub(super) file: FileId,
     pub(super) header: Header,
-    /// Whoever puts an older copy into the file changes that, as does whoever copies a `-wal` back.
-    pub(super) written: Written,
+    /// Whoever puts an older copy into the file changes that, as does whoever copies a `-wal` back. `None` where it was not noted.
+    pub(super) written: Option<Written>,
 }
 
 /// When a file was written last: nanoseconds since 1970, the halves of which are folded into one.
@@ -59,15 +59,15 @@ impl FileId {
 }
 
 impl Written {
-    /// Opens nothing.
-    pub(super) fn of(path: &Path) -> Result<Written, Error> {
-        let metadata = std::fs::metadata(path).map_err(Error::at(path))?;
+    /// Opens nothing. `None` where the file is not there, of which somebody else is told.
+    pub(super) fn of(path: &Path) -> Option<Written> {
+        let metadata = std::fs::metadata(path).ok()?;
         let at = metadata.mtime().wrapping_mul(1_000_000_000).wrapping_add(metadata.mtime_nsec());
-        Ok(Written(((at ^ at >> 32) as u32).max(1)))
+        Some(Written(((at ^ at >> 32) as u32).max(1)))
     }
 
-    pub(super) fn encode(self) -> [u8; 4] {
-        self.0.to_le_bytes()
+    pub(super) fn encode(written: Option<Written>) -> [u8; 4] {
+        written.map_or(0, |Written(folded)| folded).to_le_bytes()
     }
 }
 
@@ -101,7 +101,7 @@ impl Note {
         for (at, word) in (16..).step_by(4).zip([counter, schema, application]) {
             bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
         }
-        bytes[NOTE_LEN - 4..].copy_from_slice(&written.encode());
+        bytes[NOTE_LEN - 4..].copy_from_slice(&Written::encode(*written));
         bytes
     }
 
@@ -109,7 +109,11 @@ impl Note {
         let word = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().expect("inside the note"));
         let long = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("inside the note"));
         let header = Header { counter: word(16), schema: word(20), application: word(24), shrinks: false };
-        Note { file: FileId { inode: long(0), born: long(8) }, header, written: Written(word(28)) }
+        Note {
+            file: FileId { inode: long(0), born: long(8) },
+            header,
+            written: Some(Written(word(28))).filter(|written| written.0 != 0),
+        }
     }
 }
 
@@ -136,7 +140,9 @@ mod tests {
     #[test]
     fn a_note_is_read_as_it_was_written() {
         let header = Header { counter: 1, schema: 2, application: 3, shrinks: false };
-        let note = Note { file: FileId { inode: 4, born: u64::MAX }, header, written: Written(5) };
-        assert_eq!(Note::decode(&note.encode()), note);
+        for written in [None, Some(Written(5))] {
+            let note = Note { file: FileId { inode: 4, born: u64::MAX }, header, written };
+            assert_eq!(Note::decode(&note.encode()), note);
+        }
     }
 }

@@ -59,7 +59,7 @@ impl Capture {
             // The -wal was emptied or began anew: all of it is in the file by then.
             self.guard.read_database(0, &mut first)?;
         }
-        Ok(Note { file: self.file, header: Header::of(&first), written: Written::of(&self.path)? })
+        Ok(Note { file: self.file, header: Header::of(&first), written: Written::of(&self.path) })
     }
 
     /// What its first page says now.
@@ -70,9 +70,10 @@ impl Capture {
     }
 
     /// Whether the file is the one that was noted, and nobody wrote it since. Where it is, nobody need read it.
-    pub(super) fn is_untouched(&self, noted: Option<Note>) -> Result<bool, Error> {
-        let Some(noted) = noted.filter(|noted| noted.file == self.file) else { return Ok(false) };
-        Ok(noted.written == Written::of(&self.path)?)
+    pub(super) fn is_untouched(&self, noted: Option<Note>) -> bool {
+        noted.is_some_and(|noted| {
+            noted.file == self.file && noted.written.is_some() && noted.written == Written::of(&self.path)
+        })
     }
 
     /// Refuses a database that is to be compared, or shipped anew, and is not the one that was captured.

@@ -114,7 +114,7 @@ impl Capture {
         self.status.checkpoints += 1;
         let sealed = self.seal(truncate);
         // The file was written by this one: it need not be compared for that.
-        shipped::note_written(&self.settings.hashes, Written::of(&self.path)?);
+        shipped::note_written(&self.settings.hashes, Written::of(&self.path));
         let left = match sealed {
             // Where somebody is held up it is not waited for room: the next turn waits, then this is tried again.
             Err(Error::Log(error)) if error.kind() == ErrorKind::Full => Left::Tail,

@@ -88,11 +88,11 @@ pub(super) fn save(shipped: &PageTable, note: &Note, path: &Path, log: LogId) ->
 }
 
 /// Writes down when the database file was written last, in place and not synced: where that is lost, the file is compared.
-pub(super) fn note_written(path: &Path, written: Written) {
+pub(super) fn note_written(path: &Path, written: Option<Written>) {
     let write = || {
         let file = std::fs::OpenOptions::new().write(true).open(path)?;
         let at = file.metadata()?.len().checked_sub((WRITTEN_LEN + SUM_LEN) as u64);
-        at.map_or(Ok(()), |at| file.write_all_at(&written.encode(), at))
+        at.map_or(Ok(()), |at| file.write_all_at(&Written::encode(written), at))
     };
     let _compared_at_the_next_start: std::io::Result<()> = write();
 }

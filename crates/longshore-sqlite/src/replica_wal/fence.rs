@@ -26,7 +26,7 @@ impl WriteFence {
     /// Takes the lock, of a database in WAL mode.
     ///
     /// # Errors
-    /// As [`ReplicaDb::open`].
+    /// As [`ReplicaDb::open`](super::ReplicaDb::open).
     pub(crate) fn put_up(path: &Path) -> Result<WriteFence, Error> {
         let other = connect(path)?;
         Ok(WriteFence::of(take_lock(connect(path)?, &other)?))
