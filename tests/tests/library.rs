@@ -3,9 +3,12 @@
 #[path = "library/support.rs"]
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore::{Content, ErrorKind, Event, Lsn, Node, Primary, Replica};
+use longshore_storage::{FsDirectory, SystemEnvironment};
+use longshore_wal::{CreateSpec, Wal};
 use support::{Agent, World, append, copy_dir, durability, segments, until, within};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -169,6 +172,26 @@ async fn a_deleted_replica_volume_is_not_taken_for_a_new_replica() -> Outcome {
     replica.stop().await?;
     served.stop().await?;
     assert_eq!(segments(&world.dir("primary"), "orders"), segments(&world.dir("eu-west"), "orders"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f_070_a_log_whose_creation_was_killed_is_made_anew() -> Outcome {
+    let world = World::new(&["eu-west"]);
+    for node in ["primary", "eu-west"] {
+        let place = world.dir(node).join("orders");
+        std::fs::create_dir_all(&place)?;
+        let directory = Arc::new(FsDirectory::open(&place)?);
+        Wal::create(directory, &SystemEnvironment, &CreateSpec::default())?;
+        // Killed before that.
+        std::fs::rename(place.join("control"), place.join("control.tmp"))?;
+    }
+    let primary = world.create("primary", "orders");
+    let served = Agent::serve(&primary).await;
+    let replica = world.follow("eu-west", &served).await;
+    append(&primary, 5, 100, "replicas:1").await;
+    replica.stop().await?;
+    served.stop().await?;
     Ok(())
 }
 

@@ -6,10 +6,10 @@ use longshore_format::{
     Chain, Content, Control, Digest, Epoch, EpochEntry, EpochHistory, Incarnation, LogId, Lsn, Policy, SegmentHeader,
     SegmentSize, WriterId,
 };
-use longshore_storage::{Directory, Environment};
+use longshore_storage::{Access, Directory, Environment, File};
 
 use crate::control_file::{self, ControlFile};
-use crate::names::Names;
+use crate::names::{LOCK, Names};
 use crate::prepare::{TEMPORARY, remove_if_there};
 use crate::{Error, Result, Wal};
 
@@ -83,6 +83,18 @@ impl Wal {
         }
     }
 
+    /// Whether a directory holds what a creation left that did not come to its end, and nothing else: no control file and no record.
+    /// It is no log, nobody was told of one, and a creation there begins anew (F-070).
+    pub fn is_unfinished(dir: &Arc<dyn Directory>) -> Result<bool> {
+        for entry in dir.list().map_err(Error::io("list the log's directory"))? {
+            let passes = entry.name == LOCK || entry.name.ends_with(TEMPORARY);
+            if !passes && (!entry.regular || !is_blank_segment(dir, &entry.name)?) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Makes a follower's log of segment files that were laid into `dir`, from the one of `spec` on without a gap, up to the
     /// boundary `end`; the last one may have zeros from there on. It knows the policies of `spec` up to there. Durable when it returns. What was adopted before, and
     /// reached less far, is adopted anew.
@@ -123,6 +135,21 @@ impl Wal {
 fn is_adopted_alike(there: &Control, now: &Control) -> bool {
     let Control { history, highest, durable, policies, .. } = now.clone();
     Control { history, highest, durable, policies, ..there.clone() } == *now
+}
+
+/// Whether a file is a whole segment without a record.
+fn is_blank_segment(dir: &Arc<dyn Directory>, name: &str) -> Result<bool> {
+    let file = dir.open(name, Access::Read).map_err(Error::io("open a file of the log's directory"))?;
+    let mut bytes = [0; SegmentHeader::LEN];
+    let read = file.read_at(&mut bytes, 0).map_err(Error::io("read a segment's header"))?;
+    match SegmentHeader::decode(&bytes[..read]) {
+        Ok(header) if header.size.file_name(header.base()) == name => is_blank(&file, header.base(), header.size),
+        _ => Ok(false),
+    }
+}
+
+fn is_blank(file: &Arc<dyn File>, base: Lsn, size: SegmentSize) -> Result<bool> {
+    Ok(crate::evidence::body_from(file, base, size.header_len(), size.get())?.is_empty())
 }
 
 /// Lays out the first segment, then the control file, which is what makes the directory a log.
@@ -181,10 +208,9 @@ fn make_way(dir: &Arc<dyn Directory>, size: SegmentSize) -> Result<()> {
     let bases = Names::of(dir, size)?.bases;
     for base in bases {
         let name = size.file_name(base);
-        let file = dir.open(&name, longshore_storage::Access::Read).map_err(Error::io("open a segment"))?;
+        let file = dir.open(&name, Access::Read).map_err(Error::io("open a segment"))?;
         // Without control file and without a record it is a creation that did not finish.
-        let from = size.header_len();
-        if !crate::evidence::body_from(&file, base, from, size.get())?.is_empty() {
+        if !is_blank(&file, base, size)? {
             return Err(exists());
         }
         dir.remove(&name).map_err(Error::io("remove an unfinished log"))?;

@@ -217,6 +217,34 @@ fn f_061_a_disk_that_is_full_at_any_step_of_a_creation_leaves_nothing_in_its_way
 }
 
 #[test]
+fn f_070_what_a_kill_at_any_step_of_a_creation_leaves_is_no_log_and_in_nobodys_way() {
+    let mut steps = 0;
+    loop {
+        let (place, faults) = (Place::empty(), Faults::default());
+        // Nothing works from there on, so that nothing is tidied up either.
+        faults.arm(|_| true, steps, EIO);
+        let created = Wal::create(faulty(&place, &faults), &SystemEnvironment, &spec());
+        if !faults.disarm() {
+            created.unwrap();
+            break;
+        }
+        created.unwrap_err();
+        let dir: Arc<dyn Directory> = place.dir();
+        let is_begun = Wal::is_begun(&dir).unwrap();
+        assert_ne!(Wal::is_unfinished(&dir).unwrap(), is_begun, "step {steps}");
+        if !is_begun {
+            Wal::create(place.dir(), &SystemEnvironment, &spec()).unwrap();
+        }
+        assert!(!Wal::is_unfinished(&dir).unwrap(), "step {steps}");
+        append(&place.open(), b"works");
+        std::fs::remove_file(place.file("control")).unwrap();
+        assert!(!Wal::is_unfinished(&dir).unwrap(), "step {steps}: without control file it is a log that was damaged");
+        steps += 1;
+    }
+    assert!(steps > 20, "{steps}");
+}
+
+#[test]
 fn f_061_a_disk_that_is_full_at_any_step_of_a_recovery_loses_nothing_by_it() {
     let records = numbered(20, 100);
     let mut steps = 0;

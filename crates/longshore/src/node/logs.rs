@@ -109,9 +109,11 @@ impl Node {
         let names = entries.iter().filter(|entry| entry.directory).filter_map(|entry| Name::new(&entry.name).ok());
         let held = |name: &Name| {
             let directory = self.inner.directory.open_subdir(name.as_str()).ok()?;
-            Some(directory.list().ok()?.iter().any(|entry| entry.regular))
+            let has_files = directory.list().ok()?.iter().any(|entry| entry.regular);
+            Some(has_files && !Wal::is_unfinished(&directory).ok()?)
         };
-        // An empty directory is none: it is what a mount point looks like when nothing is mounted.
+        // An empty directory is none: it is what a mount point looks like when nothing is mounted. Nor is what a creation left that
+        // was killed: the next one goes over it.
         Ok(names.filter(|name| held(name).unwrap_or(true)).collect())
     }
 
