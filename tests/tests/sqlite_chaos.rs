@@ -83,8 +83,8 @@ impl Stage {
         Running::start(self.script("sqlite_reader.py", &[&self.at("replica.db"), &self.at("stop-readers")]))
     }
 
-    /// The whole database as SQL; nothing while it cannot be read.
-    fn dump(&self, name: &str) -> Option<Vec<u8>> {
+    /// A database as SQL, if it can be read and is sound; else why not.
+    fn dump(&self, name: &str) -> Result<Vec<u8>, String> {
         let program = "import sqlite3, sys\n\
             db = sqlite3.connect('file:%s?mode=ro' % sys.argv[1], uri=True, timeout=10)\n\
             assert db.execute('PRAGMA integrity_check').fetchone() == ('ok',)\n\
@@ -92,7 +92,10 @@ impl Stage {
         let mut command = Command::new(self.python);
         command.args(["-c", program, &self.at(name)]);
         let dumped = run_with(command, b"");
-        dumped.status.success().then_some(dumped.stdout)
+        match dumped.status.success() {
+            true => Ok(dumped.stdout),
+            false => Err(String::from_utf8_lossy(&dumped.stderr).into_owned()),
+        }
     }
 }
 
@@ -202,16 +205,23 @@ fn stock_writers_and_readers_never_notice_kills_stops_and_checkpoints() {
     assert!(writer.running.exit().success(), "{}", writer.running.said());
     let sessions = shell_writer.map(|thread| thread.join().unwrap());
     let ours = stage.dump("app.db").expect("the application's database is sound");
-    let patient_until = Instant::now() + PATIENCE;
-    while stage.dump("replica.db").as_ref() != Some(&ours) {
-        if patient_until < Instant::now() {
+    let caught_up = Instant::now();
+    loop {
+        let theirs = stage.dump("replica.db");
+        if theirs.as_ref() == Ok(&ours) {
+            break;
+        }
+        if PATIENCE < caught_up.elapsed() {
+            let lag = replica.running.metric("longshore_sink_lag_bytes");
+            let told = theirs.map_or_else(|why| why, |theirs| first_difference(&ours, &theirs));
             let (primary, replica) = (primary.running.said(), replica.running.said());
-            let theirs =
-                stage.dump("replica.db").map_or("cannot be read".to_owned(), |theirs| first_difference(&ours, &theirs));
-            panic!("the replica {theirs}; the primary said:\n{primary}\nand the replica:\n{replica}");
+            panic!(
+                "the replica, {lag:?} bytes behind: {told}; the primary said:\n{primary}\nand the replica:\n{replica}"
+            );
         }
         std::thread::sleep(Duration::from_millis(100));
     }
+    println!("the replica had all of it {:.1} s later", caught_up.elapsed().as_secs_f64());
     std::fs::write(&stop_readers, "").unwrap();
     let mut reads = 0;
     for reader in &mut readers {
@@ -231,5 +241,5 @@ fn stock_writers_and_readers_never_notice_kills_stops_and_checkpoints() {
     // The worst day: nothing but the replica's log is left.
     let into = format!("sqlite:{}", stage.at("restored.db"));
     must(longshore(["replay", "--from", &stage.at("eu-west"), "--log", "app", "--into", &into]), b"");
-    assert!(stage.dump("restored.db").as_ref() == Some(&ours), "what is restored is what the application had");
+    assert!(stage.dump("restored.db").as_ref() == Ok(&ours), "what is restored is what the application had");
 }

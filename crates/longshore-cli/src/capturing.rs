@@ -119,7 +119,10 @@ impl Database {
     /// Lets a node apply a log to it and capture it, by turns.
     pub(crate) fn keep(self: &Arc<Self>, node: &Node, log: Option<&str>) -> Result<(), Failure> {
         if !writes(node, log) && self.is_meant.swap(false, Ordering::AcqRel) {
-            tracing::warn!(database = %self.database.path().display(), "--replaced counts for nothing: another node writes the log, which this one is made of");
+            tracing::warn!(
+                database = %self.database.path().display(),
+                "--replaced counts for nothing: another node writes the log, which this one is made of"
+            );
         }
         let (applied, kept, capture) = (Arc::clone(self), Arc::clone(&self.database), Arc::clone(self));
         let both = BothWays {

@@ -60,7 +60,7 @@ pub use message::{Frames, Hello, Holding, Probed, Refusal, ToReplica, ToUpstream
 pub use name::{Name, NodeId, Region};
 pub use onward::Onward;
 pub use policy::{Policy, in_force, records_of};
-pub use promotion::{Archived, Beside, Dispute, GivenWay, Promotion, Step, Witness, best, writer_of};
+pub use promotion::{Archived, Beside, Dispute, GivenUp, GivenWay, Promotion, Step, Witness, best, writer_of};
 pub use rate::{CatchUp, Rate, Timeline, catch_up};
 pub use reception::{Peer, Reception, Reply};
 pub use session::{Heard, Registry, Session, SessionId, Turn, Want};

@@ -18,9 +18,11 @@ use longshore_format::{Epoch, EpochHistory, Fork, Lsn, WriterId};
 use crate::{Fence, NodeId, Policy, fence};
 
 mod archived;
+mod given_up;
 mod given_way;
 
 pub use archived::{Archived, Beside};
+pub use given_up::GivenUp;
 pub use given_way::GivenWay;
 
 /// What a node says of its copy of a log. After it accepted an epoch, nothing of an earlier one is added to what it says.
@@ -46,8 +48,8 @@ pub struct Witness {
     pub time: u64,
     /// What it had accepted before what it accepted last, and has not heard begin: see [`GivenWay`].
     pub gave_way: Vec<Epoch>,
-    /// The last epoch that it was to begin and gave up, though the writer before was fenced: nobody begins it.
-    pub given_up: Option<Epoch>,
+    /// What it was to begin and gave up, though the writer before was fenced: see [`GivenUp`].
+    pub given_up: Vec<Epoch>,
 }
 
 impl Witness {
@@ -133,7 +135,7 @@ impl Promotion {
     pub fn surveyed(&mut self, witness: &Witness) {
         let accepted = witness.gives_way().filter(|accepted| *accepted != self.epoch);
         self.note(&witness.node, accepted.iter().chain(&witness.gave_way));
-        self.void.extend(witness.given_up);
+        self.void.extend(&witness.given_up);
     }
 
     /// Takes the word of the node that was to begin an epoch that it never will.
@@ -152,7 +154,7 @@ impl Promotion {
         let fenced = witness.accepted == self.epoch;
         if fenced {
             self.note(&witness.node, &witness.gave_way);
-            self.void.extend(witness.given_up);
+            self.void.extend(&witness.given_up);
             self.fenced.insert(witness.node.clone(), witness);
         }
         fenced

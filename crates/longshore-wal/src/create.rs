@@ -83,21 +83,21 @@ impl Wal {
         }
     }
 
-    /// Whether a directory holds what a creation left that did not come to its end, and nothing else: no control file and no record.
-    /// It is no log, nobody was told of one, and a creation there begins anew (F-070).
+    /// Whether a directory holds at most what a creation leaves that does not come to its end: no control file, and a segment without a
+    /// record. It is no log, nobody was told of one, and a creation there begins anew (F-070). Of a log only the names are read.
     pub fn is_unfinished(dir: &Arc<dyn Directory>) -> Result<bool> {
-        for entry in dir.list().map_err(Error::io("list the log's directory"))? {
-            let passes = entry.name == LOCK || entry.name.ends_with(TEMPORARY);
-            if !passes && (!entry.regular || !is_blank_segment(dir, &entry.name)?) {
-                return Ok(false);
-            }
+        let mut entries = dir.list().map_err(Error::io("list the log's directory"))?;
+        entries.retain(|entry| entry.name != LOCK && !entry.name.ends_with(TEMPORARY));
+        match &entries[..] {
+            [] => Ok(true),
+            [only] => Ok(only.regular && is_blank_segment(dir, &only.name)?),
+            _ => Ok(false),
         }
-        Ok(true)
     }
 
     /// Makes a follower's log of segment files that were laid into `dir`, from the one of `spec` on without a gap, up to the
-    /// boundary `end`; the last one may have zeros from there on. It knows the policies of `spec` up to there. Durable when it returns. What was adopted before, and
-    /// reached less far, is adopted anew.
+    /// boundary `end`; the last one may have zeros from there on. It knows the policies of `spec` up to there. Durable when it returns.
+    /// What was adopted before, and reached less far, is adopted anew.
     ///
     /// # Errors
     /// `Exists` if it is a log of another kind already. Whether the files hold is found out when it is opened.
@@ -137,7 +137,7 @@ fn is_adopted_alike(there: &Control, now: &Control) -> bool {
     Control { history, highest, durable, policies, ..there.clone() } == *now
 }
 
-/// Whether a file is a whole segment without a record.
+/// Whether a file is a segment without a record.
 fn is_blank_segment(dir: &Arc<dyn Directory>, name: &str) -> Result<bool> {
     let file = dir.open(name, Access::Read).map_err(Error::io("open a file of the log's directory"))?;
     let mut bytes = [0; SegmentHeader::LEN];

@@ -44,7 +44,7 @@ pub(crate) struct SinkView {
     /// Why it stopped or waits, when it does.
     pub(crate) problem: Option<String>,
     /// Up to where its readers had seen the log before it was seeded from an earlier snapshot, until they see that again.
-    seen: Option<Lsn>,
+    pub(crate) seen: Option<Lsn>,
     /// While this node writes the log: what is in the log was in the database before.
     captured: Option<Arc<dyn Captured>>,
     kept: Option<ListKept>,
@@ -76,11 +76,9 @@ impl SinkView {
     /// Takes how far an applier has come; whether that is news.
     fn came_to(&mut self, applied: Lsn, held: Lsn) -> bool {
         self.seen = self.seen.filter(|seen| applied < *seen);
-        let problem =
-            self.seen.map(|seen| format!("readers see an earlier state than before, until {seen} is applied"));
-        let is_news = self.applied != applied || self.problem != problem || !self.known;
+        let is_news = self.applied != applied || self.problem.is_some() || !self.known;
         if is_news {
-            (self.applied, self.held, self.problem, self.known) = (applied, held, problem, true);
+            (self.applied, self.held, self.problem, self.known) = (applied, held, None, true);
         }
         is_news
     }

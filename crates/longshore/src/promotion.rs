@@ -145,9 +145,12 @@ impl Attempt<'_> {
             // It is the log's whatever failed afterwards: nobody is told that it was given up, and no role is given back.
             return taken;
         }
-        if taken.is_err() && promotion.fence() == Ok(Fence::Whole) {
+        if taken.is_err()
+            && promotion.fence() == Ok(Fence::Whole)
+            && let Ok(log) = self.log()
+        {
             // Whoever accepted it gave way to nobody. Of one that somebody may have hidden another behind nothing is said.
-            self.node.memory().gave_up(self.name, promotion.epoch());
+            self.node.memory().gave_up(self.name, promotion.epoch(), log.wal.history().current().epoch);
         }
         match taken {
             // Somebody else's attempt has gone further: the role is now theirs to take or to give back.
@@ -166,8 +169,9 @@ impl Attempt<'_> {
         let stopped = Instant::now();
         let fenced = self.peers.fence(self.name, promotion, self.request.switchover).await;
         // Also of an attempt that comes to nothing: whoever said so may not answer the next one.
-        self.note_left_open(promotion.epoch())?;
+        let noted = self.note_left_open(promotion.epoch());
         fenced?;
+        noted?;
         let policies = self.settle(promotion).await?;
         let left_open = self.node.memory().left_open_before(self.name, promotion.epoch());
         self.report.settled(promotion, &self.peers, &self.archives, left_open);
@@ -187,7 +191,7 @@ impl Attempt<'_> {
         let told = self.peers.surveyed().find(|surveyed| surveyed.left_open);
         let told = told.map(|surveyed| surveyed.witness.node.clone());
         if let Some(node) = told.or_else(|| memory.left_open_since(self.name, current)) {
-            memory.is_left_open_at(self.name, node, epoch);
+            memory.note_left_open_at(self.name, node, epoch);
         }
         Ok(())
     }

@@ -54,7 +54,7 @@ impl Node {
             let current = log.wal.history().current().epoch;
             self.memory().accepts(&log.name, log.wal.accepted_epoch(), before, current);
             if !are_out {
-                self.memory().left_open(&log.name, log.wal.accepted_epoch());
+                self.memory().note_left_open(&log.name, log.wal.accepted_epoch());
             }
             self.accepted().send_modify(|counts| *counts.entry(log.name.clone()).or_default() += 1);
         }

@@ -105,6 +105,7 @@ impl Log {
             applied: sink.applied(end),
             captured: sink.is_captured(),
             kept: sink.kept(),
+            readers_saw: sink.seen,
             sink: sink.label,
             problem: sink.problem,
         });

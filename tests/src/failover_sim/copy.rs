@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use longshore_format::{Content, Epoch, EpochHistory, LogId, Lsn, SegmentSize, WriterId};
-use longshore_protocol::{GivenWay, Holding, LogState, NodeId, Policy, Witness, in_force};
+use longshore_protocol::{GivenUp, GivenWay, Holding, LogState, NodeId, Policy, Witness, in_force};
 
 use super::record::{Id, Records, What, index, lsn};
 
@@ -23,8 +23,8 @@ pub(super) struct Copy {
     own: Vec<WriterId>,
     /// To whom it gave way, as far as it remembers.
     given_way: GivenWay,
-    /// The last epoch that it was to begin and gave up, as far as it remembers.
-    given_up: Option<Epoch>,
+    /// What it was to begin and gave up, as far as it remembers.
+    given_up: GivenUp,
     lost: Option<usize>,
 }
 
@@ -41,7 +41,7 @@ impl Copy {
             accepted_synced: accepted,
             own: Vec::new(),
             given_way: GivenWay::default(),
-            given_up: None,
+            given_up: GivenUp::default(),
             lost: None,
         }
     }
@@ -114,7 +114,7 @@ impl Copy {
 
     /// It was to begin an epoch, and does not.
     pub(super) fn gives_up(&mut self, epoch: Epoch) {
-        self.given_up = Some(epoch);
+        self.given_up.notes(epoch, self.history.current().epoch);
     }
 
     /// Makes the first life one that was minted here.
@@ -154,7 +154,7 @@ impl Copy {
         self.cut(kept.max(self.synced));
         self.synced = self.log.len();
         self.accepted = self.accepted_synced;
-        (self.given_way, self.given_up) = (GivenWay::default(), None);
+        (self.given_way, self.given_up) = (GivenWay::default(), GivenUp::default());
     }
 
     /// What histories prove to be no part of the log is set aside.
@@ -214,7 +214,7 @@ impl Copy {
             policies: in_force(&self.policies).iter().map(|(end, policy)| (*end, (**policy).clone())).collect(),
             time: self.log.last().map_or(0, |last| records.get(*last).time),
             gave_way: self.given_way.before(self.accepted, self.history.current().epoch),
-            given_up: self.given_up,
+            given_up: self.given_up.after(self.history.current().epoch),
         }
     }
 

@@ -102,6 +102,9 @@ async fn ready(State(node): State<Node>) -> impl IntoResponse {
         let is_written = log.writer && !log.reign.fenced;
         for sink in log.sinks {
             let goes = if is_written { "captured from" } else { "applied to" };
+            notes.extend(sink.readers_saw.map(|saw| {
+                format!("log {name}: readers of {} see an earlier state than before, until {saw} is applied", sink.sink)
+            }));
             problems.extend(sink.problem.map(|why| format!("log {name} is not {goes} {}: {why}", sink.sink)));
         }
     }

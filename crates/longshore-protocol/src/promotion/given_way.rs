@@ -1,6 +1,6 @@
 //! To whom a node gave way that it has not heard of since: whoever was to begin such an epoch may be the writer.
 
-use longshore_format::Epoch;
+use longshore_format::{Epoch, WriterId};
 
 /// What a node had accepted before the epoch that it accepted last. It is remembered while the node runs: after a restart the
 /// last one stands for those before it.
@@ -11,7 +11,7 @@ pub struct GivenWay {
 }
 
 impl GivenWay {
-    /// The most that are remembered: the oldest.
+    /// The most that are remembered: the oldest, and that there were more.
     pub const LIMIT: usize = 8;
 
     /// Notes that `accepted` was accepted after `before`, by a node whose log is of epoch `current`.
@@ -24,7 +24,11 @@ impl GivenWay {
         }
         self.before.push(before);
         self.before.retain(|epoch| current.number < epoch.number);
-        self.before.truncate(GivenWay::LIMIT);
+        if GivenWay::LIMIT < self.before.len() {
+            // One of those that are forgotten may have begun, and nobody can say of this one that it did not.
+            self.before.truncate(GivenWay::LIMIT - 1);
+            self.before.push(Epoch { writer: FORGOTTEN, ..before });
+        }
         self.accepted = Some(accepted);
     }
 
@@ -34,6 +38,9 @@ impl GivenWay {
         known.iter().filter(|epoch| current.number < epoch.number).copied().collect()
     }
 }
+
+/// Stands for whoever was to begin an epoch that is not remembered. Writers draw theirs at random.
+const FORGOTTEN: WriterId = WriterId::from_bytes([0xff; 16]);
 
 #[cfg(test)]
 mod tests {
@@ -58,12 +65,14 @@ mod tests {
     }
 
     #[test]
-    fn more_than_it_remembers_leaves_the_oldest() {
+    fn of_more_than_it_remembers_nobody_can_say_that_none_began() {
         let mut given = GivenWay::default();
         for number in 1..100 {
             given.accepts(epoch(number + 1, 1), epoch(number, 1), epoch(1, 1));
         }
         let before = given.before(epoch(100, 1), epoch(1, 1));
-        assert_eq!((before.len(), before[0]), (GivenWay::LIMIT, epoch(2, 1)));
+        assert_eq!((before.len(), before[0], before[6]), (GivenWay::LIMIT, epoch(2, 1), epoch(8, 1)));
+        assert_eq!(before[7], Epoch { number: 99, writer: FORGOTTEN });
+        assert_eq!(given.before(epoch(100, 1), epoch(99, 7)), [], "all of them are past");
     }
 }

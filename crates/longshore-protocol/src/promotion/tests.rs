@@ -22,7 +22,7 @@ fn witness(name: &str, lives: &[Life], durability: &str) -> Witness {
         policies: vec![(lsn(1), policy(durability, "p"))],
         time: 0,
         gave_way: Vec::new(),
-        given_up: None,
+        given_up: Vec::new(),
     }
 }
 
@@ -212,23 +212,24 @@ fn a_writer_that_had_given_way_to_somebody_else_cannot_answer_for_who_writes_now
     let nobodys = Epoch { writer: WriterId::NOBODY, ..theirs };
     // What p had accepted when it was asked; what it had accepted before it was fenced; what another gave up; what is whole.
     for (survey, before, given_up, whole) in [
-        (epoch(1, 1), &[][..], None, true),
-        (theirs, &[], None, false),
-        (epoch(1, 1), &[theirs], None, false),
-        (theirs, &[theirs], Some(theirs), true),
-        (theirs, &[theirs, later], Some(theirs), false),
-        (theirs, &[theirs, later], Some(later), false),
-        (nobodys, &[nobodys], None, true),
+        (epoch(1, 1), &[][..], &[][..], true),
+        (theirs, &[], &[], false),
+        (epoch(1, 1), &[theirs], &[], false),
+        (theirs, &[theirs], &[theirs], true),
+        (theirs, &[theirs, later], &[theirs], false),
+        (theirs, &[theirs, later], &[later], false),
+        (theirs, &[theirs, later], &[theirs, later], true),
+        (nobodys, &[nobodys], &[], true),
         // This attempt, asked before.
-        (epoch(9, 9), &[], None, true),
+        (epoch(9, 9), &[], &[], true),
         // It started again meanwhile, and knows no more whether it gave way to anybody before.
-        (epoch(9, 9), &[epoch(9, 9)], None, false),
+        (epoch(9, 9), &[epoch(9, 9)], &[], false),
     ] {
         for durability in ["archived:1", "local"] {
             let writes = Witness { writes: true, ..witness("p", OLD, durability) };
             let mut attempt = Promotion::new(node("a"), epoch(9, 9));
             attempt.surveyed(&Witness { accepted: survey, ..writes.clone() });
-            let own = Witness { given_up, ..witness("a", OLD, durability) };
+            let own = Witness { given_up: given_up.to_vec(), ..witness("a", OLD, durability) };
             for heard in [own, Witness { gave_way: before.to_vec(), ..writes }] {
                 assert!(attempt.heard(heard));
             }

@@ -1,11 +1,12 @@
 //! What only the bytes beneath can show: ghosts, broken chains, and a wal-index that was left half written.
 
 use std::cell::Cell;
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use longshore_format::Content;
 use longshore_storage::{FsDirectory, SystemEnvironment};
@@ -248,6 +249,9 @@ fn a_file_is_compared_only_where_somebody_else_wrote_it() {
     assert_eq!(compared.get(), 0);
     attach().detach().unwrap();
     copy_back(&rig.app);
+    // In the same tick of the file system's clock it would pass for ours.
+    let file = File::options().write(true).open(rig.at("app.db")).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
     attach().detach().unwrap();
     assert_eq!(compared.get(), 1);
     attach();

@@ -232,6 +232,7 @@ fn sink(sink: SinkStatus) -> proto::SinkStatus {
         problem: sink.problem.unwrap_or_default(),
         captured: sink.captured,
         kept: sink.kept,
+        readers_saw: sink.readers_saw.map(Lsn::get),
     }
 }
 
@@ -243,6 +244,7 @@ fn parse_sink(sink: proto::SinkStatus) -> SinkStatus {
         problem: optional(&sink.problem).map(str::to_owned),
         captured: sink.captured,
         kept: sink.kept,
+        readers_saw: sink.readers_saw.map(Lsn::new),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use longshore_format::{Control, Lsn, Policy as PolicyRecord};
-use longshore_protocol::{GivenWay, NodeId, Policy, Witness};
+use longshore_protocol::{GivenUp, GivenWay, NodeId, Policy, Witness};
 
 use super::hello::{history_message, parse_history};
 use super::{epoch, epoch_message, log_id, name, node, optional, required, seconds};
@@ -47,7 +47,7 @@ pub(crate) fn witness_message(surveyed: Surveyed) -> proto::Witness {
         time_micros: witness.time,
         records_since: surveyed.records_since,
         gave_way: witness.gave_way.iter().map(epoch_message).collect(),
-        given_up: witness.given_up.as_ref().map(epoch_message),
+        given_up: witness.given_up.iter().map(epoch_message).collect(),
         left_open: surveyed.left_open,
     }
 }
@@ -62,6 +62,9 @@ pub(crate) fn parse_witness(witness: proto::Witness) -> Result<Surveyed> {
     };
     if GivenWay::LIMIT < witness.gave_way.len() {
         return Err(Error::malformed(format!("{} epochs that it gave way to", witness.gave_way.len())));
+    }
+    if GivenUp::LIMIT < witness.given_up.len() {
+        return Err(Error::malformed(format!("{} epochs that it gave up", witness.given_up.len())));
     }
     if witness.end < witness.first {
         return Err(Error::malformed("a log that ends before it begins"));
@@ -79,7 +82,7 @@ pub(crate) fn parse_witness(witness: proto::Witness) -> Result<Surveyed> {
             policies: witness.policies.into_iter().map(policy).collect::<Result<_>>()?,
             time: witness.time_micros,
             gave_way: witness.gave_way.into_iter().map(|gave_way| epoch(Some(gave_way))).collect::<Result<_>>()?,
-            given_up: witness.given_up.map(|given_up| epoch(Some(given_up))).transpose()?,
+            given_up: witness.given_up.into_iter().map(|given_up| epoch(Some(given_up))).collect::<Result<_>>()?,
         },
         records_since: witness.records_since,
         left_open: witness.left_open,

@@ -257,6 +257,8 @@ pub struct SinkStatus {
     pub captured: bool,
     /// Copies of what it held and no log does, from before it was replaced.
     pub kept: Vec<String>,
+    /// Up to where its readers had seen the log before it was seeded from an earlier snapshot, until they see that again.
+    pub readers_saw: Option<Lsn>,
 }
 
 /// A request to drop a replica's slot, or to remove a tail.

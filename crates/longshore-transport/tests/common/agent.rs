@@ -347,6 +347,7 @@ pub fn full_status() -> Status {
             problem: Some("full".to_owned()),
             captured: true,
             kept: vec!["/srv/x-longshore-kept-1".to_owned()],
+            readers_saw: Some(Lsn::new(3)),
         }],
         stores: vec![
             StoreStatus {
@@ -472,7 +473,7 @@ pub fn surveyed() -> Surveyed {
             policies: vec![(Lsn::new(5000), policy)],
             time: 77,
             gave_way: vec![epoch(), longshore_format::Epoch { number: 99, ..epoch() }],
-            given_up: Some(epoch()),
+            given_up: vec![epoch(), longshore_format::Epoch { number: 98, ..epoch() }],
         },
         records_since: Some(5),
         left_open: true,

@@ -75,7 +75,7 @@ impl ApplierTask {
             let image = sink.as_mut().and_then(|sink| held_image(&mut **sink));
             // One that cannot say what it holds is opened once there is a file.
             sink = sink.filter(|_| is_withheld || image.is_some());
-            match (self.attempt((&why, seen), image, sink.as_mut(), is_withheld), &mut sink) {
+            match (self.attempt(&why, seen, image, sink.as_mut(), is_withheld), &mut sink) {
                 // A file that does not hold is gone by now, and fetched again.
                 (Err(error), _) if is_spoilt(&error) => {
                     self.report(&error.to_string());
@@ -95,7 +95,8 @@ impl ApplierTask {
     /// Waits for one file and gives it to the sink, whose readers have seen the log so far.
     fn attempt(
         &self,
-        (why, seen): (&str, Option<Lsn>),
+        why: &str,
+        seen: Option<Lsn>,
         image: Option<Box<dyn DatabaseImage>>,
         mut sink: Option<&mut Box<dyn Sink>>,
         is_withheld: bool,
@@ -117,12 +118,16 @@ impl ApplierTask {
     /// Tells of a snapshot that is from before what the sink's readers have seen. One serves all who ask for a while, and none is
     /// made anew for each: the log is applied from there, and the readers soon see what they saw, but for what died.
     fn goes_back(&self, seen: Option<Lsn>, path: &Path) -> Result<()> {
-        let snapshot = SnapshotHead::of(path)?.lsn;
-        let seen = seen.map(|seen| seen.min(self.log.wal.durable().get())).filter(|seen| snapshot < *seen);
-        if let Some(seen) = seen {
-            tracing::warn!(log = %self.log.name, sink = self.label(), %seen, %snapshot, "it is seeded from before what its readers have seen: they see an earlier state until the log is applied that far");
+        let (snapshot, end) = (SnapshotHead::of(path)?.lsn, self.log.wal.durable().get());
+        let view = &mut self.log.applying.lock()[self.number];
+        // They may not even see yet what they had seen before it was seeded the last time.
+        view.seen = view.seen.max(seen.map(|seen| seen.min(end))).filter(|seen| snapshot < *seen);
+        if let Some(seen) = view.seen {
+            tracing::warn!(
+                log = %self.log.name, sink = view.label, %seen, %snapshot,
+                "it is seeded from before what its readers have seen: they see an earlier state until the log is applied that far"
+            );
         }
-        self.log.applying.lock()[self.number].seen = seen;
         Ok(())
     }
 
@@ -316,16 +321,20 @@ mod tests {
         };
         let told_at = |applied: Lsn| {
             log.applying.lock()[0].came_to(applied, applied);
-            log.applying.sinks()[0].problem.clone()
+            let sink = &log.applying.sinks()[0];
+            assert_eq!(sink.problem, None, "it is applied to");
+            sink.seen
         };
         held_at(seen);
-        let told = format!("readers see an earlier state than before, until {seen} is applied");
-        assert_eq!(told_at(snapshot), Some(told.clone()));
+        assert_eq!(told_at(snapshot), Some(seen));
+        held_at(snapshot);
+        assert_eq!(told_at(snapshot), Some(seen), "seeded again before they saw it");
         assert_eq!(told_at(seen), None);
         assert_eq!(told_at(snapshot), None, "they have seen it again");
         // Of what died they see nothing again.
         held_at(Lsn::new(seen.get() + 8000));
-        assert_eq!(told_at(snapshot), Some(told));
+        assert_eq!(told_at(snapshot), Some(seen));
+        assert_eq!(told_at(seen), None);
         held_at(snapshot);
         assert_eq!(told_at(snapshot), None);
         drop(primary);

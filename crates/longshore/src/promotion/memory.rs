@@ -1,14 +1,14 @@
 //! What a node remembers of promotions while it runs: to whom it gave way, what it gave up itself, and
 //! whose transaction it left behind.
 //!
-//! A log is closed and opened again when it changes hands; this outlives that. Nothing of it need outlive the node: what is
-//! forgotten makes a promotion ask for more, never for less.
+//! A log is closed and opened again when it changes hands; this outlives that. Nothing of it need outlive the node: of an epoch
+//! that is forgotten a promotion asks for more, never for less, and of a transaction only the telling is lost.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use longshore_format::{Epoch, Name};
-use longshore_protocol::{GivenWay, NodeId};
+use longshore_protocol::{GivenUp, GivenWay, NodeId};
 
 use crate::lock;
 
@@ -19,7 +19,7 @@ pub(crate) struct Memory(Mutex<BTreeMap<Name, OfLog>>);
 #[derive(Default)]
 struct OfLog {
     given_way: GivenWay,
-    given_up: Option<Epoch>,
+    given_up: GivenUp,
     /// The epoch that was accepted while an application's transaction was under way.
     left_open: Option<Epoch>,
     /// Another node that said so of itself, and the epoch of the last attempt that knew it.
@@ -32,9 +32,9 @@ impl Memory {
         lock(&self.0).entry(log.clone()).or_default().given_way.accepts(accepted, before, current);
     }
 
-    /// Notes that an epoch which was to begin here will not, though the writer before was fenced.
-    pub(super) fn gave_up(&self, log: &Name, epoch: Epoch) {
-        lock(&self.0).entry(log.clone()).or_default().given_up = Some(epoch);
+    /// Notes that an epoch which was to begin here will not, though the writer before was fenced; the log's own is `current`.
+    pub(super) fn gave_up(&self, log: &Name, epoch: Epoch, current: Epoch) {
+        lock(&self.0).entry(log.clone()).or_default().given_up.notes(epoch, current);
     }
 
     /// What was accepted before `accepted` and has not been heard to begin.
@@ -44,7 +44,7 @@ impl Memory {
     }
 
     /// Notes that an application's transaction was under way when an epoch was accepted: what it commits is in no log.
-    pub(crate) fn left_open(&self, log: &Name, epoch: Epoch) {
+    pub(crate) fn note_left_open(&self, log: &Name, epoch: Epoch) {
         lock(&self.0).entry(log.clone()).or_default().left_open = Some(epoch);
     }
 
@@ -57,7 +57,7 @@ impl Memory {
     }
 
     /// Notes that a transaction was left behind at `node`, as an attempt under `epoch` knows.
-    pub(super) fn is_left_open_at(&self, log: &Name, node: NodeId, epoch: Epoch) {
+    pub(super) fn note_left_open_at(&self, log: &Name, node: NodeId, epoch: Epoch) {
         lock(&self.0).entry(log.clone()).or_default().left_open_at = Some((node, epoch));
     }
 
@@ -75,9 +75,9 @@ impl Memory {
         (*known == epoch).then(|| node.clone())
     }
 
-    /// The last epoch that was given up here.
-    pub(super) fn given_up(&self, log: &Name) -> Option<Epoch> {
-        lock(&self.0).get(log)?.given_up
+    /// What was given up here.
+    pub(super) fn given_up(&self, log: &Name, current: Epoch) -> Vec<Epoch> {
+        lock(&self.0).get(log).map_or_else(Vec::new, |known| known.given_up.after(current))
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
     fn a_transaction_that_was_left_open_is_told_until_an_epoch_begins() {
         let (memory, log) = (Memory::default(), "app".parse().unwrap());
         assert!(!memory.is_left_open(&log, epoch(1)));
-        memory.left_open(&log, epoch(2));
+        memory.note_left_open(&log, epoch(2));
         assert!(memory.is_left_open(&log, epoch(1)), "to the attempt under epoch 2, and to the next one");
         assert!(!memory.is_left_open(&log, epoch(2)) && !memory.is_left_open(&log, epoch(3)));
     }
@@ -105,9 +105,9 @@ mod tests {
         let (memory, log) = (Memory::default(), "app".parse().unwrap());
         let node = || NodeId::new("p").unwrap();
         assert_eq!(memory.left_open_since(&log, epoch(1)), None);
-        memory.is_left_open_at(&log, node(), epoch(2));
+        memory.note_left_open_at(&log, node(), epoch(2));
         assert_eq!(memory.left_open_since(&log, epoch(1)), Some(node()));
-        memory.is_left_open_at(&log, node(), epoch(4));
+        memory.note_left_open_at(&log, node(), epoch(4));
         assert_eq!(memory.left_open_before(&log, epoch(4)), Some(node()), "who asks again is told again");
         assert_eq!(memory.left_open_since(&log, epoch(4)), None, "and nobody who begins another epoch");
         assert_eq!(memory.left_open_before(&log, epoch(5)), None);

@@ -56,7 +56,7 @@ pub(super) fn witness(node: &Node, log: &Log) -> Result<Witness> {
         policies: policy::in_force(wal)?,
         time: log.last_time().unwrap_or(0),
         gave_way: node.memory().gave_way(&log.name, wal.accepted_epoch(), wal.history().current().epoch),
-        given_up: node.memory().given_up(&log.name),
+        given_up: node.memory().given_up(&log.name, wal.history().current().epoch),
     })
 }
 

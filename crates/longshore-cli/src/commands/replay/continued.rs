@@ -210,7 +210,7 @@ impl Continue {
     fn request(&self, go_on: &GoOn<'_>, to: Option<Lsn>) -> Promote {
         let Self { accept_loss, peers, .. } = self;
         let (log, peers) = (go_on.log.clone(), peers.clone());
-        Promote { log, plan: false, accept_loss: *accept_loss, switchover: false, to, peers, given_up: None }
+        Promote { accept_loss: *accept_loss, to, peers, ..Promote::of(log) }
     }
 }
 

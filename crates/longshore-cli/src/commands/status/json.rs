@@ -176,6 +176,7 @@ struct Sink {
     problem: Option<String>,
     captured: bool,
     kept: Vec<String>,
+    readers_saw: Option<u64>,
 }
 
 /// What a fork set aside.
@@ -348,6 +349,7 @@ impl From<&agent::SinkStatus> for Sink {
             problem: sink.problem.clone(),
             captured: sink.captured,
             kept: sink.kept.clone(),
+            readers_saw: sink.readers_saw.map(|saw| saw.get()),
         }
     }
 }

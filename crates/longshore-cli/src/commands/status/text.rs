@@ -92,6 +92,9 @@ fn render_sink(sink: &SinkStatus) -> String {
     if let Some(problem) = &sink.problem {
         text += &format!("\n    STOPPED: {problem}");
     }
+    if let Some(saw) = sink.readers_saw {
+        text += &format!("\n    readers see an earlier state than before, until {saw} is applied");
+    }
     for kept in &sink.kept {
         text += &format!("\n    kept before it was replaced, in no log: {kept}");
     }
