@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 pub(crate) use body::Body;
 
 use crate::estimate::RegionId;
-pub(crate) use answer::Answer;
+pub(crate) use answer::{Answer, refuses};
 use within::Bucket;
 pub(crate) use within::Made;
 

@@ -65,13 +65,22 @@ impl Store {
         self.bucket.is_some() && self.bucket == other.bucket
     }
 
-    /// Has the store copy an object of another prefix of its bucket under the same name; `source` is what it said of it.
+    /// Has the store copy an object of another prefix of its bucket under the same name; `source` is what it said of it. What
+    /// somebody else has put there meanwhile stays, where the store knows how.
     ///
     /// # Errors
     /// [`Error::NoBucket`](crate::Error::NoBucket); [`Error::Store`](crate::Error::Store) is what the store said, which may not
     /// allow it, or not know it.
     pub(crate) async fn copy_within(&self, from: &Store, name: &str, source: &ObjectMeta) -> Result<Made> {
-        let copied = self.objects.copy(&from.path(name), &self.path(name)).await;
+        let (source_path, path) = (from.path(name), self.path(name));
+        let copied = match self.objects.copy_if_not_exists(&source_path, &path).await {
+            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => return Ok(Made::Other),
+            // S3, unless it is told how.
+            Err(StoreError::NotSupported { .. } | StoreError::NotImplemented { .. }) => {
+                self.objects.copy(&source_path, &path).await
+            }
+            copied => copied,
+        };
         copied.map_err(|error| self.failed(name, error))?;
         Ok(match self.stat(name).await? {
             Some(copy) if copy.size == source.size => compared(source, &copy),
