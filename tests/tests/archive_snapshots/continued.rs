@@ -165,6 +165,20 @@ fn one_restore_goes_on_at_a_time_and_one_that_is_interrupted_is_promoted_later()
     assert!(Path::new(&stage.site.at("next/app")).exists() && !Path::new(&note).exists());
 }
 
+/// Neither is the lock of a process taken away for a moment that is just about to fetch.
+#[test]
+fn a_restore_that_has_nothing_to_remove_leaves_the_directory_of_another_alone() {
+    let mut stage = Stage::start(&SNAPSHOTS);
+    stage.write(100);
+    stage.end_primary();
+    let scratch = stage.site.at("next/app.replay");
+    std::fs::create_dir_all(&scratch).unwrap();
+    std::fs::write(stage.site.at("restored.db"), "").unwrap();
+    let refused = stage.go_on("latest", "restored.db", "next", &["--accept-loss"]);
+    assert_eq!(refused.status.code(), Some(7), "{}", said(&refused));
+    assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0, "{}", said(&refused));
+}
+
 /// Nothing is fetched into what another process fetches.
 #[test]
 fn a_restore_that_is_fetched_keeps_others_out() {
