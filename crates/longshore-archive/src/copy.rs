@@ -1,6 +1,8 @@
 //! An archive from one store into another: every object as it is, the manifest last.
 
 mod object;
+#[cfg(test)]
+mod tests;
 
 use longshore_format::{Fork, Name};
 
@@ -10,12 +12,12 @@ use crate::keys::KeyProvider;
 use crate::manifest::{Facts, Manifest};
 use crate::place::Place;
 use crate::store::Store;
-use object::Copying;
+use object::{Copying, Done};
 
 /// What a copy did.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Copied {
-    /// Objects in the archive.
+    /// Objects in the archive, and those that were copied and that it has put together with others meanwhile.
     pub objects: u64,
     /// Of them, copied now; the others were there.
     pub copied: u64,
@@ -28,7 +30,7 @@ pub struct Copied {
     /// Of what the store was to copy itself, the bytes that were read back, because it keeps no checksum that can be compared, or
     /// because everything was to be read.
     pub read_back: u64,
-    /// Why the store did not copy itself what it could have.
+    /// Why the store is not asked any more to copy itself what it could.
     pub refused: Option<String>,
 }
 
@@ -55,8 +57,9 @@ const ATTEMPTS: u32 = 5;
 /// [`CopyPlan::full`] everything is read back.
 ///
 /// # Errors
-/// [`Error::Overlap`] if one lies in the other; [`Error::NoLog`]; [`Error::Missing`] names what the source lacks, [`Error::Envelope`] what is damaged there;
-/// [`Error::Fenced`] if the target holds another history, or was changed meanwhile; [`Error::Gap`] if there is one between the two.
+/// [`Error::Overlap`] if one lies in the other; [`Error::NoLog`]; [`Error::Missing`] names what the source lacks,
+/// [`Error::Envelope`] what is damaged there; [`Error::Fenced`] if the target holds another history, or was changed meanwhile;
+/// [`Error::Gap`] if there is one between the two.
 pub async fn copy(
     from: &Store,
     to: &Store,
@@ -67,16 +70,20 @@ pub async fn copy(
 ) -> Result<Copied> {
     from.must_be_apart(to, log)?;
     let mut source = Place { store: from, log, id: None, keys, level: None };
-    let mut seen = None;
+    let (mut seen, mut done) = (None, Done::default());
     for _ in 0..ATTEMPTS {
+        if how.plan_only {
+            // Nothing was done by what was planned before.
+            done = Done::default();
+        }
         let Some((manifest, _)) = source.manifest().await? else {
             return Err(Error::NoLog { store: from.label().to_owned(), log: log.clone() });
         };
         source.id = Some(manifest.facts().map_err(|what| source.corrupt(crate::manifest::MANIFEST, what))?.log);
-        match copy_once(&source, to, &manifest, how, &mut watch).await {
+        match copy_once(&source, to, &manifest, how, &mut done, &mut watch).await {
             // What the source has put together since has another name: it is all there only if nothing changed.
             Err(Error::Missing { .. }) if seen.as_ref() != Some(&manifest) => seen = Some(manifest),
-            copied => return copied,
+            copied => return copied.map(|()| done.copied),
         }
     }
     Err(source.corrupt(crate::manifest::MANIFEST, "it changed each time that it was copied: try again".to_owned()))
@@ -87,8 +94,9 @@ async fn copy_once(
     to: &Store,
     manifest: &Manifest,
     how: CopyPlan,
+    done: &mut Done,
     watch: &mut impl FnMut(&Copied),
-) -> Result<Copied> {
+) -> Result<()> {
     let facts = manifest.facts().map_err(|what| source.corrupt(crate::manifest::MANIFEST, what))?;
     let target = Place { store: to, ..*source };
     let seen = target.manifest().await?;
@@ -104,17 +112,16 @@ async fn copy_once(
         let named = gap::objects(&target, there).await.unwrap_or_default();
         objects.retain(|object| named.contains(object));
     }
-    let mut copying = Copying::new(source, &target, manifest, how).await?;
-    copying.copied.objects = objects.len() as u64;
+    done.begin(&objects);
+    let mut copying = Copying::new(source, &target, manifest, how, done).await?;
     for object in &objects {
         copying.object(object).await?;
-        watch(&copying.copied);
+        watch(&copying.done.copied);
     }
-    let copied = copying.copied;
-    let Some(mut next) = next.filter(|_| !how.plan_only) else { return Ok(copied) };
+    let Some(mut next) = next.filter(|_| !how.plan_only) else { return Ok(()) };
     next.spill(&target).await?;
     let swapped = target.swap(&next, seen.map(|(_, version)| version)).await?;
-    swapped.map(|_| copied).ok_or_else(|| {
+    swapped.map(|_| ()).ok_or_else(|| {
         let epoch = facts.history.current().epoch.number;
         Error::Fenced { store: to.label().to_owned(), log: source.log.clone(), theirs: epoch, ours: epoch }
     })

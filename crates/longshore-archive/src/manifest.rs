@@ -338,7 +338,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use longshore_format::{Epoch, EpochEntry, Incarnation, WriterId};
     use object_store::ObjectStoreExt;
     use object_store::memory::InMemory;
@@ -346,7 +346,7 @@ mod tests {
     use super::*;
     use crate::store::Store;
 
-    pub(super) fn manifest() -> Manifest {
+    pub(crate) fn manifest() -> Manifest {
         let epoch = Epoch { number: 1, writer: WriterId::from_bytes([1; 16]) };
         let first = EpochEntry { start: Lsn::ZERO, epoch, incarnation: Incarnation::new(1) };
         let facts = Facts {

@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 pub(crate) use body::Body;
 
 use crate::estimate::RegionId;
-pub(crate) use answer::Answer;
+pub(crate) use answer::{Answer, refuses};
 use within::Bucket;
 pub(crate) use within::Made;
 
@@ -44,7 +44,7 @@ pub struct Store {
     local: Option<PathBuf>,
     region: Option<RegionId>,
     /// Which bucket it is, where it could copy objects itself.
-    bucket: Option<Bucket>,
+    bucket: Option<Arc<Bucket>>,
     /// What is asked of a directory past `objects` is counted here.
     meter: Option<Meter>,
 }
@@ -174,6 +174,14 @@ impl Store {
     /// As [`get`](Self::get); but a bucket that is missing looks like an object that is.
     pub async fn len(&self, name: &str) -> Result<Option<u64>> {
         Ok(self.stat(name).await?.map(|meta| meta.size))
+    }
+
+    /// What the store says of an object; `None` if there is none.
+    pub(crate) async fn stat(&self, name: &str) -> Result<Option<ObjectMeta>> {
+        match self.objects.head(&self.path(name)).await {
+            Err(error) if Store::is_absent(&error) => Ok(None),
+            got => Ok(Some(got.map_err(|error| self.failed(name, error))?)),
+        }
     }
 
     /// Makes an object; `false` if there is another of that name, which stays.

@@ -322,6 +322,7 @@ async fn a_copy_within_a_bucket() {
     assert_eq!((copied.by_store_bytes, copied.bytes), (planned.bytes, planned.bytes));
     let (read, sent) = (from.len("app/manifest").await.unwrap(), to.len("app/manifest").await.unwrap());
     assert_eq!(Some(writes.ledger().sent), sent, "the manifest, and nothing else");
+    assert_eq!(writes.ledger().puts, copied.by_store + 1, "each copy is asked for once");
     assert_eq!(Some(reads.ledger().received - reads_before), read);
     assert_eq!(copied.read_back, if keeps_checksums { 0 } else { copied.bytes });
     assert_eq!(writes.ledger().received - writes_before, copied.read_back);

@@ -56,6 +56,24 @@ impl Answer {
     }
 }
 
+/// Whether a store refuses for good what was asked: it is not allowed, or not known there.
+pub(crate) fn refuses(error: &StoreError) -> bool {
+    let unknown = [
+        "501 Not Implemented",
+        "405 Method Not Allowed",
+        "<Code>NotImplemented</Code>",
+        "<Code>MethodNotAllowed</Code>",
+    ];
+    match error {
+        StoreError::NotSupported { .. } | StoreError::NotImplemented { .. } => true,
+        error if Answer::of(error) == Answer::Denied => true,
+        error => {
+            let text = told(error);
+            unknown.iter().any(|answer| text.contains(answer))
+        }
+    }
+}
+
 /// Whether a file system has refused it.
 fn is_forbidden(error: &StoreError) -> bool {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
@@ -73,7 +91,7 @@ fn is_forbidden(error: &StoreError) -> bool {
 mod tests {
     use object_store::Error as StoreError;
 
-    use super::Answer;
+    use super::{Answer, refuses};
 
     #[test]
     fn the_body_of_an_answer_tells_what_a_status_does_not() {
@@ -99,5 +117,24 @@ mod tests {
         let io = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
         let forbidden = StoreError::Generic { store: "LocalFileSystem", source: Box::new(io) };
         assert_eq!(Answer::of(&forbidden), Answer::Denied);
+    }
+
+    #[test]
+    fn only_what_is_not_allowed_or_not_known_is_refused_for_good() {
+        let generic = |text: &str| StoreError::Generic { store: "S3", source: text.into() };
+        let (path, source) = ("a/b".to_owned(), || "403".into());
+        for (error, is_final) in [
+            (StoreError::PermissionDenied { path: path.clone(), source: source() }, true),
+            (StoreError::NotSupported { source: source() }, true),
+            (generic("400: <Error><Code>ExpiredToken</Code></Error>"), true),
+            (generic("Server returned non-2xx status code: 501 Not Implemented: "), true),
+            (generic("<Error><Code>MethodNotAllowed</Code></Error>"), true),
+            (StoreError::NotFound { path: path.clone(), source: source() }, false),
+            (StoreError::AlreadyExists { path, source: source() }, false),
+            (generic("503: <Error><Code>SlowDown</Code></Error>"), false),
+            (generic("operation timed out"), false),
+        ] {
+            assert_eq!(refuses(&error), is_final, "{error}");
+        }
     }
 }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
 use super::Store;
@@ -141,8 +141,12 @@ impl ObjectStore for Metered {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.meter.put(0);
-        self.objects.copy_opts(from, to, options).await
+        let copied = self.objects.copy_opts(from, to, options).await;
+        // What a client does not know how to ask leaves nowhere.
+        if !matches!(copied, Err(Error::NotSupported { .. } | Error::NotImplemented { .. })) {
+            self.meter.put(0);
+        }
+        copied
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {

@@ -33,7 +33,7 @@ pub(super) fn open(text: &str) -> Result<Store> {
     };
     must_be_known(&url, options).map_err(refused)?;
     let prefix = Path::from_url_path(url.path()).map_err(|error| refused(error.to_string()))?;
-    let bucket = Some(Bucket::of(&url));
+    let bucket = Some(Arc::new(Bucket::of(&url)));
     Ok(Store { objects, prefix, label: shown(text).into(), local: None, region: None, bucket, meter: None })
 }
 

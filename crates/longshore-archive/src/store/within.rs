@@ -1,26 +1,51 @@
 //! Two stores in one bucket: what it copies itself from one prefix to the other, so that none of it passes through this machine,
 //! and whether one lies in the other.
 
-use std::sync::Arc;
-
 use longshore_format::Name;
-use object_store::{ObjectMeta, ObjectStoreExt};
+use object_store::{Error as StoreError, ObjectMeta, ObjectStoreExt};
 use url::Url;
 
 use super::Store;
 use crate::error::{Error, Result};
 
-/// Which bucket of which endpoint a store is, as far as its address tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Bucket(Arc<str>);
+/// Which bucket of which endpoint a store is, as far as its address tells. The rest, the environment says to all stores of this
+/// process alike.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Bucket {
+    scheme: String,
+    name: String,
+    account: Option<String>,
+    endpoint: Option<String>,
+    region: Option<String>,
+}
 
 impl Bucket {
-    /// Of an address. The rest, the environment says to all stores of this process alike.
+    /// Of an address.
     pub(super) fn of(url: &Url) -> Bucket {
         let option = |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
-        let options = ["endpoint", "account", "region"].map(option);
-        Bucket(format!("{} {} {options:?}", url.scheme(), url.host_str().unwrap_or_default()).into())
+        let [account, endpoint, region] = ["account", "endpoint", "region"].map(option);
+        let name = url.host_str().unwrap_or_default().to_owned();
+        Bucket { scheme: url.scheme().to_owned(), name, account, endpoint, region }
     }
+
+    /// Whether two may be one, although one address says more than the other: surely two are only two servers, or two accounts.
+    fn may_be(&self, other: &Bucket) -> bool {
+        (&self.scheme, &self.name) == (&other.scheme, &other.name)
+            && !differ(self.account.as_ref(), other.account.as_ref())
+            && !differ(self.server(), other.server())
+    }
+
+    /// The server that its endpoint names; AWS has many names for one.
+    fn server(&self) -> Option<(String, Option<u16>)> {
+        let url = Url::parse(self.endpoint.as_deref()?).ok()?;
+        let host = url.host_str().filter(|host| !host.ends_with(".amazonaws.com"))?;
+        Some((host.to_owned(), url.port_or_known_default()))
+    }
+}
+
+/// Whether both are told, and not the same.
+fn differ<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| one != other)
 }
 
 /// What became of an object that the store was to copy itself.
@@ -40,13 +65,22 @@ impl Store {
         self.bucket.is_some() && self.bucket == other.bucket
     }
 
-    /// Has the store copy an object of another prefix of its bucket under the same name; `source` is what it said of it.
+    /// Has the store copy an object of another prefix of its bucket under the same name; `source` is what it said of it. What
+    /// somebody else has put there meanwhile stays, where the store knows how.
     ///
     /// # Errors
     /// [`Error::NoBucket`](crate::Error::NoBucket); [`Error::Store`](crate::Error::Store) is what the store said, which may not
     /// allow it, or not know it.
     pub(crate) async fn copy_within(&self, from: &Store, name: &str, source: &ObjectMeta) -> Result<Made> {
-        let copied = self.objects.copy(&from.path(name), &self.path(name)).await;
+        let (source_path, path) = (from.path(name), self.path(name));
+        let copied = match self.objects.copy_if_not_exists(&source_path, &path).await {
+            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => return Ok(Made::Other),
+            // S3, unless it is told how.
+            Err(StoreError::NotSupported { .. } | StoreError::NotImplemented { .. }) => {
+                self.objects.copy(&source_path, &path).await
+            }
+            copied => copied,
+        };
         copied.map_err(|error| self.failed(name, error))?;
         Ok(match self.stat(name).await? {
             Some(copy) if copy.size == source.size => compared(source, &copy),
@@ -72,24 +106,25 @@ impl Store {
             let path = theirs.strip_prefix(&ours).ok()?;
             return Some(path.iter().map(|name| name.to_string_lossy().into_owned()).collect());
         }
-        if !self.is_one_bucket_with(other) {
+        if !self.bucket.as_ref()?.may_be(other.bucket.as_ref()?) {
             return None;
         }
         let names = |store: &Store| store.prefix.parts().map(|part| part.as_ref().to_owned()).collect::<Vec<_>>();
         names(other).strip_prefix(&names(self)[..]).map(<[String]>::to_vec)
     }
+}
 
-    /// What the store says of an object; `None` if there is none.
-    pub(crate) async fn stat(&self, name: &str) -> Result<Option<ObjectMeta>> {
-        match self.objects.head(&self.path(name)).await {
-            Err(error) if Store::is_absent(&error) => Ok(None),
-            got => Ok(Some(got.map_err(|error| self.failed(name, error))?)),
-        }
+#[cfg(test)]
+impl Store {
+    /// A prefix of a bucket that is in memory.
+    pub(crate) fn in_bucket(objects: std::sync::Arc<dyn object_store::ObjectStore>, prefix: &str) -> Store {
+        let bucket = Bucket::of(&Url::parse("s3://bucket").expect("it is an address"));
+        Store { prefix: prefix.into(), bucket: Some(bucket.into()), ..Store::of(objects, prefix) }
     }
 }
 
-/// Two that are one length. Only an MD5 speaks of the bytes; every other e-tag is a name, of an upload in parts, of a key, or of a
-/// version, and two of them say nothing.
+/// Two that are one length. Only an MD5 speaks of the bytes; every other e-tag is a name, of an upload in parts, of a key, or
+/// of a version, and two of them say nothing.
 fn compared(source: &ObjectMeta, copy: &ObjectMeta) -> Made {
     match (md5(source), md5(copy)) {
         (Some(source), Some(copy)) if source == copy => Made::Equal,
@@ -119,6 +154,31 @@ mod tests {
             "az://bucket/a?endpoint=http://here&region=eu-west-1&account=ours",
         ] {
             assert_ne!(here, bucket(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_says_more_may_still_be_of_the_same_bucket() {
+        let bucket = |url: &str| Bucket::of(&Url::parse(url).unwrap());
+        for (one, other, may_be) in [
+            ("s3://b/a", "s3://b/a?region=eu-west-1", true),
+            ("s3://b/a?region=eu-central-1", "s3://b/a?region=eu-west-1", true),
+            ("s3://b/a", "s3://b/a?endpoint=https://s3.eu-west-1.amazonaws.com", true),
+            (
+                "s3://b/a?endpoint=https://s3.amazonaws.com",
+                "s3://b/a?endpoint=https://s3.eu-west-1.amazonaws.com",
+                true,
+            ),
+            ("s3://b/a?endpoint=https://here", "s3://b/a?endpoint=https://here:443/", true),
+            ("az://b/a", "az://b/a?account=ours", true),
+            ("s3://b/a", "s3://c/a", false),
+            ("s3://b/a", "gs://b/a", false),
+            ("s3://b/a?endpoint=http://here:9000", "s3://b/a?endpoint=http://there:9000", false),
+            ("s3://b/a?endpoint=http://here:9000", "s3://b/a?endpoint=http://here:9001", false),
+            ("az://b/a?account=ours", "az://b/a?account=theirs", false),
+        ] {
+            let (one, other) = (bucket(one), bucket(other));
+            assert_eq!((one.may_be(&other), other.may_be(&one)), (may_be, may_be), "{one:?} {other:?}");
         }
     }
 

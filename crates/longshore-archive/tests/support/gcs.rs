@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
@@ -55,8 +55,13 @@ async fn answer(State(bucket): State<Shared>, method: Method, uri: Uri, headers:
         ("PUT", _) if query.contains_key("uploadId") => bucket.put_part(&query, body),
         ("POST", _) if query.contains_key("uploadId") => bucket.complete(object, &query),
         ("DELETE", _) if query.contains_key("uploadId") => bucket.abort(&query),
-        ("PUT", _) if headers.contains_key("x-goog-copy-source") => bucket.copy(&headers["x-goog-copy-source"], object),
-        ("PUT", _) => bucket.put(object, headers.get("x-goog-if-generation-match"), body),
+        ("PUT", _) => {
+            let wanted = headers.get("x-goog-if-generation-match");
+            match headers.get("x-goog-copy-source") {
+                Some(source) => bucket.copy(source, object, wanted),
+                None => bucket.put(object, wanted, body),
+            }
+        }
         ("GET" | "HEAD", _) => bucket.get(object),
         ("DELETE", _) => match bucket.objects.remove(object) {
             Some(_) => StatusCode::NO_CONTENT.into_response(),
@@ -67,7 +72,7 @@ async fn answer(State(bucket): State<Shared>, method: Method, uri: Uri, headers:
 }
 
 impl Bucket {
-    fn put(&mut self, object: &str, wanted: Option<&axum::http::HeaderValue>, body: Bytes) -> Response {
+    fn put(&mut self, object: &str, wanted: Option<&HeaderValue>, body: Bytes) -> Response {
         let there = self.objects.get(object).map_or(0, |object| object.generation);
         match wanted.map(|wanted| wanted.to_str().unwrap().parse::<u64>().unwrap()) {
             Some(wanted) if wanted != there => refused(StatusCode::PRECONDITION_FAILED, "PreconditionFailed"),
@@ -81,7 +86,7 @@ impl Bucket {
     }
 
     /// Into some places it does so badly, or not at all.
-    fn copy(&mut self, source: &axum::http::HeaderValue, object: &str) -> Response {
+    fn copy(&mut self, source: &HeaderValue, object: &str, wanted: Option<&HeaderValue>) -> Response {
         let source = url::form_urlencoded::parse(source.as_bytes()).next().unwrap().0.into_owned();
         let Some(Object { body, .. }) = self.objects.get(source.strip_prefix("bucket/").unwrap_or_default()) else {
             return refused(StatusCode::NOT_FOUND, "NoSuchKey");
@@ -93,7 +98,7 @@ impl Bucket {
             _ if object.starts_with("cutting/") => drop(body.pop()),
             _ => {}
         }
-        self.put(object, None, body.into())
+        self.put(object, wanted, body.into())
     }
 
     fn get(&self, object: &str) -> Response {

@@ -1,5 +1,6 @@
 //! `longshore archive`: what lies in object stores, whether it holds, and where else it is to be.
 
+mod copied;
 mod proven;
 mod told;
 
@@ -15,7 +16,8 @@ use crate::progress::{ProgressFlag, Unit};
 use crate::quantity::duration;
 use crate::stores::{self, Keys};
 use crate::{output, runtime};
-use told::{CopiedLog, Listing, Proof, Waste};
+use copied::{CopiedLog, Side, Sides};
+use told::{Listing, Proof, Waste};
 
 /// List, verify, copy and clean up logs in object stores
 #[derive(Debug, Args)]
@@ -238,7 +240,9 @@ impl Archive {
         });
         let copied = copied.await?;
         progress.finish();
-        Ok(CopiedLog::new(name, (from, to), self.plan, copied, (read.ledger(), written.ledger())))
+        let from = Side { store: from, used: read.ledger() };
+        let to = Side { store: to, used: written.ledger() };
+        Ok(CopiedLog::new(name, Sides { from, to }, how, copied))
     }
 
     async fn prune(&self, store: &Store) -> Result<(), Failure> {

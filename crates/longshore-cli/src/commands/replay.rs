@@ -1,5 +1,6 @@
 //! `longshore replay`: a log turned back into a database.
 
+mod alone;
 mod archived;
 mod continued;
 mod fetched;

@@ -2,13 +2,12 @@
 
 use std::fmt;
 
-use longshore::archive::{Archive, Copied, Finding, Ledger, Listed, Pruned, Store, Verified};
+use longshore::archive::{Archive, Finding, Listed, Pruned, Verified};
 use longshore_format::{ErrorKind, Lsn, Name};
 use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::output;
-use crate::price::{Asked, Cost};
 use crate::quantity::{rfc3339, show_bytes};
 
 /// The logs in some stores.
@@ -257,119 +256,6 @@ impl fmt::Display for Proof {
 }
 
 const PASSED_OVER: &str = "the others were looked at; run this again once that store can be read. Of a damaged manifest: remove that object, and bring it back from another store with `longshore archive copy`";
-
-/// What was copied, or would be.
-#[derive(Serialize)]
-pub(super) struct CopiedLog {
-    log: String,
-    from: String,
-    to: String,
-    plan: bool,
-    objects: u64,
-    copied: u64,
-    bytes: u64,
-    /// Of what was copied, what the store copied itself.
-    by_store: u64,
-    by_store_bytes: u64,
-    /// What went through here.
-    through_here: u64,
-    through_here_bytes: u64,
-    /// Of what the store copied, bytes that were read back.
-    read_back_bytes: u64,
-    /// Why the store copied less than it could have.
-    store_refused: Option<String>,
-    /// Requests, and bytes, of both stores together.
-    puts: u64,
-    gets: u64,
-    sent_bytes: u64,
-    received_bytes: u64,
-    cost: Cost,
-}
-
-impl CopiedLog {
-    /// `used` is what was asked of the two stores.
-    pub(super) fn new(
-        name: &Name,
-        (from, to): (&Store, &Store),
-        plan: bool,
-        copied: Copied,
-        used: (Ledger, Ledger),
-    ) -> Self {
-        let through_here_bytes = copied.bytes - copied.by_store_bytes;
-        let (read, written) = if plan { expected(&copied, through_here_bytes) } else { used };
-        let asked = |ledger: &Ledger| Asked { puts: ledger.puts, gets: ledger.gets, bytes: ledger.received };
-        Self {
-            log: name.to_string(),
-            from: from.label().to_owned(),
-            to: to.label().to_owned(),
-            plan,
-            objects: copied.objects,
-            copied: copied.copied,
-            bytes: copied.bytes,
-            by_store: copied.by_store,
-            by_store_bytes: copied.by_store_bytes,
-            through_here: copied.copied - copied.by_store,
-            through_here_bytes,
-            read_back_bytes: copied.read_back,
-            store_refused: copied.refused,
-            puts: read.puts + written.puts,
-            gets: read.gets + written.gets,
-            sent_bytes: written.sent,
-            received_bytes: read.received + written.received,
-            cost: Cost::of(from, asked(&read)) + Cost::of(to, asked(&written)),
-        }
-    }
-
-    fn ways_told(&self) -> String {
-        let here = show_bytes(self.through_here_bytes);
-        let by_store = show_bytes(self.by_store_bytes);
-        match (self.plan, self.by_store, self.through_here) {
-            (true, 0, _) => format!("{here} through this machine"),
-            (true, _, 0) => {
-                format!("{by_store} by the store itself, read back if it keeps no checksum that can be compared")
-            }
-            (true, ..) => format!("{by_store} by the store itself, {here} through this machine"),
-            (false, 0, _) => format!("{here} through this machine, each object checked against its digest"),
-            (false, ..) => format!(
-                "{} objects, {by_store}, by the store itself, of which {} were read back; {} objects, {here}, through this machine",
-                self.by_store,
-                show_bytes(self.read_back_bytes),
-                self.through_here
-            ),
-        }
-    }
-}
-
-/// What a copy asks of the two stores, as far as a plan tells: a look at every object in both, and one more at what a store has
-/// copied itself. The manifests are not counted, but for the put of the new one.
-fn expected(copied: &Copied, through_here_bytes: u64) -> (Ledger, Ledger) {
-    let here = copied.copied - copied.by_store;
-    let read = Ledger { gets: copied.objects + here, received: through_here_bytes, ..Ledger::default() };
-    let gets = copied.objects + copied.by_store;
-    (read, Ledger { puts: copied.copied + 1, gets, sent: through_here_bytes, received: 0 })
-}
-
-impl fmt::Display for CopiedLog {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = if self.plan { "would copy" } else { "copied" };
-        let there = self.objects - self.copied;
-        writeln!(
-            f,
-            "log {}: {verb} {} of {} objects, {}, from {} to {}; {there} are there",
-            self.log,
-            self.copied,
-            self.objects,
-            show_bytes(self.bytes),
-            self.from,
-            self.to
-        )?;
-        let requests = format!("{} at the price of a put, {} at that of a get", self.puts, self.gets);
-        let mut rows = vec![("copied", self.ways_told())];
-        rows.extend(self.store_refused.clone().map(|why| ("refused", format!("by the store to copy itself: {why}"))));
-        rows.extend([("requests", requests), ("cost", self.cost.to_string())]);
-        f.write_str(&output::pairs(&rows))
-    }
-}
 
 /// What nobody needs.
 #[derive(Serialize)]

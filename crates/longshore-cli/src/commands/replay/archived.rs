@@ -8,6 +8,7 @@ use longshore::archive::{Archive, Error, FetchPlan, Finding, Glimpse, LeftOut, S
 use longshore::{ErrorKind, Foreseen, Replay};
 use serde::Serialize;
 
+use super::Phases;
 use crate::failure::Failure;
 use crate::output;
 use crate::price::{Asked, Cost};
@@ -258,20 +259,33 @@ pub(super) fn claim(scratch: &Path, into: &SinkSpec) -> Result<(), Failure> {
     claimed.map_err(|error| Failure::file("cannot make", scratch, &error))
 }
 
-/// Removes the scratch directory of a restore that was killed after its output had got its name: nobody comes back to it.
+/// Whether a scratch directory is of a restore that was killed after its output had got its name.
+pub(super) fn is_left(scratch: &Path, into: &SinkSpec) -> bool {
+    into.is_there() && std::fs::read_to_string(scratch.join(FOR)).is_ok_and(|told| told == label(into))
+}
+
+/// Removes the scratch directory of such a restore: nobody comes back to it.
 pub(super) fn clear(scratch: &Path, into: &SinkSpec) {
-    let is_left = into.is_there() && std::fs::read_to_string(scratch.join(FOR)).is_ok_and(|told| told == label(into));
-    if is_left {
+    if is_left(scratch, into) {
         // What cannot be removed harms nobody.
         let _left = remove(scratch);
     }
 }
 
 /// Removes a scratch directory, unless somebody has by now.
-pub(super) fn remove(scratch: &Path) -> std::io::Result<()> {
+fn remove(scratch: &Path) -> std::io::Result<()> {
     match std::fs::remove_dir_all(scratch) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         removed => removed,
+    }
+}
+
+/// Removes the scratch directory of a restore that is done. Done it is also if that fails, as it does where another run asks
+/// for the lock in it at this moment.
+pub(super) fn leave(scratch: &Path, phases: &Phases) {
+    if let Err(error) = remove(scratch) {
+        let scratch = scratch.display();
+        phases.talk(&format!("{scratch} could not be removed, and nobody needs it: {error}\n"));
     }
 }
 

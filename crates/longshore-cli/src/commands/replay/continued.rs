@@ -10,11 +10,10 @@ use longshore::archive::Store;
 use longshore::{ErrorKind, Lsn, Replica, Settings, Sources};
 use longshore_format::payload::Mark;
 use longshore_format::{Kind, Name};
-use longshore_storage::{Directory, FsDirectory, Lock};
+use longshore_storage::Lock;
 use longshore_transport::{FenceState, Promote, Promoted};
 use serde::Serialize;
 
-use super::archived;
 use super::pending::Pending;
 use crate::cli::Tls;
 use crate::failure::Failure;
@@ -94,25 +93,6 @@ impl Continue {
         }
     }
 
-    /// Makes the data directory, as an agent would, and in it the one where the log lies meanwhile, for this process alone.
-    pub(super) fn claim(&self, go_on: &GoOn<'_>) -> Result<(), Failure> {
-        if !self.is_asked() || go_on.alone.get().is_some() {
-            return Ok(());
-        }
-        let _first = go_on.alone.set(lock(go_on.scratch, go_on.log)?);
-        Ok(())
-    }
-
-    /// Removes what a restore has left that was killed after its output had got its name, unless it goes on.
-    pub(super) fn clear(&self, log: &str, into: &SinkSpec) {
-        let Some(scratch) = self.scratch(log) else { return };
-        let _alone = match FsDirectory::open(&scratch).and_then(|dir| dir.lock()) {
-            Ok(alone) if self.pending(log).is_none() => alone,
-            _ => return,
-        };
-        archived::clear(&scratch, into);
-    }
-
     /// Whether the log is in its place, so that nothing is left to do.
     pub(super) fn is_done(&self, log: &Name) -> bool {
         self.data_dir.as_ref().is_some_and(|dir| dir.join(log.as_str()).exists())
@@ -157,8 +137,8 @@ impl Continue {
         Some(format!("in {dir}, from the stop on, under a new epoch: {asks}{}{refused}", aside.unwrap_or_default()))
     }
 
-    /// Promotes the log from `stop` on, or from its end if that was restored, and gives it its place in the data directory; `None`
-    /// where that was not asked for.
+    /// Promotes the log from `stop` on, or from its end if that was restored, and gives it its place in the data directory;
+    /// `None` where that was not asked for.
     pub(super) async fn run(
         &self,
         go_on: &GoOn<'_>,
@@ -273,27 +253,6 @@ impl GoOn<'_> {
             command += &format!(" --archive '{store}'");
         }
         command + &self.keys.flag()
-    }
-}
-
-fn lock(scratch: &Path, log: &Name) -> Result<Box<dyn Lock>, Failure> {
-    let failed = |error| Failure::file("cannot take", scratch, &error);
-    loop {
-        let made = FsDirectory::create(scratch).map_err(failed)?;
-        match made.lock() {
-            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
-                let what = format!("another process restores log {log} there: {error}");
-                return Err(Failure::new(ErrorKind::Busy, what).next("wait for its end, or end it and run this again"));
-            }
-            // Whoever had it is done, and has just removed it.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            locked => {
-                let lock = locked.map_err(failed)?;
-                if made.intact().map_err(failed)? {
-                    return Ok(lock);
-                }
-            }
-        }
     }
 }
 

@@ -43,17 +43,7 @@ impl Replay {
         let restored = |stop| Pending::new(&self.from, target.to_string(), &self.into, stop);
         if let Some(pending) = self.go_on.pending(&self.log) {
             pending.must_be(&restored(None), &self.into, &scratch)?;
-            if self.plan {
-                return self.tell(&pending::Plan { goes_on: self.go_on.planned(&go_on, None), restored: pending });
-            }
-            self.go_on.claim(&go_on)?;
-            // Another run may have done it meanwhile.
-            let pending = self.go_on.pending(&self.log).ok_or_else(|| go_on.taken())?;
-            if !self.go_on.is_done(&name) {
-                let continued = self.promote(runtime, &go_on, pending.stop.map(Lsn::new), &interrupted)?;
-                self.tell_continued(&go_on, continued.as_ref(), &mut phases)?;
-            }
-            return archived::remove(&scratch).map_err(|error| Failure::file("cannot remove", &scratch, &error));
+            return self.finish(pending, runtime, &go_on, &mut phases, &interrupted);
         }
         if !self.plan {
             self.go_on.check(&go_on, &self.into)?;
@@ -93,7 +83,31 @@ impl Replay {
                 self.tell_continued(&go_on, done.continued.as_ref(), &mut phases)?;
             }
         }
-        archived::remove(&scratch).map_err(|error| Failure::file("cannot remove", &scratch, &error))
+        archived::leave(&scratch, &phases);
+        Ok(())
+    }
+
+    /// Promotes what an earlier run has restored.
+    fn finish(
+        &self,
+        pending: Pending,
+        runtime: Runtime,
+        go_on: &GoOn<'_>,
+        phases: &mut Phases,
+        interrupted: &Interruptible,
+    ) -> Result<(), Failure> {
+        if self.plan {
+            return self.tell(&pending::Plan { goes_on: self.go_on.planned(go_on, None), restored: pending });
+        }
+        self.go_on.claim(go_on)?;
+        // Another run may have done it meanwhile.
+        let pending = self.go_on.pending(&self.log).ok_or_else(|| go_on.taken())?;
+        if !self.go_on.is_done(go_on.log) {
+            let continued = self.promote(runtime, go_on, pending.stop.map(Lsn::new), interrupted)?;
+            self.tell_continued(go_on, continued.as_ref(), phases)?;
+        }
+        archived::leave(go_on.scratch, phases);
+        Ok(())
     }
 
     fn promote(
