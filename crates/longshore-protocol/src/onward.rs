@@ -10,7 +10,9 @@ use crate::Archived;
 pub enum Onward {
     /// Goes on where that ends.
     Join,
-    /// Keeps what lies beyond under a name of its own, and goes on from there: a later epoch of the copy began without it.
+    /// Keeps what lies beyond under a name of its own, and goes on from there: a later epoch of the copy began without it. The
+    /// change that says so reaches to there again, where objects that both have end before: what is in a branch alone, no promotion
+    /// is told of.
     Part {
         /// Where that was.
         at: Lsn,

@@ -84,6 +84,14 @@ impl Node {
     }
 }
 
+impl Going {
+    /// Where its next change ends at the earliest: with one record more, and not before it parts from what is there.
+    fn reaches_at_least(&self) -> usize {
+        let parts = self.parted_by.as_ref().and_then(|_| self.manifest.parts_at());
+        parts.unwrap_or(0).max(self.manifest.log.len() + 1)
+    }
+}
+
 impl Archiver {
     /// How far the log is archived.
     fn state(&self) -> StoreState {
@@ -139,7 +147,10 @@ impl World {
             // What a later life has made void is seen by the lives alone: it is judged again.
             Some(going) if going.lives != *node.copy.history() => Request::Read,
             Some(going) if going.manifest.log.len() < node.copy.synced() => {
-                let (from, to) = (going.manifest.log.len() + 1, node.copy.synced());
+                let (from, to) = (going.reaches_at_least(), node.copy.synced());
+                if to < from {
+                    return Ok(());
+                }
                 // Segments that are full go first, and not all at once.
                 let end = if self.rng.one_in(4) { self.rng.within(from as u64..to as u64 + 1) as usize } else { to };
                 Request::Swap {

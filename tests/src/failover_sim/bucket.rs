@@ -49,6 +49,11 @@ impl Manifest {
         next
     }
 
+    /// Where the log parts from the branch that was set aside last.
+    pub(super) fn parts_at(&self) -> Option<usize> {
+        self.forks.last().map(|fork| fork.at)
+    }
+
     /// What the log does not go on with, of the branch that was set aside last.
     pub(super) fn set_aside(&self) -> &[Id] {
         self.forks.last().map_or(&[], |fork| &fork.beyond[fork.at - fork.start..])

@@ -48,7 +48,11 @@ pub(super) async fn of_our_history(place: &Place<'_>, wal: &Wal, manifest: Manif
     let (ours, theirs) = (history.current().epoch.number, facts.history.current().epoch.number);
     match (Archived { history: facts.history, end: manifest.end() }).onward(&history) {
         Onward::Join => Ok(manifest),
-        Onward::Part { at } => fork::parted(place, wal, manifest, at).await,
+        Onward::Part { at } => {
+            // The next object then reaches to there, so that what both have is never in the branch alone.
+            wal.wait(at).await?;
+            fork::parted(place, wal, manifest, at).await
+        }
         Onward::Fenced => Err(Error::Fenced { store, log, theirs, ours }),
     }
 }
