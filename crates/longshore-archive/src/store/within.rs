@@ -69,7 +69,7 @@ impl Store {
     /// somebody else has put there meanwhile stays, where the store knows how.
     ///
     /// # Errors
-    /// [`Error::NoBucket`](crate::Error::NoBucket); [`Error::Store`](crate::Error::Store) is what the store said, which may not
+    /// [`Error::NoBucket`]; [`Error::Store`] is what the store said, which may not
     /// allow it, or not know it.
     pub(crate) async fn copy_within(&self, from: &Store, name: &str, source: &ObjectMeta) -> Result<Made> {
         let (source_path, path) = (from.path(name), self.path(name));
