@@ -46,8 +46,14 @@ pub trait FileOutput: Send + Sync {
     /// small, busy machine, so rather too slow than too fast.
     fn rate(&self) -> Rate;
 
-    /// About how many bytes of disk the plan will take, so that a full disk is known before.
+    /// About how many bytes of disk the plan will take at most, so that a full disk is known before.
     fn estimated_bytes(&self, plan: &Plan) -> u64;
+
+    /// About how many bytes of disk the whole file will take, where the `last` record of the last run that is applied, its
+    /// payload, says that: of a file that is written again and again a log may hold many times its length.
+    fn told_bytes(&self, _content: Content, _last: &[u8]) -> Option<u64> {
+        None
+    }
 
     /// Everything is applied and the sink is closed: makes `path` complete in itself and checks it.
     /// A failed check is [`Failure::Check`] and says what was found.

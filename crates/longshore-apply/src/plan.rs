@@ -19,6 +19,8 @@ pub struct Plan {
     /// The last run that is kept: its end and when it was committed, microseconds UTC. `None` when
     /// nothing after `from` is kept.
     pub last: Option<(Lsn, u64)>,
+    /// Where that run starts.
+    pub last_start: Option<Lsn>,
     /// When the first run that is kept was committed.
     pub first_time: Option<u64>,
     /// Runs to apply.
@@ -113,6 +115,7 @@ impl<S: Source> Planner<S> {
             from,
             stop: from,
             last: None,
+            last_start: None,
             first_time: None,
             runs: 0,
             records: 0,
@@ -200,6 +203,7 @@ impl<S: Source> Planner<S> {
             return;
         }
         plan.last = Some((run.end.lsn, run.end.time));
+        plan.last_start = Some(run.end.start);
         plan.first_time.get_or_insert(run.end.time);
         plan.runs += 1;
         plan.records += run.end.records;

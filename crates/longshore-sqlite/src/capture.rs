@@ -22,6 +22,7 @@ mod holder;
 mod note;
 mod remake;
 mod replaced;
+mod saved;
 mod seal;
 mod shipped;
 mod snapshot;
@@ -40,6 +41,7 @@ use self::brake::Brake;
 use self::copy::PATIENCE;
 pub use self::holder::Holder;
 use self::note::FileId;
+use self::saved::Saved;
 use self::seal::Seals;
 pub use self::thread::{CaptureReport, Capturing};
 use self::view::View;
@@ -139,6 +141,7 @@ pub struct Capture {
     view: View,
     /// What was shipped, up to the end of the log.
     shipped: PageTable,
+    saved: Saved,
     size: PageSize,
     log: Wal,
     settings: CaptureSettings,
@@ -173,6 +176,7 @@ impl Capture {
             self.looked = Instant::now();
             self.check_identity()?;
             self.raise_base_if_due()?;
+            self.save_if_due();
         }
         let (place, before) = (self.shipped.place, self.status.transactions);
         if self.is_behind()? {
@@ -217,12 +221,6 @@ impl Capture {
         self.save()?;
         self.raise_base()?;
         Ok(self.status())
-    }
-
-    /// Writes down what was shipped and what it was shipped from.
-    fn save(&self) -> Result<(), Error> {
-        self.log.wait_blocking(self.shipped.lsn, None).map_err(Error::Log)?;
-        shipped::save(&self.shipped, &self.note_of_it()?, &self.settings.hashes, self.log.id())
     }
 
     fn check_identity(&self) -> Result<(), Error> {

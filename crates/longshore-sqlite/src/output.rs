@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::Error;
 use crate::page_sink::PageSink;
+use crate::pages::PageRecord;
 use crate::position::read_position;
 use crate::replica_wal::sync_directory_of;
 use crate::sidecar::{Sidecar, beside};
@@ -57,7 +58,17 @@ impl FileOutput for SqliteOutput {
 
     /// Inserts take about their payload; the write-ahead log of one group of runs comes on top.
     fn estimated_bytes(&self, plan: &Plan) -> u64 {
-        plan.bytes.saturating_add(64 << 20)
+        plan.bytes.saturating_add(ONE_GROUP)
+    }
+
+    fn told_bytes(&self, content: Content, last: &[u8]) -> Option<u64> {
+        if content != Content::SqlitePages {
+            return None;
+        }
+        // What is the matter with one that cannot be read is said when it is applied.
+        let record = PageRecord::decode(last).ok()?;
+        let bytes = u64::from(record.commit?.pages) * record.size.bytes() as u64;
+        Some(bytes.saturating_add(ONE_GROUP))
     }
 
     /// Brings everything into the one file, so that it can be renamed, and asks SQLite whether it is
@@ -67,6 +78,9 @@ impl FileOutput for SqliteOutput {
         completed.map_err(|error| error.for_sink(&format!("sqlite:{}", path.display())))
     }
 }
+
+/// What the write-ahead log of a group of runs takes beside the database.
+const ONE_GROUP: u64 = 64 << 20;
 
 fn read_held(path: &Path) -> Result<Option<Held>, Error> {
     let position = read_position(&Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?)?;

@@ -12,11 +12,13 @@ use longshore_wal::ReadLog;
 
 mod archived;
 mod output;
+mod room;
 mod seed;
 mod tail;
 
 pub use self::archived::Foreseen;
 pub use self::output::Output;
+pub use self::room::Room;
 use self::seed::Seed;
 use self::tail::FromTail;
 use crate::error::{Error, Result};
@@ -82,15 +84,6 @@ pub struct ReplayPlan {
     pub room: Option<Room>,
     /// About how long it takes, when the output is of a known kind.
     pub expected: Option<Duration>,
-}
-
-/// Disk that is needed, about, and disk that is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
-    /// Bytes needed.
-    pub needed: u64,
-    /// Bytes free.
-    pub free: u64,
 }
 
 /// Where a replay is: told again and again while it runs.
@@ -391,7 +384,7 @@ impl Replay {
         if plan.runs == 0 && held.is_none() {
             return Err(longshore_apply::Error::Nothing { from: plan.from, end: plan.stop }.into());
         }
-        let room = output.check_room(&plan)?;
+        let room = output.check_room(&plan, seed.map_or(0, |seed| seed.len), &self.log)?;
         let expected = output.expected(&plan);
         let (log, content, target) = (self.name.clone(), self.log.content(), self.target.clone());
         Ok(ReplayPlan { log, content, target, output: label, resumes, snapshot, plan, room, expected })

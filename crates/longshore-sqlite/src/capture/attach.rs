@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use longshore_format::Content;
+use longshore_format::{Content, Lsn};
 use longshore_wal::Wal;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -13,6 +13,7 @@ use super::brake::Brake;
 use super::holder::Holder;
 use super::note::{FileId, Note};
 use super::replaced::check_unfit;
+use super::saved::Saved;
 use super::seal::Seals;
 use super::view::{View, published};
 use super::{Capture, CaptureSettings, CaptureStatus, bring_up, shipped};
@@ -57,13 +58,14 @@ impl Capture {
         }
         let name = guard.connection().path().ok_or(Error::NoFile)?.to_owned();
         let view = View::open(beside(Path::new(&name), "-wal"), size)?;
+        let (kept, noted) = shipped::load(&settings.hashes, log.id()).unzip();
+        let saved = Saved::at(kept.as_ref().map_or(Lsn::ZERO, |kept: &PageTable| kept.lsn));
         let shipped = match brought {
             // The file may be from before the log changed hands.
             Some(_) => None,
-            None => shipped::gather(&log, &settings.hashes, size)?,
+            None => shipped::gather(&log, kept, size)?,
         };
         let known = shipped.is_some();
-        let noted = shipped::noted(&settings.hashes, log.id());
         let mut capture = Capture {
             guard,
             checkpointer,
@@ -71,6 +73,7 @@ impl Capture {
             brake: Brake::start(connect(database)?, size, log.clone())?,
             view,
             shipped: shipped.unwrap_or_else(|| PageTable::nothing(size)),
+            saved,
             size,
             log,
             settings,
@@ -86,7 +89,7 @@ impl Capture {
         };
         match brought {
             Some(brought) => capture.take_over(brought, deadline)?,
-            None => capture.find_place(known, noted, deadline)?,
+            None => capture.find_place(known, noted.flatten(), deadline)?,
         }
         capture.base = Base::of(database, capture.log.id())?;
         capture.raise_base()?;
@@ -134,11 +137,6 @@ impl Capture {
         self.status.resyncs += u64::from(known);
         self.ship_difference(commit, !known)?;
         self.save()
-    }
-
-    /// Notes what file it is, also where the process does not end in order.
-    fn save_unless(&self, is_untouched: bool) -> Result<(), Error> {
-        if is_untouched { Ok(()) } else { self.save() }
     }
 
     /// Whether the database file is the one that this `-wal` belongs to, which holds the frame that the log ends at. It cannot

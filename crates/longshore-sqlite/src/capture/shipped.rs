@@ -32,12 +32,11 @@ const HEAD_LEN: usize = 60;
 const SUM_LEN: usize = 32;
 const WRITTEN_LEN: usize = 4;
 
-/// What was shipped, up to the end of the log, if that says all of it: from the file, or from the last whole image on. `None`
-/// if it does not reach back to either, or holds pages of another size.
-pub(super) fn gather(log: &Wal, file: &Path, size: PageSize) -> Result<Option<PageTable>, Error> {
+/// What was shipped, up to the end of the log, if that says all of it: from what was `kept`, or from the last whole image on.
+/// `None` if it does not reach back to either, or holds pages of another size.
+pub(super) fn gather(log: &Wal, kept: Option<PageTable>, size: PageSize) -> Result<Option<PageTable>, Error> {
     log.wait_blocking(log.end(), None).map_err(Error::Log)?;
-    let mut gathered =
-        load(file, log.id()).map(|(kept, _)| kept).filter(|kept| log.first() <= kept.lsn && kept.lsn <= log.end());
+    let mut gathered = kept.filter(|kept| log.first() <= kept.lsn && kept.lsn <= log.end());
     let from = gathered.as_ref().map_or(log.first(), |kept| kept.lsn);
     let mut runs = PageRuns::from(log.reader(from).map_err(Error::Log)?);
     while let Some(run) = runs.next()? {
@@ -56,14 +55,14 @@ pub(super) fn said_of(log: &Wal, found: &PageTable) -> Result<PageTable, Error> 
     Ok(said.expect("it was there from the beginning"))
 }
 
-/// What was noted of the database itself.
-pub(super) fn noted(file: &Path, log: LogId) -> Option<Note> {
-    load(file, log).and_then(|(_, note)| note)
+/// How long the file is.
+pub(super) fn file_len(shipped: &PageTable) -> u64 {
+    (HEAD_LEN + 8 * shipped.hashes().len() + NOTE_LEN + SUM_LEN) as u64
 }
 
 /// Writes it down, whole or not at all.
 pub(super) fn save(shipped: &PageTable, note: &Note, path: &Path, log: LogId) -> Result<(), Error> {
-    let mut bytes = Vec::with_capacity(HEAD_LEN + 8 * shipped.hashes().len() + NOTE_LEN + SUM_LEN);
+    let mut bytes = Vec::with_capacity(file_len(shipped) as usize);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(log.as_bytes());
     bytes.extend_from_slice(&shipped.lsn.get().to_le_bytes());
@@ -105,7 +104,8 @@ pub(super) fn forget(path: &Path) -> Result<(), Error> {
     }
 }
 
-fn load(path: &Path, log: LogId) -> Option<(PageTable, Option<Note>)> {
+/// What was written down of the log's database. `None` where it is not there, or not whole.
+pub(super) fn load(path: &Path, log: LogId) -> Option<(PageTable, Option<Note>)> {
     let bytes = std::fs::read(path).ok()?;
     let (content, sum) = bytes.split_last_chunk::<SUM_LEN>()?;
     let (head, rest) = content.split_first_chunk::<HEAD_LEN>()?;

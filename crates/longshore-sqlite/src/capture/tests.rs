@@ -8,13 +8,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use longshore_format::Content;
+use longshore_format::{Content, SegmentSize};
 use longshore_storage::{FsDirectory, SystemEnvironment};
-use longshore_wal::{CreateSpec, Settings, Threads, Wal};
+use longshore_wal::{CreateSpec, Retention, Settings, Threads, Wal};
 use rusqlite::Connection;
 
 use super::view::published;
-use super::{Capture, CaptureSettings, CaptureStep};
+use super::{Capture, CaptureSettings, CaptureStep, LOOK};
 use crate::error::Error;
 use crate::pages::page_hash;
 use crate::points::watch;
@@ -29,9 +29,13 @@ struct Rig {
 
 impl Rig {
     fn new() -> Rig {
+        Rig::with_segments(SegmentSize::DEFAULT)
+    }
+
+    fn with_segments(segment_size: SegmentSize) -> Rig {
         let place = tempfile::tempdir().unwrap();
         let directory = Arc::new(FsDirectory::create(place.path().join("log")).unwrap());
-        let spec = CreateSpec { content: Content::SqlitePages, ..CreateSpec::default() };
+        let spec = CreateSpec { content: Content::SqlitePages, segment_size, ..CreateSpec::default() };
         Wal::create(directory.clone(), &SystemEnvironment, &spec).unwrap();
         let (log, _) = Wal::open(directory, Arc::new(SystemEnvironment), Settings::default()).unwrap();
         let threads = log.start();
@@ -273,4 +277,25 @@ fn a_capture_ends_in_order_after_it_has_emptied_the_wal() {
     assert_eq!(capture.status().wal_bytes, 0);
     capture.detach().unwrap();
     assert_eq!(attach().status().resyncs, 0);
+}
+
+#[test]
+fn an_agent_that_is_killed_after_its_log_was_trimmed_ships_no_image_anew() {
+    let rig = Rig::with_segments(SegmentSize::MIN);
+    let segment = rig.log.segment_size().get();
+    rig.log.set_retention(Retention { keep_bytes: segment, ..Retention::default() });
+    let mut capture = rig.attach();
+    let (begun, killed) = (rig.log.end(), 8 * segment);
+    while rig.log.end().since(begun) < killed {
+        rig.app.execute_batch("UPDATE t SET x = randomblob(10000)").unwrap();
+        // As if a second had passed.
+        capture.looked -= LOOK;
+        while capture.step().unwrap() != CaptureStep::Idle {}
+        rig.log.retain().unwrap();
+    }
+    assert!(begun < rig.log.first(), "it was trimmed");
+    drop(capture);
+    let capture = rig.attach();
+    assert_eq!((capture.status().transactions, capture.status().resyncs), (0, 0));
+    assert_true(&capture);
 }

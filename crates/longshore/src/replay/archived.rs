@@ -72,7 +72,7 @@ impl Replay {
         }
         Ok(Foreseen {
             scratch: Room { needed, free },
-            output: output.room(&expected)?,
+            output: output.room(&expected, 0, None)?,
             fetch: fetch_time(plan.bytes, sample),
             restore: output.expected(&expected),
         })
@@ -116,6 +116,7 @@ fn likely(plan: &FetchPlan, sample: &Sample) -> Plan {
         from: plan.first,
         stop: plan.end,
         last: None,
+        last_start: None,
         first_time: None,
         runs: records,
         records,

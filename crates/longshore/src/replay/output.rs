@@ -5,12 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::{Error, Result};
 use longshore_apply::{Check, Failure, FileOutput, Held, Partial, Plan, Sink, SinkError};
 use longshore_format::{Content, ErrorKind};
-use longshore_storage::{Directory, FsDirectory};
-
-use super::Room;
-use crate::error::{Error, Result};
 
 /// Where a replay goes.
 #[derive(Clone)]
@@ -114,32 +111,6 @@ impl Output {
         }
     }
 
-    /// About what a file takes, and what there is for it.
-    pub(super) fn room(&self, plan: &Plan) -> Result<Option<Room>> {
-        let Output::File { format, path } = self else { return Ok(None) };
-        let free = FsDirectory::open(parent(path)).and_then(|dir| dir.free_space()).map_err(|error| {
-            let reason = format!("{}: {error}; make the directory, or name another output", self.label());
-            Error::Refused { kind: ErrorKind::Preflight, reason, at: None }
-        })?;
-        Ok(Some(Room { needed: format.estimated_bytes(plan), free }))
-    }
-
-    pub(super) fn check_room(&self, plan: &Plan) -> Result<Option<Room>> {
-        let (Output::File { path, .. }, Some(room)) = (self, self.room(plan)?) else { return Ok(None) };
-        let Room { needed, free } = room;
-        if needed <= free {
-            return Ok(Some(room));
-        }
-        let parent = parent(path);
-        let reason = format!(
-            "{} needs about {needed} bytes and {} has {free} free; free space or name another disk, nothing was \
-             changed",
-            self.label(),
-            parent.display(),
-        );
-        Err(Error::Refused { kind: ErrorKind::Preflight, reason, at: None })
-    }
-
     /// Checks the restored file and gives it its name.
     pub(super) fn complete(&self, check: Check) -> Result<()> {
         let Output::File { format, path } = self else { return Ok(()) };
@@ -175,7 +146,7 @@ impl std::fmt::Debug for Output {
     }
 }
 
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -1,0 +1,69 @@
+//! Whether there is room for what a replay makes, before it makes any of it.
+
+use longshore_apply::{FileOutput, Partial, Plan};
+use longshore_format::{ErrorKind, Lsn};
+use longshore_storage::{Directory, FsDirectory};
+use longshore_wal::ReadLog;
+
+use super::Output;
+use super::output::parent;
+use crate::error::{Error, Result};
+
+/// Disk that is needed, about, and disk that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes needed.
+    pub needed: u64,
+    /// Bytes free.
+    pub free: u64,
+}
+
+impl Output {
+    /// About what a file takes that begins with a snapshot of `before` bytes, and what there is for it. Without the log: what it
+    /// takes at most.
+    pub(super) fn room(&self, plan: &Plan, before: u64, log: Option<&ReadLog>) -> Result<Option<Room>> {
+        let Output::File { format, path } = self else { return Ok(None) };
+        let free = FsDirectory::open(parent(path)).and_then(|dir| dir.free_space()).map_err(|error| {
+            let reason = format!("{}: {error}; make the directory, or name another output", self.label());
+            Error::Refused { kind: ErrorKind::Preflight, reason, at: None }
+        })?;
+        let most = format.estimated_bytes(plan).saturating_add(before);
+        let told = match (log, plan.last_start) {
+            (Some(log), Some(start)) => told_bytes(&**format, log, start)?,
+            _ => None,
+        };
+        // What an interrupted replay has left is part of it.
+        let there = || Partial::of(path).partial().metadata().map_or(0, |partial| partial.len());
+        let needed = told.map_or(most, |told| most.min(told.saturating_sub(there())));
+        Ok(Some(Room { needed, free }))
+    }
+
+    pub(super) fn check_room(&self, plan: &Plan, before: u64, log: &ReadLog) -> Result<Option<Room>> {
+        let (Output::File { path, .. }, Some(room)) = (self, self.room(plan, before, Some(log))?) else {
+            return Ok(None);
+        };
+        let Room { needed, free } = room;
+        if needed <= free {
+            return Ok(Some(room));
+        }
+        let parent = parent(path);
+        let reason = format!(
+            "{} needs about {needed} bytes and {} has {free} free; free space or name another disk, nothing was \
+             changed",
+            self.label(),
+            parent.display(),
+        );
+        Err(Error::Refused { kind: ErrorKind::Preflight, reason, at: None })
+    }
+}
+
+/// What the run that begins at `start` says in its last record.
+fn told_bytes(format: &dyn FileOutput, log: &ReadLog, start: Lsn) -> Result<Option<u64>> {
+    let mut records = log.reader(start)?;
+    while let Some(record) = records.next()? {
+        if record.kind.is_user() && record.head().is_last() {
+            return Ok(format.told_bytes(log.content(), record.payload));
+        }
+    }
+    Ok(None)
+}
