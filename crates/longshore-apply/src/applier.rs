@@ -264,7 +264,7 @@ impl<S: Source, K: Sink> Applier<S, K> {
                 begun.and_then(|()| give(&mut self.sink, &record, &self.interrupted)).map_err(|failure| {
                     let (crc, time) = (record.header_crc, record.time);
                     let part = RunEnd { start, lsn: end, crc, time, records: 0 };
-                    run_error(&self.sink, &Run { end: part, bytes: 0, mark: None }, failure)
+                    run_error(&self.sink, &Run { last: part.start, end: part, bytes: 0, mark: None }, failure)
                 })?;
             }
             match close(&mut self.open, &record.head(), mark_of(&record)?) {

@@ -19,8 +19,8 @@ pub struct Plan {
     /// The last run that is kept: its end and when it was committed, microseconds UTC. `None` when
     /// nothing after `from` is kept.
     pub last: Option<(Lsn, u64)>,
-    /// Where that run starts.
-    pub last_start: Option<Lsn>,
+    /// Where that run's last record starts.
+    pub last_record: Option<Lsn>,
     /// When the first run that is kept was committed.
     pub first_time: Option<u64>,
     /// Runs to apply.
@@ -107,7 +107,7 @@ impl<S: Source> Planner<S> {
         if let Some(Held { lsn, .. }) = held {
             // What it holds last is a run like any other: would the target have kept it?
             let end = RunEnd { start: lsn, lsn, crc: 0, time: runs.time(), records: 0 };
-            if !target.keeps(&Run { end, bytes: 0, mark: None }) {
+            if !target.keeps(&Run { last: end.start, end, bytes: 0, mark: None }) {
                 return Err(Error::SinkPast { sink: sink.to_owned(), held: lsn, target });
             }
         }
@@ -115,7 +115,7 @@ impl<S: Source> Planner<S> {
             from,
             stop: from,
             last: None,
-            last_start: None,
+            last_record: None,
             first_time: None,
             runs: 0,
             records: 0,
@@ -203,7 +203,7 @@ impl<S: Source> Planner<S> {
             return;
         }
         plan.last = Some((run.end.lsn, run.end.time));
-        plan.last_start = Some(run.end.start);
+        plan.last_record = Some(run.last);
         plan.first_time.get_or_insert(run.end.time);
         plan.runs += 1;
         plan.records += run.end.records;

@@ -30,6 +30,8 @@ pub(crate) struct OpenRun {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) end: RunEnd,
+    /// Where its last record starts.
+    pub(crate) last: Lsn,
     /// Payload bytes.
     pub(crate) bytes: u64,
     pub(crate) mark: Option<Name>,
@@ -162,5 +164,5 @@ pub(crate) fn close(open: &mut Option<OpenRun>, head: &Head, mark: Option<Name>)
     }
     let OpenRun { start, records, bytes } = open.take().expect("it was just there");
     let end = RunEnd { start, lsn: head.end, crc: head.header_crc, time: head.time, records };
-    Some(Run { end, bytes, mark })
+    Some(Run { end, last: head.start, bytes, mark })
 }

@@ -234,7 +234,7 @@ mod tests {
         let keeps = |target: &Target, lsn, time, mark: Option<&str>| {
             let (start, lsn) = (Lsn::ZERO, Lsn::new(lsn));
             let end = RunEnd { start, lsn, time, crc: 0, records: 1 };
-            target.keeps(&Run { end, bytes: 0, mark: mark.map(|name| name.parse().unwrap()) })
+            target.keeps(&Run { end, last: end.start, bytes: 0, mark: mark.map(|name| name.parse().unwrap()) })
         };
         let at = Target::lsn(Lsn::new(100));
         assert!(keeps(&at, 100, 0, None) && !keeps(&at, 108, 0, None));

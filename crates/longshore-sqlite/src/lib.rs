@@ -80,6 +80,7 @@ mod wal_format;
 
 mod error;
 mod points;
+mod priority;
 mod proto;
 
 #[cfg(test)]

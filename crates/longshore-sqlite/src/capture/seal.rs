@@ -21,6 +21,7 @@ use super::{Capture, shipped};
 use crate::error::Error;
 use crate::pages::WalPlace;
 use crate::points::reached;
+use crate::priority::no_longer_yielding;
 use crate::shm::{Granted, Slot};
 use crate::wal_format::frame_offset;
 
@@ -262,11 +263,14 @@ impl Capture {
             return Ok(None);
         }
         let (held, before) = (Instant::now(), std::mem::take(&mut self.held));
-        reached("writers are held");
-        let done = work(self, held + LONGEST_HOLD);
-        reached("finished");
-        self.guard.unlock(Slot::Write)?;
-        reached("released");
+        let done = no_longer_yielding(|| {
+            reached("writers are held");
+            let done = work(self, held + LONGEST_HOLD);
+            reached("finished");
+            self.guard.unlock(Slot::Write)?;
+            reached("released");
+            done
+        });
         self.status.longest_hold = self.status.longest_hold.max(before + held.elapsed());
         done.map(Some)
     }

@@ -116,7 +116,7 @@ fn likely(plan: &FetchPlan, sample: &Sample) -> Plan {
         from: plan.first,
         stop: plan.end,
         last: None,
-        last_start: None,
+        last_record: None,
         first_time: None,
         runs: records,
         records,

@@ -1,7 +1,7 @@
 //! Whether there is room for what a replay makes, before it makes any of it.
 
-use longshore_apply::{FileOutput, Partial, Plan};
-use longshore_format::{ErrorKind, Lsn};
+use longshore_apply::{Partial, Plan};
+use longshore_format::ErrorKind;
 use longshore_storage::{Directory, FsDirectory};
 use longshore_wal::ReadLog;
 
@@ -28,8 +28,10 @@ impl Output {
             Error::Refused { kind: ErrorKind::Preflight, reason, at: None }
         })?;
         let most = format.estimated_bytes(plan).saturating_add(before);
-        let told = match (log, plan.last_start) {
-            (Some(log), Some(start)) => told_bytes(&**format, log, start)?,
+        let told = match (log, plan.last_record) {
+            (Some(log), Some(record)) => {
+                log.reader(record)?.next()?.and_then(|record| format.told_bytes(log.content(), record.payload))
+            }
             _ => None,
         };
         // What an interrupted replay has left is part of it.
@@ -55,15 +57,4 @@ impl Output {
         );
         Err(Error::Refused { kind: ErrorKind::Preflight, reason, at: None })
     }
-}
-
-/// What the run that begins at `start` says in its last record.
-fn told_bytes(format: &dyn FileOutput, log: &ReadLog, start: Lsn) -> Result<Option<u64>> {
-    let mut records = log.reader(start)?;
-    while let Some(record) = records.next()? {
-        if record.kind.is_user() && record.head().is_last() {
-            return Ok(format.told_bytes(log.content(), record.payload));
-        }
-    }
-    Ok(None)
 }

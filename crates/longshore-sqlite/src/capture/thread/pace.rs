@@ -1,4 +1,4 @@
-//! How often it is looked what an application has committed, and who goes first where the two share a processor.
+//! How often it is looked what an application has committed.
 
 use std::time::Duration;
 
@@ -26,15 +26,6 @@ pub(super) fn pause_after(step: CaptureStep, since: Duration, bytes: u64, until_
         _ => PAUSE,
     }
 }
-
-/// Lets the application go first where the two share a processor: what it commits meanwhile is captured together.
-pub(super) fn yield_to_the_application() {
-    // A thread has its own priority on Linux. Without it, it only takes a little more of what the application could use.
-    let _as_it_was = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
-}
-
-/// Little: where all processors are busy, a capture that gets no turn would hold writers up for longer.
-const NICENESS: i32 = 5;
 
 #[cfg(test)]
 mod tests {

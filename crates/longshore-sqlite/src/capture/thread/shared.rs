@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use longshore_apply::DatabaseImage;
 use longshore_format::ErrorKind;
 
-use super::pace::{PAUSE, pause_after, yield_to_the_application};
+use super::pace::{PAUSE, pause_after};
 use crate::capture::give_way::GaveWay;
 use crate::capture::{Capture, CaptureStatus};
 use crate::error::Error;
+use crate::priority::yield_to_the_application;
 
 #[derive(Default)]
 pub(super) struct Shared {
