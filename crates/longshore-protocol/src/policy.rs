@@ -53,6 +53,12 @@ impl Policy {
         !self.needs_voters() || matches!(self.shortfall, Shortfall::Degrade { .. })
     }
 
+    /// Whether a node may take a lease that is free and promote itself, which nobody orders: only a voter, and where no fence
+    /// protects what was confirmed, nobody.
+    pub fn may_stand(&self, node: &NodeId) -> bool {
+        self.needs_voters() && self.voters.contains_key(node)
+    }
+
     /// Whether two policies promise the same, whoever wrote them.
     pub fn promises_as(&self, other: &Policy) -> bool {
         self.durability == other.durability && self.voters == other.voters
@@ -165,6 +171,22 @@ mod tests {
             let records: Vec<_> =
                 records.into_iter().enumerate().map(|(at, policy)| (Lsn::new(at as u64), policy)).collect();
             assert_eq!(in_force(&records), &records[records.len() - holding..], "{records:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_voter_stands_and_nobody_where_no_voter_is_needed() {
+        let voters: BTreeMap<_, _> = [(node("a"), None)].into();
+        for (durability, voters, stands) in [
+            ("replicas:1", voters.clone(), true),
+            ("regions:1", voters.clone(), true),
+            ("replicas:1", BTreeMap::new(), false),
+            ("local", voters.clone(), false),
+            ("archived:1", voters, false),
+        ] {
+            let policy = Policy { durability: durability.parse().unwrap(), voters, ..read(&simple()) };
+            assert_eq!(policy.may_stand(&node("a")), stands, "{durability}");
+            assert!(!policy.may_stand(&node("z")), "{durability}");
         }
     }
 

@@ -160,6 +160,15 @@ impl Promotion {
         fenced
     }
 
+    /// As if all of these accepted the epoch with what they say now. What does not go on even so is refused before anybody is asked
+    /// to accept it: whoever does takes nothing more from the writer before, and would be disturbed for nothing.
+    pub fn supposing<'a>(mut self, witnesses: impl IntoIterator<Item = &'a Witness>) -> Self {
+        for witness in witnesses {
+            self.heard(Witness { accepted: self.epoch, ..witness.clone() });
+        }
+        self
+    }
+
     fn note<'a>(&mut self, node: &NodeId, gave_way: impl IntoIterator<Item = &'a Epoch>) {
         self.gave_way.extend(gave_way.into_iter().map(|epoch| (node.clone(), *epoch)));
     }

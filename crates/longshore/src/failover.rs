@@ -139,5 +139,5 @@ fn may_stand(node: &Node, log: &Log) -> Result<bool> {
                       it stays an operator's, by `longshore promote`";
         return Err(crate::Error::Refused { kind: ErrorKind::Preflight, reason: reason.to_owned(), at: None });
     };
-    Ok(policy.voters.contains_key(node.id()))
+    Ok(policy.may_stand(node.id()))
 }

@@ -1,7 +1,7 @@
 //! What a node that is to be promoted asks the archive, and fetches from it.
 
-use longshore_format::Epoch;
-use longshore_protocol::{Archived, Beside};
+use longshore_format::{Epoch, Lsn};
+use longshore_protocol::{Archived, Beside, Witness};
 
 use super::archive::Reply;
 use super::bucket::Seen;
@@ -46,6 +46,14 @@ impl Consultation {
     /// A number below which an epoch of a new attempt must not be.
     pub(super) fn next_number(&self) -> u64 {
         self.archived().map_or(0, |archived| archived.epoch() + 1)
+    }
+
+    /// Where a later epoch began that the archive knows of, if this copy goes on beyond that: its end may be what died then.
+    pub(super) fn later(&self, copy: &Witness) -> Option<Lsn> {
+        match self.archived()?.beside(copy) {
+            Beside::Later { at } => Some(at),
+            _ => None,
+        }
     }
 
     /// When the store said what is archived.

@@ -178,6 +178,13 @@ impl World {
         }
     }
 
+    /// Whether what a node follows leads to one that writes.
+    pub(super) fn follows_a_writer(&self, number: usize) -> bool {
+        let upstream = |node: &usize| self.nodes[*node].follow.as_ref().map(|follow| follow.upstream);
+        let mut path = std::iter::successors(upstream(&number), upstream).take(NODES);
+        path.any(|node| self.nodes[node].writer.is_some())
+    }
+
     fn say(&mut self, number: usize) {
         loop {
             let node = &mut self.nodes[number];

@@ -24,8 +24,8 @@ pub(super) struct Attempt {
     pub(super) consultation: Consultation,
     /// Whether the operator accepts a loss.
     loss: bool,
-    /// Whether its epoch is that of a lease which this node holds.
-    leased: bool,
+    /// The epoch of a lease which this node holds, if it is for that.
+    minted: Option<Epoch>,
 }
 
 #[derive(Debug)]
@@ -57,29 +57,42 @@ impl World {
         if !self.is_awake(number) || self.nodes[number].attempt.is_some() {
             return Ok(());
         }
+        self.note(|| format!("{} is to be promoted", name(number)));
+        self.survey(number, loss, None);
+        self.attend(number)
+    }
+
+    /// Asks what everybody holds, before anything is done.
+    fn survey(&mut self, number: usize, loss: bool, minted: Option<Epoch>) {
         self.tally.attempts += 1;
         let attempt = self.tally.attempts;
         let until = self.at + self.rng.within(SECOND..4 * SECOND);
         let stage = Stage::Survey(Vec::new());
         let consultation = self.consult(number);
-        self.note(|| format!("{} is to be promoted", name(number)));
         self.nodes[number].attempt =
-            Some(Attempt { number: attempt, stage, until, again: 0, consultation, loss, leased: false });
+            Some(Attempt { number: attempt, stage, until, again: 0, consultation, loss, minted });
         for other in (0..NODES).filter(|other| *other != number) {
             self.call(number, other, Said::Survey(attempt));
         }
-        self.attend(number)
+    }
+
+    /// A node promotes itself in the epoch of its lease. While things go wrong it does not even ask what others hold.
+    pub(super) fn stand(&mut self, number: usize, minted: Epoch) {
+        if self.calm.is_some() {
+            return self.survey(number, false, Some(minted));
+        }
+        self.tally.attempts += 1;
+        self.raise_fence(number, Promotion::new(name(number), minted), false, Some(minted));
     }
 
     /// A node begins to have its epoch accepted: by itself first.
-    pub(super) fn raise_fence(&mut self, number: usize, epoch: Epoch, heard: &[Witness], loss: bool, leased: bool) {
+    fn raise_fence(&mut self, number: usize, promotion: Promotion, loss: bool, minted: Option<Epoch>) {
         let node = &mut self.nodes[number];
+        let epoch = promotion.epoch();
         if !node.copy.accept_own(epoch) {
             return self.end_attempt(number);
         }
         node.copy.sync();
-        let mut promotion = Promotion::new(node.id.clone(), epoch);
-        heard.iter().for_each(|witness| promotion.surveyed(witness));
         let stage = Stage::Fence { promotion, fetches: false };
         let (until, again) = (self.at + 20 * SECOND, self.at);
         let consultation = match self.nodes[number].attempt.take() {
@@ -87,7 +100,7 @@ impl World {
             None => self.consult(number),
         };
         self.nodes[number].attempt =
-            Some(Attempt { number: self.tally.attempts, stage, until, again, consultation, loss, leased });
+            Some(Attempt { number: self.tally.attempts, stage, until, again, consultation, loss, minted });
         self.abide(number);
         self.note(|| format!("{} accepts its own epoch {epoch}", name(number)));
     }
@@ -100,7 +113,7 @@ impl World {
         {
             node.copy.gives_up(promotion.epoch());
         }
-        if attempt.leased {
+        if attempt.minted.is_some() {
             self.give_lease_back(number);
         }
     }
@@ -119,16 +132,9 @@ impl World {
                 if self.at < attempt.until && hears {
                     return Ok(());
                 }
+                let mut heard = std::mem::take(heard);
                 heard.push(node.copy.witness(node.id.clone(), &self.records));
-                let writer = WriterId::from_bytes(random_bytes(&mut self.rng));
-                let next = Promotion::next_number(heard.iter()).max(attempt.consultation.next_number());
-                let epoch = Epoch { number: next, writer };
-                let (loss, heard) = (attempt.loss, std::mem::take(heard));
-                self.raise_fence(number, epoch, &heard, loss, false);
-                match self.crashes_between_steps(number) {
-                    true => Ok(()),
-                    false => self.attend_attempt(number),
-                }
+                self.surveyed(number, &heard)
             }
             Stage::Fence { promotion, .. } if promotion.epoch() != accepted => self.overtaken(number),
             Stage::Begin { epoch, .. } if *epoch != accepted => self.overtaken(number),
@@ -150,6 +156,48 @@ impl World {
         }
     }
 
+    /// Everybody has answered, or is not waited for any longer.
+    fn surveyed(&mut self, number: usize, heard: &[Witness]) -> Step {
+        let Some(attempt) = &self.nodes[number].attempt else { return Ok(()) };
+        let (loss, minted) = (attempt.loss, attempt.minted);
+        let next = Promotion::next_number(heard).max(attempt.consultation.next_number());
+        if minted.is_some_and(|minted| minted.number < next) {
+            heard.iter().for_each(|witness| self.heard_of(number, witness.accepted));
+            return self.overtaken(number);
+        }
+        let writer = WriterId::from_bytes(random_bytes(&mut self.rng));
+        let mut promotion = Promotion::new(name(number), minted.unwrap_or(Epoch { number: next, writer }));
+        heard.iter().for_each(|witness| promotion.surveyed(witness));
+        if self.calm.is_some() && !self.may_succeed(number, &promotion, heard) {
+            return Ok(());
+        }
+        self.raise_fence(number, promotion, loss, minted);
+        match self.crashes_between_steps(number) {
+            true => Ok(()),
+            false => self.attend_attempt(number),
+        }
+    }
+
+    /// Whether it can come to a good end, as far as they say who answered; else nobody is asked to accept its epoch. A promotion
+    /// looks at this only when nothing goes wrong any more: what was said may always be over, and the rules must stand that.
+    fn may_succeed(&mut self, number: usize, promotion: &Promotion, heard: &[Witness]) -> bool {
+        let Some(attempt) = &self.nodes[number].attempt else { return false };
+        let supposed = promotion.clone().supposing(heard);
+        match next_step(&supposed, attempt.loss) {
+            Ok(Next::Begin { .. } | Next::Fetch { .. }) => {
+                let copy = supposed.best().ok().flatten().filter(|_| !attempt.loss);
+                let Some(at) = copy.and_then(|copy| attempt.consultation.later(copy)) else { return true };
+                self.tally.refused_archive += 1;
+                self.give_up(number, || format!("the archive has a later epoch from {at} on"));
+            }
+            Ok(refusal) => self.refuse(number, &refusal),
+            // The operator sets one of them aside, once neither is written any more.
+            Err(_) => return true,
+        }
+        self.tally.refused_before += 1;
+        false
+    }
+
     fn overtaken(&mut self, number: usize) -> Step {
         self.tally.overtaken += 1;
         self.note(|| format!("{} is overtaken", name(number)));
@@ -165,8 +213,7 @@ impl World {
         let Stage::Fence { promotion, fetches } = &mut attempt.stage else { return Ok(()) };
         promotion.heard(witness);
         let (epoch, over, loss) = (promotion.epoch(), attempt.until <= at, attempt.loss);
-        let step = promotion.step();
-        let step = if loss { promotion.step_accepting_loss() } else { step };
+        let step = next_step(promotion, loss);
         let loses = loss && !matches!(promotion.step(), Ok(Next::Begin { .. }));
         *fetches = matches!(step, Ok(Next::Fetch { .. }));
         if attempt.again <= at {
@@ -182,8 +229,7 @@ impl World {
                 Consulted::Begin { loses: more } => self.begin(number, epoch, policies, loses || more),
                 Consulted::Wait => Ok(()),
                 Consulted::Refused(why) => {
-                    self.note(|| format!("{} gives up: {why}", name(number)));
-                    self.end_attempt(number);
+                    self.give_up(number, || why);
                     Ok(())
                 }
             },
@@ -198,16 +244,24 @@ impl World {
             }
             Ok(Next::Fence(_)) if !over => Ok(()),
             Ok(refusal) => {
-                let is_overtaken = matches!(refusal, Next::Fence(Fence::Unprotected { writer: None }));
-                self.tally.former_writers += u64::from(is_overtaken);
-                self.tally.refused_open += u64::from(matches!(refusal, Next::Fence(_)));
-                self.tally.refused_voteless += u64::from(matches!(refusal, Next::NoVote { .. }));
-                self.tally.refused_lost += u64::from(matches!(refusal, Next::Lost { .. }));
-                self.note(|| format!("{} gives up: {refusal:?}", name(number)));
-                self.end_attempt(number);
+                self.refuse(number, &refusal);
                 Ok(())
             }
         }
+    }
+
+    fn refuse(&mut self, number: usize, refusal: &Next) {
+        let is_overtaken = matches!(refusal, Next::Fence(Fence::Unprotected { writer: None }));
+        self.tally.former_writers += u64::from(is_overtaken);
+        self.tally.refused_open += u64::from(matches!(refusal, Next::Fence(_)));
+        self.tally.refused_voteless += u64::from(matches!(refusal, Next::NoVote { .. }));
+        self.tally.refused_lost += u64::from(matches!(refusal, Next::Lost { .. }));
+        self.give_up(number, || format!("{refusal:?}"));
+    }
+
+    fn give_up(&mut self, number: usize, why: impl FnOnce() -> String) {
+        self.note(|| format!("{} gives up: {}", name(number), why()));
+        self.end_attempt(number);
     }
 
     /// Appends the first records of the epoch; it has begun when they are durable.
@@ -320,5 +374,12 @@ impl World {
             self.heard_of(number, accepted);
             self.end_attempt(number);
         }
+    }
+}
+
+fn next_step(promotion: &Promotion, loss: bool) -> Result<Next, Dispute> {
+    match loss {
+        true => promotion.step_accepting_loss(),
+        false => promotion.step(),
     }
 }

@@ -55,6 +55,7 @@ tally! {
     refused_open "promotions refused for want of a fence",
     refused_lost "promotions refused because the node had lost records",
     refused_voteless "promotions refused because the node had no vote",
+    refused_before "promotions refused before anybody was asked to accept",
     overtaken "promotions overtaken by another",
     fetches "promotions that fetched from another node first",
     promotions "promotions that ended with a writer",

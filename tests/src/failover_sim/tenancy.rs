@@ -126,8 +126,7 @@ impl World {
             held.filter(|epoch| Some(*epoch) != writes && node.attempt.is_none() && !tenancy.gives_back)
             && (accepted.number < epoch.number || accepted == epoch)
         {
-            self.tally.attempts += 1;
-            self.raise_fence(number, epoch, &[], false, true);
+            self.stand(number, epoch);
             return Ok(());
         }
         if let Some(due) = self.wish(number, now) {
@@ -136,26 +135,39 @@ impl World {
         Ok(())
     }
 
+    /// Whether a node may take the lease. While things go wrong anybody may, whatever comes of it: the rules must stand that.
+    fn may_stand(&self, number: usize) -> bool {
+        let node = &self.nodes[number];
+        // Whoever writes and cannot keep the lease in its epoch, as another was minted meanwhile, begins one anew.
+        if self.calm.is_none() || node.writer.is_some() {
+            return true;
+        }
+        let has_vote = node.copy.policy().is_some_and(|(_, policy)| policy.may_stand(&node.id));
+        has_vote && !node.copy.has_lost() && !self.follows_a_writer(number)
+    }
+
     /// What to ask of the store: to have the lease, to give it back, or what is due anyway.
     fn wish(&mut self, number: usize, now: Duration) -> Option<Due> {
+        let may_stand = self.may_stand(number);
         let node = &mut self.nodes[number];
+        let writes = node.writer.as_ref().map(|writer| writer.epoch);
         let tenancy = node.tenancy.as_mut()?;
         let tenant = &mut tenancy.tenant;
-        if std::mem::take(&mut tenancy.gives_back)
+        let idle = tenant.state(now).held(now).is_some_and(|held| Some(held) != writes) && node.attempt.is_none();
+        if (std::mem::take(&mut tenancy.gives_back) || idle && !may_stand)
             && let Ok(Some(object)) = tenant.resign()
         {
             return Some(Due::Swap(object));
         }
         let state = tenant.state(now);
         let held = state.held(now);
-        let writes = node.writer.as_ref().map(|writer| writer.epoch);
         if let Some(epoch) = writes.filter(|_| held.is_none())
             && let Ok(object) = tenant.bid(Claim::Keep(epoch))
         {
             return Some(Due::Swap(object));
         }
         let wants = state == LeaseState::Free || held.is_some_and(|held| Some(held) != writes);
-        if wants && node.attempt.is_none() && tenancy.bids_at <= self.at {
+        if wants && may_stand && node.attempt.is_none() && tenancy.bids_at <= self.at {
             let above = tenancy.above.max(node.copy.accepted().number);
             tenancy.bids_at = self.at + 2 * SECOND;
             if let Ok(object) = tenant.bid(Claim::Mint { writer: tenancy.mints, above }) {

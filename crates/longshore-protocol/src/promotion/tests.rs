@@ -156,6 +156,18 @@ fn only_a_voter_begins_an_epoch_f112() {
 }
 
 #[test]
+fn what_comes_to_nothing_even_if_all_accept_is_known_before_they_are_asked() {
+    let said = |names: &[&str]| -> Vec<Witness> {
+        names.iter().map(|name| Witness { accepted: epoch(3, 3), ..witness(name, OLD, "replicas:1") }).collect()
+    };
+    let step = |own, names| Promotion::new(node(own), epoch(9, 9)).supposing(&said(names)).step();
+    assert!(matches!(step("a", &["a", "b", "c"]), Ok(Step::Begin { .. })));
+    let unfenced = ["c", "p"].map(node).into();
+    assert_eq!(step("a", &["a", "b"]), Ok(Step::Fence(Fence::Open { unfenced })), "who is silent accepts nothing");
+    assert!(matches!(step("z", &["z", "a", "b", "c", "p"]), Ok(Step::NoVote { .. })));
+}
+
+#[test]
 fn while_a_change_is_under_way_a_promotion_fences_and_goes_on_under_both_policies() {
     let (old, mut new) = (policy("replicas:3", "p"), policy("replicas:2", "p"));
     new.voters = ["a", "b", "c"].map(|name| (node(name), None)).into();

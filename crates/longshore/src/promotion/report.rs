@@ -235,11 +235,7 @@ impl Report {
 /// The promotion as if everybody who answered accepted an epoch of that number.
 pub(super) fn supposed(own: &Witness, peers: &Peers, number: u64, given_up: Option<Epoch>) -> Promotion {
     let epoch = Epoch { number, ..own.accepted };
-    let mut promotion = surveyed(own, peers, epoch, given_up);
-    for witness in peers.witnesses().chain([own]) {
-        promotion.heard(Witness { accepted: epoch, ..witness.clone() });
-    }
-    promotion
+    surveyed(own, peers, epoch, given_up).supposing(peers.witnesses().chain([own]))
 }
 
 fn surveyed(own: &Witness, peers: &Peers, epoch: Epoch, given_up: Option<Epoch>) -> Promotion {
