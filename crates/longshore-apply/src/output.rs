@@ -46,13 +46,20 @@ pub trait FileOutput: Send + Sync {
     /// small, busy machine, so rather too slow than too fast.
     fn rate(&self) -> Rate;
 
-    /// About how many bytes of disk the plan will take at most, so that a full disk is known before.
+    /// About how many bytes of disk the plan will take, so that a full disk is known before, where nothing says how long the
+    /// file will be.
     fn estimated_bytes(&self, plan: &Plan) -> u64;
 
-    /// About how many bytes of disk the whole file will take, where the `last` record of the last run that is applied, its
-    /// payload, says that: of a file that is written again and again a log may hold many times its length.
-    fn told_bytes(&self, _content: Content, _last: &[u8]) -> Option<u64> {
+    /// How long the file will be, if the payload of the last record that is applied says so. A log may hold many times as much
+    /// of a file that is written again and again, and little of one that is mostly zeros.
+    fn told_len(&self, content: Content, payload: &[u8]) -> Option<u64> {
+        let _nothing_said = (content, payload);
         None
+    }
+
+    /// About how many bytes of disk applying takes beside such a file.
+    fn beside(&self, _plan: &Plan) -> u64 {
+        0
     }
 
     /// Everything is applied and the sink is closed: makes `path` complete in itself and checks it.

@@ -16,11 +16,8 @@ pub struct Plan {
     pub from: Lsn,
     /// Where it stops: everything kept ends at or before this boundary.
     pub stop: Lsn,
-    /// The last run that is kept: its end and when it was committed, microseconds UTC. `None` when
-    /// nothing after `from` is kept.
-    pub last: Option<(Lsn, u64)>,
-    /// Where that run's last record starts.
-    pub last_record: Option<Lsn>,
+    /// The last run that is kept; `None` when nothing after `from` is.
+    pub last: Option<LastRun>,
     /// When the first run that is kept was committed.
     pub first_time: Option<u64>,
     /// Runs to apply.
@@ -29,6 +26,8 @@ pub struct Plan {
     pub records: u64,
     /// Payload bytes in them.
     pub bytes: u64,
+    /// Payload bytes of the largest but the first, which makes the file.
+    pub largest: u64,
     /// Bytes of log to read.
     pub log_bytes: u64,
     /// Runs in between that were never finished, and are not applied.
@@ -39,6 +38,17 @@ pub struct Plan {
     pub unfinished: Option<Lsn>,
     /// Where the log ends.
     pub end: Lsn,
+}
+
+/// The last run that a target keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastRun {
+    /// Where it ends.
+    pub end: Lsn,
+    /// When it was committed, microseconds UTC.
+    pub time: u64,
+    /// Where its last record starts.
+    pub record: Lsn,
 }
 
 /// The first run that a target leaves out.
@@ -115,11 +125,11 @@ impl<S: Source> Planner<S> {
             from,
             stop: from,
             last: None,
-            last_record: None,
             first_time: None,
             runs: 0,
             records: 0,
             bytes: 0,
+            largest: 0,
             log_bytes: 0,
             aborted: 0,
             next: None,
@@ -202,9 +212,9 @@ impl<S: Source> Planner<S> {
         if run.mark.is_some() {
             return;
         }
-        plan.last = Some((run.end.lsn, run.end.time));
-        plan.last_record = Some(run.last);
+        plan.last = Some(LastRun { end: run.end.lsn, time: run.end.time, record: run.last });
         plan.first_time.get_or_insert(run.end.time);
+        plan.largest = if plan.runs == 0 { 0 } else { plan.largest.max(run.bytes) };
         plan.runs += 1;
         plan.records += run.end.records;
         plan.bytes += run.bytes;

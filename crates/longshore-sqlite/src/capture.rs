@@ -40,7 +40,7 @@ use self::base::Base;
 use self::brake::Brake;
 use self::copy::PATIENCE;
 pub use self::holder::Holder;
-use self::note::FileId;
+use self::note::{FileId, Written};
 use self::saved::Saved;
 use self::seal::Seals;
 pub use self::thread::{CaptureReport, Capturing};
@@ -155,6 +155,8 @@ pub struct Capture {
     identity: (u64, u64),
     /// The same, as it is noted for the next one.
     file: FileId,
+    /// When the file was written last that is as it was shipped: by a checkpoint of ours, or by anybody before it was looked at.
+    written: Option<Written>,
     path: PathBuf,
     looked: Instant,
     /// What says that an application writes it, if a log was ever applied to it.
@@ -176,7 +178,6 @@ impl Capture {
             self.looked = Instant::now();
             self.check_identity()?;
             self.raise_base_if_due()?;
-            self.save_if_due();
         }
         let (place, before) = (self.shipped.place, self.status.transactions);
         if self.is_behind()? {
@@ -187,6 +188,7 @@ impl Capture {
         self.stepped = if now.salts == place.salts { now.frame - place.frame } else { now.frame };
         let transactions = self.status.transactions - before;
         self.seal_if_due()?;
+        self.save_if_due()?;
         Ok(if transactions == 0 { CaptureStep::Idle } else { CaptureStep::Captured(transactions) })
     }
 

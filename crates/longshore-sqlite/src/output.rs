@@ -56,19 +56,23 @@ impl FileOutput for SqliteOutput {
         Rate { records: 80_000, bytes: 70 << 20 }
     }
 
-    /// Inserts take about their payload; the write-ahead log of one group of runs comes on top.
+    /// Inserts take about their payload.
     fn estimated_bytes(&self, plan: &Plan) -> u64 {
-        plan.bytes.saturating_add(ONE_GROUP)
+        plan.bytes.saturating_add(self.beside(plan))
     }
 
-    fn told_bytes(&self, content: Content, last: &[u8]) -> Option<u64> {
+    fn told_len(&self, content: Content, payload: &[u8]) -> Option<u64> {
         if content != Content::SqlitePages {
             return None;
         }
         // What is the matter with one that cannot be read is said when it is applied.
-        let record = PageRecord::decode(last).ok()?;
-        let bytes = u64::from(record.commit?.pages) * record.size.bytes() as u64;
-        Some(bytes.saturating_add(ONE_GROUP))
+        let record = PageRecord::decode(payload).ok()?;
+        Some(u64::from(record.commit?.pages) * record.size.bytes() as u64)
+    }
+
+    /// The write-ahead log: of a group of runs, or of one that is larger.
+    fn beside(&self, plan: &Plan) -> u64 {
+        plan.largest.max(64 << 20)
     }
 
     /// Brings everything into the one file, so that it can be renamed, and asks SQLite whether it is
@@ -78,9 +82,6 @@ impl FileOutput for SqliteOutput {
         completed.map_err(|error| error.for_sink(&format!("sqlite:{}", path.display())))
     }
 }
-
-/// What the write-ahead log of a group of runs takes beside the database.
-const ONE_GROUP: u64 = 64 << 20;
 
 fn read_held(path: &Path) -> Result<Option<Held>, Error> {
     let position = read_position(&Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?)?;

@@ -203,6 +203,7 @@ impl Attempt<'_> {
         match supposed.step().map_err(|dispute| self.disputed(&dispute))? {
             Step::Fence(fence) if !self.request.accept_loss => Err(self.unfenced(&fence)),
             Step::NoVote { voters } if !self.request.accept_loss => Err(self.without_vote(&voters)),
+            Step::Lost { to } if !self.request.accept_loss => Err(self.having_lost(to)),
             _ => self.must_be_latest(&self.report.would_begin(&supposed, &self.archives)),
         }
     }
@@ -254,6 +255,11 @@ impl Attempt<'_> {
         self.refused(why + "or go on with --accept-loss")
     }
 
+    fn having_lost(&self, to: Lsn) -> Error {
+        let why = format!("this node once acknowledged up to {to} and lost what its log lacks; ");
+        self.refused(why + "let it fetch that, promote another node, or go on with --accept-loss")
+    }
+
     /// Does what the rules say until nothing is left but to begin.
     async fn settle(&mut self, promotion: &mut Promotion) -> Result<Vec<Policy>> {
         loop {
@@ -273,12 +279,7 @@ impl Attempt<'_> {
                 }
                 Step::NoVote { voters } => return Err(self.without_vote(&voters)),
                 Step::Fence(fence) => return Err(self.unfenced(&fence)),
-                Step::Lost { to } => {
-                    let why = format!("this node once acknowledged up to {to} and lost what its log lacks; ");
-                    return Err(
-                        self.refused(why + "let it fetch that, promote another node, or go on with --accept-loss")
-                    );
-                }
+                Step::Lost { to } => return Err(self.having_lost(to)),
             }
         }
     }

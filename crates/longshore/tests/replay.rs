@@ -112,7 +112,7 @@ fn a_plan_changes_nothing_and_is_what_the_run_then_does() {
     let site = Site::new(Content::Sql, 5);
     let path = site.path("x.db");
     let plan = site.replay(&site.ends[2].to_string()).plan(&sqlite(&path)).unwrap();
-    assert_eq!((plan.plan.runs, plan.plan.last.unwrap().0), (3, site.ends[2]));
+    assert_eq!((plan.plan.runs, plan.plan.last.unwrap().end), (3, site.ends[2]));
     assert_eq!(plan.plan.next.as_ref().unwrap().end, site.ends[3]);
     assert_eq!(plan.output, format!("sqlite:{}", path.display()));
     let room = plan.room.unwrap();

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::base::Base;
 use super::brake::Brake;
 use super::holder::Holder;
-use super::note::{FileId, Note};
+use super::note::{FileId, Note, Written};
 use super::replaced::check_unfit;
 use super::saved::Saved;
 use super::seal::Seals;
@@ -83,6 +83,7 @@ impl Capture {
             held: Duration::ZERO,
             identity: identity_of(database)?,
             file: FileId::of(database)?,
+            written: Written::of(database),
             path: database.to_owned(),
             looked: Instant::now(),
             base: None,

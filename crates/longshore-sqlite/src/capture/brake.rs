@@ -27,8 +27,8 @@ const SLOW: Duration = Duration::from_millis(50);
 const HOLD: Duration = Duration::from_millis(7);
 /// The same where this was late and they committed more, at most.
 const LATE_HOLD: Duration = Duration::from_millis(17);
-/// The same where the `-wal` is twice as long as it should be, and then for half of that. No longer than it takes to miss the
-/// look at 18 ms: where all processors are busy it ends late.
+/// The same where the `-wal` is twice as long as it should be, and then for half of that: past the look at 18 ms, and long
+/// enough before the one at 33 for an end that comes late.
 const LONGEST_HOLD: Duration = Duration::from_millis(24);
 /// How often it is looked how much they committed, and whether the `-wal` is that long.
 const LOOK: Duration = Duration::from_micros(500);

@@ -11,7 +11,7 @@ use std::path::Path;
 use longshore_wal::Wal;
 
 use super::attach::connect;
-use super::note::{FileId, Header, Note, Written};
+use super::note::{FileId, Header, Note};
 use super::{Capture, CaptureSettings, shipped};
 use crate::error::Error;
 use crate::pages::{Commit, PageHash, PageRuns, page_hash};
@@ -59,7 +59,7 @@ impl Capture {
             // The -wal was emptied or began anew: all of it is in the file by then.
             self.guard.read_database(0, &mut first)?;
         }
-        Ok(Note { file: self.file, header: Header::of(&first), written: Written::of(&self.path) })
+        Ok(Note { file: self.file, header: Header::of(&first), written: self.written })
     }
 
     /// What its first page says now.
@@ -72,7 +72,7 @@ impl Capture {
     /// Whether the file is the one that was noted, and nobody wrote it since. Where it is, nobody need read it.
     pub(super) fn is_untouched(&self, noted: Option<Note>) -> bool {
         noted.is_some_and(|noted| {
-            noted.file == self.file && noted.written.is_some() && noted.written == Written::of(&self.path)
+            noted.file == self.file && noted.written.is_some() && noted.written == self.written
         })
     }
 

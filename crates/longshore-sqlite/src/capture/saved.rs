@@ -12,6 +12,8 @@ use crate::error::Error;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Saved {
     lsn: Lsn,
+    /// Up to where it was to be, when that was tried last.
+    tried: Lsn,
 }
 
 /// So much of the log is read in a moment.
@@ -21,14 +23,14 @@ const SMALL_PART: u64 = 32;
 
 impl Saved {
     pub(super) fn at(lsn: Lsn) -> Saved {
-        Saved { lsn }
+        Saved { lsn, tried: lsn }
     }
 
     /// Whether a file of `len` bytes is to be written for a log of segments of `segment` bytes that begins at `first` and was
     /// captured up to `shipped`.
     fn is_old(self, first: Lsn, shipped: Lsn, segment: u64, len: u64) -> bool {
-        let grown = shipped.since(self.lsn);
-        let is_soon_trimmed = self.lsn.since(first) < segment && segment / 2 <= grown;
+        let grown = shipped.since(self.tried);
+        let is_soon_trimmed = self.lsn.since(first) < segment && len.max(segment / 2) <= grown;
         is_soon_trimmed || SOON_READ.max(SMALL_PART * len) <= grown
     }
 }
@@ -36,31 +38,32 @@ impl Saved {
 impl Capture {
     /// Writes down what was shipped and what it was shipped from.
     pub(super) fn save(&mut self) -> Result<(), Error> {
+        self.saved.tried = self.shipped.lsn;
         self.log.wait_blocking(self.shipped.lsn, None).map_err(Error::Log)?;
         shipped::save(&self.shipped, &self.note_of_it()?, &self.settings.hashes, self.log.id())?;
         self.saved = Saved::at(self.shipped.lsn);
         Ok(())
     }
 
-    /// The same at the end of an attach, where it is worth it. A file that somebody wrote meanwhile is noted, also where the
-    /// process does not end in order.
+    /// The same at the end of an attach. A file that somebody wrote meanwhile is noted, also where the process does not end in
+    /// order.
     pub(super) fn save_unless(&mut self, is_untouched: bool) -> Result<(), Error> {
-        if is_untouched && !self.is_saved_long_ago() { Ok(()) } else { self.save() }
+        if is_untouched { self.save_if_due() } else { self.save() }
     }
 
     /// The same while it goes on. Where it cannot be written, as on a disk that is full, the next attach only takes longer.
-    pub(super) fn save_if_due(&mut self) {
-        if self.is_saved_long_ago()
-            && let Err(error) = self.save()
-        {
-            tracing::warn!(file = %self.settings.hashes.display(), %error, "not written; the next start takes longer");
-            self.saved = Saved::at(self.shipped.lsn);
-        }
-    }
-
-    fn is_saved_long_ago(&self) -> bool {
+    pub(super) fn save_if_due(&mut self) -> Result<(), Error> {
         let (first, segment) = (self.log.first(), self.log.segment_size().get());
-        self.saved.is_old(first, self.shipped.lsn, segment, shipped::file_len(&self.shipped))
+        if !self.saved.is_old(first, self.shipped.lsn, segment, shipped::file_len(&self.shipped)) {
+            return Ok(());
+        }
+        self.braked(|capture| match capture.save() {
+            Err(error @ Error::Io { .. }) => {
+                tracing::warn!(file = %capture.settings.hashes.display(), %error, "not written; the next start takes longer");
+                Ok(())
+            }
+            saved => saved,
+        })
     }
 }
 
@@ -86,8 +89,16 @@ mod tests {
             // What stands in the log's first segment goes next.
             (50, 100, 131, 5 * MIB, false),
             (50, 100, 132, 5 * MIB, true),
+            // But not for each bit of a large one's.
+            (50, 100, 132, 40 * MIB, false),
+            (50, 100, 140, 40 * MIB, true),
         ] {
             assert_eq!(is_old(first, saved, shipped, len), is, "{first} {saved} {shipped} {len}");
         }
+        let at = |mib| Lsn::new(mib * MIB);
+        let failed = Saved { tried: at(228), ..Saved::at(at(100)) };
+        assert!(!failed.is_old(at(0), at(355), 64 * MIB, 100), "not tried at once again");
+        assert!(failed.is_old(at(0), at(356), 64 * MIB, 100));
+        assert!(failed.is_old(at(50), at(260), 64 * MIB, 100), "what is written down is where it was");
     }
 }

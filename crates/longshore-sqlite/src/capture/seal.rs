@@ -115,7 +115,8 @@ impl Capture {
         self.status.checkpoints += 1;
         let sealed = self.seal(truncate);
         // The file was written by this one: it need not be compared for that.
-        shipped::note_written(&self.settings.hashes, Written::of(&self.path));
+        self.written = Written::of(&self.path);
+        shipped::note_written(&self.settings.hashes, self.written);
         let left = match sealed {
             // Where somebody is held up it is not waited for room: the next turn waits, then this is tried again.
             Err(Error::Log(error)) if error.kind() == ErrorKind::Full => Left::Tail,

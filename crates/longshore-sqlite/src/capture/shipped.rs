@@ -1,10 +1,10 @@
 //! What the log says of the database: where its `-wal` stood, and the hash of every page.
 //!
 //! ```text
-//! the file between two runs of an agent (integers little-endian)
+//! the file from which the next capture goes on (integers little-endian)
 //!   0  magic     8 bytes
 //!   8  log id    16 bytes
-//!  24  lsn       u64            the end of the log's last run
+//!  24  lsn       u64            the end of the last run that it knows
 //!  32  page size u8             its binary logarithm; then 3 zeros
 //!  36  pages     u32
 //!  40  place     5 × u32        salts, frame, checksum
@@ -83,7 +83,11 @@ pub(super) fn save(shipped: &PageTable, note: &Note, path: &Path, log: LogId) ->
         std::fs::rename(&temporary, path)
     };
     // What it says stays true, whether this one or the one before is there after a power cut: no need to sync its name.
-    write().map_err(Error::at(path))
+    write().map_err(|error| {
+        // Where there was no room it would take what there is.
+        let _there_or_not = std::fs::remove_file(&temporary);
+        Error::at(path)(error)
+    })
 }
 
 /// Writes down when the database file was written last, in place and not synced: where that is lost, the file is compared.

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, Result};
 use longshore_apply::{Check, Failure, FileOutput, Held, Partial, Plan, Sink, SinkError};
 use longshore_format::{Content, ErrorKind};
+
+use crate::error::{Error, Result};
 
 /// Where a replay goes.
 #[derive(Clone)]

@@ -12,31 +12,33 @@ use crate::error::{Error, Result};
 /// Disk that is needed, about, and disk that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// Bytes needed.
+    /// Bytes needed. A database that was longer before its last transaction takes more meanwhile.
     pub needed: u64,
     /// Bytes free.
     pub free: u64,
 }
 
 impl Output {
-    /// About what a file takes that begins with a snapshot of `before` bytes, and what there is for it. Without the log: what it
-    /// takes at most.
+    /// About what a file takes that begins with a snapshot of `before` bytes, and what there is for it. Without the log nothing
+    /// says how long it will be.
     pub(super) fn room(&self, plan: &Plan, before: u64, log: Option<&ReadLog>) -> Result<Option<Room>> {
         let Output::File { format, path } = self else { return Ok(None) };
         let free = FsDirectory::open(parent(path)).and_then(|dir| dir.free_space()).map_err(|error| {
             let reason = format!("{}: {error}; make the directory, or name another output", self.label());
             Error::Refused { kind: ErrorKind::Preflight, reason, at: None }
         })?;
-        let most = format.estimated_bytes(plan).saturating_add(before);
-        let told = match (log, plan.last_record) {
-            (Some(log), Some(record)) => {
-                log.reader(record)?.next()?.and_then(|record| format.told_bytes(log.content(), record.payload))
+        let told = match (log, plan.last) {
+            (Some(log), Some(last)) => {
+                log.reader(last.record)?.next()?.and_then(|record| format.told_len(log.content(), record.payload))
             }
             _ => None,
         };
         // What an interrupted replay has left is part of it.
         let there = || Partial::of(path).partial().metadata().map_or(0, |partial| partial.len());
-        let needed = told.map_or(most, |told| most.min(told.saturating_sub(there())));
+        let needed = match told {
+            Some(len) => len.max(before).saturating_sub(there()).saturating_add(format.beside(plan)),
+            None => format.estimated_bytes(plan).saturating_add(before),
+        };
         Ok(Some(Room { needed, free }))
     }
 

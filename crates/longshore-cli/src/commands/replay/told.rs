@@ -64,7 +64,7 @@ impl From<&ReplayPlan> for Plan {
             payload_bytes: plan.bytes,
             aborted_transactions: plan.aborted,
             first_time: plan.first_time.map(rfc3339),
-            last_time: plan.last.map(|(_, time)| rfc3339(time)),
+            last_time: plan.last.map(|last| rfc3339(last.time)),
             next: plan.next.as_ref().map(|next| Next {
                 start: next.start.get(),
                 end: next.end.get(),
