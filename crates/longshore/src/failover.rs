@@ -63,7 +63,7 @@ async fn stand_by(node: &Node, name: &Name) -> Result<()> {
     let mut told = None;
     while let Some(log) = node.get(name) {
         let done = match log.wal.role() {
-            Role::Writer if !log.wal.is_fenced() => keep(&lease, &log).await,
+            Role::Writer if !log.wal.is_fenced() => keep(node, &lease, &log).await,
             _ => replace(node, &lease, &log).await,
         };
         let why = done.err().map(|error| error.to_string());
@@ -86,13 +86,31 @@ async fn stand_by(node: &Node, name: &Name) -> Result<()> {
 }
 
 /// The writer appends while it holds the lease, and no longer.
-async fn keep(lease: &Lease, log: &Log) -> Result<()> {
-    let own = log.wal.accepted_epoch();
-    let kept = if lease.held() == Some(own) { Ok(()) } else { lease.keep(own).await };
-    log.set_leased(lease.held() == Some(own));
+async fn keep(node: &Node, lease: &Lease, log: &Log) -> Result<()> {
+    let kept = match lease.held() {
+        Some(_) => Ok(()),
+        None => hold(node, lease, log).await,
+    };
+    log.set_leased(lease.held().is_some());
     match kept {
         // Another holds it, or nobody says who: it is asked again soon, and appends are refused meanwhile.
         Err(error) if error.kind() == ErrorKind::Unavailable => Ok(()),
+        kept => kept,
+    }
+}
+
+/// In the epoch that it writes. If a later one was minted and the lease given back, in vain most likely, the next one is minted
+/// and not begun: that keeps others from trying, and the epoch that is written is protected by the fence as before.
+async fn hold(node: &Node, lease: &Lease, log: &Log) -> Result<()> {
+    let own = log.wal.accepted_epoch();
+    match lease.keep(own).await {
+        Err(error)
+            if matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Diverged)
+                && *lease.watch().borrow() == LeaseState::Free =>
+        {
+            let writer = promotion::draw_writer(&**node.environment())?;
+            lease.take(writer, own.number).await.map(drop)
+        }
         kept => kept,
     }
 }

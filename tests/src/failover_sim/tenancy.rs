@@ -90,8 +90,7 @@ impl World {
 
     /// Whether a writer may go on.
     pub(super) fn holds_lease(&self, number: usize) -> bool {
-        let writes = self.nodes[number].writer.as_ref().map(|writer| writer.epoch);
-        self.store.is_none() || writes.is_some() && self.leased(number) == writes
+        self.store.is_none() || self.nodes[number].writer.is_some() && self.leased(number).is_some()
     }
 
     pub(super) fn give_lease_back(&mut self, number: usize) {
@@ -120,10 +119,8 @@ impl World {
             }
             return Ok(());
         }
-        let writes = node.writer.as_ref().map(|writer| writer.epoch);
         let accepted = node.copy.accepted();
-        if let Some(epoch) =
-            held.filter(|epoch| Some(*epoch) != writes && node.attempt.is_none() && !tenancy.gives_back)
+        if let Some(epoch) = held.filter(|_| node.writer.is_none() && node.attempt.is_none() && !tenancy.gives_back)
             && (accepted.number < epoch.number || accepted == epoch)
         {
             self.stand(number, epoch);
@@ -138,7 +135,8 @@ impl World {
     /// Whether a node may take the lease. While things go wrong anybody may, whatever comes of it: the rules must stand that.
     fn may_stand(&self, number: usize) -> bool {
         let node = &self.nodes[number];
-        // Whoever writes and cannot keep the lease in its epoch, as another was minted meanwhile, begins one anew.
+        // Whoever writes and cannot keep the lease in its epoch, as another was minted meanwhile, holds it for one that it mints
+        // and does not begin.
         if self.calm.is_none() || node.writer.is_some() {
             return true;
         }
@@ -153,7 +151,7 @@ impl World {
         let writes = node.writer.as_ref().map(|writer| writer.epoch);
         let tenancy = node.tenancy.as_mut()?;
         let tenant = &mut tenancy.tenant;
-        let idle = tenant.state(now).held(now).is_some_and(|held| Some(held) != writes) && node.attempt.is_none();
+        let idle = tenant.state(now).held(now).is_some() && writes.is_none() && node.attempt.is_none();
         if (std::mem::take(&mut tenancy.gives_back) || idle && !may_stand)
             && let Ok(Some(object)) = tenant.resign()
         {
@@ -166,7 +164,7 @@ impl World {
         {
             return Some(Due::Swap(object));
         }
-        let wants = state == LeaseState::Free || held.is_some_and(|held| Some(held) != writes);
+        let wants = state == LeaseState::Free || held.is_some() && writes.is_none();
         if wants && may_stand && node.attempt.is_none() && tenancy.bids_at <= self.at {
             let above = tenancy.above.max(node.copy.accepted().number);
             tenancy.bids_at = self.at + 2 * SECOND;

@@ -1,5 +1,7 @@
-//! What an operator sees of a lease.
+//! A lease as nodes hold it, and what an operator sees of it.
 
+use longshore::format::{Epoch, WriterId};
+use longshore::lease::{LeaseObject, Swap};
 use longshore::transport::{LeaseHolder, LeaseStatus};
 
 use super::*;
@@ -65,5 +67,43 @@ fn a_lease_with_a_policy_that_no_failover_protects_is_refused_with_what_to_set()
                 assert!(error.to_string().contains("--ack-durability"), "{error}");
             }
         }
+    }
+}
+
+/// As it is left by a node that took the lease while its holder was silent, reached no other node and gave it back.
+async fn mint_in_vain(url: &str) -> u64 {
+    let store = longshore::lease::open(url, &LOG.parse().unwrap()).unwrap();
+    loop {
+        let found = store.read().await.unwrap();
+        let there = LeaseObject::decode(&found.object.unwrap()).unwrap();
+        let epoch = Epoch { number: there.epoch.number + 1, writer: WriterId::from_bytes([7; 16]) };
+        let left = LeaseObject { holder: None, epoch, ..there };
+        match store.swap(&found.version, left.encode().into()).await.unwrap() {
+            Swap::Swapped(_) => return epoch.number,
+            Swap::Conflict(_) => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_goes_on_after_a_later_epoch_was_minted_in_vain() {
+    let mut cluster = Cluster::new("replicas:1", &["primary", "a", "b"]);
+    let place = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", place.path().display());
+    cluster.lease = Some(url.clone());
+    let primary = cluster.primary().await;
+    let (a, b) = (cluster.replica("a").await, cluster.replica("b").await);
+    let log = writer(&primary);
+    let appends = || log.append(&["any"]).is_ok();
+    until("the primary holds the lease", appends).await;
+    confirmed(&log, "before", "replicas:2").await;
+
+    let vain = mint_in_vain(&url).await;
+    let holds = || holder(&primary).as_deref() == Some("primary") && lease(&primary).is_some_and(|it| vain < it.epoch);
+    until("it holds the lease again", || holds() && appends()).await;
+    until("all of it is at the others", || [&a, &b].iter().all(|agent| end(agent) == end(&primary))).await;
+    assert_eq!(status(&primary).logs[0].epoch.number, 1, "nobody began another epoch");
+    for agent in [b, a, primary] {
+        agent.stop().await.unwrap();
     }
 }

@@ -71,9 +71,7 @@ impl Capture {
 
     /// Whether the file is the one that was noted, and nobody wrote it since. Where it is, nobody need read it.
     pub(super) fn is_untouched(&self, noted: Option<Note>) -> bool {
-        noted.is_some_and(|noted| {
-            noted.file == self.file && noted.written.is_some() && noted.written == self.written
-        })
+        noted.is_some_and(|noted| noted.file == self.file && noted.written.is_some() && noted.written == self.written)
     }
 
     /// Refuses a database that is to be compared, or shipped anew, and is not the one that was captured.
