@@ -58,8 +58,9 @@ impl Capture {
         }
         let name = guard.connection().path().ok_or(Error::NoFile)?.to_owned();
         let view = View::open(beside(Path::new(&name), "-wal"), size)?;
-        let (kept, noted) = shipped::load(&settings.hashes, log.id()).unzip();
-        let saved = Saved::at(kept.as_ref().map_or(Lsn::ZERO, |kept: &PageTable| kept.lsn));
+        let kept = shipped::load(&settings.hashes, log.id());
+        let noted = kept.as_ref().and_then(|kept| kept.note);
+        let saved = Saved::at(kept.as_ref().map_or(Lsn::ZERO, |kept| kept.table.lsn));
         let shipped = match brought {
             // The file may be from before the log changed hands.
             Some(_) => None,
@@ -90,7 +91,7 @@ impl Capture {
         };
         match brought {
             Some(brought) => capture.take_over(brought, deadline)?,
-            None => capture.find_place(known, noted.flatten(), deadline)?,
+            None => capture.find_place(known, noted, deadline)?,
         }
         capture.base = Base::of(database, capture.log.id())?;
         capture.raise_base()?;

@@ -25,7 +25,7 @@ pub(super) fn check_unfit(path: &Path, log: &Wal, settings: &CaptureSettings) ->
         return Ok(());
     }
     let other = |why| Err(Error::OtherFile { path: path.to_owned(), why, end: log.end() });
-    let noted = shipped::load(&settings.hashes, log.id()).and_then(|(_, noted)| noted);
+    let noted = shipped::load(&settings.hashes, log.id()).and_then(|kept| kept.note);
     let Ok(file) = FileId::of(path) else { return Ok(()) };
     let resolved = path.canonicalize().map_err(Error::at(path))?;
     if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0) {

@@ -40,7 +40,7 @@ impl Capture {
     pub(super) fn save(&mut self) -> Result<(), Error> {
         self.saved.tried = self.shipped.lsn;
         self.log.wait_blocking(self.shipped.lsn, None).map_err(Error::Log)?;
-        shipped::save(&self.shipped, &self.note_of_it()?, &self.settings.hashes, self.log.id())?;
+        shipped::save(&self.shipped, &self.note_of_it()?, &self.settings.hashes, &self.log)?;
         self.saved = Saved::at(self.shipped.lsn);
         Ok(())
     }

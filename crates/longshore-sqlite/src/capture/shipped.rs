@@ -9,6 +9,7 @@
 //!  36  pages     u32
 //!  40  place     5 × u32        salts, frame, checksum
 //!  60  hashes    u64 a page
+//!   …  link      u32            the checksum of the record that ends there; older files have none
 //!   …  note      32 bytes       of the database itself ([`note`](super::note)); older files have none
 //!   …  sum       32 bytes       BLAKE3 of everything before, the note's last four bytes taken for zero: they are written in place
 //! ```
@@ -31,12 +32,29 @@ const MAGIC: &[u8; 8] = b"LONGPAGE";
 const HEAD_LEN: usize = 60;
 const SUM_LEN: usize = 32;
 const WRITTEN_LEN: usize = 4;
+const LINK_LEN: usize = 4;
+
+/// What was written down.
+pub(super) struct Kept {
+    pub(super) table: PageTable,
+    link: Option<u32>,
+    pub(super) note: Option<Note>,
+}
+
+impl Kept {
+    /// Whether it is of this log, which may have parted from what was written here and have come back to the same length.
+    fn is_of(&self, log: &Wal) -> bool {
+        let lsn = self.table.lsn;
+        let links = || self.link.is_none_or(|link| log.crc_at(lsn).is_ok_and(|there| there == link));
+        log.first() <= lsn && lsn <= log.end() && links()
+    }
+}
 
 /// What was shipped, up to the end of the log, if that says all of it: from what was `kept`, or from the last whole image on.
 /// `None` if it does not reach back to either, or holds pages of another size.
-pub(super) fn gather(log: &Wal, kept: Option<PageTable>, size: PageSize) -> Result<Option<PageTable>, Error> {
+pub(super) fn gather(log: &Wal, kept: Option<Kept>, size: PageSize) -> Result<Option<PageTable>, Error> {
     log.wait_blocking(log.end(), None).map_err(Error::Log)?;
-    let mut gathered = kept.filter(|kept| log.first() <= kept.lsn && kept.lsn <= log.end());
+    let mut gathered = kept.filter(|kept| kept.is_of(log)).map(|kept| kept.table);
     let from = gathered.as_ref().map_or(log.first(), |kept| kept.lsn);
     let mut runs = PageRuns::from(log.reader(from).map_err(Error::Log)?);
     while let Some(run) = runs.next()? {
@@ -57,14 +75,15 @@ pub(super) fn said_of(log: &Wal, found: &PageTable) -> Result<PageTable, Error> 
 
 /// How long the file is.
 pub(super) fn file_len(shipped: &PageTable) -> u64 {
-    (HEAD_LEN + 8 * shipped.hashes().len() + NOTE_LEN + SUM_LEN) as u64
+    (HEAD_LEN + 8 * shipped.hashes().len() + LINK_LEN + NOTE_LEN + SUM_LEN) as u64
 }
 
-/// Writes it down, whole or not at all.
-pub(super) fn save(shipped: &PageTable, note: &Note, path: &Path, log: LogId) -> Result<(), Error> {
+/// Writes it down, whole or not at all. All of it is durable in the log.
+pub(super) fn save(shipped: &PageTable, note: &Note, path: &Path, log: &Wal) -> Result<(), Error> {
+    let link = log.crc_at(shipped.lsn).map_err(Error::Log)?;
     let mut bytes = Vec::with_capacity(file_len(shipped) as usize);
     bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(log.as_bytes());
+    bytes.extend_from_slice(log.id().as_bytes());
     bytes.extend_from_slice(&shipped.lsn.get().to_le_bytes());
     bytes.extend_from_slice(&[shipped.size().log2(), 0, 0, 0]);
     let WalPlace { salts, frame, checksum } = shipped.place;
@@ -72,6 +91,7 @@ pub(super) fn save(shipped: &PageTable, note: &Note, path: &Path, log: LogId) ->
         bytes.extend_from_slice(&word.to_le_bytes());
     }
     shipped.hashes().iter().for_each(|hash| bytes.extend_from_slice(&hash.0.to_le_bytes()));
+    bytes.extend_from_slice(&link.to_le_bytes());
     bytes.extend_from_slice(&note.encode());
     bytes.extend_from_slice(sum_but_for_written(&bytes).as_bytes());
     let temporary = path.with_extension("tmp");
@@ -109,7 +129,7 @@ pub(super) fn forget(path: &Path) -> Result<(), Error> {
 }
 
 /// What was written down of the log's database. `None` where it is not there, or not whole.
-pub(super) fn load(path: &Path, log: LogId) -> Option<(PageTable, Option<Note>)> {
+pub(super) fn load(path: &Path, log: LogId) -> Option<Kept> {
     let bytes = std::fs::read(path).ok()?;
     let (content, sum) = bytes.split_last_chunk::<SUM_LEN>()?;
     let (head, rest) = content.split_first_chunk::<HEAD_LEN>()?;
@@ -122,13 +142,19 @@ pub(super) fn load(path: &Path, log: LogId) -> Option<(PageTable, Option<Note>)>
     let lsn = Lsn::new(u64::from_le_bytes(*head[24..].first_chunk().expect("inside the head")));
     let place = WalPlace { salts: [word(40), word(44)], frame: word(48), checksum: [word(52), word(56)] };
     let hash = |bytes: &[u8]| PageHash(u64::from_le_bytes(*bytes.first_chunk().expect("eight bytes")));
-    let (hashes, note) = rest.split_at_checked((word(36) as usize).checked_mul(8)?)?;
+    let (hashes, rest) = rest.split_at_checked((word(36) as usize).checked_mul(8)?)?;
+    let (link, note) = match rest.len() {
+        0 => (None, None),
+        NOTE_LEN => (None, Some(rest)),
+        _ => rest.split_first_chunk::<LINK_LEN>().map(|(link, note)| (Some(u32::from_le_bytes(*link)), Some(note)))?,
+    };
     let note = match note {
-        [] => None,
-        note => Some(Note::decode(note.try_into().ok()?)),
+        Some(note) => Some(Note::decode(note.try_into().ok()?)),
+        None => None,
     };
     let hashes = hashes.chunks_exact(8).map(hash).collect();
-    Some((PageTable::of(lsn, place, PageSize::from_log2(head[32]).ok()?, hashes), note))
+    let table = PageTable::of(lsn, place, PageSize::from_log2(head[32]).ok()?, hashes);
+    Some(Kept { table, link, note })
 }
 
 fn sum_but_for_written(content: &[u8]) -> blake3::Hash {
