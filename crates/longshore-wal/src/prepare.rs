@@ -11,8 +11,9 @@ use longshore_format::Lsn;
 use longshore_storage::Trouble;
 
 use crate::active::Spare;
+use crate::fill::Urgency;
 use crate::shared::Shared;
-use crate::{Error, Event, Full, Result, Role, Wal};
+use crate::{Error, Event, Filling, Full, Result, Wal};
 
 /// The segments that are ready, in order.
 #[derive(Debug)]
@@ -39,6 +40,11 @@ impl Spares {
         self.ready.is_empty()
     }
 
+    /// Nobody prepares any more.
+    pub(crate) fn give_up(&mut self) {
+        self.busy = false;
+    }
+
     pub(crate) fn trouble(&self) -> Option<Full> {
         self.trouble.clone()
     }
@@ -53,31 +59,42 @@ impl Wal {
         let shared = self.shared();
         shared.alive()?;
         let Some(base) = shared.claim_spare()? else { return Ok(false) };
-        let prepared = shared.prepare(base);
-        let mut spares = shared.lock(&shared.spares)?;
-        spares.busy = false;
-        let trouble = match prepared {
-            Ok(spare) => {
-                spares.next = shared.view.size.next_base(base);
-                spares.ready.push_back(spare);
-                None
+        shared.settle(shared.begin_filling(base).and_then(|filling| shared.finish(filling)))
+    }
+
+    /// The same, but no more than a piece of it, and only if that is due: while a segment is ready the next one is filled as
+    /// fast as the log grows. `filling` is what was begun; `false` if nothing is to be done now.
+    pub fn prepare_ahead(&self, filling: &mut Option<Filling>) -> Result<bool> {
+        let shared = self.shared();
+        shared.alive()?;
+        let mut segment = match filling.take() {
+            Some(begun) => begun,
+            None => {
+                let Some(base) = shared.claim_spare()? else { return Ok(false) };
+                match shared.begin_filling(base) {
+                    Ok(begun) => begun,
+                    Err(failed) => return shared.settle(Err(failed)),
+                }
             }
-            Err(Failed::Full(full)) => Some(full),
-            Err(Failed::Final(error)) => {
-                drop(spares);
-                return Err(shared.poison(error));
-            }
-            Err(Failed::Passing(error)) => return Err(error),
         };
-        let before = std::mem::replace(&mut spares.trouble, trouble.clone());
-        drop(spares);
-        match (before, &trouble) {
-            (None, Some(_)) => shared.view.events.push(Event::NoSpace { needed: shared.view.size.get() }),
-            (Some(_), None) => shared.view.events.push(Event::SpaceAgain),
-            _ => {}
+        let urgency = shared.urgency(&segment);
+        let is_filled = match urgency {
+            Urgency::Early => Ok(false),
+            _ => shared.fill_piece(&mut segment, urgency),
+        };
+        match is_filled {
+            Ok(true) => shared.settle(shared.finish(segment)),
+            Ok(false) => {
+                *filling = Some(segment);
+                Ok(urgency != Urgency::Early)
+            }
+            Err(failed) => shared.settle(Err(failed)),
         }
-        shared.room.notify(usize::MAX);
-        Ok(trouble.is_none())
+    }
+
+    /// Gives back what [`Wal::prepare_ahead`] began.
+    pub fn give_back(&self, filling: Filling) {
+        self.shared().give_back(filling);
     }
 
     /// For a follower: where the upstream's log ends. While that is more than a segment ahead, segments are written with
@@ -88,7 +105,7 @@ impl Wal {
 }
 
 /// Why a segment was not prepared.
-enum Failed {
+pub(crate) enum Failed {
     /// No space: tried again later.
     Full(Full),
     /// Tried again later as well, but the caller should see it (F-067).
@@ -119,42 +136,44 @@ impl Shared {
         (self.view.count() + spares) as u64 * self.view.size.get()
     }
 
-    fn prepare(&self, base: Lsn) -> Result<Spare, Failed> {
-        let size = self.view.size;
-        let used = self.disk_used();
-        if let Some(limit) = self.settings.disk_limit.filter(|limit| *limit < used) {
-            return Err(Failed::Full(Full::Disk { used: used - size.get(), limit }));
-        }
-        let upstream_end = Lsn::new(self.upstream_end.load(std::sync::atomic::Ordering::Relaxed));
-        let behind = size.next_base(base).is_some_and(|next| next < upstream_end);
-        let mapped = !(self.settings.role == Role::Follower && behind);
-
-        let dir = &self.view.dir;
-        let name = size.file_name(base);
-        let temporary = format!("{name}{TEMPORARY}");
-        let failed = |operation| move |error: io::Error| self.prepare_failed(operation, error);
-        remove_if_there(&**dir, &temporary).map_err(failed("remove an old temporary segment"))?;
-        let file = dir.create(&temporary).map_err(failed("create a segment"))?;
-        let filled = file.allocate(size.get()).and_then(|()| match mapped {
-            true => file.zero_fill(0..size.get()),
-            false => Ok(()),
-        });
-        if let Err(error) = filled {
-            // F-041: what a failed allocation leaves behind is given back at once.
-            remove_if_there(&**dir, &temporary).map_err(failed("remove a temporary segment"))?;
-            return Err(self.prepare_failed("allocate a segment", error));
-        }
-        file.sync().map_err(|error| Failed::Final(Error::io("sync a prepared segment")(error)))?;
-        let map = match mapped {
-            true => Some(file.map(size.get() as usize).map_err(failed("map a segment"))?),
-            false => None,
+    /// Ends a claim. `false` if there is no space.
+    fn settle(&self, prepared: Result<Spare, Failed>) -> Result<bool> {
+        let mut spares = self.lock(&self.spares)?;
+        spares.busy = false;
+        let trouble = match prepared {
+            Ok(spare) => {
+                spares.next = self.view.size.next_base(spare.base);
+                spares.ready.push_back(spare);
+                None
+            }
+            Err(Failed::Full(full)) => Some(full),
+            Err(Failed::Final(error)) => {
+                drop(spares);
+                return Err(self.poison(error));
+            }
+            Err(Failed::Passing(error)) => return Err(error),
         };
-        dir.rename(&temporary, &name).map_err(failed("rename a segment"))?;
-        dir.sync().map_err(|error| Failed::Final(Error::io("sync the log's directory")(error)))?;
-        Ok(Spare { base, file, map })
+        let before = std::mem::replace(&mut spares.trouble, trouble.clone());
+        drop(spares);
+        match (before, &trouble) {
+            (None, Some(_)) => self.view.events.push(Event::NoSpace { needed: self.view.size.get() }),
+            (Some(_), None) => self.view.events.push(Event::SpaceAgain),
+            _ => {}
+        }
+        self.room.notify(usize::MAX);
+        Ok(trouble.is_none())
     }
 
-    fn prepare_failed(&self, operation: &'static str, error: io::Error) -> Failed {
+    /// Refuses another segment beyond the limit. The one that is claimed counts.
+    pub(crate) fn may_take_disk(&self) -> Result<(), Failed> {
+        let used = self.disk_used();
+        match self.settings.disk_limit.filter(|limit| *limit < used) {
+            Some(limit) => Err(Failed::Full(Full::Disk { used: used - self.view.size.get(), limit })),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn prepare_failed(&self, operation: &'static str, error: io::Error) -> Failed {
         match Trouble::of(&error) {
             Trouble::NoSpace => Failed::Full(Full::NoSpace { needed: self.view.size.get() }),
             Trouble::TooManyFiles | Trouble::NoMemory => Failed::Passing(Error::io(operation)(error)),

@@ -12,6 +12,7 @@ use longshore_storage::{Environment, ForkGuard, Lock};
 
 use crate::append::Appender;
 use crate::control_file::ControlFile;
+use crate::gather::Gatherers;
 use crate::prepare::Spares;
 use crate::seal::Sealer;
 use crate::slots::Consumers;
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) is_held: AtomicBool,
     /// Notified when there may be room again for a refused append.
     pub(crate) room: event_listener::Event,
+    pub(crate) gathering: Gatherers,
     pub(crate) wake_syncer: WakeUp,
     pub(crate) wake_keeper: WakeUp,
     /// Set once, by whatever stopped the log.
@@ -88,6 +90,7 @@ impl Shared {
             upstream_end: AtomicU64::new(0),
             is_held: AtomicBool::new(false),
             room: event_listener::Event::new(),
+            gathering: Gatherers::default(),
             wake_syncer: WakeUp::default(),
             wake_keeper: WakeUp::default(),
             failure: OnceLock::new(),
@@ -124,7 +127,9 @@ impl Shared {
     #[inline]
     pub(crate) fn set_end(&self, end: Lsn) {
         self.end.store(end.get(), Ordering::Release);
-        self.wake_syncer.wake_if_parked();
+        if self.is_to_be_synced(end) {
+            self.wake_syncer.wake_if_parked();
+        }
     }
 
     /// Stops the log for the rest of the process: every waiter, and every later call, gets this error. Reading goes on.

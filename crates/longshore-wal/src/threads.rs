@@ -64,7 +64,7 @@ impl Wal {
         let shared = self.shared();
         let mut own = Lsn::ZERO;
         while !stop.load(Ordering::Acquire) {
-            let idle = || self.end() <= self.durable().get() && !stop.load(Ordering::Acquire);
+            let idle = || !shared.is_to_be_synced(self.end()) && !stop.load(Ordering::Acquire);
             let busy = !idle();
             if busy && shared.help_sync()? {
                 own = self.durable().get();
@@ -81,10 +81,10 @@ impl Wal {
     fn keep_loop(&self, stop: &AtomicBool) -> Result<()> {
         let shared = self.shared();
         let (mut idle_since, mut retained) = (shared.env.monotonic(), shared.env.monotonic());
-        let mut last_end = self.end();
+        let (mut last_end, mut filling) = (self.end(), None);
         while !stop.load(Ordering::Acquire) {
             let mut sealed = false;
-            let mut busy = passing(self.prepare_once())?;
+            let mut busy = passing(self.prepare_ahead(&mut filling))?;
             busy |= passing(self.seal_once().inspect(|done| sealed = *done))?;
             let now = shared.env.monotonic();
             if sealed || LOOK_AGAIN <= now.saturating_sub(retained) {
@@ -103,6 +103,9 @@ impl Wal {
                 self.sync_control()?;
             }
             std::thread::park_timeout(if idle < limit { limit - idle } else { limit.max(LOOK_AGAIN) });
+        }
+        if let Some(begun) = filling {
+            self.give_back(begun);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::*;
 use longshore_format::{ErrorKind, Kind, Lsn, Name, SegmentSize};
 use longshore_storage::{Environment, SystemEnvironment};
-use longshore_wal::{Error, RecordDraft, Wal};
+use longshore_wal::{CreateSpec, Error, RecordDraft, Wal};
 
 #[test]
 fn what_is_appended_and_synced_is_read_in_order_over_segments() {
@@ -427,4 +427,75 @@ fn a_sync_that_ends_in_the_middle_of_a_batch_does_not_stop_it() {
     let appended = wal.append(&[RecordDraft::user(&record); 10], None).unwrap();
     step(&wal);
     assert_eq!(payloads(wal.reader(appended.start).unwrap()).len(), 10);
+}
+
+#[test]
+fn a_segment_ahead_is_filled_as_the_log_grows_and_the_first_at_once() {
+    let place = Place::new();
+    let wal = place.open();
+    let prepared = || wal.pressure().prepared;
+    let mut filling = None;
+    let mut pieces = 0;
+    while prepared() == 0 {
+        assert!(wal.prepare_ahead(&mut filling).unwrap(), "appends would have to wait for it");
+        pieces += 1;
+    }
+    assert_eq!(pieces, 16);
+    // Its first piece, and then no more than twice what is appended.
+    assert!(wal.prepare_ahead(&mut filling).unwrap());
+    for appended in 1..=7 {
+        assert!(!wal.prepare_ahead(&mut filling).unwrap(), "nothing was appended");
+        assert!(!wal.prepare_once().unwrap(), "somebody is at it");
+        wal.append(&[RecordDraft::user(&[7; 4096])], None).unwrap();
+        pieces = 0;
+        while wal.prepare_ahead(&mut filling).unwrap() {
+            pieces += 1;
+        }
+        assert_eq!((pieces, prepared()), (2, 1), "after {appended}");
+    }
+    wal.append(&[RecordDraft::user(&[7; 4096])], None).unwrap();
+    while wal.prepare_ahead(&mut filling).unwrap() {}
+    assert_eq!(prepared(), 2, "long before it is needed");
+}
+
+#[test]
+fn what_is_filled_is_given_back_where_nobody_goes_on_with_it() {
+    let place = Place::new();
+    let wal = place.open();
+    let mut filling = None;
+    assert!(wal.prepare_ahead(&mut filling).unwrap());
+    let temporary = place.file("00000000000000065536.seg.tmp");
+    assert!(temporary.exists());
+    wal.give_back(filling.unwrap());
+    assert!(!temporary.exists());
+    assert!(wal.prepare_once().unwrap(), "the next one begins anew");
+}
+
+#[test]
+fn what_is_gathered_is_synced_together_when_all_of_it_is_there_or_a_mebibyte() {
+    let place = Place::empty();
+    let spec = CreateSpec { segment_size: SegmentSize::new(4 << 20).unwrap(), ..CreateSpec::default() };
+    Wal::create(place.dir(), &SystemEnvironment, &spec).unwrap();
+    let wal = place.open();
+    let threads = wal.start();
+    let syncs = || wal.sync_stats().count;
+    wal.wait_blocking(wal.end(), None).unwrap();
+    let (before, durable) = (syncs(), wal.durable().get());
+    let together = wal.gather();
+    let mut end = durable;
+    while end.since(durable) < 1 << 19 {
+        end = wal.append(&[RecordDraft::user(&[7; 1000])], None).unwrap().end;
+    }
+    assert_eq!((syncs(), wal.durable().get()), (before, durable));
+    drop(together);
+    wal.durable().wait_blocking(end, None).unwrap();
+    assert_eq!(syncs(), before + 1);
+    // Whoever gathers for long does not keep it all from the disk.
+    let _together = wal.gather();
+    let more = end.checked_add(1 << 20).unwrap();
+    while end < more {
+        end = wal.append(&[RecordDraft::user(&[7; 1000])], None).unwrap().end;
+    }
+    wal.durable().wait_blocking(more, None).unwrap();
+    threads.stop();
 }

@@ -108,7 +108,7 @@ impl Follower {
             6..13 => drop(self.ship(rng)?),
             13 => self.ship_badly(rng)?,
             14 => self.say_where_upstream_ends(rng),
-            15..17 => drop(self.node.prepare()?),
+            15..17 => drop(self.node.prepare_piece()?),
             17 => drop(self.node.seal()?),
             18 if rng.one_in(2) => self.node.retain(None)?,
             18 => self.node.pass_time(rng),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use longshore_format::{Kind, Lsn, SegmentSize};
 use longshore_storage::{Directory, Environment};
-use longshore_wal::{Reader, Recovery, Retention, Role, Settings, Wal};
+use longshore_wal::{Filling, Reader, Recovery, Retention, Role, Settings, Wal};
 
 use super::Tally;
 use super::downs::LYING;
@@ -53,6 +53,8 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) wal: Wal,
+    /// A segment that is being prepared.
+    pub(super) filling: Option<Filling>,
     /// Stands behind the last record of the ledger that is set.
     pub(super) reader: Reader,
 }
@@ -207,7 +209,7 @@ impl Node {
             }
         }
         self.ledger.acknowledge(wal.durable().get());
-        self.open = Some(Open { wal, reader });
+        self.open = Some(Open { wal, reader, filling: None });
         Ok(())
     }
 

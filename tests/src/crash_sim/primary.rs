@@ -110,7 +110,7 @@ impl Primary {
             11..13 => self.run(rng)?,
             13 => self.mark()?,
             14 => self.append_elsewhere()?,
-            15..17 => drop(self.node.prepare()?),
+            15..17 => drop(self.node.prepare_piece()?),
             17 => drop(self.node.seal()?),
             18 => self.node.read()?,
             _ => match rng.below(12) {

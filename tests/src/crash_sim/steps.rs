@@ -5,7 +5,7 @@ use std::time::Duration;
 use longshore_format::{ErrorKind, Lsn};
 use longshore_wal::{Error, Wal};
 
-use super::node::{Node, Step, Stop, broken};
+use super::node::{Node, Open, Step, Stop, broken};
 use crate::sim_rng::Rng;
 
 impl Node {
@@ -44,11 +44,18 @@ impl Node {
         }
     }
 
-    /// Prepares one segment, or finds that none is wanted or has room.
-    pub(super) fn prepare(&mut self) -> Step<bool> {
-        let outcome = self.wal().prepare_once();
+    /// Fills a piece of a segment, or finds that none is due or has room.
+    pub(super) fn prepare_piece(&mut self) -> Step<bool> {
+        let Open { wal, filling, .. } = self.open.as_mut().expect("the log is open");
+        let outcome = wal.prepare_ahead(filling);
         self.note(|| format!("prepare: {outcome:?}"));
         outcome.map_err(|error| self.judge(&error, "prepare"))
+    }
+
+    /// Prepares all that is due.
+    pub(super) fn prepare(&mut self) -> Step {
+        while self.prepare_piece()? {}
+        Ok(())
     }
 
     /// Trims what nobody needs: a consumer may need all from `needed` on.

@@ -77,6 +77,7 @@ impl Capture {
         patience: Duration,
     ) -> Result<u64, Error> {
         let mut transactions = 0;
+        let _together = self.log.gather();
         while place.frame < index.max_frame && deadline.is_none_or(|deadline| Instant::now() < deadline) {
             let transaction = self.read_transaction(place, index.max_frame)?;
             if deadline.is_some() && LONG < transaction.frames.len() {
