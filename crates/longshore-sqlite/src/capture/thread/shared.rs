@@ -12,7 +12,7 @@ use super::pace::{PAUSE, pause_after};
 use crate::capture::give_way::GaveWay;
 use crate::capture::{Capture, CaptureStatus};
 use crate::error::Error;
-use crate::priority::yield_to_the_application;
+use crate::priority::{no_longer_yielding, yield_to_the_application};
 
 #[derive(Default)]
 pub(super) struct Shared {
@@ -120,7 +120,7 @@ impl Shared {
             return Ok(());
         }
         let asked = self.lock().asked;
-        capture.copy(Duration::ZERO)?;
+        no_longer_yielding(|| capture.copy(Duration::ZERO))?;
         let since = {
             let mut state = self.lock();
             (state.status, state.told, state.paused) = (capture.status(), asked, None);
