@@ -4,18 +4,22 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
-/// Where the credentials for the store at `url` come from, in the order in which the cloud's own tools look for them.
+/// Where the credentials for the store at `url` come from, in the order in which the cloud's own tools look for them, as far as this
+/// build does.
 ///
 /// ```
 /// assert_eq!(longshore_archive::credentials::source("file:///mnt/archive"), "permissions of the directory");
 /// ```
 pub fn source(url: &str) -> String {
     let environment = |name: &str| std::env::var(name).ok();
-    Surroundings { environment: &environment, exists: &|path| path.exists() }.source(url)
+    let aws_profiles = cfg!(feature = "aws-profiles");
+    Surroundings { aws_profiles, environment: &environment, exists: &|path| path.exists() }.source(url)
 }
 
 /// What is looked at: variables, and whether files are there.
 struct Surroundings<'a> {
+    /// AWS's own library looks, which knows profiles, and a container's role without a token.
+    aws_profiles: bool,
     environment: &'a dyn Fn(&str) -> Option<String>,
     exists: &'a dyn Fn(&Path) -> bool,
 }
@@ -41,22 +45,28 @@ impl Surroundings<'_> {
                 false => "environment keys (AWS_ACCESS_KEY_ID)".to_owned(),
             };
         }
-        if let Some(profile) = self.variable("AWS_PROFILE") {
+        let profile = self.variable("AWS_PROFILE");
+        if let Some(profile) = profile.as_ref().filter(|_| self.aws_profiles) {
             return format!("profile {profile} (AWS_PROFILE)");
         }
         if self.all(&["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"]) {
             return "web identity (AWS_WEB_IDENTITY_TOKEN_FILE)".to_owned();
         }
-        for name in ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"] {
-            if self.all(&[name]) {
+        let (relative, full) = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI");
+        let may_be_full = self.aws_profiles || self.all(&["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]);
+        for (name, counts) in [(relative, true), (full, may_be_full)] {
+            if counts && self.all(&[name]) {
                 return format!("role of the container ({name})");
             }
         }
         let files = [("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials"), ("AWS_CONFIG_FILE", ".aws/config")];
-        if files.iter().any(|(name, below_home)| self.file(name, below_home)) {
+        if self.aws_profiles && files.iter().any(|(name, below_home)| self.file(name, below_home)) {
             return "profile default, or instance metadata if it names no credentials".to_owned();
         }
-        "instance metadata".to_owned()
+        match profile {
+            Some(_) => "instance metadata: AWS_PROFILE is for a build with --features aws-profiles".to_owned(),
+            None => "instance metadata".to_owned(),
+        }
     }
 
     fn google(&self) -> String {
@@ -185,9 +195,27 @@ mod tests {
             let environment =
                 |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
             let exists = |path: &Path| path == Path::new(file);
-            let told = Surroundings { environment: &environment, exists: &exists }.source(url);
+            let told = Surroundings { aws_profiles: true, environment: &environment, exists: &exists }.source(url);
             assert_eq!(told, *expected, "{url} {variables:?} {file}");
             assert!(!told.contains("topsecret"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_build_that_knows_no_profiles_says_that_it_passes_one_over() {
+        let full = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23");
+        let token = ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/t");
+        let profile = ("AWS_PROFILE", "backup");
+        for (variables, expected) in [
+            (&[profile][..], "instance metadata: AWS_PROFILE is for a build with --features aws-profiles"),
+            (&[("HOME", "/home/me")], "instance metadata"),
+            (&[full], "instance metadata"),
+            (&[full, token, profile], "role of the container (AWS_CONTAINER_CREDENTIALS_FULL_URI)"),
+        ] {
+            let environment =
+                |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            let around = Surroundings { aws_profiles: false, environment: &environment, exists: &|_| true };
+            assert_eq!(around.source("s3://b/p"), expected, "{variables:?}");
         }
     }
 }
