@@ -88,10 +88,13 @@ impl Surroundings<'_> {
         let sources = [
             (&["AZURE_STORAGE_ACCOUNT_KEY"][..], "account key (AZURE_STORAGE_ACCOUNT_KEY)"),
             (&["AZURE_STORAGE_ACCESS_KEY"], "account key (AZURE_STORAGE_ACCESS_KEY)"),
+            (
+                &["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"],
+                "workload identity (AZURE_FEDERATED_TOKEN_FILE)",
+            ),
+            (&["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_CLIENT_SECRET"], "service principal (AZURE_CLIENT_ID)"),
             (&["AZURE_STORAGE_SAS_KEY"], "shared access signature (AZURE_STORAGE_SAS_KEY)"),
             (&["AZURE_STORAGE_SAS_TOKEN"], "shared access signature (AZURE_STORAGE_SAS_TOKEN)"),
-            (&["AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"], "service principal (AZURE_CLIENT_ID)"),
-            (&["AZURE_FEDERATED_TOKEN_FILE"], "workload identity (AZURE_FEDERATED_TOKEN_FILE)"),
         ];
         if let Some((_, source)) = sources.iter().find(|(names, _)| self.all(names)) {
             return (*source).to_owned();
@@ -131,6 +134,7 @@ mod tests {
     fn the_source_is_the_first_that_the_clouds_own_tools_would_take() {
         let keys = &[("AWS_ACCESS_KEY_ID", "AKIA"), ("AWS_SECRET_ACCESS_KEY", "topsecret")];
         let session = &[keys[0], keys[1], ("AWS_SESSION_TOKEN", "topsecret"), ("AWS_PROFILE", "p")];
+        let principal = &[("AZURE_CLIENT_ID", "i"), ("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_SECRET", "topsecret")];
         let web = &[("AWS_WEB_IDENTITY_TOKEN_FILE", "/t"), ("AWS_ROLE_ARN", "r")];
         type Variables<'a> = &'a [(&'a str, &'a str)];
         let rows: &[(&str, Variables<'_>, &str, &str)] = &[
@@ -182,11 +186,18 @@ mod tests {
             ("az://c", &[("AZURE_STORAGE_ACCOUNT_KEY", "topsecret")], "", "account key (AZURE_STORAGE_ACCOUNT_KEY)"),
             (
                 "az://c",
-                &[("AZURE_CLIENT_ID", "i"), ("AZURE_CLIENT_SECRET", "topsecret")],
+                &[principal[0], principal[1], ("AZURE_STORAGE_SAS_KEY", "topsecret")],
                 "",
-                "service principal (AZURE_CLIENT_ID)",
+                "shared access signature (AZURE_STORAGE_SAS_KEY)",
             ),
-            ("az://c", &[("AZURE_FEDERATED_TOKEN_FILE", "/t")], "", "workload identity (AZURE_FEDERATED_TOKEN_FILE)"),
+            ("az://c", principal, "", "service principal (AZURE_CLIENT_ID)"),
+            (
+                "az://c",
+                &[principal[0], principal[1], principal[2], ("AZURE_FEDERATED_TOKEN_FILE", "/t")],
+                "",
+                "workload identity (AZURE_FEDERATED_TOKEN_FILE)",
+            ),
+            ("az://c", &[("AZURE_FEDERATED_TOKEN_FILE", "/t")], "", "managed identity"),
             ("az://c", &[("AZURE_USE_AZURE_CLI", "true")], "", "Azure CLI (AZURE_USE_AZURE_CLI)"),
             ("az://c", &[], "", "managed identity"),
             ("ftp://host", &[], "", "unknown"),

@@ -1,8 +1,9 @@
 //! Filling a segment to come, a piece at a time.
 //!
 //! To write all of a segment at once keeps the disk busy for as long as that takes: some 40 ms of a disk of 1.5 GB/s, for
-//! which every sync of whoever else uses it waits. With one segment ready nothing is urgent, so the next is filled as fast
-//! as the log grows, twice over, and each piece is synced before the next.
+//! which every sync of whoever else uses it waits. With one segment ready nothing is urgent: the next is filled twice as
+//! fast as the log grows, and each piece is synced before the next. Only where a file system cannot allocate, that alone writes
+//! all of it.
 
 use std::io;
 use std::sync::Arc;
@@ -21,8 +22,9 @@ const PIECE: u64 = 1 << 20;
 const PIECES: u64 = 16;
 
 /// A segment that is allocated and not ready, for [`Wal::prepare_ahead`](crate::Wal::prepare_ahead). While there is one,
-/// nobody else prepares any.
+/// nobody else prepares any; whoever does not go on with it gives it back ([`Wal::give_back`](crate::Wal::give_back)).
 #[derive(Debug)]
+#[must_use = "until it is given back nobody else prepares a segment"]
 pub struct Filling {
     pub(crate) base: Lsn,
     file: Arc<dyn File>,
@@ -36,10 +38,11 @@ pub struct Filling {
 /// Whether a segment is to be filled on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Urgency {
-    /// None is ready: as fast as can be.
+    /// None is ready, or it is not the last that is to be: as fast as can be.
     Needed,
-    /// The log has grown enough since.
+    /// It was just begun, or the log has grown enough since.
     Due,
+    /// The log is to grow first.
     Early,
 }
 
@@ -65,21 +68,20 @@ impl Shared {
 
     /// How urgent the next piece is.
     pub(crate) fn urgency(&self, filling: &Filling) -> Urgency {
-        match self.spares.lock().is_ok_and(|spares| !spares.is_empty()) {
-            false => Urgency::Needed,
-            true if filling.filled <= 2 * self.end().since(filling.begun) => Urgency::Due,
-            true => Urgency::Early,
+        let ready = self.spares.lock().map_or(0, |spares| spares.len());
+        match ready == 0 || ready + 1 < self.settings.prepared {
+            true => Urgency::Needed,
+            false if filling.filled <= 2 * self.end().since(filling.begun) => Urgency::Due,
+            false => Urgency::Early,
         }
     }
 
-    /// Fills a piece; whether that was the last. Where the segment is not waited for, the piece is synced by itself.
-    pub(crate) fn fill_piece(&self, filling: &mut Filling, urgency: Urgency) -> Result<bool, Failed> {
+    /// Fills a piece and syncs it; whether that was the last.
+    pub(crate) fn fill_piece(&self, filling: &mut Filling) -> Result<bool, Failed> {
         let size = self.view.size.get();
         let piece = if filling.mapped { PIECE.min(size / PIECES) } else { size };
         self.fill(filling, size.min(filling.filled + piece))?;
-        if urgency != Urgency::Needed {
-            self.sync_filled(filling)?;
-        }
+        self.sync_filled(filling)?;
         Ok(filling.filled == size)
     }
 
@@ -114,6 +116,10 @@ impl Shared {
 
     /// Gives back what was begun, so that the next one to prepare begins anew.
     pub(crate) fn give_back(&self, filling: Filling) {
+        if self.alive().is_err() {
+            // The directory may be another's by now, who removes it.
+            return;
+        }
         // What cannot be removed is removed at the next open.
         let _removed = remove_if_there(&*self.view.dir, &filling.temporary);
         if let Ok(mut spares) = self.spares.lock() {

@@ -23,7 +23,7 @@ pub(crate) struct Spares {
     next: Option<Lsn>,
     /// Why the last attempt failed, until one succeeds.
     trouble: Option<Full>,
-    /// Somebody is preparing `next` at the moment.
+    /// Somebody is preparing `next`, which may take as long as the log takes to grow.
     busy: bool,
 }
 
@@ -62,8 +62,8 @@ impl Wal {
         shared.settle(shared.begin_filling(base).and_then(|filling| shared.finish(filling)))
     }
 
-    /// The same, but no more than a piece of it, and only if that is due: while a segment is ready the next one is filled as
-    /// fast as the log grows. `filling` is what was begun; `false` if nothing is to be done now.
+    /// The same, but of the last one that is wanted no more than a piece, and only if that is due: it is filled twice as fast as the
+    /// log grows. `filling` is what was begun; `false` if nothing is to be done now, as there is no space, or somebody else is at it.
     pub fn prepare_ahead(&self, filling: &mut Option<Filling>) -> Result<bool> {
         let shared = self.shared();
         shared.alive()?;
@@ -79,8 +79,9 @@ impl Wal {
         };
         let urgency = shared.urgency(&segment);
         let is_filled = match urgency {
+            Urgency::Needed => Ok(true),
+            Urgency::Due => shared.fill_piece(&mut segment),
             Urgency::Early => Ok(false),
-            _ => shared.fill_piece(&mut segment, urgency),
         };
         match is_filled {
             Ok(true) => shared.settle(shared.finish(segment)),

@@ -23,7 +23,8 @@ pub struct Settings {
     pub unsynced_limit: u64,
     /// The log never takes more than this many bytes of disk, prepared segments included; `None` leaves it to the disk.
     pub disk_limit: Option<u64>,
-    /// How many segments are kept ready ahead of the active one. Two: a full disk is noticed two segments early.
+    /// How many segments are kept ready ahead of the active one, the last of them allocated at once and filled as the log grows. Two: a
+    /// full disk is noticed two segments early.
     pub prepared: usize,
     /// What is kept, and for whom.
     pub retention: Retention,

@@ -12,7 +12,6 @@ use longshore_storage::{Environment, ForkGuard, Lock};
 
 use crate::append::Appender;
 use crate::control_file::ControlFile;
-use crate::gather::Gatherers;
 use crate::prepare::Spares;
 use crate::seal::Sealer;
 use crate::slots::Consumers;
@@ -45,7 +44,8 @@ pub(crate) struct Shared {
     pub(crate) is_held: AtomicBool,
     /// Notified when there may be room again for a refused append.
     pub(crate) room: event_listener::Event,
-    pub(crate) gathering: Gatherers,
+    /// How many gather ([`Wal::gather`](crate::Wal::gather)). Changed by anybody; after a change to less the syncer is woken.
+    pub(crate) gathering: AtomicU64,
     pub(crate) wake_syncer: WakeUp,
     pub(crate) wake_keeper: WakeUp,
     /// Set once, by whatever stopped the log.
@@ -90,7 +90,7 @@ impl Shared {
             upstream_end: AtomicU64::new(0),
             is_held: AtomicBool::new(false),
             room: event_listener::Event::new(),
-            gathering: Gatherers::default(),
+            gathering: AtomicU64::new(0),
             wake_syncer: WakeUp::default(),
             wake_keeper: WakeUp::default(),
             failure: OnceLock::new(),
@@ -127,9 +127,7 @@ impl Shared {
     #[inline]
     pub(crate) fn set_end(&self, end: Lsn) {
         self.end.store(end.get(), Ordering::Release);
-        if self.is_to_be_synced(end) {
-            self.wake_syncer.wake_if_parked();
-        }
+        self.wake_syncer.wake_if_parked(|| self.is_to_be_synced(end));
     }
 
     /// Stops the log for the rest of the process: every waiter, and every later call, gets this error. Reading goes on.
@@ -202,11 +200,13 @@ impl WakeUp {
         }
     }
 
-    /// As [`wake`](Self::wake), for a thread that sleeps by [`park_if`](Self::park_if): one that is awake will look anyway.
+    /// As [`wake`](Self::wake), for a thread that sleeps by [`park_if`](Self::park_if), if there is something for it to do: one
+    /// that is awake will look anyway. What `is_wanted` looks at is looked at behind the fence, too: whoever changes it later wakes
+    /// the thread by himself.
     #[inline]
-    pub(crate) fn wake_if_parked(&self) {
+    pub(crate) fn wake_if_parked(&self, is_wanted: impl FnOnce() -> bool) {
         fence(Ordering::SeqCst);
-        if self.parked.load(Ordering::Relaxed) {
+        if self.parked.load(Ordering::Relaxed) && is_wanted() {
             self.wake();
         }
     }

@@ -97,13 +97,13 @@ impl Wal {
         }
     }
 
-    /// As [`Wal::wait_room`] on this thread; `false` if the timeout came first.
+    /// As [`Wal::wait_room`] on this thread, which syncs if nobody is at it; `false` if the timeout came first.
     pub fn wait_room_blocking(&self, bytes: u64, timeout: Option<Duration>) -> Result<bool> {
         let shared = self.shared();
         let deadline = timeout.map(|timeout| shared.env.monotonic().saturating_add(timeout));
         loop {
             let listener = shared.room.listen();
-            if self.has_room(bytes)? {
+            if self.has_room(bytes)? || shared.help_sync()? && self.has_room(bytes)? {
                 return Ok(true);
             }
             match deadline.map(|deadline| deadline.saturating_sub(shared.env.monotonic())) {

@@ -58,7 +58,8 @@ impl Wal {
         Ok(())
     }
 
-    /// Waits until `lsn` is durable. Needs the threads of [`Wal::start`]. Cancel safe.
+    /// Waits until `lsn` is durable; while somebody gathers ([`Wal::gather`]), until that ends. Needs the threads of
+    /// [`Wal::start`]. Cancel safe.
     pub async fn wait(&self, lsn: Lsn) -> Result<Lsn> {
         self.durable().wait(lsn).await.map_err(|ended| Error::of_wait(ended, lsn))
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use longshore_format::{ErrorKind, Lsn};
 
-use crate::{Error, Result, Wal};
+use crate::{Error, Filling, Result, Wal};
 
 /// The running threads of a log. Dropping it stops and joins them; a panic in one poisons the log.
 #[derive(Debug)]
@@ -21,7 +21,8 @@ pub struct Threads {
     running: Vec<JoinHandle<()>>,
 }
 
-/// How long an append that nobody waits for may wait for its sync, after others have done without this thread.
+/// How long an append that nobody waits for may wait for its sync, after others have done without this thread; longer where
+/// somebody gathers.
 const LOOK_IN: Duration = Duration::from_millis(1);
 
 /// How often the keeper looks at retention, and at a disk that was full, when nothing wakes it.
@@ -79,12 +80,21 @@ impl Wal {
     }
 
     fn keep_loop(&self, stop: &AtomicBool) -> Result<()> {
+        let mut filling = None;
+        let outcome = self.keep(stop, &mut filling);
+        if let Some(begun) = filling {
+            self.give_back(begun);
+        }
+        outcome
+    }
+
+    fn keep(&self, stop: &AtomicBool, filling: &mut Option<Filling>) -> Result<()> {
         let shared = self.shared();
         let (mut idle_since, mut retained) = (shared.env.monotonic(), shared.env.monotonic());
-        let (mut last_end, mut filling) = (self.end(), None);
+        let mut last_end = self.end();
         while !stop.load(Ordering::Acquire) {
             let mut sealed = false;
-            let mut busy = passing(self.prepare_ahead(&mut filling))?;
+            let mut busy = passing(self.prepare_ahead(filling))?;
             busy |= passing(self.seal_once().inspect(|done| sealed = *done))?;
             let now = shared.env.monotonic();
             if sealed || LOOK_AGAIN <= now.saturating_sub(retained) {
@@ -103,9 +113,6 @@ impl Wal {
                 self.sync_control()?;
             }
             std::thread::park_timeout(if idle < limit { limit - idle } else { limit.max(LOOK_AGAIN) });
-        }
-        if let Some(begun) = filling {
-            self.give_back(begun);
         }
         Ok(())
     }

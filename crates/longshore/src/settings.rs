@@ -65,8 +65,8 @@ pub struct LogSettings {
     /// and the free-space check keep the disk from filling.
     #[serde(with = "optional")]
     pub disk_limit: Option<ByteSize>,
-    /// Segments kept ready ahead of the active one. Default 2: a full disk is met two segments
-    /// early, as a clean error.
+    /// Segments kept ready ahead of the active one, the last of them allocated at once and filled as
+    /// the log grows. Default 2: a full disk is met two segments early, as a clean error.
     pub prepared_segments: usize,
     /// Accept a data directory on a filesystem that cannot keep its promise (tmpfs, FUSE, network;
     /// F-058). Default false, which warns at every start; true is for tests.

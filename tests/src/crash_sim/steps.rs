@@ -83,7 +83,11 @@ impl Node {
     pub(super) fn prepare_without_files(&mut self) -> Step {
         const EMFILE: i32 = 24;
         self.disk.arm_open(EMFILE);
-        let outcome = self.wal().prepare_once();
+        let Open { wal, filling, .. } = self.open.as_mut().expect("the log is open");
+        if let Some(begun) = filling.take() {
+            wal.give_back(begun);
+        }
+        let outcome = wal.prepare_ahead(filling);
         self.disk.disarm_open();
         self.note(|| format!("prepare without files: {outcome:?}"));
         match outcome {
@@ -144,6 +148,10 @@ impl Node {
 
     /// Closes the log in order.
     pub(super) fn close(&mut self) -> Step {
+        let Open { wal, filling, .. } = self.open.as_mut().expect("the log is open");
+        if let Some(begun) = filling.take() {
+            wal.give_back(begun);
+        }
         let outcome = self.wal().close();
         self.note(|| format!("close: {outcome:?}"));
         if let Err(error) = outcome {

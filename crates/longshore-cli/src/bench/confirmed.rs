@@ -112,9 +112,11 @@ impl Stage {
         let serving = runtime.spawn(server.run(async { drop(stopped.await) }));
         let replicas = replicas.iter().map(|replica| site.follower(replica, address)).collect::<Result<Vec<_>, _>>()?;
         let stage = Self { runtime, primary, stop, serving, replicas };
-        // The clock starts once all of them follow, and the segments to come are prepared.
+        // The clock starts once all of them follow, and a segment to come is ready.
         stage.commit(1, 20, &format!("replicas:{}", stage.replicas.len()))?;
-        while stage.primary.wal().prepare_once()? {}
+        while stage.primary.wal().pressure().prepared == 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         Ok(stage)
     }
 

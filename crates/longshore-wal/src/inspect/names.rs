@@ -32,7 +32,7 @@ pub enum OtherKind {
     Diverged,
     /// What the applier keeps.
     Applied,
-    /// Left by an interrupted preparation or repair; removed when the log is opened.
+    /// A segment that is being prepared, or what an interrupted preparation or repair left; removed when the log is opened.
     Temporary,
     /// Not longshore's (F-044).
     Foreign,
