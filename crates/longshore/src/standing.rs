@@ -61,9 +61,9 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    /// Whether it, or whoever relays for it, has followed this node since the log was opened in its role.
-    pub(crate) fn was_heard(&self) -> bool {
-        self.known.seen.is_some_and(|seen| !seen.is_zero())
+    /// Whether it, or whoever relays for it, follows this node now.
+    pub(crate) fn is_heard(&self) -> bool {
+        !self.known.ways.is_empty()
     }
 }
 

@@ -23,8 +23,8 @@ impl Log {
         let slot_of = |replica: &Replica| slots.iter().find(|slot| slot.name.as_str() == replica.node.as_str());
         let is_written = self.wal.role() == Role::Writer;
         let replicas = self.standing.replicas(now);
-        // A slot from when this node wrote the log says nothing of a node that follows another by now.
-        let replicas = replicas.iter().filter(|replica| is_written || replica.was_heard());
+        // Where the log is not written, nobody is missed: who does not follow here follows another, if only since a moment ago.
+        let replicas = replicas.iter().filter(|replica| is_written || replica.is_heard());
         let replicas = replicas.map(|replica| self.replica_status(replica, slot_of(replica), end, now));
         LogStatus {
             name: self.name.clone(),
