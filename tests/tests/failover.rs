@@ -8,6 +8,8 @@ mod support;
 mod archives;
 #[path = "failover/back.rs"]
 mod back;
+#[path = "failover/damaged.rs"]
+mod damaged;
 #[path = "failover/hands.rs"]
 mod hands;
 #[path = "failover/leases.rs"]

@@ -3,6 +3,7 @@
 //! [`longshore_protocol::Promotion`] decides everything; this asks, fetches and writes down as it says. Every step can be run
 //! again: what a node accepted it keeps, and an epoch that did not begin is void once the node that was to begin it says so.
 
+mod again;
 mod archives;
 mod fetch;
 mod memory;
@@ -27,6 +28,7 @@ use crate::node::Node;
 use crate::server::blocking;
 use crate::uncaptured;
 
+use again::{PATIENCE, again};
 use archives::Archives;
 pub(crate) use memory::Memory;
 pub(crate) use own::{COUNTED, fence, survey};
@@ -219,7 +221,7 @@ impl Attempt<'_> {
         for witness in self.peers.witnesses().filter(needed) {
             let Some(peer) = self.peers.client(&witness.node) else { continue };
             // Whoever is silent by now is found out where it is needed.
-            let Ok(Ok(logs)) = timeout(peers::PATIENCE, peer.logs()).await else { continue };
+            let Ok(Ok(logs)) = timeout(PATIENCE, peer.logs()).await else { continue };
             if logs.iter().all(|log| log.name != *self.name) {
                 let why = format!(
                     "{} offers no such log to {}, which may have to fetch from there: grant it the role replicate there; if it has \
@@ -359,20 +361,13 @@ impl Attempt<'_> {
         let others = self.node.settings().replica.upstreams.iter().chain(&self.request.peers);
         let back =
             Promote { peers: others.cloned().collect(), given_up: Some(epoch), ..Promote::of(self.name.clone()) };
-        let begun = Instant::now();
-        let taken = async {
-            loop {
-                // It may not have heard of the epoch that this node has accepted, and would stop once it does.
-                let client = peers::tell_again(self.node, address, self.name, epoch).await?;
-                match client.promote(&back).await {
-                    // Its log may just be becoming one that follows.
-                    Err(left) if left.kind() == ErrorKind::Unavailable && begun.elapsed() < peers::PATIENCE => {
-                        tokio::time::sleep(peers::PAUSE).await;
-                    }
-                    taken => return taken.map(drop).map_err(Error::from),
-                }
-            }
+        let take = async || {
+            // It may not have heard of the epoch that this node has accepted, and would stop once it does.
+            let client = peers::tell_again(self.node, address, self.name, epoch).await?;
+            client.promote(&back).await.map(drop).map_err(Error::from)
         };
+        // Its log may just be becoming one that follows.
+        let taken = again(take, Error::kind);
         let left = match timeout(BACK, taken).await {
             Ok(Ok(())) => return error,
             Ok(Err(left)) => left.to_string(),

@@ -13,7 +13,7 @@ use longshore_protocol::{Archived, Beside, Witness};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::peers::PATIENCE;
+use super::again::PATIENCE;
 use super::refused;
 use crate::archived;
 use crate::error::{Error, Result};

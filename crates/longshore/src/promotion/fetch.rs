@@ -1,6 +1,6 @@
 //! What one particular node has, into this node's own copy: by following it for as long as that takes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore_format::{ErrorKind, Lsn, Name};
 use longshore_protocol::Verdict;
@@ -8,6 +8,7 @@ use longshore_transport::Client;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::again::again;
 use super::refused;
 use crate::error::{Error, Result};
 use crate::follow::{self, FollowEnd, FollowReport};
@@ -16,24 +17,12 @@ use crate::node::Node;
 
 /// A node that moves nothing for so long will not.
 const STALL: Duration = Duration::from_secs(10);
-/// A stream that ends is opened again for so long, each time after a pause.
-const PATIENCE: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(100);
 /// A writer that gives its role up makes durable and sends so much within the time that nobody notices.
 const NEAR: u64 = 1 << 20;
 
 /// Brings the log up to `to`, which the node at the other end holds. What forked from its history is set aside.
 pub(super) async fn up_to(node: &Node, name: &Name, peer: &Client, to: Lsn) -> Result<()> {
-    let begun = Instant::now();
-    loop {
-        match follow_up_to(node, name, peer, to).await {
-            // That node's log may just be changing hands.
-            Err(error) if error.kind() == ErrorKind::Unavailable && begun.elapsed() < PATIENCE => {
-                tokio::time::sleep(PAUSE).await;
-            }
-            done => return done,
-        }
-    }
+    again(|| follow_up_to(node, name, peer, to), Error::kind).await
 }
 
 /// One stream after the other, for as long as each ends because a tail was set aside.

@@ -3,24 +3,21 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use longshore_format::{Epoch, ErrorKind, Name};
+use longshore_format::{Epoch, ErrorKind, Lsn, Name};
 use longshore_protocol::{NodeId, Promotion, Step, Witness};
-use longshore_transport::{Address, Client, Connector, Surveyed};
+use longshore_transport::{Address, Client, Connector, Error as TransportError, Surveyed};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+use super::again::{again, within};
 use super::refused;
 use crate::dial::connector;
 use crate::error::Result;
 use crate::log::Log;
 use crate::node::Node;
 
-/// A node that answers takes a round trip or two; one that does not is not waited for longer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Once those who answered are enough, the others are waited for so long: time for whoever is far, not for whoever is gone.
 const GRACE: Duration = Duration::from_secs(2);
-/// Between two attempts to reach a node.
-pub(super) const PAUSE: Duration = Duration::from_millis(100);
 /// So long the writer alone is told, so that it stops before anybody else knows; one that is gone holds up no more than that.
 const AHEAD: Duration = Duration::from_secs(1);
 
@@ -169,7 +166,11 @@ impl Peers {
         for index in whom.iter().copied() {
             let Ok((client, _)) = &self.asked[index].answer else { continue };
             let (client, log) = (client.clone(), log.clone());
-            told.spawn(async move { (index, within(client.fence(&log, epoch)).await) });
+            told.spawn(async move {
+                // Its log may just be changing hands: unheard, it would go on in an epoch that this one has overtaken elsewhere.
+                let told = again(|| within(client.fence(&log, epoch)), TransportError::kind).await;
+                (index, told)
+            });
         }
     }
 
@@ -206,7 +207,7 @@ impl Peers {
 }
 
 /// What a node said when it was told of an epoch.
-type Accepted = Result<Surveyed, longshore_transport::Error>;
+type Accepted = Result<Surveyed, TransportError>;
 
 /// Whether the writer before is fenced by those who accepted.
 pub(super) fn is_enough(promotion: &Promotion) -> bool {
@@ -222,42 +223,23 @@ async fn next<T: 'static>(asked: &mut JoinSet<T>, until: Option<Instant>) -> Opt
     answer.map(|answer| answer.expect("a question does not panic, and nobody else ends it"))
 }
 
-async fn ask(
-    connector: &Connector,
-    address: &Address,
-    log: &Name,
-    end: longshore_format::Lsn,
-) -> Result<(Client, Surveyed), String> {
+async fn ask(connector: &Connector, address: &Address, log: &Name, end: Lsn) -> Result<(Client, Surveyed), String> {
     let asked = async {
-        let client = connector.connect(address).await?;
-        let surveyed = client.survey(log, Some(end)).await?;
+        let client = within(connector.connect(address)).await?;
+        let surveyed = again(|| within(client.survey(log, Some(end))), TransportError::kind).await?;
         Ok((client, surveyed))
     };
-    within(asked).await.map_err(|error| error.to_string())
+    asked.await.map_err(|error: TransportError| error.to_string())
 }
 
-/// Has a node accept an epoch over a connection of its own, as the one before may be lost; tried again while it takes none.
+/// Has a node accept an epoch over a connection of its own, as the one before may be lost.
 pub(super) async fn tell_again(node: &Node, address: &str, log: &Name, epoch: Epoch) -> Result<Client> {
     let (connector, address) = (connector(node)?, address.parse::<Address>()?);
-    let begun = Instant::now();
-    loop {
-        let told = within(async {
+    let tell = || {
+        within(async {
             let client = connector.connect(&address).await?;
             client.fence(log, epoch).await.map(|_| client)
-        });
-        match told.await {
-            Err(error) if error.kind() == ErrorKind::Unavailable && begun.elapsed() < PATIENCE => sleep(PAUSE).await,
-            told => return Ok(told?),
-        }
-    }
-}
-
-async fn within<T>(
-    call: impl Future<Output = Result<T, longshore_transport::Error>>,
-) -> Result<T, longshore_transport::Error> {
-    let silent = || {
-        let message = format!("no answer within {} s", PATIENCE.as_secs());
-        longshore_transport::Error::new(ErrorKind::Unavailable, message, "is it running, and reachable from here?")
+        })
     };
-    timeout(PATIENCE, call).await.unwrap_or_else(|_| Err(silent()))
+    Ok(again(tell, TransportError::kind).await?)
 }
