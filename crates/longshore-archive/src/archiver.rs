@@ -6,6 +6,7 @@
 //! told that it is fenced.
 
 mod joined;
+mod leftovers;
 mod snapshots;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::snapshot::Schedule;
 use crate::store::{Store, Version};
 pub(crate) use joined::beginning;
 use joined::{behind_gap, check_joined, of_our_history};
+use leftovers::Leftovers;
 
 /// How a log is archived.
 #[derive(Clone, Debug)]
@@ -86,10 +88,9 @@ pub struct Archiver {
     judged: EpochHistory,
     /// When bytes of the tail were archived last.
     tail_at: Instant,
+    leftovers: Leftovers,
 }
 
-/// So long nobody has written to what is left of a put that was killed: one segment takes minutes at most.
-const KILLED: Duration = Duration::from_secs(3600);
 /// Segments between two changes of the manifest.
 const BATCH: usize = 4;
 /// Of them on their way together. Each is in memory: so that a store that is slow to answer does not wait for this processor,
@@ -120,10 +121,8 @@ impl Archiver {
             }
             None => (beginning(&wal)?, None),
         };
-        if let Err(error) = store.killed_puts(name.as_str(), KILLED, false).await {
-            tracing::warn!(store = store.label(), log = %name, %error, "what killed puts have left stays");
-        }
-        Ok(Archiver { store, name, wal, settings, manifest, version, judged, tail_at: Instant::now() })
+        let leftovers = Leftovers::remove(&store, &name).await;
+        Ok(Archiver { store, name, wal, settings, manifest, version, judged, tail_at: Instant::now(), leftovers })
     }
 
     /// Up to where the log is archived: a boundary.
@@ -146,6 +145,7 @@ impl Archiver {
         if self.wal.history() != self.judged {
             self.read_anew().await?;
         }
+        self.leftovers.remove_again(&self.store, &self.name).await;
         let mut round = Round::default();
         let mut next = self.manifest.clone();
         let mut superseded = Vec::new();

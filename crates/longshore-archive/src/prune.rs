@@ -10,7 +10,7 @@ use crate::keys::KeyProvider;
 use crate::listing;
 use crate::manifest::MANIFEST;
 use crate::place::Place;
-use crate::store::Store;
+use crate::store::{Store, is_note};
 
 /// What nobody needs.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -21,9 +21,9 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
-/// Finds what no manifest names and is older than `older_than`, also what puts into a directory have left that were killed, and
-/// removes it unless this is `plan_only`. An archiver that is at
-/// work may be about to name what it has just made: leave it far more time than it takes for that, as an hour.
+/// Finds what no manifest names and is older than `older_than`, also what puts have left that were killed, and removes it unless
+/// this is `plan_only`. An archiver that is at work may be about to name what it has just made: leave it far more time than it
+/// takes for that, as an hour.
 ///
 /// # Errors
 /// [`Error::NoLog`]; what the store says.
@@ -45,7 +45,8 @@ pub async fn orphans(
     let named = listing::named(&place, &manifest).await?;
     let mut pruned = Pruned::default();
     for (object, bytes, age) in listed {
-        if !named.contains(&object) && older_than <= age {
+        // A note is removed with the upload that it is of.
+        if !named.contains(&object) && older_than <= age && !is_note(log.as_str(), &object) {
             pruned.bytes += bytes;
             pruned.objects.push(object);
         }

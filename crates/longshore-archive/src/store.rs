@@ -5,10 +5,10 @@
 
 mod answer;
 mod body;
-mod large;
 mod ledger;
 mod local;
 mod region;
+mod uploads;
 mod url;
 mod within;
 
@@ -31,6 +31,8 @@ pub(crate) use body::Body;
 
 use crate::estimate::RegionId;
 pub(crate) use answer::{Answer, refuses};
+use uploads::Uploads;
+pub(crate) use uploads::is_note;
 use within::Bucket;
 pub(crate) use within::Made;
 
@@ -38,6 +40,8 @@ pub(crate) use within::Made;
 #[derive(Clone, Debug)]
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
+    /// Where it takes long objects in parts.
+    uploads: Option<Uploads>,
     prefix: Path,
     label: Arc<str>,
     /// A directory cannot compare and swap by itself.
@@ -71,10 +75,12 @@ impl Store {
         Ok(Store { region, ..url::open(url)? })
     }
 
-    /// A store that was made elsewhere: for tests, and for kinds of stores that have no address here.
+    /// A store that was made elsewhere: for tests, and for kinds of stores that have no address here. However long an object is, it
+    /// goes in one request.
     pub fn of(objects: Arc<dyn ObjectStore>, label: &str) -> Store {
         Store {
             objects,
+            uploads: None,
             prefix: Path::default(),
             label: label.into(),
             local: None,
@@ -193,7 +199,7 @@ impl Store {
     /// As [`get`](Self::get). After one the object may be there.
     pub async fn create(&self, name: &str, bytes: Bytes) -> Result<bool> {
         self.must_be_mounted()?;
-        if self.goes_in_parts(&bytes) {
+        if self.in_parts(&bytes).is_some() {
             return match self.len(name).await? {
                 Some(_) => Ok(false),
                 None => self.replace(name, bytes).await.map(|()| true),
@@ -219,10 +225,9 @@ impl Store {
     /// As [`get`](Self::get). After one the object may be there.
     pub async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
         self.must_be_mounted()?;
-        let path = self.path(name);
-        let put = match self.goes_in_parts(&bytes) {
-            true => large::put(&*self.objects, &path, &bytes).await,
-            false => self.objects.put(&path, bytes.clone().into()).await.map(|_| ()),
+        let put = match self.in_parts(&bytes) {
+            Some(uploads) => self.put_in_parts(uploads, name, &bytes).await,
+            None => self.objects.put(&self.path(name), bytes.clone().into()).await.map(|_| ()),
         };
         let Err(error) = put else { return Ok(()) };
         // What became of it is not known.
@@ -238,11 +243,6 @@ impl Store {
             Some(root) if !root.is_dir() => Err(Error::NoDirectory { url: self.label.to_string() }),
             _ => Ok(()),
         }
-    }
-
-    /// A file is written once however long it is.
-    fn goes_in_parts(&self, bytes: &Bytes) -> bool {
-        self.local.is_none() && large::LARGE < bytes.len()
     }
 
     /// Changes an object that was `seen` like this, or makes it where none was seen. `None` if somebody else changed it since.
@@ -304,19 +304,19 @@ impl Store {
         Ok(found.iter().map(|meta| (name(&meta.location), meta.size, age(meta))).collect())
     }
 
-    /// What puts into a directory have left below `under` that were killed, not written to for so long, with its length; removed,
-    /// unless this only looks. Other stores leave nothing of that kind that can be seen.
+    /// What puts have left below a log's name that were killed, not written to for so long: parts of files with their length, and
+    /// notes of uploads in parts. Removed, unless this only looks.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`]; as [`get`](Self::get).
     pub(crate) async fn killed_puts(
         &self,
-        under: &str,
+        log: &str,
         older_than: Duration,
         look_only: bool,
     ) -> Result<Vec<(String, u64)>> {
-        let Some(root) = self.local.clone() else { return Ok(Vec::new()) };
-        let below = root.join(under);
+        let Some(root) = self.local.clone() else { return self.killed_uploads(log, older_than, look_only).await };
+        let below = root.join(log);
         let found = blocking(move || {
             let parts = local::parts(&below, older_than).map_err(|source| Error::Io { path: below.clone(), source })?;
             for (path, _) in parts.iter().filter(|_| !look_only) {

@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 
-use super::Store;
+use super::{Store, Uploads};
 
 /// What one store was asked for, as providers bill it: whether it worked or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,43 +73,44 @@ impl Store {
     /// The same store, and a meter that counts what is asked of it through this handle.
     pub fn metered(&self) -> (Store, Meter) {
         let meter = Meter::default();
-        let objects = Arc::new(Metered { objects: Arc::clone(&self.objects), meter: meter.clone() });
-        (Store { objects, meter: Some(meter.clone()), ..self.clone() }, meter)
+        let objects = Arc::new(Metered { asked: Arc::clone(&self.objects), meter: meter.clone() });
+        let uploads =
+            self.uploads.clone().map(|Uploads(asked)| Uploads(Arc::new(Metered { asked, meter: meter.clone() })));
+        (Store { objects, uploads, meter: Some(meter.clone()), ..self.clone() }, meter)
     }
 }
 
 #[derive(Debug)]
-struct Metered {
-    objects: Arc<dyn ObjectStore>,
+struct Metered<Asked: ?Sized> {
     meter: Meter,
+    asked: Arc<Asked>,
 }
 
-impl fmt::Display for Metered {
+impl fmt::Display for Metered<dyn ObjectStore> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.objects.fmt(f)
+        self.asked.fmt(f)
     }
 }
 
 #[async_trait]
-impl ObjectStore for Metered {
+impl ObjectStore for Metered<dyn ObjectStore> {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         self.meter.put(payload.content_length() as u64);
-        self.objects.put_opts(location, payload, options).await
+        self.asked.put_opts(location, payload, options).await
     }
 
+    /// What goes in parts is counted where it is put by its id.
     async fn put_multipart_opts(
         &self,
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.meter.put(0);
-        let upload = self.objects.put_multipart_opts(location, options).await?;
-        Ok(Box::new(MeteredUpload { upload, meter: self.meter.clone() }))
+        self.asked.put_multipart_opts(location, options).await
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let head = options.head;
-        let got = self.objects.get_opts(location, options).await;
+        let got = self.asked.get_opts(location, options).await;
         let bytes = got.as_ref().map_or(0, |got| got.range.end.saturating_sub(got.range.start));
         self.meter.get(1, if head { 0 } else { bytes });
         got
@@ -117,31 +119,31 @@ impl ObjectStore for Metered {
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let bytes = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
         self.meter.get(ranges.len() as u64, bytes);
-        self.objects.get_ranges(location, ranges).await
+        self.asked.get_ranges(location, ranges).await
     }
 
     /// Nobody bills it.
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.objects.delete_stream(locations)
+        self.asked.delete_stream(locations)
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         self.meter.put(0);
-        self.objects.list(prefix)
+        self.asked.list(prefix)
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
         self.meter.put(0);
-        self.objects.list_with_offset(prefix, offset)
+        self.asked.list_with_offset(prefix, offset)
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         self.meter.put(0);
-        self.objects.list_with_delimiter(prefix).await
+        self.asked.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        let copied = self.objects.copy_opts(from, to, options).await;
+        let copied = self.asked.copy_opts(from, to, options).await;
         // What a client does not know how to ask leaves nowhere.
         if !matches!(copied, Err(Error::NotSupported { .. } | Error::NotImplemented { .. })) {
             self.meter.put(0);
@@ -151,37 +153,36 @@ impl ObjectStore for Metered {
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
         self.meter.put(0);
-        self.objects.rename_opts(from, to, options).await
+        self.asked.rename_opts(from, to, options).await
     }
-}
-
-#[derive(Debug)]
-struct MeteredUpload {
-    upload: Box<dyn MultipartUpload>,
-    meter: Meter,
 }
 
 #[async_trait]
-impl MultipartUpload for MeteredUpload {
-    fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        self.meter.put(data.content_length() as u64);
-        self.upload.put_part(data)
-    }
-
-    async fn complete(&mut self) -> Result<PutResult> {
+impl MultipartStore for Metered<dyn MultipartStore> {
+    async fn create_multipart(&self, path: &Path) -> Result<MultipartId> {
         self.meter.put(0);
-        self.upload.complete().await
+        self.asked.create_multipart(path).await
     }
 
-    async fn abort(&mut self) -> Result<()> {
-        self.upload.abort().await
+    async fn put_part(&self, path: &Path, id: &MultipartId, number: usize, data: PutPayload) -> Result<PartId> {
+        self.meter.put(data.content_length() as u64);
+        self.asked.put_part(path, id, number, data).await
+    }
+
+    async fn complete_multipart(&self, path: &Path, id: &MultipartId, parts: Vec<PartId>) -> Result<PutResult> {
+        self.meter.put(0);
+        self.asked.complete_multipart(path, id, parts).await
+    }
+
+    /// Nobody bills it.
+    async fn abort_multipart(&self, path: &Path, id: &MultipartId) -> Result<()> {
+        self.asked.abort_multipart(path, id).await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use object_store::memory::InMemory;
-    use object_store::{ObjectStoreExt, PutPayload};
 
     use super::*;
 
@@ -208,17 +209,18 @@ mod tests {
 
     #[tokio::test]
     async fn every_part_of_a_large_object_is_counted() {
-        let meter = Meter::default();
-        let store = Metered { objects: Arc::new(InMemory::new()), meter: meter.clone() };
-        let mut upload = store.put_multipart(&Path::from("large")).await.unwrap();
-        for part in ["123", "4567"] {
-            upload.put_part(PutPayload::from_static(part.as_bytes())).await.unwrap();
-        }
-        upload.complete().await.unwrap();
-        // Begun, two parts, completed.
-        assert_eq!(meter.ledger(), Ledger { puts: 4, sent: 7, ..Ledger::default() });
-        let ranges = store.get_ranges(&Path::from("large"), &[0..2, 5..7]).await.unwrap();
-        assert_eq!((ranges[0].as_ref(), ranges[1].as_ref()), (&b"12"[..], &b"67"[..]));
-        assert_eq!((meter.ledger().gets, meter.ledger().received), (2, 4));
+        let memory = Arc::new(InMemory::new());
+        let uploads = Some(Uploads(Arc::<InMemory>::clone(&memory)));
+        let (store, meter) = Store { uploads, ..Store::of(memory, "memory") }.metered();
+        let large = Bytes::from(vec![7; (128 << 20) + 1]);
+        let len = large.len() as u64;
+        store.replace("log/large", large).await.unwrap();
+        let (parts, id) = (9, 1);
+        // Begun, noted by an id of one digit, the parts, completed; the note is removed for nothing.
+        assert_eq!(meter.ledger(), Ledger { puts: 1 + 1 + parts + 1, sent: len + id, ..Ledger::default() });
+        let ranges = store.objects.get_ranges(&Path::from("log/large"), &[0..2, len - 3..len]).await.unwrap();
+        assert_eq!((ranges[0].as_ref(), ranges[1].as_ref()), (&[7; 2][..], &[7; 3][..]));
+        assert_eq!((meter.ledger().gets, meter.ledger().received), (2, 5));
+        assert_eq!(store.list("log/uploads").await.unwrap(), []);
     }
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use url::Url;
 
-use super::{Bucket, Store};
+use super::{Bucket, Store, Uploads};
 use crate::error::{Error, Result};
 
 pub(super) fn open(text: &str) -> Result<Store> {
@@ -25,7 +27,7 @@ pub(super) fn open(text: &str) -> Result<Store> {
     if url.scheme() == "file" {
         return local(&url, text);
     }
-    let (objects, options) = match url.scheme() {
+    let Cloud { objects, uploads, options } = match url.scheme() {
         "s3" => s3(&url, text)?,
         "gs" => gcs(&url, text)?,
         "az" => azure(&url, text)?,
@@ -34,7 +36,8 @@ pub(super) fn open(text: &str) -> Result<Store> {
     must_be_known(&url, options).map_err(refused)?;
     let prefix = Path::from_url_path(url.path()).map_err(|error| refused(error.to_string()))?;
     let bucket = Some(Arc::new(Bucket::of(&url)));
-    Ok(Store { objects, prefix, label: shown(text).into(), local: None, region: None, bucket, meter: None })
+    let label = shown(text).into();
+    Ok(Store { objects, uploads: Some(uploads), prefix, label, local: None, region: None, bucket, meter: None })
 }
 
 /// Refuses options that a kind of store does not take.
@@ -70,6 +73,7 @@ fn local(url: &Url, text: &str) -> Result<Store> {
     let objects: Arc<dyn ObjectStore> = Arc::new(files.with_fsync(true));
     Ok(Store {
         objects,
+        uploads: None,
         prefix: Path::default(),
         label: shown(text).into(),
         local: Some(root),
@@ -79,25 +83,38 @@ fn local(url: &Url, text: &str) -> Result<Store> {
     })
 }
 
-type Opened = (Arc<dyn ObjectStore>, &'static [&'static str]);
+/// A cloud's bucket, and the options that its address takes.
+struct Cloud {
+    objects: Arc<dyn ObjectStore>,
+    uploads: Uploads,
+    options: &'static [&'static str],
+}
+
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+impl Cloud {
+    fn of(bucket: impl ObjectStore + MultipartStore, options: &'static [&'static str]) -> Cloud {
+        let bucket = Arc::new(bucket);
+        Cloud { objects: Arc::clone(&bucket) as Arc<dyn ObjectStore>, uploads: Uploads(bucket), options }
+    }
+}
 
 #[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure")))]
-fn left_out(text: &str, feature: &'static str) -> Result<Opened> {
+fn left_out(text: &str, feature: &'static str) -> Result<Cloud> {
     Err(Error::Feature { url: shown(text), feature })
 }
 
 #[cfg(not(feature = "s3"))]
-fn s3(_url: &Url, text: &str) -> Result<Opened> {
+fn s3(_url: &Url, text: &str) -> Result<Cloud> {
     left_out(text, "s3")
 }
 
 #[cfg(not(feature = "gcs"))]
-fn gcs(_url: &Url, text: &str) -> Result<Opened> {
+fn gcs(_url: &Url, text: &str) -> Result<Cloud> {
     left_out(text, "gcs")
 }
 
 #[cfg(not(feature = "azure"))]
-fn azure(_url: &Url, text: &str) -> Result<Opened> {
+fn azure(_url: &Url, text: &str) -> Result<Cloud> {
     left_out(text, "azure")
 }
 
@@ -109,7 +126,7 @@ fn retries() -> object_store::RetryConfig {
 }
 
 #[cfg(feature = "s3")]
-fn s3(url: &Url, text: &str) -> Result<Opened> {
+fn s3(url: &Url, text: &str) -> Result<Cloud> {
     use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut};
     let refused = |reason: String| Error::Url { url: shown(text), reason };
     let bucket = url.host_str().ok_or_else(|| refused("it names no bucket".into()))?;
@@ -127,11 +144,11 @@ fn s3(url: &Url, text: &str) -> Result<Opened> {
         };
     }
     let store = crate::aws::with_credentials(builder).build().map_err(|error| refused(error.to_string()))?;
-    Ok((Arc::new(store), &["endpoint", "region"]))
+    Ok(Cloud::of(store, &["endpoint", "region"]))
 }
 
 #[cfg(feature = "gcs")]
-fn gcs(url: &Url, text: &str) -> Result<Opened> {
+fn gcs(url: &Url, text: &str) -> Result<Cloud> {
     use object_store::ClientConfigKey;
     use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
     let refused = |reason: String| Error::Url { url: shown(text), reason };
@@ -147,11 +164,11 @@ fn gcs(url: &Url, text: &str) -> Result<Opened> {
         }
     }
     let store = builder.build().map_err(|error| refused(error.to_string()))?;
-    Ok((Arc::new(store), &["endpoint", "region"]))
+    Ok(Cloud::of(store, &["endpoint", "region"]))
 }
 
 #[cfg(feature = "azure")]
-fn azure(url: &Url, text: &str) -> Result<Opened> {
+fn azure(url: &Url, text: &str) -> Result<Cloud> {
     use object_store::azure::MicrosoftAzureBuilder;
     let refused = |reason: String| Error::Url { url: shown(text), reason };
     let container = url.host_str().ok_or_else(|| refused("it names no container".into()))?;
@@ -164,7 +181,7 @@ fn azure(url: &Url, text: &str) -> Result<Opened> {
         };
     }
     let store = builder.build().map_err(|error| refused(error.to_string()))?;
-    Ok((Arc::new(store), &["endpoint", "account", "region"]))
+    Ok(Cloud::of(store, &["endpoint", "account", "region"]))
 }
 
 #[cfg(test)]

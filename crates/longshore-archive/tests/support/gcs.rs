@@ -50,6 +50,7 @@ async fn answer(State(bucket): State<Shared>, method: Method, uri: Uri, headers:
     }
     let mut bucket = bucket.lock().unwrap();
     match (method.as_str(), object) {
+        ("GET", "") if query.contains_key("uploads") => format!("{} uploads", bucket.uploads.len()).into_response(),
         ("GET", "") => bucket.list(&query),
         ("POST", _) if query.contains_key("uploads") => bucket.begin(),
         ("PUT", _) if query.contains_key("uploadId") => bucket.put_part(&query, body),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 #[derive(Clone)]
 pub(crate) struct Proxy {
@@ -19,6 +20,9 @@ struct State {
     lost: AtomicUsize,
     /// So many puts pass.
     passing: AtomicUsize,
+    /// The others are cut, or else kept back.
+    holding: AtomicBool,
+    held: Notify,
     damaging: AtomicBool,
     puts: AtomicUsize,
     /// How the last put began.
@@ -30,7 +34,9 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (armed, lost, passing) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
         let (damaging, head, server) = (AtomicBool::new(false), Mutex::default(), server.to_owned());
-        let state = State { server, armed, lost, passing, damaging, puts: AtomicUsize::new(0), head };
+        let (holding, held) = (AtomicBool::new(false), Notify::new());
+        let puts = AtomicUsize::new(0);
+        let state = State { server, armed, lost, passing, holding, held, damaging, puts, head };
         let proxy = Proxy { address: listener.local_addr().unwrap(), state: Arc::new(state) };
         let state = Arc::clone(&proxy.state);
         tokio::spawn(async move {
@@ -49,6 +55,13 @@ impl Proxy {
     /// So many puts pass from now on, and after them no more.
     pub(crate) fn cut_puts_from(&self, count: usize) {
         self.state.passing.store(count, Ordering::SeqCst);
+    }
+
+    /// So many puts pass from now on, and the next one is kept back for ever; returns when it is here.
+    pub(crate) async fn hold_puts_from(&self, count: usize) {
+        self.state.holding.store(true, Ordering::SeqCst);
+        self.cut_puts_from(count);
+        self.state.held.notified().await;
     }
 
     /// A bit of the next put, which must be short, is another when it arrives.
@@ -98,7 +111,12 @@ async fn carry(mut client: TcpStream, state: Arc<State>) {
                         asked[len - 1] ^= 1;
                         damaging = false;
                     }
-                    put && state.takes_no_put() || server.write_all(&asked[..len]).await.is_err()
+                    let stopped = put && state.takes_no_put();
+                    if stopped && state.holding.load(Ordering::SeqCst) {
+                        state.held.notify_one();
+                        std::future::pending::<()>().await;
+                    }
+                    stopped || server.write_all(&asked[..len]).await.is_err()
                 }
                 _ => true,
             },
