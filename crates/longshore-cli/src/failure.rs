@@ -126,13 +126,15 @@ impl From<longshore::Error> for Failure {
 
 impl From<longshore::archive::Error> for Failure {
     fn from(error: longshore::archive::Error) -> Self {
+        use longshore::archive::Error;
         let failure = Self::library(error.kind(), &error);
         match error.kind() {
             ErrorKind::NotFound => failure.next("check the address and the log's name; `longshore archive ls` lists what is there"),
-            ErrorKind::Invalid if matches!(error, longshore::archive::Error::NotABoundary { .. }) => {
-                failure.next("name one of these two, or a time")
-            }
-            ErrorKind::Invalid => failure.next("correct the address"),
+            ErrorKind::Invalid => match error {
+                Error::NotABoundary { .. } => failure.next("name one of these two, or a time"),
+                Error::Feature { .. } => failure.next("build it anew, or name a store of another kind"),
+                _ => failure.next("correct the address"),
+            },
             ErrorKind::TooOld | ErrorKind::Unreachable => failure.next("ask for the nearest, or for latest"),
             ErrorKind::Gap | ErrorKind::Corrupt => {
                 failure.next("name another store that has it with a second --from, or copy it from there with `longshore archive copy`")

@@ -117,6 +117,9 @@ impl std::fmt::Display for Bucket {
 #[async_trait::async_trait]
 impl ObjectStore for Bucket {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> StoreResult<PutResult> {
+        if let Some(answer) = self.asked("put", location).await {
+            answer?;
+        }
         self.0.objects.put_opts(location, payload, opts).await
     }
 
@@ -318,4 +321,26 @@ async fn a_copy_that_does_not_hold_is_replaced_through_here_also_where_it_cannot
     let copied = stage.copy().await.unwrap();
     stage.assert_copied(&[FIRST]).await;
     assert_eq!((copied.copied, copied.by_store), (1, 0));
+}
+
+/// As Azure may: it answers before it is done, and lets nobody write or remove the object meanwhile.
+#[tokio::test]
+async fn a_copy_that_a_store_has_only_begun_fails_and_is_there_when_it_is_run_again() {
+    let stage = Stage::of(&[FIRST]).await;
+    stage.bucket.at("copy anew", "to/app/tail/first").put("to/app/tail/first", Bytes::new()).answer(Ok(()));
+    for request in ["put", "delete"] {
+        let pending = StoreError::Generic { store: "memory", source: told("409 PendingCopyOperation") };
+        stage.bucket.at(request, "to/app/tail/first").answer(Err(pending));
+    }
+    let refused = stage.copy().await.unwrap_err();
+    assert!(
+        refused.kind() == ErrorKind::Unavailable && refused.to_string().contains("to: app/tail/first"),
+        "{refused}"
+    );
+    assert_eq!(stage.bucket.content("to/app/manifest").await, None, "nobody takes it for an archive");
+    // By then the store has done it.
+    stage.bucket.put("to/app/tail/first", stage.sealed(FIRST)).await;
+    assert_eq!(stage.copy().await.unwrap().copied, 0);
+    stage.assert_copied(&[FIRST]).await;
+    assert_eq!(stage.bucket.content("to/app/manifest").await.unwrap(), stage.manifest(&[FIRST]));
 }

@@ -51,7 +51,7 @@ impl Answer {
             Answer::NoBucket(advice) => advice,
             Answer::Denied => "look at the credentials of this process, what they allow, and this machine's clock",
             Answer::Elsewhere => "name the bucket's region with ?region=",
-            Answer::Other => "it is tried again, look at network, endpoint and the store itself",
+            Answer::Other => "it may pass: look at network, endpoint and the store itself",
         }
     }
 }
