@@ -367,7 +367,7 @@ impl Attempt<'_> {
             client.promote(&back).await.map(drop).map_err(Error::from)
         };
         // Its log may just be becoming one that follows.
-        let taken = again(take, Error::kind);
+        let taken = again(take, |error: &Error| error.kind() == ErrorKind::Unavailable);
         let left = match timeout(BACK, taken).await {
             Ok(Ok(())) => return error,
             Ok(Err(left)) => left.to_string(),

@@ -1,4 +1,4 @@
-//! A node that swallows what it is sent: it costs a promotion its patience once, and less where it is not needed.
+//! A node that does not answer for a while, or for good: it costs a promotion its patience once, and less where it is not needed.
 
 use longshore::transport::NodeReport;
 use longshore_testkit::proxy::{Link, Proxy};
@@ -70,6 +70,30 @@ async fn a_writer_that_is_to_give_its_role_up_is_waited_for() {
     far.set(Link::Open);
     assert!(cluster.promote("a", switchover).await.unwrap().promoted);
     for agent in [primary, a] {
+        agent.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_log_is_closed_for_a_moment_is_waited_for() {
+    let cluster = Cluster::new("replicas:1", &["primary", "a", "b"]);
+    let primary = cluster.primary().await;
+    let (a, b) = (cluster.replica("a").await, cluster.replica("b").await);
+    confirmed(&writer(&primary), "before", "replicas:2").await;
+    for agent in [primary, b] {
+        agent.stop().await.unwrap();
+    }
+    // As it is while a role changes there: the log is in its directory, and not open.
+    let b = Agent::serve_node(&Node::primary(cluster.world.dir("b"), &cluster.settings("b")).unwrap()).await;
+    let log = LOG.parse().unwrap();
+    let closed = cluster.client("b").await.survey(&log, None).await.unwrap_err();
+    assert_eq!(closed.kind(), ErrorKind::Unavailable, "{closed}");
+    let mut promotion = std::pin::pin!(cluster.promote("a", |_| {}));
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut promotion).await;
+    assert!(early.is_err(), "without b the primary may still confirm: {early:?}");
+    b.node.open_all().unwrap();
+    assert_eq!(promotion.await.unwrap().fence, FenceState::Whole);
+    for agent in [b, a] {
         agent.stop().await.unwrap();
     }
 }

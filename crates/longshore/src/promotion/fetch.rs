@@ -8,7 +8,7 @@ use longshore_transport::Client;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::again::again;
+use super::again::{again, may_pass};
 use super::refused;
 use crate::error::{Error, Result};
 use crate::follow::{self, FollowEnd, FollowReport};
@@ -22,7 +22,7 @@ const NEAR: u64 = 1 << 20;
 
 /// Brings the log up to `to`, which the node at the other end holds. What forked from its history is set aside.
 pub(super) async fn up_to(node: &Node, name: &Name, peer: &Client, to: Lsn) -> Result<()> {
-    again(|| follow_up_to(node, name, peer, to), Error::kind).await
+    again(|| follow_up_to(node, name, peer, to), |error| may_pass(peer, error.kind())).await
 }
 
 /// One stream after the other, for as long as each ends because a tail was set aside.
@@ -74,7 +74,7 @@ async fn follow_up_to(node: &Node, name: &Name, peer: &Client, to: Lsn) -> Resul
 /// Follows until little is missing of what the node at the other end has by now.
 pub(super) async fn near(node: &Node, name: &Name, peer: &Client) -> Result<()> {
     loop {
-        let there = peer.survey(name, None).await?.witness.end;
+        let there = again(|| peer.survey(name, None), |error| may_pass(peer, error.kind())).await?.witness.end;
         if there.since(node.require(name)?.wal.durable().get()) <= NEAR {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use longshore_transport::{Address, Client, Connector, Error as TransportError, S
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use super::again::{again, within};
+use super::again::{again, may_pass, within};
 use super::refused;
 use crate::dial::connector;
 use crate::error::Result;
@@ -167,8 +167,9 @@ impl Peers {
             let Ok((client, _)) = &self.asked[index].answer else { continue };
             let (client, log) = (client.clone(), log.clone());
             told.spawn(async move {
-                // Its log may just be changing hands: unheard, it would go on in an epoch that this one has overtaken elsewhere.
-                let told = again(|| within(client.fence(&log, epoch)), TransportError::kind).await;
+                // Its log may just be changing hands. Where this attempt then lacks it, whoever began an epoch there would go on
+                // without those who have accepted this one.
+                let told = within(again(|| client.fence(&log, epoch), |error| may_pass(&client, error.kind()))).await;
                 (index, told)
             });
         }
@@ -224,22 +225,20 @@ async fn next<T: 'static>(asked: &mut JoinSet<T>, until: Option<Instant>) -> Opt
 }
 
 async fn ask(connector: &Connector, address: &Address, log: &Name, end: Lsn) -> Result<(Client, Surveyed), String> {
-    let asked = async {
-        let client = within(connector.connect(address)).await?;
-        let surveyed = again(|| within(client.survey(log, Some(end))), TransportError::kind).await?;
+    let asked = within(async {
+        let client = connector.connect(address).await?;
+        let surveyed = again(|| client.survey(log, Some(end)), |error| may_pass(&client, error.kind())).await?;
         Ok((client, surveyed))
-    };
-    asked.await.map_err(|error: TransportError| error.to_string())
+    });
+    asked.await.map_err(|error| error.to_string())
 }
 
-/// Has a node accept an epoch over a connection of its own, as the one before may be lost.
+/// Has a node accept an epoch over a connection of its own, as the one before may be lost; tried again while it takes none.
 pub(super) async fn tell_again(node: &Node, address: &str, log: &Name, epoch: Epoch) -> Result<Client> {
     let (connector, address) = (connector(node)?, address.parse::<Address>()?);
-    let tell = || {
-        within(async {
-            let client = connector.connect(&address).await?;
-            client.fence(log, epoch).await.map(|_| client)
-        })
+    let tell = async || {
+        let client = connector.connect(&address).await?;
+        client.fence(log, epoch).await.map(|_| client)
     };
-    Ok(again(tell, TransportError::kind).await?)
+    Ok(within(again(tell, |error| error.kind() == ErrorKind::Unavailable)).await?)
 }
