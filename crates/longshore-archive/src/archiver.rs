@@ -121,7 +121,7 @@ impl Archiver {
             }
             None => (beginning(&wal)?, None),
         };
-        let leftovers = Leftovers::remove(&store, &name).await;
+        let leftovers = Leftovers::at_the_beginning(&store, &name).await;
         Ok(Archiver { store, name, wal, settings, manifest, version, judged, tail_at: Instant::now(), leftovers })
     }
 
@@ -135,17 +135,26 @@ impl Archiver {
         &self.store
     }
 
-    /// Archives what there is: up to a few sealed segments, or else the new bytes of the tail if they are due.
+    /// Archives what there is: up to a few sealed segments, or else the new bytes of the tail if they are due. Then what killed puts
+    /// have left is removed, if it is time for that.
     ///
     /// Cancel safe: what was uploaded and is named by no manifest is uploaded again.
     ///
     /// # Errors
     /// As [`open`](Self::open); [`Error::Corrupt`] if a segment here is not what its seal says, which is then not archived.
     pub async fn round(&mut self) -> Result<Round> {
+        let done = self.archive_some().await;
+        match &done {
+            Ok(_) => self.leftovers.remove_due(&self.store, &self.name).await,
+            Err(_) => self.leftovers.expect(),
+        }
+        done
+    }
+
+    async fn archive_some(&mut self) -> Result<Round> {
         if self.wal.history() != self.judged {
             self.read_anew().await?;
         }
-        self.leftovers.remove_again(&self.store, &self.name).await;
         let mut round = Round::default();
         let mut next = self.manifest.clone();
         let mut superseded = Vec::new();

@@ -10,7 +10,7 @@ use crate::keys::KeyProvider;
 use crate::listing;
 use crate::manifest::MANIFEST;
 use crate::place::Place;
-use crate::store::{Store, is_note};
+use crate::store::Store;
 
 /// What nobody needs.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -46,7 +46,7 @@ pub async fn orphans(
     let mut pruned = Pruned::default();
     for (object, bytes, age) in listed {
         // A note is removed with the upload that it is of.
-        if !named.contains(&object) && older_than <= age && !is_note(log.as_str(), &object) {
+        if !named.contains(&object) && older_than <= age && !store.is_note(log.as_str(), &object) {
             pruned.bytes += bytes;
             pruned.objects.push(object);
         }
@@ -56,9 +56,9 @@ pub async fn orphans(
             store.remove(object).await?;
         }
     }
-    for (part, bytes) in store.killed_puts(log.as_str(), older_than, plan_only).await? {
+    for (left, bytes) in store.killed_puts(log.as_str(), older_than, plan_only).await? {
         pruned.bytes += bytes;
-        pruned.objects.push(part);
+        pruned.objects.push(left);
     }
     Ok(pruned)
 }

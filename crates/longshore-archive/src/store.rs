@@ -32,7 +32,6 @@ pub(crate) use body::Body;
 use crate::estimate::RegionId;
 pub(crate) use answer::{Answer, refuses};
 use uploads::Uploads;
-pub(crate) use uploads::is_note;
 use within::Bucket;
 pub(crate) use within::Made;
 
@@ -76,7 +75,7 @@ impl Store {
     }
 
     /// A store that was made elsewhere: for tests, and for kinds of stores that have no address here. However long an object is, it
-    /// goes in one request.
+    /// goes in one request, but for [`with_uploads`](Self::with_uploads).
     pub fn of(objects: Arc<dyn ObjectStore>, label: &str) -> Store {
         Store {
             objects,
@@ -304,8 +303,8 @@ impl Store {
         Ok(found.iter().map(|meta| (name(&meta.location), meta.size, age(meta))).collect())
     }
 
-    /// What puts have left below a log's name that were killed, not written to for so long: parts of files with their length, and
-    /// notes of uploads in parts. Removed, unless this only looks.
+    /// What puts have left below a log's name that were killed: parts of files that were not written to for so long, with their
+    /// length, and notes of uploads that began so long ago. Removed, unless this only looks.
     ///
     /// # Errors
     /// [`Error::Io`]; as [`get`](Self::get).

@@ -1,4 +1,4 @@
-//! What puts have left in a store that were killed.
+//! What puts have left in a store that were killed, or failed.
 
 use std::time::Duration;
 
@@ -7,65 +7,96 @@ use tokio::time::Instant;
 
 use crate::store::Store;
 
-/// So long nobody has written to what is left of a put that was killed: one segment takes minutes at most.
-pub(super) const KILLED: Duration = Duration::from_secs(3600);
+/// What is left of a put is nobody's any more when it is so old: the longest object takes a quarter of an hour, in parts that
+/// the client gives up after a minute.
+const OLD: Duration = Duration::from_secs(3600);
 
-/// When it is removed: when archiving begins, and once more when what a kill just before that has left is old enough.
+/// When a store is looked through for what is old: when archiving begins, and an hour later, as what a kill just before that has left
+/// is old then; so is what fails meanwhile. Never while all goes well: listings cost as much as puts.
 pub(super) struct Leftovers {
-    again: Option<Instant>,
+    /// `None` if nothing is expected.
+    due: Option<Instant>,
 }
 
 impl Leftovers {
-    /// Removes what is old now.
-    pub(super) async fn remove(store: &Store, log: &Name) -> Leftovers {
-        sweep(store, log).await;
-        Leftovers { again: Some(Instant::now() + KILLED) }
+    pub(super) async fn at_the_beginning(store: &Store, log: &Name) -> Leftovers {
+        let mut leftovers = Leftovers { due: Some(Instant::now()) };
+        leftovers.remove_due(store, log).await;
+        Leftovers { due: Some(Instant::now() + OLD) }
     }
 
-    /// Removes what is old now, if it is time for that.
-    pub(super) async fn remove_again(&mut self, store: &Store, log: &Name) {
-        if self.again.take_if(|again| *again <= Instant::now()).is_some() {
-            sweep(store, log).await;
+    /// A put has failed.
+    pub(super) fn expect(&mut self) {
+        self.due.get_or_insert_with(|| Instant::now() + OLD);
+    }
+
+    /// Removes what is old, if it is time for that. Dropped, or where the store does not answer, it is done another time.
+    pub(super) async fn remove_due(&mut self, store: &Store, log: &Name) {
+        if self.due.is_none_or(|due| Instant::now() < due) {
+            return;
         }
-    }
-}
-
-async fn sweep(store: &Store, log: &Name) {
-    if let Err(error) = store.killed_puts(log.as_str(), KILLED, false).await {
-        tracing::warn!(store = store.label(), %log, %error, "what killed puts have left stays");
+        match store.killed_puts(log.as_str(), OLD, false).await {
+            Ok(_) => self.due = None,
+            Err(error) => {
+                tracing::warn!(store = store.label(), %log, %error, "what killed puts have left stays");
+                self.due = Some(Instant::now() + OLD);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::time::SystemTime;
+
+    use tokio::time::advance;
 
     use super::*;
 
+    /// A file that a put has left. Its age is by the machine's clock, which does not move with the test's.
+    fn left(place: &tempfile::TempDir, name: &str, age: Duration) -> PathBuf {
+        std::fs::create_dir_all(place.path().join("app")).unwrap();
+        let path = place.path().join("app").join(name);
+        std::fs::File::create(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
+        path
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn what_a_kill_has_left_just_before_archiving_begins_goes_when_it_is_old() {
-        let place = tempfile::tempdir().unwrap();
+    async fn what_is_old_goes_at_the_beginning_an_hour_later_and_after_what_failed() {
+        let (place, log) = (tempfile::tempdir().unwrap(), "app".parse().unwrap());
         let store = Store::open(&format!("file://{}", place.path().display())).unwrap();
-        let log: Name = "app".parse().unwrap();
-        std::fs::create_dir(place.path().join("app")).unwrap();
-        // A file's age is by the machine's clock, which does not move with the test's.
-        let left = |name: &str, age: Duration| {
-            let path = place.path().join("app").join(name);
-            std::fs::File::create(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
-            path
-        };
-        let (old, new) = (left("old#1", KILLED), left("new#1", Duration::ZERO));
-        let mut leftovers = Leftovers::remove(&store, &log).await;
+        let (old, new) = (left(&place, "old#1", OLD), left(&place, "new#1", Duration::ZERO));
+        let mut leftovers = Leftovers::at_the_beginning(&store, &log).await;
         assert!(!old.exists() && new.exists());
-        let old = left("old#2", KILLED);
-        leftovers.remove_again(&store, &log).await;
-        assert!(old.exists(), "nobody looks all the time");
-        tokio::time::advance(KILLED).await;
-        leftovers.remove_again(&store, &log).await;
-        assert!(!old.exists() && new.exists());
-        let old = left("old#3", KILLED);
-        tokio::time::advance(KILLED).await;
-        leftovers.remove_again(&store, &log).await;
-        assert!(old.exists(), "that was once");
+        // Each time: what happens before, and whether it is gone then.
+        for (fails, hours, gone) in
+            [(false, 0, false), (false, 1, true), (false, 1, false), (true, 0, false), (true, 1, true)]
+        {
+            let old = left(&place, "old#2", OLD);
+            if fails {
+                leftovers.expect();
+            }
+            advance(OLD * hours).await;
+            leftovers.remove_due(&store, &log).await;
+            assert_eq!(old.exists(), !gone, "{fails} {hours}");
+        }
+        assert!(new.exists());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_does_not_answer_is_looked_through_another_time() {
+        let (place, log) = (tempfile::tempdir().unwrap(), "app".parse().unwrap());
+        let store = Store::open(&format!("file://{}", place.path().display())).unwrap();
+        let mut leftovers = Leftovers::at_the_beginning(&store, &log).await;
+        advance(OLD).await;
+        // A file where the log's directory would be cannot be looked through.
+        std::fs::write(place.path().join("app"), "").unwrap();
+        leftovers.remove_due(&store, &log).await;
+        std::fs::remove_file(place.path().join("app")).unwrap();
+        let old = left(&place, "old#1", OLD);
+        advance(OLD).await;
+        leftovers.remove_due(&store, &log).await;
+        assert!(!old.exists());
     }
 }

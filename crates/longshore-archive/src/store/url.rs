@@ -10,7 +10,7 @@ use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use url::Url;
 
-use super::{Bucket, Store, Uploads};
+use super::{Bucket, Store};
 use crate::error::{Error, Result};
 
 pub(super) fn open(text: &str) -> Result<Store> {
@@ -27,7 +27,7 @@ pub(super) fn open(text: &str) -> Result<Store> {
     if url.scheme() == "file" {
         return local(&url, text);
     }
-    let Cloud { objects, uploads, options } = match url.scheme() {
+    let (store, options) = match url.scheme() {
         "s3" => s3(&url, text)?,
         "gs" => gcs(&url, text)?,
         "az" => azure(&url, text)?,
@@ -36,8 +36,7 @@ pub(super) fn open(text: &str) -> Result<Store> {
     must_be_known(&url, options).map_err(refused)?;
     let prefix = Path::from_url_path(url.path()).map_err(|error| refused(error.to_string()))?;
     let bucket = Some(Arc::new(Bucket::of(&url)));
-    let label = shown(text).into();
-    Ok(Store { objects, uploads: Some(uploads), prefix, label, local: None, region: None, bucket, meter: None })
+    Ok(Store { prefix, label: shown(text).into(), bucket, ..store })
 }
 
 /// Refuses options that a kind of store does not take.
@@ -71,50 +70,35 @@ fn local(url: &Url, text: &str) -> Result<Store> {
     let files = LocalFileSystem::new_with_prefix(&root).map_err(|error| refused(error.to_string()))?;
     // What is said to be archived must survive a power cut here, too.
     let objects: Arc<dyn ObjectStore> = Arc::new(files.with_fsync(true));
-    Ok(Store {
-        objects,
-        uploads: None,
-        prefix: Path::default(),
-        label: shown(text).into(),
-        local: Some(root),
-        region: None,
-        bucket: None,
-        meter: None,
-    })
+    Ok(Store { local: Some(root), ..Store::of(objects, shown(text).as_str()) })
 }
 
-/// A cloud's bucket, and the options that its address takes.
-struct Cloud {
-    objects: Arc<dyn ObjectStore>,
-    uploads: Uploads,
-    options: &'static [&'static str],
-}
+/// The whole of a bucket, and the options that its address takes.
+type Opened = (Store, &'static [&'static str]);
 
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
-impl Cloud {
-    fn of(bucket: impl ObjectStore + MultipartStore, options: &'static [&'static str]) -> Cloud {
-        let bucket = Arc::new(bucket);
-        Cloud { objects: Arc::clone(&bucket) as Arc<dyn ObjectStore>, uploads: Uploads(bucket), options }
-    }
+fn whole(bucket: impl ObjectStore + MultipartStore) -> Store {
+    let bucket = Arc::new(bucket);
+    Store::of(Arc::clone(&bucket) as Arc<dyn ObjectStore>, "").with_uploads(bucket)
 }
 
 #[cfg(not(all(feature = "s3", feature = "gcs", feature = "azure")))]
-fn left_out(text: &str, feature: &'static str) -> Result<Cloud> {
+fn left_out(text: &str, feature: &'static str) -> Result<Opened> {
     Err(Error::Feature { url: shown(text), feature })
 }
 
 #[cfg(not(feature = "s3"))]
-fn s3(_url: &Url, text: &str) -> Result<Cloud> {
+fn s3(_url: &Url, text: &str) -> Result<Opened> {
     left_out(text, "s3")
 }
 
 #[cfg(not(feature = "gcs"))]
-fn gcs(_url: &Url, text: &str) -> Result<Cloud> {
+fn gcs(_url: &Url, text: &str) -> Result<Opened> {
     left_out(text, "gcs")
 }
 
 #[cfg(not(feature = "azure"))]
-fn azure(_url: &Url, text: &str) -> Result<Cloud> {
+fn azure(_url: &Url, text: &str) -> Result<Opened> {
     left_out(text, "azure")
 }
 
@@ -126,7 +110,7 @@ fn retries() -> object_store::RetryConfig {
 }
 
 #[cfg(feature = "s3")]
-fn s3(url: &Url, text: &str) -> Result<Cloud> {
+fn s3(url: &Url, text: &str) -> Result<Opened> {
     use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut};
     let refused = |reason: String| Error::Url { url: shown(text), reason };
     let bucket = url.host_str().ok_or_else(|| refused("it names no bucket".into()))?;
@@ -144,11 +128,11 @@ fn s3(url: &Url, text: &str) -> Result<Cloud> {
         };
     }
     let store = crate::aws::with_credentials(builder).build().map_err(|error| refused(error.to_string()))?;
-    Ok(Cloud::of(store, &["endpoint", "region"]))
+    Ok((whole(store), &["endpoint", "region"]))
 }
 
 #[cfg(feature = "gcs")]
-fn gcs(url: &Url, text: &str) -> Result<Cloud> {
+fn gcs(url: &Url, text: &str) -> Result<Opened> {
     use object_store::ClientConfigKey;
     use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
     let refused = |reason: String| Error::Url { url: shown(text), reason };
@@ -164,11 +148,11 @@ fn gcs(url: &Url, text: &str) -> Result<Cloud> {
         }
     }
     let store = builder.build().map_err(|error| refused(error.to_string()))?;
-    Ok(Cloud::of(store, &["endpoint", "region"]))
+    Ok((whole(store), &["endpoint", "region"]))
 }
 
 #[cfg(feature = "azure")]
-fn azure(url: &Url, text: &str) -> Result<Cloud> {
+fn azure(url: &Url, text: &str) -> Result<Opened> {
     use object_store::azure::MicrosoftAzureBuilder;
     let refused = |reason: String| Error::Url { url: shown(text), reason };
     let container = url.host_str().ok_or_else(|| refused("it names no container".into()))?;
@@ -181,7 +165,7 @@ fn azure(url: &Url, text: &str) -> Result<Cloud> {
         };
     }
     let store = builder.build().map_err(|error| refused(error.to_string()))?;
-    Ok(Cloud::of(store, &["endpoint", "account", "region"]))
+    Ok((whole(store), &["endpoint", "account", "region"]))
 }
 
 #[cfg(test)]

@@ -20,9 +20,13 @@ struct State {
     lost: AtomicUsize,
     /// So many puts pass.
     passing: AtomicUsize,
-    /// The others are cut, or else kept back.
+    /// The others are kept back, or else cut.
     holding: AtomicBool,
-    held: Notify,
+    held: AtomicUsize,
+    /// Puts that were answered.
+    answered: AtomicUsize,
+    /// Something was held or answered.
+    changed: Notify,
     damaging: AtomicBool,
     puts: AtomicUsize,
     /// How the last put began.
@@ -34,9 +38,9 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (armed, lost, passing) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
         let (damaging, head, server) = (AtomicBool::new(false), Mutex::default(), server.to_owned());
-        let (holding, held) = (AtomicBool::new(false), Notify::new());
-        let puts = AtomicUsize::new(0);
-        let state = State { server, armed, lost, passing, holding, held, damaging, puts, head };
+        let (holding, changed) = (AtomicBool::new(false), Notify::new());
+        let [held, answered, puts] = [const { AtomicUsize::new(0) }; 3];
+        let state = State { server, armed, lost, passing, holding, held, answered, changed, damaging, puts, head };
         let proxy = Proxy { address: listener.local_addr().unwrap(), state: Arc::new(state) };
         let state = Arc::clone(&proxy.state);
         tokio::spawn(async move {
@@ -57,11 +61,16 @@ impl Proxy {
         self.state.passing.store(count, Ordering::SeqCst);
     }
 
-    /// So many puts pass from now on, and the next one is kept back for ever; returns when it is here.
+    /// So many puts pass from now on, and the next ones are kept back for ever; returns when there is one and the others were
+    /// answered.
     pub(crate) async fn hold_puts_from(&self, count: usize) {
-        self.state.holding.store(true, Ordering::SeqCst);
+        let state = &self.state;
+        state.answered.store(0, Ordering::SeqCst);
+        state.holding.store(true, Ordering::SeqCst);
         self.cut_puts_from(count);
-        self.state.held.notified().await;
+        while state.held.load(Ordering::SeqCst) == 0 || state.answered.load(Ordering::SeqCst) < count {
+            state.changed.notified().await;
+        }
     }
 
     /// A bit of the next put, which must be short, is another when it arrives.
@@ -93,13 +102,14 @@ impl State {
 async fn carry(mut client: TcpStream, state: Arc<State>) {
     let Ok(mut server) = TcpStream::connect(&state.server).await else { return };
     let (mut asked, mut answered) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    let (mut losing, mut damaging) = (false, false);
+    let (mut losing, mut damaging, mut putting) = (false, false, false);
     loop {
         let ended = tokio::select! {
             read = client.read(&mut asked) => match read {
                 Ok(len) if 0 < len => {
                     // A client that does not pipeline begins a request at the beginning of what is read.
                     let put = asked[..len].starts_with(b"PUT ");
+                    putting |= put;
                     losing |= put && state.armed.swap(false, Ordering::SeqCst);
                     damaging |= put && state.damaging.swap(false, Ordering::SeqCst);
                     if put {
@@ -113,7 +123,8 @@ async fn carry(mut client: TcpStream, state: Arc<State>) {
                     }
                     let stopped = put && state.takes_no_put();
                     if stopped && state.holding.load(Ordering::SeqCst) {
-                        state.held.notify_one();
+                        state.held.fetch_add(1, Ordering::SeqCst);
+                        state.changed.notify_one();
                         std::future::pending::<()>().await;
                     }
                     stopped || server.write_all(&asked[..len]).await.is_err()
@@ -125,7 +136,13 @@ async fn carry(mut client: TcpStream, state: Arc<State>) {
                     state.lost.fetch_add(1, Ordering::SeqCst);
                     true
                 }
-                Ok(len) if 0 < len => client.write_all(&answered[..len]).await.is_err(),
+                Ok(len) if 0 < len => {
+                    if std::mem::take(&mut putting) {
+                        state.answered.fetch_add(1, Ordering::SeqCst);
+                        state.changed.notify_one();
+                    }
+                    client.write_all(&answered[..len]).await.is_err()
+                }
                 _ => true,
             },
         };

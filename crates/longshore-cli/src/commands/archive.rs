@@ -51,7 +51,8 @@ pub(crate) struct Archive {
     #[arg(long, value_name = "URL")]
     to: Option<String>,
 
-    /// How young an object is that prune leaves alone, 1h unless it is told: an agent may be about to name it
+    /// How young an object is that prune leaves alone, and an upload in parts that may be under way, 1h unless it is told: an agent
+    /// may be about to name it
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     older_than: Option<Duration>,
 
