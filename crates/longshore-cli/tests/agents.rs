@@ -155,7 +155,7 @@ fn a_lost_volume_is_not_a_new_replica() {
         p.address
     );
     // F-049
-    run(at, &format!("primary --data-dir nowhere {PRIMARY}")).fails(3);
+    run(at, &format!("primary --data-dir nowhere --listen 127.0.0.1:0 --http 127.0.0.1:0 {PRIMARY}")).fails(3);
     assert!(!at.join("nowhere").exists());
     let told = run(at, &follow).fails(8);
     assert!(told.contains("is the volume mounted"), "{told}");

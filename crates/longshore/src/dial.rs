@@ -4,8 +4,10 @@
 //! follows the writer is left for one that does, and one that gets the log through this node is never followed: so replicas
 //! with one list of each other find whoever was promoted, and make no ring.
 
+mod heard;
 mod line;
 mod pauses;
+mod search;
 mod taken;
 
 use std::sync::Arc;

@@ -13,7 +13,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::pauses::{Heard, Pauses, SEARCH, SEARCH_FIRST, Search};
+use super::heard::Heard;
+use super::pauses::Pauses;
+use super::search::{SEARCH, SEARCH_FIRST, Search};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::lanes::Lanes;
