@@ -95,10 +95,14 @@ impl Cluster {
 
     /// An agent's calls.
     async fn client(&self, at: &str) -> Client {
+        self.client_as(at, at).await
+    }
+
+    async fn client_as(&self, identity: &str, at: &str) -> Client {
         let connector = longshore::transport::Connector::new(
             longshore::transport::tls::ClientTls::load(longshore::transport::tls::TlsFiles::in_directory(
                 &self.world.dir("tls"),
-                &at.parse().unwrap(),
+                &identity.parse().unwrap(),
             ))
             .unwrap(),
             Default::default(),

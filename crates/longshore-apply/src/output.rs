@@ -1,6 +1,6 @@
 //! Files that a replay can make.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use longshore_format::Content;
@@ -33,6 +33,13 @@ pub trait FileOutput: Send + Sync {
     /// Whether a part of a log makes something of its own, as lines do and a database does not.
     fn takes_parts(&self) -> bool {
         false
+    }
+
+    /// Files that whoever opens the one at `path` takes for a part of it: what another file of that name has left of these would
+    /// be read as if it were this one's.
+    fn parts_beside(&self, path: &Path) -> Vec<PathBuf> {
+        let _none = path;
+        Vec::new()
     }
 
     /// A sink that writes to `path`, and resumes there.

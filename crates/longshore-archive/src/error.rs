@@ -46,7 +46,7 @@ pub enum Error {
         feature: &'static str,
     },
     /// The store did not do it; it may later.
-    #[error("{store}: {object}: {source}; {}", Answer::of(source).advice())]
+    #[error("{store}: {object}: {source}; {}", Answer::of(source).advice(store))]
     Store {
         /// Which store.
         store: String,

@@ -129,6 +129,7 @@ impl From<longshore::archive::Error> for Failure {
         use longshore::archive::Error;
         let failure = Self::library(error.kind(), &error);
         match error.kind() {
+            ErrorKind::Denied => failure.next("put right what the message names, and run it again"),
             ErrorKind::NotFound => failure.next("check the address and the log's name; `longshore archive ls` lists what is there"),
             ErrorKind::Invalid => match error {
                 Error::NotABoundary { .. } => failure.next("name one of these two, or a time"),
@@ -235,7 +236,7 @@ fn hint(kind: ErrorKind) -> &'static str {
         ErrorKind::Corrupt => {
             "nothing was changed; take these bytes from another copy: `longshore repair --from ADDR|DIR`"
         }
-        ErrorKind::Busy => "end the process that holds it, or name another",
+        ErrorKind::Busy => "end the process that holds it, move away what is there, or name another",
         ErrorKind::Preflight => "nothing was changed; put right what the message names and run it again",
         ErrorKind::Fenced | ErrorKind::Diverged => {
             "nothing was changed; compare both ends with `longshore dump`, or beside a stopped replica with `longshore rejoin --plan`, and decide which history wins"

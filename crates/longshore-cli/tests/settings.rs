@@ -99,3 +99,17 @@ fn a_misspelt_variable_is_told() {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("did you mean LONGSHORE_LISTEN?"), "{told}");
 }
+
+#[test]
+fn the_settings_file_of_the_operations_guide_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let guide = include_str!("../../../docs/OPERATIONS.md");
+    let example = guide.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let example = example.into_iter().find(|block| block.contains("data_dir")).expect("it has one");
+    std::fs::write(dir.path().join("l.toml"), example).unwrap();
+    let document = shown(dir.path(), &[], &["--config", "l.toml", "primary"]);
+    for (key, value) in [("identity", "primary"), ("tls-dir", "/etc/longshore"), ("retention-slot-cap", "64GiB")] {
+        let (found, origin) = setting(&document, key);
+        assert_eq!((found.as_str(), origin.as_str()), (value, "file"), "{key}");
+    }
+}

@@ -37,6 +37,10 @@ impl FileOutput for SqliteOutput {
         content == Content::SqlitePages
     }
 
+    fn parts_beside(&self, path: &Path) -> Vec<PathBuf> {
+        ["-wal", "-shm", "-journal"].map(|suffix| beside(path, suffix)).into()
+    }
+
     fn sink(&self, path: &Path) -> Box<dyn Sink> {
         Box::new(SqliteSink::new(path))
     }

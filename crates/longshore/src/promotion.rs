@@ -132,6 +132,7 @@ impl Attempt<'_> {
     async fn run(mut self) -> Result<Promoted> {
         self.must_accept_cut(self.report.position())?;
         if self.request.switchover && self.peers.writer().is_none() {
+            self.must_be_let()?;
             let why = "no node that answers writes it; `longshore promote` goes on without one";
             return Err(refused(ErrorKind::Unavailable, self.name, why));
         }
@@ -203,11 +204,20 @@ impl Attempt<'_> {
     fn may_succeed(&self) -> Result<()> {
         let supposed = self.report.supposed(&self.peers);
         match supposed.step().map_err(|dispute| self.disputed(&dispute))? {
-            Step::Fence(fence) if !self.request.accept_loss => Err(self.unfenced(&fence)),
+            Step::Fence(fence) if !self.request.accept_loss => {
+                self.must_be_let()?;
+                Err(self.unfenced(&fence))
+            }
             Step::NoVote { voters } if !self.request.accept_loss => Err(self.without_vote(&voters)),
             Step::Lost { to } if !self.request.accept_loss => Err(self.having_lost(to)),
             _ => self.must_be_latest(&self.report.would_begin(&supposed, &self.archives)),
         }
+    }
+
+    /// Says what this node lacks, where that is a role at somebody who answers.
+    fn must_be_let(&self) -> Result<()> {
+        let denied = |denial| refused(ErrorKind::Denied, self.name, &format!("{denial}. Nobody was fenced"));
+        self.peers.denial().map_or(Ok(()), |denial| Err(denied(denial)))
     }
 
     /// Refuses what cannot be fetched for want of a role, before anybody is fenced: the writer may have more than it says now, and

@@ -190,6 +190,11 @@ fn what_cannot_be_restored_is_refused_by_kind() {
     fs::write(&path, "precious").unwrap();
     check("latest", &output, ErrorKind::Busy, "exists; name another output");
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    for left in ["y.db-wal", "y.db-shm", "y.db-journal"] {
+        fs::write(site.path(left), "of a database that was moved away").unwrap();
+        check("latest", &sqlite(&site.path("y.db")), ErrorKind::Busy, left);
+        fs::remove_file(site.path(left)).unwrap();
+    }
     let huge = Output::file(Fake::Huge, site.path("huge"));
     check("latest", &huge, ErrorKind::Preflight, "free space or name another disk");
 

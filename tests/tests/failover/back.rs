@@ -125,3 +125,32 @@ async fn a_node_that_may_not_fetch_what_the_writer_has_fences_nobody() {
         agent.stop().await.unwrap();
     }
 }
+
+/// The same of the role that it takes to fence somebody: whoever has accepted an epoch follows no earlier one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_may_promote_nowhere_accepts_no_epoch_itself() {
+    let cluster = Cluster::new("replicas:1", &["primary", "a", "b"]);
+    let granted = |name: &str, promote: &str| {
+        format!(
+            "[{name}]\nregion = \"{name}\"\nlogs.\"*\" = [{promote}\"replicate\", \"admin\", \"append\", \"read\"]\n"
+        )
+    };
+    let may = "\"promote\", ";
+    cluster.world.grant(&[granted("primary", may), granted("a", ""), granted("b", may)].concat());
+    let (primary, a) = (cluster.primary().await, cluster.replica("a").await);
+    confirmed(&writer(&primary), "before", "replicas:1").await;
+    let asked = cluster.client_as("b", "a").await;
+    for switchover in [true, false] {
+        let plan = Promote { plan: true, switchover, ..Promote::of(LOG.parse().unwrap()) };
+        let planned = asked.promote(&plan).await.unwrap();
+        let told = planned.nodes.iter().find_map(|node| node.problem.clone().filter(|told| told.contains("promote")));
+        assert!(told.is_some(), "{planned:?}");
+        let refused = asked.promote(&Promote { plan: false, ..plan }).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
+        assert!(refused.to_string().contains("[a]") && refused.to_string().contains("Nobody was fenced"), "{refused}");
+        confirmed(&writer(&primary), "undisturbed", "replicas:1").await;
+    }
+    for agent in [primary, a] {
+        agent.stop().await.unwrap();
+    }
+}

@@ -45,10 +45,13 @@ impl Answer {
         }
     }
 
-    /// What to try.
-    pub(crate) fn advice(self) -> &'static str {
+    /// What to try with a store of this address.
+    pub(crate) fn advice(self, store: &str) -> &'static str {
         match self {
             Answer::NoBucket(advice) => advice,
+            Answer::Denied if store.starts_with("file:") => {
+                "look at its owner and its mode, or run as somebody who may"
+            }
             Answer::Denied => "look at the credentials of this process, what they allow, and this machine's clock",
             Answer::Elsewhere => "name the bucket's region with ?region=",
             Answer::Other => "it may pass: look at network, endpoint and the store itself",

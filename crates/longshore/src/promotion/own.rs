@@ -29,9 +29,9 @@ pub(crate) async fn survey(node: &Node, log: &Arc<Log>, since: Option<Lsn>) -> R
 }
 
 /// Accepts somebody's epoch and then says what this node's copy is: all of it durable, and nothing of an earlier epoch's writer
-/// comes to it from here on.
+/// comes to it from here on. One that was accepted before changes nothing.
 pub(crate) async fn fence(node: &Node, log: &Arc<Log>, epoch: Epoch) -> Result<Surveyed> {
-    {
+    if log.wal.accepted_epoch() != epoch {
         let (node, log) = (node.clone(), Arc::clone(log));
         blocking("accept an epoch", move || node.accept_epoch(&log, epoch)).await?;
     }

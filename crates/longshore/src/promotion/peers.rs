@@ -39,6 +39,8 @@ pub(super) struct Peer {
     pub(super) answer: Result<(Client, Surveyed), String>,
     /// Whether it accepted the epoch.
     pub(super) fenced: bool,
+    /// Whether it answers, and does not let this node promote.
+    denies: bool,
 }
 
 impl Peers {
@@ -67,7 +69,9 @@ impl Peers {
         let mut until = enough(&peers).then(|| Instant::now() + GRACE);
         while let Some((place, answer)) = next(&mut asked, until).await {
             silent.remove(&place);
-            peers.add(node, log, Peer { place, address: addresses[place].clone(), answer, fenced: false });
+            let denies = answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Denied);
+            let answer = answer.map_err(|error| error.to_string());
+            peers.add(node, log, Peer { place, address: addresses[place].clone(), answer, fenced: false, denies });
             if until.is_none() && enough(&peers) {
                 until = Some(Instant::now() + GRACE);
             }
@@ -79,6 +83,7 @@ impl Peers {
             address,
             answer: Err(why.clone()),
             fenced: false,
+            denies: false,
         }));
         peers.asked.sort_by_key(|peer| peer.place);
         Ok(peers)
@@ -123,6 +128,12 @@ impl Peers {
         let writers = answers.filter(|(_, surveyed)| surveyed.witness.writes);
         let latest = writers.max_by_key(|(_, surveyed)| surveyed.witness.history.current().epoch.number)?;
         Some((latest.1.witness.node.clone(), &latest.0))
+    }
+
+    /// Why somebody who answers would not accept an epoch from this node: for want of a role.
+    pub(super) fn denial(&self) -> Option<String> {
+        let peer = self.asked.iter().find(|peer| peer.denies)?;
+        Some(format!("{}: {}", peer.address, peer.answer.as_ref().err()?))
     }
 
     /// Where a node that answered was asked.
@@ -224,13 +235,23 @@ async fn next<T: 'static>(asked: &mut JoinSet<T>, until: Option<Instant>) -> Opt
     answer.map(|answer| answer.expect("a question does not panic, and nobody else ends it"))
 }
 
-async fn ask(connector: &Connector, address: &Address, log: &Name, end: Lsn) -> Result<(Client, Surveyed), String> {
-    let asked = within(async {
+async fn ask(
+    connector: &Connector,
+    address: &Address,
+    log: &Name,
+    end: Lsn,
+) -> Result<(Client, Surveyed), TransportError> {
+    within(async {
         let client = connector.connect(address).await?;
         let surveyed = again(|| client.survey(log, Some(end)), |error| may_pass(&client, error.kind())).await?;
-        Ok((client, surveyed))
-    });
-    asked.await.map_err(|error| error.to_string())
+        // What it has accepted changes nothing there: asked is whether it would take another from this node. If it would not, that
+        // is to be known before anybody accepts one.
+        match client.fence(log, surveyed.witness.accepted).await {
+            Err(error) if error.kind() == ErrorKind::Denied => Err(error),
+            _ => Ok((client, surveyed)),
+        }
+    })
+    .await
 }
 
 /// Has a node accept an epoch over a connection of its own, as the one before may be lost; tried again while it takes none.

@@ -43,14 +43,19 @@ impl Output {
         }
     }
 
-    /// Refuses a file that exists: nothing is ever overwritten.
+    /// Refuses a file that exists, as nothing is ever overwritten; and one beside which something lies that would be taken for a
+    /// part of it, as the `-wal` of a database that was moved away.
     ///
     /// # Errors
     /// `Busy`, naming the file.
     pub fn check_free(&self) -> Result<()> {
-        match self {
-            Output::File { path, .. } if Partial::of(path).is_taken() => Err(exists(path)),
-            _ => Ok(()),
+        let Output::File { path, format } = self else { return Ok(()) };
+        if Partial::of(path).is_taken() {
+            return Err(exists(path));
+        }
+        match format.parts_beside(path).into_iter().find(|part| part.exists()) {
+            Some(part) => Err(left_beside(path, &part)),
+            None => Ok(()),
         }
     }
 
@@ -153,5 +158,14 @@ pub(super) fn parent(path: &Path) -> &Path {
 
 fn exists(path: &Path) -> Error {
     let reason = format!("{} exists; name another output, or move it away", path.display());
+    Error::Refused { kind: ErrorKind::Busy, reason, at: None }
+}
+
+fn left_beside(path: &Path, part: &Path) -> Error {
+    let (path, part) = (path.display(), part.display());
+    let reason = format!(
+        "{part} is left of another file, and would be taken for a part of {path} as soon as that is opened; move it to where that \
+         file is now, or name another output"
+    );
     Error::Refused { kind: ErrorKind::Busy, reason, at: None }
 }

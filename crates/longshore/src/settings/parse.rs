@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use longshore_protocol::lease::Ttl;
+use longshore_transport::Address;
 
 use super::{ByteSize, Settings, format_duration};
 use crate::error::Error;
@@ -70,6 +71,10 @@ impl Settings {
         span("replica.discover_every", self.replica.discover_every, 10..=3_600_000)?;
         if self.replica.backoff_max < self.replica.backoff_min {
             return Err(refuse("replica.backoff_max", "must not be below replica.backoff_min".to_owned()));
+        }
+        for upstream in &self.replica.upstreams {
+            let parsed = upstream.parse::<Address>();
+            parsed.map_err(|error| refuse("replica.upstreams", error.to_string()))?;
         }
         let [least, most] = [Ttl::LEAST, Ttl::MOST].map(|bound| bound.as_millis() as u64);
         span("lease.ttl", self.lease.ttl, least..=most)?;
@@ -209,6 +214,7 @@ mod tests {
             ("[ack]\ndurability = 'replicas:0'", "ack.durability"),
             ("[ack]\ndurability = 'archived:1/applied'", "ack.durability"),
             ("[ack]\nshortfall = 'hope'", "ack.shortfall"),
+            ("[replica]\nupstreams = ['a@h:1', 'primary']", "replica.upstreams"),
             ("[retention]\nslot_cap = '1B'", "retention.slot_cap"),
             ("[lease]\nttl = '499ms'", "lease.ttl"),
             ("[lease]\nttl = '2h'", "lease.ttl"),
