@@ -203,6 +203,13 @@ fn progress_is_a_line_a_phase_for_a_program_and_nothing_without_a_terminal() {
     assert!(plain.stderr.starts_with("verifying: ") && plain.stderr.contains(" objects"), "{}", plain.stderr);
 }
 
+#[test]
+fn a_directory_that_an_archive_lies_in_is_told_to_be_one() {
+    let (dir, _) = archived(3);
+    let told = run(dir.path(), "replay --from a --log orders --into jsonl:out.jsonl").fails(3);
+    assert!(told.contains("an archive lies there") && told.contains("--from file:///"), "{told}");
+}
+
 /// A captured database whose rows refer to what is not there, which SQLite lets happen.
 #[test]
 fn a_full_check_finds_what_the_quick_one_does_not_and_ends_with_10() {

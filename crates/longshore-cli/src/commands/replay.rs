@@ -9,7 +9,7 @@ mod progress;
 mod told;
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use longshore::apply::Check;
@@ -146,12 +146,22 @@ impl Replay {
         }
         let replay = match &self.tail.tail {
             Some(place) => Library::open_tail(from, &self.log, place)?,
-            None => Library::open(from, &self.log)?,
+            None => Library::open(from, &self.log).map_err(|error| self.not_a_log(from, error.into()))?,
         };
         let mut phases = Phases::new(self.progress.start());
         match self.run_with(&replay.to(target), &mut phases, &Interruptible::listen()?)? {
             Some(done) => self.tell_done(&done, &mut phases),
             None => Ok(()),
+        }
+    }
+
+    /// A directory that holds an archive is easily taken for one that holds the log.
+    fn not_a_log(&self, from: &str, failure: Failure) -> Failure {
+        match Path::new(from).canonicalize() {
+            Ok(dir) if dir.join(&self.log).join("manifest").is_file() => {
+                failure.next(format!("an archive lies there: name it by its address, --from file://{}", dir.display()))
+            }
+            _ => failure,
         }
     }
 
