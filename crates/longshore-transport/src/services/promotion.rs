@@ -15,6 +15,7 @@ pub trait PromotionService: Send + Sync + 'static {
     async fn survey(&self, caller: &Caller, log: &Name, since: Option<Lsn>) -> Result<Surveyed, Error>;
 
     /// Accepts an epoch, durably: from the answer on nothing of an earlier one is stored or appended here.
+    /// One that was accepted before changes nothing: whoever is about to promote asks by it whether another would be taken.
     ///
     /// # Errors
     /// `Fenced` when a later epoch was accepted before, or this one of another writer.
