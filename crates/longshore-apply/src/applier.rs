@@ -141,7 +141,7 @@ impl<S: Source, K: Sink> Applier<S, K> {
             State::Failed => return Err(Error::Stopped { position: self.progress.held }),
             State::Running => {}
         }
-        let step = self.advance();
+        let step = self.advance().map_err(|error| error.behind(self.settled));
         if let Err(error) = &step {
             self.state = State::Failed;
             self.save_what_was_committed(error);

@@ -15,6 +15,14 @@ pub enum Error {
     /// The log.
     #[error(transparent)]
     Log(#[from] longshore_wal::Error),
+    /// The log does not hold from a position on, which lies before the target.
+    #[error("{damage}; everything up to lsn:{position} is there, and can be restored")]
+    Damaged {
+        /// The last boundary before the damage.
+        position: Lsn,
+        /// What is wrong.
+        damage: longshore_wal::Error,
+    },
     /// The sink refused the log, or could not say what it holds.
     #[error("{failure}")]
     SinkOpen {
@@ -201,7 +209,7 @@ impl Error {
     /// What a program should do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::Log(error) => error.kind(),
+            Error::Log(error) | Error::Damaged { damage: error, .. } => error.kind(),
             Error::SinkOpen { failure, .. } | Error::Sink { failure, .. } | Error::SinkSync { failure, .. } => {
                 failure.kind()
             }
@@ -217,6 +225,21 @@ impl Error {
             Error::Interrupted { .. } => ErrorKind::Interrupted,
             Error::Stopped { .. } => ErrorKind::Unavailable,
             Error::BadMark { .. } => ErrorKind::Internal,
+        }
+    }
+
+    /// Whether bytes of the log that must be there are missing, or are not what they must be.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Error::Log(error) if matches!(error.kind(), ErrorKind::Gap | ErrorKind::Corrupt))
+    }
+
+    /// The same of somebody who has read up to a boundary.
+    pub(crate) fn behind(self, position: Lsn) -> Error {
+        match self {
+            Error::Log(damage) if Error::Log(damage.clone()).is_damage() && Lsn::ZERO < position => {
+                Error::Damaged { position, damage }
+            }
+            error => error,
         }
     }
 

@@ -54,7 +54,7 @@ pub use self::exec::{ExecSink, ExecSpec};
 pub use self::fresh::Partial;
 pub use self::jsonl::{JsonLinesFile, JsonLinesStream};
 pub use self::output::{Check, FileOutput, JsonLinesOutput, Rate};
-pub use self::plan::{LastRun, Next, Plan, Planner};
+pub use self::plan::{Cut, LastRun, Next, Plan, Planner};
 pub use self::sink::{Failure, Held, LogFacts, RunEnd, Sink, SinkError};
 pub use self::snapshot::{DatabaseImage, SnapshotError, Snapshotter};
 pub use self::source::{Records, Source};

@@ -36,6 +36,8 @@ pub struct Plan {
     pub next: Option<Next>,
     /// A run at the log's end that is not complete, and is left out.
     pub unfinished: Option<Lsn>,
+    /// Why what comes after the stop could not be looked at, if it could not: it is not needed.
+    pub beyond: Option<String>,
     /// Where the log ends.
     pub end: Lsn,
 }
@@ -72,9 +74,19 @@ pub struct Planner<S: Source> {
     trimmed: bool,
     /// Whether the output holds nothing yet.
     fresh: bool,
+    cut: Option<Cut>,
     plan: Plan,
     phase: Phase,
     marks: Marks,
+}
+
+/// What is known of a log behind the end that it has here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// When the first record there was written, microseconds UTC.
+    pub time: u64,
+    /// Why it is not here.
+    pub why: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -134,6 +146,7 @@ impl<S: Source> Planner<S> {
             aborted: 0,
             next: None,
             unfinished: None,
+            beyond: None,
             end,
         };
         let trimmed = size.normalise(Lsn::ZERO) < source.first();
@@ -142,6 +155,7 @@ impl<S: Source> Planner<S> {
             runs,
             trimmed,
             fresh: held.is_none(),
+            cut: None,
             plan,
             phase: Phase::Keeping,
             marks: Marks::default(),
@@ -156,12 +170,21 @@ impl<S: Source> Planner<S> {
         self
     }
 
+    /// The log goes on behind the end that it has here.
+    #[must_use]
+    pub fn cut(mut self, cut: Option<Cut>) -> Self {
+        self.cut = cut;
+        self
+    }
+
     /// Reads on, a bounded amount; the plan once it is made.
     pub fn step(&mut self) -> Result<Option<Plan>> {
-        match self.runs.find(ALLOWANCE)? {
-            Found::Working => Ok(None),
-            Found::End => self.conclude(true).map(Some),
-            Found::Run(run) => {
+        match self.runs.find(ALLOWANCE) {
+            Err(error) if error.is_damage() => self.stop_at(error).map(Some),
+            Err(error) => Err(error),
+            Ok(Found::Working) => Ok(None),
+            Ok(Found::End) => self.conclude(true).map(Some),
+            Ok(Found::Run(run)) => {
                 self.note_mark(&run);
                 self.take(&run)?;
                 // A mark may be there twice, which only its whole log can tell.
@@ -220,6 +243,22 @@ impl<S: Source> Planner<S> {
         plan.bytes += run.bytes;
     }
 
+    /// What cannot be read behind a target is not needed, but for a mark, which may be there twice.
+    fn stop_at(&mut self, damage: Error) -> Result<Plan> {
+        let position = self.runs.position();
+        let is_behind = match self.target.point {
+            Point::Mark(_) => false,
+            _ if self.phase == Phase::Beyond => true,
+            Point::Time(limit) => self.runs.next_time().is_some_and(|time| limit < time),
+            _ => self.target.is_reached(position),
+        };
+        if is_behind {
+            self.plan.beyond = Some(damage.to_string());
+            return self.conclude(false);
+        }
+        Err(damage.behind(if self.fresh && position == self.plan.from { Lsn::ZERO } else { position }))
+    }
+
     /// A target among the runs must be a boundary. The search goes record by record, but only whole
     /// runs come here; so the check is made by the search.
     fn check_boundary(&self) -> Result<()> {
@@ -257,10 +296,11 @@ impl<S: Source> Planner<S> {
 
     fn conclude(&mut self, at_end: bool) -> Result<Plan> {
         let position = self.runs.position();
+        self.check_boundary()?;
         if at_end {
-            self.check_boundary()?;
             self.check_end(position)?;
-            self.plan.unfinished = self.runs.unfinished();
+            self.plan.unfinished = self.runs.unfinished().filter(|_| self.cut.is_none());
+            self.plan.beyond = self.cut.as_ref().map(|cut| cut.why.clone());
             self.plan.end = position;
         }
         if self.phase == Phase::Keeping {
@@ -274,9 +314,10 @@ impl<S: Source> Planner<S> {
     /// The log is read to its end: did it reach the target?
     fn check_end(&mut self, end: Lsn) -> Result<()> {
         let beyond = || Error::BeyondEnd { target: self.target.clone(), end, time: self.runs.time() };
+        let time = self.cut.as_ref().map_or(self.runs.time(), |cut| cut.time);
         match &self.target.point {
             Point::Lsn(lsn) if end < *lsn => Err(beyond()),
-            Point::Time(limit) if self.runs.time() < *limit => Err(beyond()),
+            Point::Time(limit) if time < *limit => Err(beyond()),
             Point::Mark(name) if self.marks.matching == 0 => Err(Error::NoSuchMark {
                 name: name.clone(),
                 from: self.plan.from,

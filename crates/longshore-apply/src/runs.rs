@@ -126,6 +126,12 @@ impl<R: Records> Runs<R> {
         self.records.chain().time
     }
 
+    /// When the next record was written, if its header says so, whatever became of its payload. Nothing is to be found after
+    /// this.
+    pub(crate) fn next_time(&mut self) -> Option<u64> {
+        self.records.pass().ok().flatten().map(|head| head.time)
+    }
+
     /// The last position that is not inside an unfinished run.
     pub(crate) fn settled(&self) -> Lsn {
         self.open.as_ref().map_or(self.position(), |run| run.start)

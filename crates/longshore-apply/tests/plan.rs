@@ -3,7 +3,7 @@
 mod common;
 
 use common::MemoryLog;
-use longshore_apply::{Error, Held, Next, Plan, Planner, Target};
+use longshore_apply::{Cut, Error, Held, Next, Plan, Planner, Target};
 use longshore_format::{ErrorKind, Flags, Kind, Lsn};
 
 fn plan(log: &MemoryLog, held: Option<Lsn>, target: &str) -> Result<Plan, Error> {
@@ -143,4 +143,20 @@ fn an_output_that_has_everything_needs_nothing() {
     let Example { log, b, .. } = example();
     let plan = plan(&log, Some(b), &b.to_string()).unwrap();
     assert_eq!((plan.runs, plan.last, plan.stop, plan.log_bytes), (0, None, b, 0));
+}
+
+#[test]
+fn a_log_that_is_known_to_go_on_reaches_every_moment_before_that() {
+    let Example { log, d, end, .. } = example();
+    let cut = |target: &str| {
+        let cut = Cut { time: 70, why: "the rest is gone".to_owned() };
+        Planner::new(&log, "the output", None, target.parse().unwrap())?.cut(Some(cut)).run()
+    };
+    for target in [time(60), time(70), end.to_string()] {
+        let plan = cut(&target).unwrap();
+        assert_eq!((last(&plan), plan.unfinished), (Some((d, 50)), None), "{target}");
+        assert_eq!(plan.beyond.as_deref(), Some("the rest is gone"), "{target}");
+    }
+    assert_eq!(cut(&time(71)).unwrap_err().kind(), ErrorKind::Unreachable);
+    assert_eq!(cut(&time(20)).unwrap().beyond, None, "the next transaction is here");
 }

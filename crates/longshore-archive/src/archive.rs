@@ -8,10 +8,10 @@ use std::sync::Arc;
 use longshore_format::{Fork, Lsn, Name};
 
 use crate::error::{Error, Result};
-use crate::fetch::{Reach, Until};
 use crate::keys::KeyProvider;
 use crate::manifest::{Facts, Manifest, SegmentEntry, SnapshotEntry};
 use crate::place::Place;
+use crate::plan::{Reach, Until};
 use crate::store::Store;
 use crate::verify::Finding;
 
@@ -113,6 +113,20 @@ impl Archive {
             bytes.extend_from_slice(self.tail_from_any(entry).await?.get(skipped..).unwrap_or_default());
         }
         Ok(bytes)
+    }
+
+    /// The bytes of the sealed segment at a base, as its file has them.
+    ///
+    /// # Errors
+    /// As [`read_from`](Self::read_from); [`Error::Unreachable`] of one that is not archived, or not sealed yet.
+    pub async fn sealed(&self, base: Lsn) -> Result<Vec<u8>> {
+        if let Some(entry) = self.best().segment(base.get()) {
+            return self.segment(entry).await;
+        }
+        self.best().check_known(base, &self.name)?;
+        let (store, log) = (self.store().to_owned(), self.name.clone());
+        let end = Lsn::new(self.best().manifest.next_base());
+        Err(Error::Unreachable { store, log, wanted: base, first: self.first(), end })
     }
 
     /// Plans without a snapshot that turned out not to hold; whether an older one, or the log from its beginning, does as well.

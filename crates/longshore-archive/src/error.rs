@@ -117,6 +117,14 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// The same of something that a target needs and that does not lie at its beginning.
+    #[error("{damage}; everything up to lsn:{before} is there, and can be restored")]
+    Broken {
+        /// The last target before it.
+        before: Lsn,
+        /// What is missing or damaged.
+        damage: Box<Error>,
+    },
     /// Somebody with a later epoch archives this log, or its history is another one.
     #[error(
         "{store}: log {log} is archived by epoch {theirs}, and this node writes epoch {ours}: it is fenced; `longshore status` there tells who writes"
@@ -248,6 +256,7 @@ impl Error {
             }
             Error::Missing { .. } | Error::Gap { .. } => ErrorKind::Gap,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
+            Error::Broken { damage, .. } => damage.kind(),
             Error::Fenced { .. } => ErrorKind::Fenced,
             Error::OtherLog { .. } | Error::Parted { .. } => ErrorKind::Diverged,
             Error::Unreachable { wanted, first, .. } if wanted < first => ErrorKind::TooOld,
@@ -260,11 +269,24 @@ impl Error {
         }
     }
 
+    /// Whether something that was archived is missing, or is not what it must be.
+    pub fn is_damage(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Gap | ErrorKind::Corrupt)
+    }
+
+    /// The same of what is needed, to whoever begins at one boundary, where it lies behind another.
+    pub(crate) fn behind(self, begin: Lsn, before: Lsn) -> Error {
+        match begin < before && self.is_damage() {
+            true => Error::Broken { before, damage: Box::new(self) },
+            false => self,
+        }
+    }
+
     /// Whether what is missing or damaged is of a snapshot.
     pub fn is_of_snapshot(&self) -> bool {
         match self {
             Error::Missing { object, .. } | Error::Corrupt { object, .. } | Error::Envelope { object, .. } => {
-                object.contains("/snapshots/") && matches!(self.kind(), ErrorKind::Gap | ErrorKind::Corrupt)
+                object.contains("/snapshots/") && self.is_damage()
             }
             _ => false,
         }

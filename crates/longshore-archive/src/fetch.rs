@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::future::Either;
-use longshore_format::{Digest, Footer, Lsn, SegmentHeader, SegmentSize};
+use longshore_format::{Footer, Lsn, SegmentHeader, SegmentSize};
 use longshore_storage::{Directory, FsDirectory};
 use longshore_wal::{FollowerSpec, Wal};
 
@@ -22,62 +22,21 @@ use crate::archive::Archive;
 use crate::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::files::io;
-use crate::manifest::{MANIFEST, SegmentEntry, SnapshotEntry, TailEntry};
+use crate::manifest::{MANIFEST, SegmentEntry, TailEntry};
 use crate::place::Place;
+use crate::plan::FetchPlan;
 use partial::Partial;
 use segment::Stored;
 
-/// How much of the log is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
-    /// All of it.
-    End,
-    /// Up to a position, and the transaction that it lies in.
-    Position(Lsn),
-    /// Everything that was written until then, microseconds UTC.
-    Time(u64),
-    /// All of it, from as early as possible: where something is shows only when it is read.
-    Somewhere,
-}
-
-/// Where it is to begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Begin {
-    /// With the first record that is archived.
-    First,
-    /// With the last snapshot that holds nothing beyond the target, if there is one.
-    Snapshot(Reach),
-}
-
-/// Whether what stands at a target itself belongs to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// It does.
-    Upto,
-    /// It does not.
-    Before,
-}
-
-/// What would be fetched.
+/// Where a log was fetched no further, because what comes next cannot be had and is not needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchPlan {
-    /// The store that reaches furthest.
-    pub store: String,
-    /// What it begins with, if not with the log's own records.
-    pub snapshot: Option<SnapshotEntry>,
-    /// Where the log that is laid out begins.
-    pub first: Lsn,
-    /// And where it ends: a boundary.
+pub struct CutShort {
+    /// Where it ends: a boundary.
     pub end: Lsn,
-    /// Where the archive ends.
-    pub archived: Lsn,
-    /// Bytes that are fetched.
-    pub bytes: u64,
-    /// Bytes that it takes here while it is restored.
-    pub space: u64,
-    before: Digest,
-    segments: Vec<SegmentEntry>,
-    tail: Vec<TailEntry>,
+    /// When the first record there was written, microseconds UTC; the last moment there is if nobody knows.
+    pub time: u64,
+    /// Why it cannot be had.
+    pub why: String,
 }
 
 /// How far a fetch is.
@@ -94,144 +53,71 @@ pub struct Fetched {
 /// Tail objects that are fetched together: most are small, and a request takes longer than they do.
 pub(crate) const TAIL_AT_ONCE: usize = 16;
 
-impl FetchPlan {
-    /// How many objects are fetched.
-    pub fn objects(&self) -> u64 {
-        (self.segments.len() + self.tail.len()) as u64
-    }
-
-    pub(crate) fn wanted(&self) -> &[SegmentEntry] {
-        &self.segments
-    }
-
-    /// How many of them are sealed segments.
-    pub fn segments(&self) -> u64 {
-        self.segments.len() as u64
-    }
-}
-
 impl Archive {
-    /// Says what is to be fetched so that the log can be read at least up to `until`: from its first archived position, or from
-    /// a snapshot that whoever applies it was asked to begin with.
-    ///
-    /// # Errors
-    /// [`Error::Unreachable`] names what can be had.
-    pub fn plan(&self, until: Until, begin: Begin) -> Result<FetchPlan> {
-        let best = self.best();
-        let (first, archived) = (self.first(), self.end());
-        let snapshot = match begin {
-            Begin::First => None,
-            Begin::Snapshot(reach) => best.snapshot(until, reach).cloned(),
-        };
-        if let (None, Begin::Snapshot(_), false) = (&snapshot, begin, best.manifest.is_whole()) {
-            self.check_beginning(until)?;
-        }
-        if let Until::Position(wanted) = until
-            && !(first..=archived).contains(&wanted)
-        {
-            let (store, log) = (best.store.label().to_owned(), self.name().clone());
-            return Err(Error::Unreachable { store, log, wanted, first, end: archived });
-        }
-        let size = self.facts().size;
-        let from = snapshot.as_ref().map_or(first, |entry| Lsn::new(entry.position));
-        let skipped = best.segments.iter().take_while(|entry| entry.base < size.base_of(from).get()).count();
-        // A run that begins before the target may end after it: where it ends is seen in the next segment at the latest.
-        let needed = |start: u64, time: u64| match until {
-            Until::End | Until::Somewhere => true,
-            Until::Position(wanted) => start <= wanted.get().saturating_add(size.get()),
-            Until::Time(wanted) => time <= wanted,
-        };
-        let mut segments: Vec<SegmentEntry> = Vec::new();
-        let mut over = 0;
-        for entry in &best.segments[skipped..] {
-            if !needed(entry.base, entry.time) {
-                over += 1;
-            }
-            if 1 < over {
-                break;
-            }
-            segments.push(entry.clone());
-        }
-        self.check_known(size.base_of(from), &segments, over < 2)?;
-        let tail = if over < 2 { best.manifest.tail().to_vec() } else { Vec::new() };
-        let begins = size.first_in(size.base_of(from)).max(first);
-        let after =
-            segments.last().map_or(begins, |last| size.first_in(Lsn::new(last.base.saturating_add(size.get()))));
-        let end = tail.last().map_or(after, |last| Lsn::new(last.end));
-        let objects = segments.iter().map(|entry| entry.bytes).chain(tail.iter().map(|entry| entry.bytes));
-        let bytes = objects.chain(snapshot.iter().map(|entry| entry.bytes)).fold(0, u64::saturating_add);
-        let files = segments.len() as u64 + u64::from(!tail.is_empty());
-        let space = files.saturating_mul(size.get()).saturating_add(snapshot.as_ref().map_or(0, |entry| entry.len));
-        let before = self.digest_before(size.base_of(from))?;
-        let store = best.store.label().to_owned();
-        Ok(FetchPlan { store, snapshot, first: begins, end, archived, bytes, space, before, segments, tail })
-    }
-
-    /// Without a snapshot nothing can be made of a log that has lost its beginning: what comes before the first one is refused.
-    fn check_beginning(&self, until: Until) -> Result<()> {
-        let Some(oldest) = self.best().manifest.snapshots.first() else { return Ok(()) };
-        let (store, log, nearest) = (self.store().to_owned(), self.name().clone(), Lsn::new(oldest.position));
-        match until {
-            Until::End | Until::Somewhere => Ok(()),
-            Until::Position(wanted) => Err(Error::Unreachable { store, log, wanted, first: nearest, end: self.end() }),
-            Until::Time(wanted) => Err(Error::Moment { store, log, wanted, nearest, time: oldest.time }),
-        }
-    }
-
-    /// Refuses a plan for segments of which one between the first and the last, or the archive's end, is not known any more.
-    fn check_known(&self, first: Lsn, planned: &[SegmentEntry], to_the_end: bool) -> Result<()> {
-        let (best, size) = (self.best(), self.facts().size.get());
-        let mut expected = first;
-        for entry in planned {
-            if entry.base != expected.get() {
-                return best.check_known(expected, self.name());
-            }
-            expected = Lsn::new(expected.get().saturating_add(size));
-        }
-        if to_the_end { best.check_known(expected, self.name()) } else { Ok(()) }
-    }
-
-    /// The digest of the segment before the one at a base.
-    fn digest_before(&self, base: Lsn) -> Result<Digest> {
-        let (best, size) = (self.best(), self.facts().size);
-        if base <= size.base_of(self.first()) {
-            return Ok(self.facts().before);
-        }
-        let before = Lsn::new(base.get().saturating_sub(size.get()));
-        best.check_known(before, self.name())?;
-        let digest = best.segment(before.get()).and_then(|entry| entry.digest.parse().ok());
-        digest.ok_or_else(|| self.place(best).corrupt(MANIFEST, "the digest of a segment cannot be".to_owned()))
-    }
-
     /// Fetches what was planned into `dir`, which becomes an ordinary log; `watch` is told of each object. The directory is
-    /// locked meanwhile, as a log is that somebody has open.
+    /// locked meanwhile, as a log is that somebody has open. Where it ends is returned if that is before what was planned:
+    /// what only tells what the target leaves out need not be there.
     ///
     /// Cancel safe: what was fetched stays, and the next fetch goes on from there.
     ///
     /// # Errors
-    /// [`Error::Missing`] and [`Error::Corrupt`] name what no store has whole; [`Error::Io`]; what the stores say. What was
-    /// fetched stays.
-    pub async fn fetch(&self, plan: &FetchPlan, dir: &Path, mut watch: impl FnMut(Fetched)) -> Result<()> {
+    /// [`Error::Missing`] and [`Error::Corrupt`] name what no store has whole, [`Error::Broken`] also where what is whole ends;
+    /// [`Error::Io`]; what the stores say. What was fetched stays.
+    pub async fn fetch(
+        &self,
+        plan: &FetchPlan,
+        dir: &Path,
+        mut watch: impl FnMut(Fetched),
+    ) -> Result<Option<CutShort>> {
         let directory: Arc<dyn Directory> = Arc::new(FsDirectory::create(dir).map_err(io(dir))?);
         let _lock = directory.lock().map_err(io(dir))?;
         partial::clear(dir)?;
         self.clear_others(plan, &directory, dir)?;
         let mut fetched = Fetched { objects: 0, of: plan.objects(), bytes: 0 };
         // The tail first: nothing is left to fetch while the last files are synced.
-        let tail = Either::Left(self.lay_tail(plan, dir));
+        let tail = plan.tail.first().map(|first| (first.start, first.time));
+        let tail = tail.map(|at| (at, Either::Left(self.lay_tail(plan, dir))));
+        let segments =
+            plan.segments.iter().map(|entry| ((entry.base, entry.time), Either::Right(self.lay_segment(entry, dir))));
         // Collected first: a closure that borrows would keep this from being sent between threads.
-        let mut pieces = vec![tail];
-        for entry in &plan.segments {
-            pieces.push(Either::Right(self.lay_segment(entry, dir)));
+        let mut pieces = Vec::new();
+        for (at, piece) in tail.into_iter().chain(segments) {
+            pieces.push(async move { (at, piece.await) });
         }
+        let mut cut = plan.cut.clone().map(|why| CutShort { end: plan.end, time: u64::MAX, why });
         let mut laid = futures_util::stream::iter(pieces).buffer_unordered(segment::at_once(self.facts().size));
-        while let Some(laid) = laid.next().await {
-            let (objects, bytes) = laid?;
-            fetched.objects += objects;
-            fetched.bytes += bytes;
-            watch(fetched);
+        while let Some(((base, time), laid)) = laid.next().await {
+            match laid {
+                Ok((objects, bytes)) => {
+                    fetched.objects += objects;
+                    fetched.bytes += bytes;
+                    watch(fetched);
+                }
+                Err(error) if plan.needs(base, time) || !error.is_damage() => {
+                    return Err(error.behind(plan.first, plan.size.first_in(Lsn::new(base))));
+                }
+                Err(error) => {
+                    let here = CutShort { end: plan.size.first_in(Lsn::new(base)), time, why: error.to_string() };
+                    cut = cut.filter(|cut| cut.end < here.end).or(Some(here));
+                }
+            }
         }
-        self.adopt(plan, &directory, dir)
+        if let Some(cut) = &cut {
+            self.clear_from(cut.end, &directory, dir)?;
+        }
+        self.adopt(plan, cut.as_ref().map_or(plan.end, |cut| cut.end), &directory, dir)?;
+        Ok(cut)
+    }
+
+    /// Removes segments that were fetched behind one that cannot be had.
+    fn clear_from(&self, end: Lsn, directory: &Arc<dyn Directory>, dir: &Path) -> Result<()> {
+        let size = self.facts().size;
+        for entry in directory.list().map_err(io(dir))? {
+            if size.parse_file_name(&entry.name).is_some_and(|base| end <= size.first_in(base)) {
+                directory.remove(&entry.name).map_err(io(dir))?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes segments that an interrupted fetch of something else has left: with them there would be gaps between files. A
@@ -327,8 +213,8 @@ impl Archive {
         Ok((plan.tail.len() as u64, plan.tail.iter().map(|entry| entry.bytes).sum()))
     }
 
-    /// Makes a log of the files.
-    fn adopt(&self, plan: &FetchPlan, directory: &Arc<dyn Directory>, dir: &Path) -> Result<()> {
+    /// Makes a log of the files up to an end.
+    fn adopt(&self, plan: &FetchPlan, end: Lsn, directory: &Arc<dyn Directory>, dir: &Path) -> Result<()> {
         let facts = self.facts();
         let path = dir.join(facts.size.file_name(plan.first));
         let mut head = vec![0; SegmentHeader::LEN];
@@ -352,7 +238,7 @@ impl Archive {
             what: fault.to_string(),
         })?;
         let spec = FollowerSpec { header, before: plan.before, policies: facts.policies.clone() };
-        Ok(Wal::adopt(directory, &spec, &facts.history, plan.end)?)
+        Ok(Wal::adopt(directory, &spec, &facts.history, end)?)
     }
 }
 

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::{Archive, Copy};
 use crate::error::Result;
-use crate::fetch::Until;
 use crate::fork;
 use crate::manifest::Manifest;
 use crate::place::Place;
+use crate::plan::Until;
 use crate::snapshot;
 
 /// A range of a log that is in no archive, and nobody will bring any more.

@@ -7,10 +7,10 @@ use longshore_format::Lsn;
 
 use crate::archive::{Archive, Copy};
 use crate::error::Result;
-use crate::fetch::FetchPlan;
 use crate::gap;
 use crate::manifest::{MANIFEST, Manifest};
 use crate::place::Place;
+use crate::plan::FetchPlan;
 use crate::verify::Finding;
 
 /// The objects of one log in one store, with their lengths and ages.
@@ -55,7 +55,7 @@ pub(crate) async fn named(place: &Place<'_>, manifest: &Manifest) -> Result<BTre
 }
 
 impl Archive {
-    /// What a restore would miss: segments of the plan that the store which reaches furthest has lost, and no other has.
+    /// What a restore would miss: segments that the plan needs, the store which reaches furthest has lost, and no other has.
     /// Names are listed, and nothing is fetched.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ impl Archive {
         let mut listings: Vec<(&Copy, Listing)> = Vec::new();
         let mut holes = Vec::new();
         let listing = Listing::of(&self.place(best)).await?;
-        for entry in plan.wanted() {
+        for entry in plan.needed() {
             let place = self.place(best);
             if listing.len(&place, &entry.object).await?.is_some() {
                 continue;

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use longshore_format::{Chain, Cursor, Kind, Lsn, Record, SegmentHeader, Step};
+use longshore_format::{Chain, Cursor, Kind, Lsn, Record, SegmentHeader, SegmentSize, Step};
 
 use crate::archive::{Archive, Copy};
 use crate::error::{Error, Result};
-use crate::fetch::{Until, tail_object};
+use crate::fetch::tail_object;
 use crate::manifest::SegmentEntry;
+use crate::plan::Until;
 
 /// What was seen where a restore stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Glimpse {
     pub next: Option<LeftOut>,
     /// A transaction at the archive's end that is not complete, and is left out.
     pub unfinished: Option<Lsn>,
+    /// Why what comes after the stop cannot be looked at, if it cannot: it is not needed.
+    pub beyond: Option<String>,
     /// What the look took.
     pub sample: Sample,
 }
@@ -55,29 +58,44 @@ impl Archive {
     /// [`Error::Unreachable`], [`Error::Moment`] and [`Error::NotABoundary`] name the nearest that can be had, and where;
     /// [`Error::Missing`] and [`Error::Corrupt`] name what no store has whole.
     pub async fn peek(&self, until: Until, keeps: impl Fn(Lsn, u64) -> bool) -> Result<Glimpse> {
-        let until = match until {
-            Until::Position(wanted) => Until::Position(self.reached(self.facts().size.normalise(wanted))?),
-            until => until,
-        };
+        let size = self.facts().size;
+        let until = until.normalised(size);
+        if let Until::Position(wanted) = until {
+            self.check_reached(wanted)?;
+        }
         let pieces = self.pieces();
-        let begin = begin(&pieces, until);
+        let begin = begin(&pieces, size, until);
         let mut look: Option<Look<'_, _>> = None;
         let mut sample = Sample::default();
+        let mut beyond = None;
         for piece in pieces.iter().skip(begin).take(AT_MOST) {
             let started = Instant::now();
-            let (bytes, stored) = self.piece_bytes(piece).await?;
+            let (bytes, stored) = match self.piece_bytes(piece).await {
+                Err(error) if look.is_some() && error.is_damage() && !until.needs(size, piece.base(), piece.time()) => {
+                    beyond = Some(error.to_string());
+                    break;
+                }
+                read => read.map_err(|damage| damage.behind(self.first(), size.first_in(piece.base())))?,
+            };
             sample.bytes += stored;
             sample.time += started.elapsed();
             let header = SegmentHeader::decode(&bytes).map_err(|fault| self.bad(piece.base(), &fault.to_string()))?;
             let look = look.get_or_insert_with(|| Look::new(until, &keeps, &header.chain));
             self.walk(look, &header, &bytes)?;
+            if look.next.is_some() {
+                break;
+            }
         }
-        let seen_all = pieces.len() <= begin + AT_MOST;
+        let seen_all = beyond.is_none() && pieces.len() <= begin + AT_MOST;
         match look {
-            Some(look) => self.conclude(look, begin == 0, seen_all, until, sample),
+            Some(look) => {
+                let glimpse = self.conclude(look, begin == 0, seen_all, until, sample)?;
+                Ok(Glimpse { beyond, ..glimpse })
+            }
             // Nothing is archived but the manifest.
             None => {
-                Ok(Glimpse { stop: self.end().min(self.first()), time: None, next: None, unfinished: None, sample })
+                let stop = self.end().min(self.first());
+                Ok(Glimpse { stop, time: None, next: None, unfinished: None, beyond, sample })
             }
         }
     }
@@ -128,13 +146,14 @@ impl Archive {
         let open = look.open.map(|(start, _)| start);
         let next = look.next.or(open.filter(|_| !seen_all).map(|start| LeftOut { start, end: None }));
         let sample = Sample { records: look.records, log_bytes: look.log_bytes, ..sample };
-        Ok(Glimpse { stop: look.stop, time: look.stop_time, next, unfinished: open.filter(|_| seen_all), sample })
+        let unfinished = open.filter(|_| seen_all);
+        Ok(Glimpse { stop: look.stop, time: look.stop_time, next, unfinished, beyond: None, sample })
     }
 
-    /// The position, if it is archived; the nearest one of the store that comes nearest otherwise.
-    fn reached(&self, wanted: Lsn) -> Result<Lsn> {
+    /// Refuses a position that is not archived, with the nearest one of the store that comes nearest.
+    fn check_reached(&self, wanted: Lsn) -> Result<()> {
         if (self.first()..=self.end()).contains(&wanted) {
-            return Ok(wanted);
+            return Ok(());
         }
         let distance = |copy: &&Copy| {
             let (first, end) = (copy.manifest.first(), copy.manifest.end());
@@ -201,15 +220,13 @@ impl Piece<'_> {
     }
 }
 
-/// Which piece holds the stop: the last one that begins before it.
-fn begin(pieces: &[Piece<'_>], until: Until) -> usize {
-    let after = match until {
+/// Which piece holds the stop: the last one that is needed.
+fn begin(pieces: &[Piece<'_>], size: SegmentSize, until: Until) -> usize {
+    match until {
         // The last complete transaction may lie before the tail.
-        Until::End | Until::Somewhere => return pieces.len().saturating_sub(AT_MOST),
-        Until::Position(wanted) => pieces.partition_point(|piece| piece.base() < wanted),
-        Until::Time(wanted) => pieces.partition_point(|piece| piece.time() <= wanted),
-    };
-    after.saturating_sub(1)
+        Until::End | Until::Somewhere => pieces.len().saturating_sub(AT_MOST),
+        until => pieces.partition_point(|piece| until.needs(size, piece.base(), piece.time())).saturating_sub(1),
+    }
 }
 
 /// Transactions on both sides of a stop, as their records go by.

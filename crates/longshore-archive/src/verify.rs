@@ -2,6 +2,7 @@
 
 mod finding;
 mod proven;
+mod restorable;
 mod snapshots;
 
 use futures_util::{Stream, StreamExt, TryFutureExt};

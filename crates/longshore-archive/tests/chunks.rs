@@ -86,6 +86,14 @@ async fn a_chunk_that_does_not_hold_hides_its_own_segments_and_no_other() {
             let [finding] = &verified.findings[..] else { panic!("{what}: {verified:?}") };
             assert_eq!(finding.range(), Some((Lsn::new(start), Lsn::new(end))), "{what}");
             assert_eq!(verified.objects, whole.of - 3, "{what}: all others are looked at");
+            // From the first segment behind it on only the snapshot leads to the rest.
+            let (first, end) = (archive.first(), archive.end());
+            let before = (at == 1).then(|| (first, size.first_in(Lsn::new(3 * size.get()))));
+            let ranges: Vec<_> = before.into_iter().chain([(position, end)]).collect();
+            assert_eq!(archive.restorable(&verified.findings), ranges, "{what}");
+            let both = opened(&[&store, &good]).await;
+            let found = verify(&both, |_| {}).await.unwrap().findings;
+            assert_eq!(both.restorable(&found), [(first, end)], "{what}: the other store has it");
             // What needs it is refused, and says why.
             let refused = archive.plan(Until::End, Begin::First).unwrap_err();
             assert!(refused.to_string().contains(&path.to_string()), "{what}: {refused}");
@@ -93,7 +101,10 @@ async fn a_chunk_that_does_not_hold_hides_its_own_segments_and_no_other() {
             let refused = archive.read_from(Lsn::new(start).max(archive.first())).await.unwrap_err();
             assert!(refused.to_string().contains(&path.to_string()), "{what}: {refused}");
             // What does not need it comes back: what is before it, and what is behind it.
-            assert_eq!(archive.plan(Until::Position(Lsn::new(4096)), Begin::First).is_ok(), at == 1, "{what}");
+            let last = Until::Position(size.first_in(Lsn::new(3 * size.get())));
+            assert_eq!(archive.plan(last, Begin::First).is_ok(), at == 1, "{what}");
+            let after = Until::Position(Lsn::new(3 * size.get() + 5000));
+            assert!(archive.plan(after, Begin::First).is_err(), "{what}");
             if at == 0 {
                 comes_back(&rig, &archive, Begin::Snapshot(Reach::Upto)).await;
             }

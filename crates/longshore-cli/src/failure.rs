@@ -234,7 +234,7 @@ fn hint(kind: ErrorKind) -> &'static str {
         }
         ErrorKind::Gap => "fetch the missing range from another copy of the log, or stop before it with --to",
         ErrorKind::Corrupt => {
-            "nothing was changed; take these bytes from another copy: `longshore repair --from ADDR|DIR`"
+            "nothing was changed; take these bytes from another copy: `longshore repair --from ADDR|DIR|URL`"
         }
         ErrorKind::Busy => "end the process that holds it, move away what is there, or name another",
         ErrorKind::Preflight => "nothing was changed; put right what the message names and run it again",

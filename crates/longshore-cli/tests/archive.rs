@@ -127,6 +127,92 @@ fn a_plan_over_a_hole_names_it_and_so_does_the_restore_before_it_fetches() {
     assert!(!dir.join("out.jsonl.log").exists(), "nothing was fetched");
 }
 
+/// Damages a file in what lies behind its header.
+fn flip(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.len().min(10_000) / 2;
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// The restores of a log `orders` of which the second segment, `broken`, is missing or damaged, from `from`.
+fn assert_all_before_can_be_restored(dir: &Path, from: &str, ends: &[u64], times: &[String], broken: &Path) {
+    let replay = format!("replay --from {from} --log orders --into jsonl:out.jsonl");
+    let damage = || std::fs::metadata(broken).map_or("missing", |_| "damaged");
+    let whole = ends.iter().take_while(|end| **end < 1 << 20).count();
+    assert!(2 < whole && whole + 8 < ends.len(), "{ends:?}");
+    // Only an archive tells when what is missing was written, and so that a moment just before it is all there.
+    let is_told = from.starts_with("file:") || broken.exists();
+    for at in [0, whole / 2, whole - 2, whole - 1] {
+        let time = (at + 1 < whole || is_told).then(|| format!("time:{}", times[at]));
+        for to in [format!("lsn:{}", ends[at])].into_iter().chain(time) {
+            let plan = run(dir, &format!("{replay} --plan --json --to {to}")).json();
+            assert_eq!(plan["stop"].as_u64(), Some(ends[at]), "{} {to}: {plan}", damage());
+            let text = run(dir, &format!("{replay} --to {to}")).ok();
+            assert!(text.contains(&ends[at].to_string()), "{text}");
+            let lines = std::fs::read_to_string(dir.join("out.jsonl")).unwrap().lines().count();
+            assert_eq!(lines, at + 1, "{} {to}", damage());
+            std::fs::remove_file(dir.join("out.jsonl")).unwrap();
+        }
+    }
+    let code = if damage() == "missing" { 5 } else { 6 };
+    let mut nearest = None;
+    for to in [format!("lsn:{}", ends[whole + 1]), format!("time:{}", times[whole + 1]), "latest".to_owned()] {
+        let told = run(dir, &format!("{replay} --to {to}")).fails(code);
+        assert!(told.contains(broken.file_stem().unwrap().to_str().unwrap()) || damage() == "missing", "{to}: {told}");
+        let (_, lsn) =
+            told.split_once("everything up to lsn:").unwrap_or_else(|| panic!("{to} names no nearest: {told}"));
+        nearest = Some(lsn.split(' ').next().unwrap().to_owned());
+        let _left = std::fs::remove_dir_all(dir.join("out.jsonl.log"));
+    }
+    run(dir, &format!("{replay} --to lsn:{}", nearest.unwrap())).ok();
+    let lines = std::fs::read_to_string(dir.join("out.jsonl")).unwrap().lines().count();
+    assert!(whole <= lines, "the nearest that is named holds {lines} lines of {whole}");
+    std::fs::remove_file(dir.join("out.jsonl")).unwrap();
+}
+
+#[test]
+fn every_moment_before_what_is_missing_or_damaged_can_be_restored_from_an_archive() {
+    let (dir, ends) = archived(35);
+    let dir = dir.path();
+    let times: Vec<String> = ends.iter().map(|end| time(dir, *end)).collect();
+    let broken = segments(dir)[1].clone();
+    flip(&broken);
+    let told = run(dir, &format!("archive verify --from {} --log orders", store(dir)));
+    assert!(told.stdout.contains("\na database can be restored to: lsn:4096 to lsn:1052672\n"), "{}", told.stdout);
+    assert_all_before_can_be_restored(dir, &store(dir), &ends, &times, &broken);
+    std::fs::remove_file(&broken).unwrap();
+    assert_all_before_can_be_restored(dir, &store(dir), &ends, &times, &broken);
+}
+
+#[test]
+fn every_moment_before_what_is_missing_or_damaged_can_be_restored_from_a_directory() {
+    let (dir, ends) = archived(35);
+    let dir = dir.path();
+    let times: Vec<String> = ends.iter().map(|end| time(dir, *end)).collect();
+    let broken = dir.join("d/orders/00000000000001048576.seg");
+    flip(&broken);
+    assert_all_before_can_be_restored(dir, "d", &ends, &times, &broken);
+    std::fs::remove_file(&broken).unwrap();
+    assert_all_before_can_be_restored(dir, "d", &ends, &times, &broken);
+}
+
+#[test]
+fn a_segment_that_is_gone_is_repaired_from_an_archive() {
+    let (dir, _) = archived(35);
+    let dir = dir.path();
+    let segment = dir.join("d/orders/00000000000001048576.seg");
+    let good = std::fs::read(&segment).unwrap();
+    std::fs::remove_file(&segment).unwrap();
+    let repair = format!("repair --data-dir d --log orders --from {}", store(dir));
+    assert!(run(dir, &format!("{repair} --segment 8388608")).fails(4).contains("8388608 was asked for"));
+    run(dir, &format!("{repair} --segment 1048576 --plan")).ok();
+    assert!(!segment.exists(), "a plan changes nothing");
+    run(dir, &format!("{repair} --segment 1048576")).ok();
+    assert!(std::fs::read(&segment).unwrap() == good);
+    run(dir, "verify --data-dir d --log orders --deep").ok();
+}
+
 /// F-126, in each form of the grammar, from an archive and from a directory.
 #[test]
 fn a_target_out_of_reach_names_the_nearest_and_where() {

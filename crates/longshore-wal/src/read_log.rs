@@ -10,7 +10,7 @@ use crate::control_file::ControlFile;
 use crate::names::Names;
 use crate::reader::{locate, locate_time};
 use crate::survey::{BelowDurable, Survey};
-use crate::view::{Segment, View};
+use crate::view::{Broken, Segment, View};
 use crate::{Error, FollowerSpec, Reader, Result, SegmentInfo, SegmentReader};
 
 /// A log opened for reading only. A torn tail is cut in memory; beside a live owner it ends at the durable position
@@ -24,12 +24,22 @@ pub struct ReadLog {
 impl ReadLog {
     /// Opens the log in `dir`. Works on read-only media and without permission to write.
     pub fn open(dir: Arc<dyn Directory>) -> Result<ReadLog> {
+        ReadLog::open_with(dir, BelowDurable::Refuse)
+    }
+
+    /// As [`open`](Self::open), of a log that need not be whole: where a segment is missing, or a record that must be good is
+    /// not, readers come to the error that says so, and not to an end. [`end`](Self::end) is there.
+    pub fn open_damaged(dir: Arc<dyn Directory>) -> Result<ReadLog> {
+        ReadLog::open_with(dir, BelowDurable::ReadTo)
+    }
+
+    fn open_with(dir: Arc<dyn Directory>, below: BelowDurable) -> Result<ReadLog> {
         // Asked before control is read: an owner that comes later starts from what is read here, or further on.
         let owned = is_owned(&dir)?;
         let control = ControlFile::read(&dir)?;
         let view = match owned {
-            true => beside_owner(&dir, &control)?,
-            false => Survey::of(&dir, &control, BelowDurable::Refuse)?.view(&dir, &control),
+            true => beside_owner(&dir, &control, below)?,
+            false => Survey::of(&dir, &control, below)?.view(&dir, &control),
         };
         Ok(ReadLog { view: Arc::new(view), owned: Arc::new(AtomicBool::new(owned)) })
     }
@@ -141,17 +151,23 @@ fn is_owned(dir: &Arc<dyn Directory>) -> Result<bool> {
 }
 
 /// The log up to the watermark that a live owner wrote down.
-fn beside_owner(dir: &Arc<dyn Directory>, control: &Control) -> Result<View> {
+fn beside_owner(dir: &Arc<dyn Directory>, control: &Control, below: BelowDurable) -> Result<View> {
     let size = control.size;
-    let durable = size.normalise(control.durable);
-    let bases: Vec<Lsn> = Names::of(dir, size)?.bases.into_iter().filter(|base| *base <= durable).collect();
-    let gap = bases.windows(2).find(|pair| size.next_base(pair[0]) != Some(pair[1]));
-    if let Some(pair) = gap {
-        let expected = size.next_base(pair[0]).unwrap_or(Lsn::MAX);
-        return Err(Error::Gap { path: dir.path_hint(), expected, found: pair[1] });
+    let mut durable = size.normalise(control.durable);
+    let mut bases: Vec<Lsn> = Names::of(dir, size)?.bases.into_iter().filter(|base| *base <= durable).collect();
+    let mut broken = None;
+    if let Some(at) = bases.windows(2).position(|pair| size.next_base(pair[0]) != Some(pair[1])) {
+        let expected = size.next_base(bases[at]).unwrap_or(Lsn::MAX);
+        let error = Error::Gap { path: dir.path_hint(), expected, found: bases[at + 1] };
+        if below != BelowDurable::ReadTo {
+            return Err(error);
+        }
+        bases.truncate(at + 1);
+        durable = size.first_in(expected);
+        broken = Some(Broken { at: durable, error });
     }
     // Which of them are sealed is asked of each at first use; the newest two may not be.
     let sealed = bases.iter().rev().nth(1).or(bases.first()).copied().unwrap_or(Lsn::ZERO);
     let segments = bases.into_iter().map(|base| Arc::new(Segment::at_rest(base))).collect();
-    Ok(View::at_rest(dir, control, durable, sealed, segments))
+    Ok(View::at_rest(dir, control, durable, sealed, segments).with(broken))
 }

@@ -122,7 +122,8 @@ impl Reader {
     fn enter(&mut self) -> Result<Option<u64>> {
         let position = self.cursor.position();
         if self.view.durable.get() <= position {
-            return Ok(None);
+            let broken = self.view.broken.as_ref().filter(|broken| broken.at == position);
+            return broken.map_or(Ok(None), |broken| Err(broken.error.clone()));
         }
         let base = self.view.size.base_of(position);
         if self.window.as_ref().is_none_or(|window| window.base() != base) {

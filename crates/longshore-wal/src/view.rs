@@ -28,8 +28,17 @@ pub(crate) struct View {
     pub(crate) sealed: Watermark,
     pub(crate) pool: Arc<Pool>,
     pub(crate) events: Events,
+    /// Where it is read no further though it goes on, if somebody reads it all the same.
+    pub(crate) broken: Option<Broken>,
     /// Contiguous, oldest first. Locked for lines.
     segments: RwLock<VecDeque<Arc<Segment>>>,
+}
+
+/// What is wrong with a log that is read as far as it is whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Broken {
+    pub(crate) at: Lsn,
+    pub(crate) error: Error,
 }
 
 /// One segment.
@@ -121,8 +130,14 @@ impl View {
             sealed: Watermark::new(sealed),
             pool: Arc::default(),
             events: Events::default(),
+            broken: None,
             segments: RwLock::new(segments),
         }
+    }
+
+    /// The same, at the end of which readers come to an error.
+    pub(crate) fn with(self, broken: Option<Broken>) -> View {
+        View { broken, ..self }
     }
 
     pub(crate) fn first(&self) -> Lsn {

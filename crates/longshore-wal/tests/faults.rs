@@ -66,6 +66,46 @@ fn read_all(place: &Place) -> Result<Vec<Vec<u8>>, Error> {
     Ok(payloads)
 }
 
+/// The records that can be read of a log that need not be whole, and what its end says.
+fn read_damaged(place: &Place) -> (Vec<Lsn>, Option<Error>) {
+    let log = ReadLog::open_damaged(place.dir()).unwrap();
+    let mut reader = log.reader(log.first()).unwrap();
+    let mut ends = Vec::new();
+    loop {
+        match reader.next() {
+            Ok(Some(record)) if record.kind.is_user() => ends.push(record.end),
+            Ok(Some(_)) => {}
+            Ok(None) => return (ends, None),
+            Err(error) => return (ends, Some(error)),
+        }
+    }
+}
+
+#[test]
+fn f_031_what_is_before_a_damage_is_read_and_then_the_damage_is_told() {
+    let (place, ends) = closed();
+    let (whole, none) = read_damaged(&place);
+    assert!(whole == ends && none.is_none(), "a whole log has an end");
+    // A record of the last segment, then the segment before it, then that one's file.
+    let size = place.read().segment_size().get();
+    let inside = ends.iter().rfind(|end| 3 * size < end.get() && **end < *ends.last().unwrap()).unwrap();
+    place.damage(3 * size, inside.get() - 3 * size + 50, &[0xff; 8]);
+    let (read, error) = read_damaged(&place);
+    assert_eq!((read.last(), error.map(|error| error.kind())), (Some(inside), Some(ErrorKind::Corrupt)));
+    place.damage(2 * size, 5_000, &[0xff; 8]);
+    let (read, error) = read_damaged(&place);
+    assert!(read.iter().all(|end| *end <= Lsn::new(2 * size + 5_000)), "{read:?}");
+    assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::Corrupt));
+    fs::remove_file(place.segment(2 * size)).unwrap();
+    let (read, error) = read_damaged(&place);
+    let last = ends.iter().rfind(|end| end.get() <= 2 * size + 4_096).unwrap();
+    assert_eq!((read.last(), error.map(|error| error.kind())), (Some(last), Some(ErrorKind::Gap)));
+    // And beside an owner, who has not noticed.
+    let _owner = place.dir().lock().unwrap();
+    let (read, error) = read_damaged(&place);
+    assert_eq!((read.last(), error.map(|error| error.kind())), (Some(last), Some(ErrorKind::Gap)));
+}
+
 #[test]
 fn f_001_f_002_a_torn_tail_is_cut_at_every_byte_and_what_is_before_survives() {
     let (place, ends) = crashed(6, 3);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_apply::{Applier, Check, Held, Interrupt, LogFacts, Plan, Planner, Progress, Sink, Step, Target};
+use longshore_apply::{Applier, Check, Cut, Held, Interrupt, LogFacts, Plan, Planner, Progress, Sink, Step, Target};
 use longshore_format::{Content, Lsn, Name};
 use longshore_storage::{Directory, FsDirectory};
 use longshore_wal::ReadLog;
@@ -60,6 +60,8 @@ pub struct Replay {
     seed: Option<Seed>,
     /// Where a tail begins, if it is one that is replayed.
     from: Option<FromTail>,
+    /// What is known of the log behind its end here, if it was fetched no further because more cannot be had.
+    cut: Option<Cut>,
     check: Check,
 }
 
@@ -136,15 +138,16 @@ pub struct Replayed {
 }
 
 impl Replay {
-    /// Opens the log `log` in the data directory `from`, for reading only.
+    /// Opens the log `log` in the data directory `from`, for reading only. It need not be whole: what is damaged or missing is
+    /// an error where a target needs it, which names the last position before it.
     ///
     /// # Errors
-    /// `NotFound` when there is no such log; `Corrupt`, `Gap` and their like when what is there cannot
-    /// be believed.
+    /// `NotFound` when there is no such log; `Corrupt`, `Gap` and their like when nothing there can be believed.
     pub fn open(from: impl AsRef<Path>, log: &str) -> Result<Replay> {
         let (name, directory) = Replay::find(from.as_ref(), log)?;
+        let log = ReadLog::open_damaged(directory)?;
         let (target, check) = (Target::LATEST, Check::default());
-        Ok(Replay { name, log: ReadLog::open(directory)?, target, seed: None, from: None, check })
+        Ok(Replay { name, log, target, seed: None, from: None, cut: None, check })
     }
 
     /// Opens what a fork set aside of the log `log`, at `place` below its directory ([`longshore_wal::tails`]), for reading
@@ -160,7 +163,7 @@ impl Replay {
         let (name, directory) = Replay::find(from.as_ref(), log)?;
         let (log, from) = FromTail::open(&directory, place)?;
         let (target, check) = (Target::LATEST, Check::default());
-        Ok(Replay { name, log, target, seed: None, from: Some(from), check })
+        Ok(Replay { name, log, target, seed: None, from: Some(from), cut: None, check })
     }
 
     fn find(dir: &Path, log: &str) -> Result<(Name, Arc<dyn Directory>)> {
@@ -368,7 +371,7 @@ impl Replay {
         let seed = self.seed.as_ref().filter(|_| held.is_none() && output.takes_snapshot(self.log.content()));
         let held = held.or(seed.map(Seed::held)).or(self.part_for(output).map(FromTail::held));
         let snapshot = seed.map(|seed| seed.held().lsn);
-        let mut planner = Planner::new(&self.log, &label, held, self.target.clone())?;
+        let mut planner = Planner::new(&self.log, &label, held, self.target.clone())?.cut(self.cut.clone());
         if reads == Reads::Headers {
             planner = planner.for_run();
         }

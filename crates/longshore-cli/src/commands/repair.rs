@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use longshore::archive::Archive;
 use longshore_format::{Lsn, Name};
 use longshore_transport::{Address, BoxStream};
 use longshore_wal::repair::{self, Plan, RepairError};
@@ -14,6 +15,7 @@ use crate::cli::Global;
 use crate::connect::{connect, name};
 use crate::failure::Failure;
 use crate::quantity::{now, show_bytes};
+use crate::stores::{self, Keys};
 use crate::{logs, output, runtime};
 
 /// Replace one damaged sealed segment by a good copy; the damaged one is kept aside
@@ -22,8 +24,9 @@ use crate::{logs, output, runtime};
 The copy is checked before it takes the place: every record, its digest, and that it joins the \
 segments before and after it. What is neither an address nor holds the log is refused.
 
-Example:
-  longshore repair --data-dir data --log orders --segment 134217728 --from eu-west@db2:7420 --plan")]
+Examples:
+  longshore repair --data-dir data --log orders --segment 134217728 --from eu-west@db2:7420 --plan
+  longshore repair --data-dir data --log orders --segment 134217728 --from s3://bucket/prefix")]
 pub(crate) struct Repair {
     /// The directory that holds the log; no agent may be writing it
     #[arg(long, value_name = "DIR")]
@@ -37,9 +40,12 @@ pub(crate) struct Repair {
     #[arg(long, value_name = "N")]
     segment: Lsn,
 
-    /// Where the good copy is: an agent's [NAME@]HOST:PORT, or a data directory
-    #[arg(long, value_name = "ADDR|DIR")]
+    /// Where the good copy is: an agent's [NAME@]HOST:PORT, a data directory, or the address of an object store
+    #[arg(long, value_name = "ADDR|DIR|URL")]
     from: String,
+
+    #[command(flatten)]
+    keys: Keys,
 
     /// Check and say what would be done, and change nothing
     #[arg(long)]
@@ -64,8 +70,11 @@ impl Repair {
         ))
     }
 
-    /// The copy to repair from; an agent is asked for it, a directory opened.
+    /// The copy to repair from; an agent is asked for it, a directory opened, and out of an archive it is fetched.
     fn copy(&self, global: &Global, log: &Name) -> Result<Box<dyn Read>, Failure> {
+        if stores::is_address(&self.from) {
+            return Ok(Box::new(io::Cursor::new(self.archived(log)?)));
+        }
         match self.from.parse::<Address>() {
             Ok(_) if !Path::new(&self.from).exists() => {
                 Ok(Box::new(PeerCopy::open(global, &self.from, log, self.segment)?))
@@ -75,6 +84,14 @@ impl Repair {
                 Ok(Box::new(repair::open_copy(&from, self.segment)?))
             }
         }
+    }
+
+    fn archived(&self, log: &Name) -> Result<Vec<u8>, Failure> {
+        let (stores, keys) = (stores::open(std::slice::from_ref(&self.from))?, self.keys.open()?);
+        runtime::for_commands()?.block_on(async {
+            let archive = Archive::open(&stores, log, keys).await?;
+            Ok(archive.sealed(self.segment).await?)
+        })
     }
 }
 

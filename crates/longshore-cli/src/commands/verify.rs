@@ -158,7 +158,7 @@ impl Verdict {
                 ));
             }
             return Some(Failure::new(ErrorKind::Corrupt, message).next(format!(
-                "nothing was changed; `longshore repair --log {} --segment {segment} --from ADDR|DIR --plan` \
+                "nothing was changed; `longshore repair --log {} --segment {segment} --from ADDR|DIR|URL --plan` \
                  shows what a good copy would mend",
                 self.log
             )));

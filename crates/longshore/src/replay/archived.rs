@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use longshore_apply::{Edge, Plan, Point, Target};
-use longshore_archive::{Archive, Begin, FetchPlan, Glimpse, Reach, Sample, Until};
+use longshore_apply::{Cut, Edge, Plan, Point, Target};
+use longshore_archive::{Archive, Begin, CutShort, FetchPlan, Glimpse, Reach, Sample, Until};
 use longshore_format::{ErrorKind, Lsn};
 use longshore_storage::{Directory, FsDirectory};
 
@@ -102,8 +102,9 @@ impl Replay {
             seed = Some(Seed::open(path, archive.facts().log)?);
             before = entry.bytes;
         }
-        archive.fetch(plan, &scratch.join(name), |fetched| watch(before + fetched.bytes)).await?;
-        Ok(Replay { seed, ..Replay::open(scratch, name)? })
+        let short = archive.fetch(plan, &scratch.join(name), |fetched| watch(before + fetched.bytes)).await?;
+        let cut = short.map(|CutShort { time, why, .. }| Cut { time, why });
+        Ok(Replay { seed, cut, ..Replay::open(scratch, name)? })
     }
 }
 
@@ -125,6 +126,7 @@ fn likely(plan: &FetchPlan, sample: &Sample) -> Plan {
         aborted: 0,
         next: None,
         unfinished: None,
+        beyond: None,
         end: Lsn::max(plan.end, plan.archived),
     }
 }

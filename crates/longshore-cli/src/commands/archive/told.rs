@@ -114,6 +114,8 @@ pub(super) struct Proof {
     known: u64,
     missing: Vec<Object>,
     corrupt: Vec<Object>,
+    /// Ranges of targets that a database can be restored to: the log's beginning or a snapshot, and the last of them.
+    restorable: Vec<(u64, u64)>,
     acknowledged_gaps: Vec<Object>,
     in_flight: Vec<Object>,
     unnamed: Vec<Object>,
@@ -152,6 +154,7 @@ impl Object {
 
 impl Proof {
     pub(super) fn new(archive: &Archive, verified: Verified) -> Self {
+        let restorable = archive.restorable(&verified.findings);
         let mut proof = Self {
             log: archive.name().to_string(),
             first: archive.first().get(),
@@ -162,6 +165,7 @@ impl Proof {
             known: verified.known,
             missing: Vec::new(),
             corrupt: Vec::new(),
+            restorable: restorable.into_iter().map(|(from, to)| (from.get(), to.get())).collect(),
             acknowledged_gaps: Vec::new(),
             in_flight: Vec::new(),
             unnamed: Vec::new(),
@@ -244,6 +248,11 @@ impl fmt::Display for Proof {
         }
         if !table.is_empty() {
             f.write_str(&output::render(&mut table))?;
+        }
+        if !self.missing.is_empty() || !self.corrupt.is_empty() {
+            let ranges: Vec<_> = self.restorable.iter().map(|(from, to)| format!("lsn:{from} to lsn:{to}")).collect();
+            let ranges = if ranges.is_empty() { "nothing".to_owned() } else { ranges.join(", ") };
+            writeln!(f, "a database can be restored to: {ranges}")?;
         }
         for why in &self.passed_over {
             writeln!(f, "passed over: {why}")?;

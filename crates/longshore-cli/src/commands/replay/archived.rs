@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use longshore::apply::{Point, Target};
-use longshore::archive::{Archive, Error, FetchPlan, Finding, Glimpse, LeftOut, Sample, Store};
+use longshore::archive::{Archive, FetchPlan, Finding, Glimpse, LeftOut, Sample, Store};
 use longshore::{ErrorKind, Foreseen, Replay};
 use serde::Serialize;
 
@@ -37,6 +37,8 @@ pub(super) struct Plan {
     stop_time: Option<String>,
     next: Option<Next>,
     unfinished_from: Option<u64>,
+    /// Why what comes next could not be looked at.
+    unreadable: Option<String>,
     scratch: String,
     scratch_bytes: u64,
     scratch_free_bytes: u64,
@@ -111,7 +113,8 @@ impl Plan {
                 time: end.and_then(|(_, committed, _)| time(committed)),
                 records: end.map(|(_, _, records)| records),
             }),
-            unfinished_from: glimpse.and_then(|glimpse| glimpse.unfinished).map(|start| start.get()),
+            unfinished_from: glimpse.as_ref().and_then(|glimpse| glimpse.unfinished).map(|start| start.get()),
+            unreadable: glimpse.and_then(|glimpse| glimpse.beyond),
             scratch: scratch.display().to_string(),
             scratch_bytes: foreseen.scratch.needed,
             scratch_free_bytes: foreseen.scratch.free,
@@ -133,6 +136,7 @@ impl Plan {
     fn gaps_told(&self) -> String {
         match &self.gaps {
             None => "unknown: the store does not let its objects be listed".to_owned(),
+            Some(gaps) if gaps.is_empty() && self.unreadable.is_some() => "none before the stop".to_owned(),
             Some(gaps) if gaps.is_empty() => "none".to_owned(),
             Some(gaps) => {
                 let told = |gap: &Gap| format!("{} to {} ({} is gone)", gap.start, gap.end, gap.object);
@@ -158,6 +162,7 @@ impl Plan {
                 format!("left out: {records} records at {start} to {end}, committed {time}")
             }
             Some(Next { start, .. }) => format!("left out: one that begins at {start} and is longer than a segment"),
+            None if self.unreadable.is_some() => "unknown".to_owned(),
             None if self.finds_mark => "the one after the mark".to_owned(),
             None => "nothing complete is archived after it".to_owned(),
         }
@@ -213,6 +218,9 @@ impl fmt::Display for Plan {
             ("stops at", self.stop_told()),
             ("next", self.next_told()),
         ];
+        if let Some(why) = &self.unreadable {
+            rows.push(("warning", format!("what comes after the stop cannot be had: {why}")));
+        }
         if let Some(start) = self.unfinished_from {
             rows.push(("unfinished", format!("the archive ends inside a transaction that began at {start}")));
         }
@@ -242,12 +250,6 @@ pub(super) async fn look<'a>(
 /// Where the stop is seen without fetching the whole log. A mark is nowhere in the manifest, and everything needs no look.
 pub(super) fn is_worth_a_look(target: &Target) -> bool {
     matches!(target.point, Point::Lsn(_) | Point::Time(_))
-}
-
-/// What stands in the way of a restore: what no store has.
-pub(super) fn refusal(holes: Option<&[Finding]>) -> Option<Failure> {
-    let error: Option<Error> = holes?.iter().cloned().find_map(Finding::into_error);
-    error.map(Failure::from)
 }
 
 /// What in a scratch directory says which output it is for.

@@ -165,7 +165,7 @@ impl Replay {
             false => (None, Sample::default()),
         };
         let known = archived::look(archive, &plan, glimpse, scratch, &self.into).await?;
-        let refusal = archived::refusal(known.holes.as_deref());
+        let refusal = plan.refusal(known.holes.as_deref().unwrap_or_default());
         let mut told = archived::Plan::new(known, target, &self.into, scratch, stores);
         told.goes_on = self.go_on.planned(go_on, told.behind());
         if self.plan {

@@ -31,6 +31,8 @@ pub(super) struct Plan {
     last_time: Option<String>,
     next: Option<Next>,
     unfinished_from: Option<u64>,
+    /// Why what comes next could not be looked at.
+    unreadable: Option<String>,
     needed_bytes: Option<u64>,
     free_bytes: Option<u64>,
     expected_seconds: Option<f64>,
@@ -72,6 +74,7 @@ impl From<&ReplayPlan> for Plan {
                 records: next.records,
             }),
             unfinished_from: plan.unfinished.map(|lsn| lsn.get()),
+            unreadable: plan.beyond.clone(),
             needed_bytes: room.map(|room| room.needed),
             free_bytes: room.map(|room| room.free),
             expected_seconds: expected.map(|time| time.as_secs_f64()),
@@ -91,8 +94,8 @@ impl fmt::Display for Plan {
             rows.push(("begins", format!("with the snapshot at {position}")));
         }
         rows.push(("reads", format!("{from} to {stop}, {} of log", show_bytes(*log_bytes))));
-        // Of a log with a gap there is no plan.
-        rows.push(("gaps", "none".to_owned()));
+        // With a gap before the stop there is no plan.
+        rows.push(("gaps", if self.unreadable.is_some() { "none before the stop" } else { "none" }.to_owned()));
         rows.push(("applies", self.applies_told()));
         if self.aborted_transactions > 0 {
             rows.push(("leaves", format!("{} transactions that never ended", self.aborted_transactions)));
@@ -102,6 +105,9 @@ impl fmt::Display for Plan {
             format!("{stop}{}", self.last_time.as_ref().map_or(String::new(), |t| format!(", committed {t}"))),
         ));
         rows.push(("next", self.next_told()));
+        if let Some(why) = &self.unreadable {
+            rows.push(("warning", format!("what comes after the stop cannot be had: {why}")));
+        }
         if let Some(start) = self.unfinished_from {
             rows.push((
                 "unfinished",
@@ -130,6 +136,7 @@ impl Plan {
             Some(Next { start, end, time, records }) => {
                 format!("left out: {records} records at {start} to {end}, committed {time}")
             }
+            None if self.unreadable.is_some() => "unknown".to_owned(),
             None => "nothing complete is in the log after it".to_owned(),
         }
     }
