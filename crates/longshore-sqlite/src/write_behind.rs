@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -77,16 +78,31 @@ impl WriteBehind {
 }
 
 fn write_all(file: &File, pieces: &Receiver<Piece>, done: &Sender<Vec<u8>>) -> io::Result<()> {
+    let mut written = 0..0;
     for Piece { offset, bytes } in pieces {
         file.write_all_at(&bytes, offset)?;
-        // On Linux this begins to write back, and drops only pages that were written back before.
-        let len = NonZeroU64::new(bytes.len() as u64);
-        let _only_a_hint = rustix::fs::fadvise(file, offset, len, rustix::fs::Advice::DontNeed);
+        let end = offset + bytes.len() as u64;
+        if offset != written.end || STRIDE <= end - written.start {
+            begin_with(file, &written);
+            written = offset..end;
+        }
+        written.end = end;
         // Nobody fills it again once everything was given.
         let _last_ones = done.send(bytes);
     }
+    begin_with(file, &written);
     Ok(())
 }
+
+/// On Linux this begins to write back, and drops only pages that were written back before.
+fn begin_with(file: &File, written: &Range<u64>) {
+    if let Some(len) = NonZeroU64::new(written.end - written.start) {
+        let _only_a_hint = rustix::fs::fadvise(file, written.start, Some(len), rustix::fs::Advice::DontNeed);
+    }
+}
+
+/// How much the disk is given at once: of 256 KiB at a time, 2 GiB took it half as long again.
+const STRIDE: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -55,6 +55,10 @@ pub trait File: Send + Sync + Debug {
     /// shorter than its living region or was unlinked meanwhile.
     fn sync(&self) -> io::Result<()>;
 
+    /// Says that nobody reads it again soon: what the system keeps of it in memory can go to others. A hint, after
+    /// [`sync`](File::sync).
+    fn uncache(&self) {}
+
     /// Maps the first `len` bytes for one writer and many readers, with nothing published yet. Blocks are allocated
     /// first; a file shorter than `len`, and a second region while the first lives, are refused.
     fn map(&self, len: usize) -> io::Result<(RegionWriter, RegionReader)>;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use longshore_format::{Content, Control, Digest, EpochHistory, LogId, Lsn, SegmentSize};
-use longshore_storage::Directory;
+use longshore_storage::{Access, Directory};
 
 use crate::control_file::ControlFile;
 use crate::names::Names;
@@ -127,6 +127,14 @@ impl ReadLog {
     /// The bytes of a sealed segment's file.
     pub fn segment(&self, base: Lsn) -> Result<SegmentReader> {
         SegmentReader::open(&self.view, base)
+    }
+
+    /// Says that nobody reads the segment at a base again soon: what the system keeps of it in memory can go to others.
+    pub fn uncache(&self, base: Lsn) {
+        // It is a hint: what cannot be opened is told to whoever reads it.
+        if let Ok(file) = self.view.dir.open(&self.view.size.file_name(base), Access::Read) {
+            file.uncache();
+        }
     }
 
     /// Where a new follower's log would begin: the first segment kept here.

@@ -62,6 +62,8 @@ pub struct Replay {
     from: Option<FromTail>,
     /// What is known of the log behind its end here, if it was fetched no further because more cannot be had.
     cut: Option<Cut>,
+    /// Whether this is all that the log is read for.
+    only: bool,
     check: Check,
 }
 
@@ -147,7 +149,7 @@ impl Replay {
         let (name, directory) = Replay::find(from.as_ref(), log)?;
         let log = ReadLog::open_damaged(directory)?;
         let (target, check) = (Target::LATEST, Check::default());
-        Ok(Replay { name, log, target, seed: None, from: None, cut: None, check })
+        Ok(Replay { name, log, target, seed: None, from: None, cut: None, only: false, check })
     }
 
     /// Opens what a fork set aside of the log `log`, at `place` below its directory ([`longshore_wal::tails`]), for reading
@@ -163,7 +165,7 @@ impl Replay {
         let (name, directory) = Replay::find(from.as_ref(), log)?;
         let (log, from) = FromTail::open(&directory, place)?;
         let (target, check) = (Target::LATEST, Check::default());
-        Ok(Replay { name, log, target, seed: None, from: Some(from), cut: None, check })
+        Ok(Replay { name, log, target, seed: None, from: Some(from), cut: None, only: false, check })
     }
 
     fn find(dir: &Path, log: &str) -> Result<(Name, Arc<dyn Directory>)> {
@@ -289,12 +291,17 @@ impl Replay {
         started: Instant,
         watch: &mut Watch<'_>,
     ) -> Result<Replayed> {
+        let mut passed = self.log.first();
         loop {
             match applier.step()? {
                 Step::Done | Step::Idle => break,
                 Step::Applied(_) | Step::Working => {}
             }
-            if watch(Stage::Applying(applier.progress())).is_break() {
+            let progress = applier.progress();
+            if self.only {
+                passed = self.pass(passed, progress.position);
+            }
+            if watch(Stage::Applying(progress)).is_break() {
                 return Err(interrupted(applier));
             }
         }
@@ -303,6 +310,17 @@ impl Replay {
         let _too_late = watch(Stage::Checking);
         output.complete(self.check)?;
         Ok(Replayed::of(&progress, started))
+    }
+
+    /// Leaves the memory that holds the segments before a position to what the output writes: memory that was in use a moment
+    /// ago is the cheapest there is. From where on that is to be done next.
+    fn pass(&self, mut from: Lsn, position: Lsn) -> Lsn {
+        let size = self.log.segment_size();
+        while let Some(next) = size.next_base(from).filter(|next| *next <= position) {
+            self.log.uncache(size.base_of(from));
+            from = next;
+        }
+        from
     }
 
     /// Applies and waits, until the target or until told to stop.

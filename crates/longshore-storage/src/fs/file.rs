@@ -111,6 +111,10 @@ impl File for FsFile {
         self.check_whole()
     }
 
+    fn uncache(&self) {
+        let _only_a_hint = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+
     fn map(&self, len: usize) -> io::Result<(RegionWriter, RegionReader)> {
         if len == 0 || self.len()? < len as u64 {
             return Err(self.refuse("the file is shorter than the region to be mapped"));

@@ -104,7 +104,7 @@ impl Replay {
         }
         let short = archive.fetch(plan, &scratch.join(name), |fetched| watch(before + fetched.bytes)).await?;
         let cut = short.map(|CutShort { time, why, .. }| Cut { time, why });
-        Ok(Replay { seed, cut, ..Replay::open(scratch, name)? })
+        Ok(Replay { seed, cut, only: true, ..Replay::open(scratch, name)? })
     }
 }
 
