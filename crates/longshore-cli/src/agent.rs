@@ -1,8 +1,10 @@
 //! What both agents do: tell where they listen, serve HTTP, hear signals, end with the right code.
 
+mod alone;
 mod http;
 mod signals;
 
+pub(crate) use alone::alone;
 pub(crate) use http::{Http, record};
 pub(crate) use signals::Signals;
 

@@ -207,6 +207,19 @@ fn a_log_that_an_agent_holds_is_busy() {
 }
 
 #[test]
+fn a_log_is_made_by_the_agent_of_its_directory_and_not_beside_it() {
+    let dir = place();
+    std::fs::create_dir(dir.path().join("d")).unwrap();
+    let agent = common::Agent::start(dir.path(), "primary --data-dir d --insecure-plaintext");
+    let refused = run(dir.path(), "init --data-dir d --log late").fails(7);
+    assert!(refused.contains("longshore init --server ADDR --log late"), "{refused}");
+    assert!(!dir.path().join("d/late").exists(), "and nothing is made");
+    let plain = format!("--server {} --insecure-plaintext", agent.address);
+    run(dir.path(), &format!("init {plain} --log late")).ok();
+    run_with(dir.path(), &format!("append {plain} --log late"), b"one\n").ok();
+}
+
+#[test]
 fn errors_have_a_json_form() {
     let dir = with_log();
     for (args, kind, exit) in [

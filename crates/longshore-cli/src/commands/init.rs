@@ -9,7 +9,7 @@ use super::place::{Place, PlaceArgs};
 use crate::cli::Global;
 use crate::connect::{connect, name};
 use crate::failure::Failure;
-use crate::{output, runtime};
+use crate::{agent, output, runtime};
 
 /// Create a log, in a directory or on a live agent
 #[derive(Debug, Args)]
@@ -40,6 +40,7 @@ impl Init {
         settings.validate()?;
         let id = match self.place.place()? {
             Place::Directory(dir) => {
+                let _alone = agent::alone(&dir).map_err(|failure| self.beside(failure))?;
                 let primary = Primary::create(dir, &self.log, self.content, &settings).map_err(exists)?;
                 let id = primary.id();
                 primary.close()?;
@@ -55,6 +56,17 @@ impl Init {
             }
         };
         output::print(&format!("{id}\n"))
+    }
+
+    /// A running agent makes a log itself, and then serves it.
+    fn beside(&self, failure: Failure) -> Failure {
+        match failure.kind() {
+            ErrorKind::Busy => failure.next(format!(
+                "have the agent that runs there make the log: `longshore init --server ADDR --log {}`; or end it, and run this again",
+                self.log
+            )),
+            _ => failure,
+        }
     }
 }
 

@@ -112,6 +112,7 @@ impl Primary {
         if !self.init {
             self.check_data_dir()?;
         }
+        let _alone = agent::alone(&self.data_dir)?;
         let knows_nobody = self.upstream.is_empty();
         settings.replica.upstreams = self.upstream;
         settings.replica.rejoin = self.rejoin;

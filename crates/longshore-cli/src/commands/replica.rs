@@ -95,6 +95,7 @@ impl Replica {
         settings.replica.rejoin = self.rejoin;
         settings.tls = global.tls.settings();
         settings.lease.url = self.lease.clone().or(settings.lease.url);
+        let _alone = agent::alone(&self.data_dir)?;
         runtime::for_agents()?.block_on(async {
             let mut replica = longshore::Replica::open(&self.data_dir, &settings)?;
             let mut databases = Vec::new();
