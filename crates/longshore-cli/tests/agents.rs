@@ -209,3 +209,27 @@ fn a_taken_port_is_found_out_before_anything_is_made() {
         assert!(!at.join("new").exists());
     }
 }
+
+#[test]
+fn what_keeps_a_database_from_being_served_is_found_before_a_log_is_made_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let database = |name: &str, mode: &str| {
+        let app = rusqlite::Connection::open(at.join(name)).unwrap();
+        app.pragma_update(None, "journal_mode", mode).unwrap();
+        app.execute_batch("CREATE TABLE rows (body)").unwrap();
+    };
+    database("fit.db", "wal");
+    database("unfit.db", "delete");
+    for args in [
+        "--sqlite missing.db --insecure-plaintext",
+        "--sqlite unfit.db --insecure-plaintext",
+        "--sqlite fit.db --tls-dir tls --identity primary",
+    ] {
+        let refused =
+            run(at, &format!("primary --data-dir d --log app --init --listen 127.0.0.1:0 --http 127.0.0.1:0 {args}"));
+        let told = refused.fails(8);
+        assert!(told.contains("nothing was changed"), "{told}");
+        assert!(!at.join("d/app").exists(), "{args}: and it is not");
+    }
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::error::Error;
 use crate::shm::{Slot, WalFile};
 
 /// How bad a finding is.
@@ -53,6 +54,15 @@ pub fn check(path: &Path) -> Vec<Finding> {
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
+}
+
+/// Refuses a database that cannot be captured as it is, without changing it.
+///
+/// # Errors
+/// [`Error::Unfit`] with the first finding of [`check`] that refuses it.
+pub fn must_be_fit(path: &Path) -> Result<(), Error> {
+    let refused = check(path).into_iter().find(|finding| finding.severity == Severity::Refuse);
+    refused.map_or(Ok(()), |finding| Err(Error::Unfit(finding)))
 }
 
 fn look(path: &Path, findings: &mut Vec<Finding>) -> Result<(), Finding> {

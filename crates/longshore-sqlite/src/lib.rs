@@ -88,7 +88,7 @@ mod testing;
 
 pub use self::bring_up::bring_up;
 pub use self::capture::{Capture, CaptureReport, CaptureSettings, CaptureStatus, CaptureStep, Capturing, Holder};
-pub use self::check::{Finding, Severity, check};
+pub use self::check::{Finding, Severity, check, must_be_fit};
 pub use self::error::Error;
 pub use self::log_database::LogDatabase;
 pub use self::message::{Batch, validate};

@@ -27,7 +27,7 @@ use crate::policy;
 use crate::primary::Primary;
 use crate::promotion::Memory;
 use crate::replica::Sinks;
-use crate::server::{Server, tls_files};
+use crate::server::{Server, ready, tls_files};
 use crate::settings::{AtCap, Settings};
 use crate::snapshot;
 use crate::wal_settings::wal_settings;
@@ -264,6 +264,15 @@ impl Node {
         let mut status = log.status();
         status.replicas.retain(|replica| replica.name != self.inner.id);
         status
+    }
+
+    /// Finds out whether it could serve, for whoever makes something before it does: reads its certificates and grants, and looks
+    /// at the addresses. Whether those it listens on are free, [`listen`](Self::listen) finds out.
+    ///
+    /// # Errors
+    /// `Invalid`, `Preflight` or `Denied`, as [`listen`](Self::listen).
+    pub fn can_serve(&self) -> Result<()> {
+        ready(&self.inner.settings).map(drop)
     }
 
     /// Listens as the settings say, without serving yet. Needs a tokio runtime. Where the settings ask for `archived:N` by

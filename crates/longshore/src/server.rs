@@ -28,13 +28,8 @@ pub struct Server {
 
 impl Server {
     pub(crate) async fn listen(node: Node) -> Result<Self> {
-        let settings = node.settings();
-        let access = access(&settings.tls)?;
-        if let Some(url) = &settings.lease.url {
-            // A lease that cannot be asked for would keep every log from being written, and only say so in the trace.
-            crate::lease::open(url, &crate::node::parse_name("log", "any")?)?;
-        }
-        if !settings.tls.plaintext
+        let access = ready(node.settings())?;
+        if !node.settings().tls.plaintext
             && let Some(days) = access.certificate_days_left()
             && days < WARN_DAYS
         {
@@ -43,10 +38,7 @@ impl Server {
                 "the certificate of this agent expires soon; replace its files, a running agent takes them"
             );
         }
-        let wanted = settings.network.listen;
-        if settings.tls.plaintext && !wanted.ip().is_loopback() {
-            return Err(longshore_transport::Error::plaintext_beyond_loopback(wanted).into());
-        }
+        let wanted = node.settings().network.listen;
         let listener = TcpListener::bind(wanted).await.map_err(|error| cannot_listen(wanted, &error))?;
         let address = listener.local_addr().map_err(|error| cannot_listen(wanted, &error))?;
         node.set_access(access.clone());
@@ -180,6 +172,20 @@ pub(crate) fn tls_files(tls: &TlsSettings) -> Result<TlsFiles> {
         });
     };
     Ok(TlsFiles::in_directory(dir, &crate::node::parse_name("tls.identity", identity)?))
+}
+
+/// Who may do what, once nothing in the settings keeps a node from serving.
+pub(crate) fn ready(settings: &Settings) -> Result<Access> {
+    let access = access(&settings.tls)?;
+    if let Some(url) = &settings.lease.url {
+        // A lease that cannot be asked for would keep every log from being written, and only say so in the trace.
+        crate::lease::open(url, &crate::node::parse_name("log", "any")?)?;
+    }
+    let wanted = settings.network.listen;
+    match settings.tls.plaintext && !wanted.ip().is_loopback() {
+        true => Err(longshore_transport::Error::plaintext_beyond_loopback(wanted).into()),
+        false => Ok(access),
+    }
 }
 
 fn access(tls: &TlsSettings) -> Result<Access> {

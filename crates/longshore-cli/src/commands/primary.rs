@@ -118,6 +118,7 @@ impl Primary {
         settings.replica.rejoin = self.rejoin;
         runtime::for_agents()?.block_on(async {
             let node = Node::primary(&self.data_dir, &settings)?;
+            node.can_serve()?;
             node.check_payloads(check_payload);
             // Before any log is opened: nothing of it goes that a store does not have.
             self.archive.start(&node)?;
@@ -130,10 +131,13 @@ impl Primary {
             }
             let mut databases = Vec::new();
             if let (Some(path), Some(log)) = (&self.sqlite, &self.log) {
-                if self.init && !names.iter().any(|name| name.as_str() == log) {
+                let makes_log = self.init && !names.iter().any(|name| name.as_str() == log);
+                if makes_log {
+                    longshore_sqlite::must_be_fit(path)?;
                     node.create_log(log, Content::SqlitePages)?;
                 }
-                let database = Database::of_an_application(path, &node, log, &self.data_dir, Meant::by(self.replaced))?;
+                let database = Database::of_an_application(path, &node, log, &self.data_dir, Meant::by(self.replaced));
+                let database = database.map_err(|failure| if makes_log { made(failure, log) } else { failure })?;
                 database.keep(&node, Some(log))?;
                 databases.push(database);
             }
@@ -155,6 +159,13 @@ impl Primary {
             told.await.unwrap_or(Ok(()))
         })
     }
+}
+
+/// Why a database is refused for which a log was made just before.
+fn made(failure: Failure, log: &str) -> Failure {
+    failure
+        .after(format!("log {log} was made before that was found"))
+        .next("put that right, and run the same command again")
 }
 
 /// Why a log cannot be opened. One that somebody else writes by now is followed by an agent that knows the others.

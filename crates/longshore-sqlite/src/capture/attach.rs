@@ -17,7 +17,7 @@ use super::saved::Saved;
 use super::seal::Seals;
 use super::view::{View, published};
 use super::{Capture, CaptureSettings, CaptureStatus, bring_up, shipped};
-use crate::check::{Severity, check};
+use crate::check::must_be_fit;
 use crate::error::Error;
 use crate::log_database::identity_of;
 use crate::pages::{Commit, PageSize, PageTable, RunWriter};
@@ -42,9 +42,9 @@ impl Capture {
         if log.content() != Content::SqlitePages {
             return Err(Error::NotPages { content: log.content() });
         }
-        if let Some(finding) = check(database).into_iter().find(|finding| finding.severity == Severity::Refuse) {
+        if let Err(unfit) = must_be_fit(database) {
             check_unfit(database, &log, &settings)?;
-            return Err(Error::Unfit(finding));
+            return Err(unfit);
         }
         let deadline = Instant::now() + settings.attach_within;
         let brought = bring_up::bring_up(database, &log, &settings)?;
