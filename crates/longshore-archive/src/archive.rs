@@ -42,14 +42,19 @@ impl Archive {
     /// does.
     ///
     /// # Errors
-    /// [`Error::NoLog`]; or the first store's trouble, if none of them can be used; [`Error::OtherLog`] if they hold different
+    /// [`Error::NoLog`], [`Error::NoManifest`]; or the first store's trouble, if none of them can be used; [`Error::OtherLog`] if they hold different
     /// logs.
     pub async fn open(stores: &[Store], name: &Name, keys: Option<Arc<dyn KeyProvider>>) -> Result<Archive> {
         let (mut copies, mut passed_over) = (Vec::new(), Vec::new());
         for store in stores {
-            match Copy::open(store, name, keys.as_deref(), None).await {
-                Ok(Some(copy)) => copies.push(copy),
-                Ok(None) => {}
+            let opened = match Copy::open(store, name, keys.as_deref(), None).await {
+                Ok(Some(copy)) => Ok(copy),
+                Ok(None) => Err(Place { store, log: name, id: None, keys: None, level: None }.no_manifest().await),
+                Err(error) => Err(error),
+            };
+            match opened {
+                Ok(copy) => copies.push(copy),
+                Err(Error::NoLog { .. }) => {}
                 Err(error) => {
                     tracing::warn!(store = store.label(), %error, "a store is passed over");
                     passed_over.push(error);

@@ -57,7 +57,7 @@ const ATTEMPTS: u32 = 5;
 /// [`CopyPlan::full`] everything is read back.
 ///
 /// # Errors
-/// [`Error::Overlap`] if one lies in the other; [`Error::NoLog`]; [`Error::Missing`] names what the source lacks,
+/// [`Error::Overlap`] if one lies in the other; [`Error::NoLog`], [`Error::NoManifest`]; [`Error::Missing`] names what the source lacks,
 /// [`Error::Envelope`] what is damaged there; [`Error::Fenced`] if the target holds another history, or was changed meanwhile;
 /// [`Error::Gap`] if there is one between the two.
 pub async fn copy(
@@ -77,7 +77,7 @@ pub async fn copy(
             done = Done::default();
         }
         let Some((manifest, _)) = source.manifest().await? else {
-            return Err(Error::NoLog { store: from.label().to_owned(), log: log.clone() });
+            return Err(source.no_manifest().await);
         };
         source.id = Some(manifest.facts().map_err(|what| source.corrupt(crate::manifest::MANIFEST, what))?.log);
         match copy_once(&source, to, &manifest, how, &mut done, &mut watch).await {

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::envelope::EnvelopeError;
 use crate::keys::KeyError;
+use crate::manifest::MANIFEST;
 use crate::store::Answer;
 
 /// Why an archive cannot do what was asked.
@@ -66,6 +67,16 @@ pub enum Error {
     /// No archive of that log there.
     #[error("{store}: there is no archive of log {log}; `longshore archive ls --from URL` lists what is there")]
     NoLog {
+        /// Which store.
+        store: String,
+        /// Which log.
+        log: Name,
+    },
+    /// Of an archive everything may be there but what says what it is.
+    #[error(
+        "{store}: {log}/{MANIFEST} is missing, while other objects of log {log} lie there: it was removed, or what made them has not come to its end yet"
+    )]
+    NoManifest {
         /// Which store.
         store: String,
         /// Which log.
@@ -254,7 +265,7 @@ impl Error {
             Error::NoLog { .. } | Error::NoBranch { .. } | Error::NoDirectory { .. } | Error::NoBucket { .. } => {
                 ErrorKind::NotFound
             }
-            Error::Missing { .. } | Error::Gap { .. } => ErrorKind::Gap,
+            Error::NoManifest { .. } | Error::Missing { .. } | Error::Gap { .. } => ErrorKind::Gap,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::Broken { damage, .. } => damage.kind(),
             Error::Fenced { .. } => ErrorKind::Fenced,

@@ -2,7 +2,7 @@
 
 use longshore_format::{Lsn, Name};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fork::ForkEntry;
 use crate::gap::GapEntry;
 use crate::keys::KeyProvider;
@@ -45,17 +45,18 @@ pub async fn list(store: &Store, keys: Option<&dyn KeyProvider>) -> Result<Vec<(
     let mut logs = Vec::new();
     // Whatever else lies there is none of ours.
     for name in store.top().await?.into_iter().filter_map(|name| name.parse::<Name>().ok()) {
-        if let Some(listed) = look(&Place { store, log: &name, id: None, keys, level: None }).await.transpose() {
-            logs.push((name, listed));
+        match look(&Place { store, log: &name, id: None, keys, level: None }).await {
+            Err(Error::NoLog { .. }) => {}
+            listed => logs.push((name, listed)),
         }
     }
     Ok(logs)
 }
 
-/// What a log's manifest says; `None` if there is none.
-async fn look(place: &Place<'_>) -> Result<Option<Listed>> {
-    let Some((manifest, _)) = place.manifest().await? else { return Ok(None) };
-    Ok(Some(Listed {
+/// What a log's manifest says.
+async fn look(place: &Place<'_>) -> Result<Listed> {
+    let Some((manifest, _)) = place.manifest().await? else { return Err(place.no_manifest().await) };
+    Ok(Listed {
         name: place.log.clone(),
         store: place.store.label().to_owned(),
         facts: manifest.facts().map_err(|what| place.corrupt(MANIFEST, what))?,
@@ -67,5 +68,5 @@ async fn look(place: &Place<'_>) -> Result<Option<Listed>> {
         updated: manifest.updated,
         gaps: manifest.gaps,
         forks: manifest.forks,
-    }))
+    })
 }

@@ -54,6 +54,12 @@ pub(crate) async fn named(place: &Place<'_>, manifest: &Manifest) -> Result<BTre
     Ok(objects.iter().map(String::as_str).chain([MANIFEST]).map(|object| place.name(object)).collect())
 }
 
+/// Whether anything lies there that only an archive of the log has made; one request tells.
+pub(crate) async fn has_objects(place: &Place<'_>) -> Result<bool> {
+    let names = place.store.first_names(place.log.as_str()).await?;
+    Ok(names.iter().any(|name| range_of(place.log.as_str(), name, 0).is_some()))
+}
+
 impl Archive {
     /// What a restore would miss: segments that the plan needs, the store which reaches furthest has lost, and no other has.
     /// Names are listed, and nothing is fetched.

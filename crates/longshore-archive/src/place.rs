@@ -7,6 +7,7 @@ use longshore_format::{LogId, Lsn, Name};
 use crate::envelope::{self, Sealing};
 use crate::error::{Error, Result};
 use crate::keys::{Context, KeyProvider};
+use crate::listing;
 use crate::manifest::{LONGEST, MANIFEST, Manifest};
 use crate::store::{Store, Version};
 
@@ -82,6 +83,15 @@ impl Place<'_> {
             serde_json::from_slice(&json).map_err(|error| self.corrupt(MANIFEST, error.to_string()))?;
         manifest.facts().map_err(|what| self.corrupt(MANIFEST, what))?;
         Ok(Some((manifest, version)))
+    }
+
+    /// Why there is no manifest: nothing of the log was ever archived, as far as the store tells, or the manifest alone is gone.
+    pub(crate) async fn no_manifest(&self) -> Error {
+        let (store, log) = (self.store.label().to_owned(), self.log.clone());
+        match listing::has_objects(self).await {
+            Ok(true) => Error::NoManifest { store, log },
+            Ok(false) | Err(_) => Error::NoLog { store, log },
+        }
     }
 
     /// Puts a manifest in the place of the one that was seen; `None` if somebody else was faster.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longshore_format::Name;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::keep::Keep;
 use crate::keys::KeyProvider;
 use crate::listing;
@@ -26,7 +26,7 @@ pub struct Pruned {
 /// takes for that, as an hour.
 ///
 /// # Errors
-/// [`Error::NoLog`]; what the store says.
+/// [`NoLog`](crate::Error::NoLog), [`NoManifest`](crate::Error::NoManifest); what the store says.
 pub async fn orphans(
     store: &Store,
     log: &Name,
@@ -38,7 +38,7 @@ pub async fn orphans(
     // Before the manifest is read: what is named meanwhile is then seen to be.
     let listed = store.list(log.as_str()).await?;
     let Some((manifest, _)) = place.manifest().await? else {
-        return Err(Error::NoLog { store: store.label().to_owned(), log: log.clone() });
+        return Err(place.no_manifest().await);
     };
     let facts = manifest.facts().map_err(|what| place.corrupt(MANIFEST, what))?;
     place.id = Some(facts.log);
@@ -66,7 +66,7 @@ pub async fn orphans(
 /// Forgets what need not be kept, unless this is `plan_only`.
 ///
 /// # Errors
-/// [`Error::NoLog`]; what the store says.
+/// [`NoLog`](crate::Error::NoLog), [`NoManifest`](crate::Error::NoManifest); what the store says.
 pub async fn forget(
     store: &Store,
     log: &Name,
@@ -77,7 +77,7 @@ pub async fn forget(
     let mut place = Place { store, log, id: None, keys, level: Some(1) };
     loop {
         let Some((mut manifest, seen)) = place.manifest().await? else {
-            return Err(Error::NoLog { store: store.label().to_owned(), log: log.clone() });
+            return Err(place.no_manifest().await);
         };
         place.id = Some(manifest.facts().map_err(|what| place.corrupt(MANIFEST, what))?.log);
         let cut = keep.cut(&mut manifest, &place).await?;

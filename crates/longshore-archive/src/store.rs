@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     Error as StoreError, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion,
@@ -292,15 +292,24 @@ impl Store {
     /// # Errors
     /// As [`get`](Self::get).
     pub async fn list(&self, under: &str) -> Result<Vec<(String, u64, Duration)>> {
-        let (path, strip) = (self.path(under), self.path("").parts().count());
-        let found: Vec<_> =
-            self.objects.list(Some(&path)).try_collect().await.map_err(|error| self.failed(under, error))?;
-        let name =
-            |path: &Path| path.parts().skip(strip).map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/");
+        let listed = self.objects.list(Some(&self.path(under))).try_collect().await;
+        let found: Vec<_> = listed.map_err(|error| self.failed(under, error))?;
         let now = SystemTime::now();
         // What a store's clock dates later is new.
         let age = |meta: &ObjectMeta| now.duration_since(meta.last_modified.into()).unwrap_or_default();
-        Ok(found.iter().map(|meta| (name(&meta.location), meta.size, age(meta))).collect())
+        Ok(found.iter().map(|meta| (self.name_of(&meta.location), meta.size, age(meta))).collect())
+    }
+
+    /// As many names below `under` as a store tells in one answer.
+    pub(crate) async fn first_names(&self, under: &str) -> Result<Vec<String>> {
+        let listed = self.objects.list(Some(&self.path(under))).take(ONE_ANSWER).try_collect().await;
+        let found: Vec<_> = listed.map_err(|error| self.failed(under, error))?;
+        Ok(found.iter().map(|meta| self.name_of(&meta.location)).collect())
+    }
+
+    fn name_of(&self, path: &Path) -> String {
+        let strip = self.prefix.parts().count();
+        path.parts().skip(strip).map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/")
     }
 
     /// What puts have left below a log's name that were killed: parts of files that were not written to for so long, with their
@@ -341,3 +350,6 @@ impl Store {
         Ok(self.get(name).await?.is_some_and(|(there, _)| there == *bytes))
     }
 }
+
+/// As many names as S3, Google and Azure tell at least in one answer.
+const ONE_ANSWER: usize = 1000;

@@ -110,6 +110,34 @@ fn a_plan_names_the_stop_and_the_next_transaction_and_changes_nothing() {
 }
 
 #[test]
+fn an_archive_without_its_manifest_is_not_taken_for_none_and_gets_it_back_from_another_store() {
+    let (dir, _) = archived(15);
+    let (dir, store) = (dir.path(), store(dir.path()));
+    std::fs::create_dir_all(dir.join("b")).unwrap();
+    std::fs::create_dir_all(dir.join("a/photos/segments")).unwrap();
+    std::fs::write(dir.join("a/photos/segments/one.jpg"), "none of ours").unwrap();
+    let second = format!("file://{}", dir.join("b").display());
+    run(dir, &format!("archive copy --from {store} --to {second}")).ok();
+    std::fs::remove_file(dir.join("a/orders/manifest")).unwrap();
+    for command in [
+        "archive ls --from",
+        "archive verify --from",
+        "archive prune --log orders --from",
+        "replay --log orders --into jsonl:out.jsonl --from",
+    ] {
+        let told = run(dir, &format!("{command} {store}")).fails(5);
+        assert!(told.contains("orders/manifest is missing") && !told.contains("photos"), "{told}");
+        assert!(told.contains("longshore archive copy"), "{told}");
+    }
+    let told = run(dir, &format!("archive verify --from {store} --from {second}")).fails(5);
+    assert!(told.contains("orders/manifest is missing"), "{told}");
+    run(dir, &format!("replay --log orders --into jsonl:out.jsonl --from {store} --from {second}")).ok();
+    run(dir, &format!("archive copy --from {second} --to {store}")).ok();
+    run(dir, &format!("archive verify --from {store}")).ok();
+    run(dir, &format!("archive verify --log photos --from {store}")).fails(3);
+}
+
+#[test]
 fn a_plan_over_a_hole_names_it_and_so_does_the_restore_before_it_fetches() {
     let (dir, _) = archived(35);
     let (dir, replay) =

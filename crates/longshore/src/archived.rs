@@ -57,8 +57,16 @@ impl Sources {
             match longshore_archive::list(store, self.keys.as_deref()).await {
                 Ok(logs) => {
                     answered = true;
-                    // One whose manifest does not hold there may be had from another store.
-                    names.extend(logs.into_iter().map(|(name, _)| name));
+                    for (name, listed) in logs {
+                        match listed {
+                            // Whoever archives it there first may be about to make it.
+                            Err(error @ longshore_archive::Error::NoManifest { .. }) => {
+                                tracing::warn!(store = store.label(), %error, "a log is passed over");
+                            }
+                            // One whose manifest does not hold there may be had from another store.
+                            _ => names.push(name),
+                        }
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(store = store.label(), %error, "a store is passed over");

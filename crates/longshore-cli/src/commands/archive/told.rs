@@ -264,7 +264,7 @@ impl fmt::Display for Proof {
     }
 }
 
-const PASSED_OVER: &str = "the others were looked at; run this again once that store can be read. Of a damaged manifest: remove that object, and bring it back from another store with `longshore archive copy`";
+const PASSED_OVER: &str = "the others were looked at; run this again once that store can be read. A manifest that is missing comes back from another store by `longshore archive copy`; one that is damaged is removed before that";
 
 /// What nobody needs.
 #[derive(Serialize)]
