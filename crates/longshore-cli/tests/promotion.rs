@@ -357,6 +357,28 @@ fn an_agent_that_was_fenced_is_not_fenced_again() {
     assert_eq!(site.status("p")["accepted_epoch"], 2, "no epoch is used up");
 }
 
+/// A primary without upstreams asks nobody, and hears of it from the replica alone.
+#[test]
+fn a_primary_whose_replica_waits_for_a_later_epoch_says_so_and_how_to_win_it_back() {
+    let site = Site::new("replicas:1");
+    let _p = site.start("p", "primary --ack-durability replicas:1 --ack-voters p,a");
+    let _a = site.replica("a");
+    site.append("p", "before").ok();
+    let promote = format!("promote --server {}", site.server("p"));
+    assert!(!site.run(&promote).ok().contains("warning"));
+    site.run(&format!("fence --server {}", site.server("a"))).ok();
+    let mut told = String::new();
+    eventually("p has heard of it", || {
+        told = site.run(&promote).ok();
+        told.contains("p writes orders already, in epoch 1") && told.contains("warning: a has accepted epoch 2")
+    });
+    assert!(told.contains("with --peer a@HOST:PORT"), "{told}");
+    let told = site.run(&format!("{promote} --peer {}", site.server("a"))).ok();
+    assert!(told.contains("p writes orders in epoch 3"), "{told}");
+    site.append("p", "after").ok();
+    assert!(!site.run(&promote).ok().contains("warning"));
+}
+
 #[test]
 fn who_appends_at_a_replica_is_told_where_to() {
     let site = Site::new("replicas:1");

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use event_listener::{Event as Moved, EventListener};
-use longshore_format::Lsn;
+use longshore_format::{Epoch, Lsn};
 use longshore_protocol::{Ack, AckTable, Durability, NodeAck, NodeId, Policy, Rate, Region, StoreState, Timeline};
 
 use crate::lock;
@@ -43,6 +43,8 @@ pub(crate) struct Known {
     pub(crate) proved: Option<(Lsn, Duration)>,
     /// How fast its durable position moves.
     pub(crate) shipped: Rate,
+    /// The later epoch for which it last refused to follow this node.
+    pub(crate) accepted: Option<Epoch>,
     /// The nodes that it is heard through while their streams to this node live: itself, and whoever relays for it. Without
     /// any, what is known of it is of some time before.
     ways: BTreeSet<NodeId>,
@@ -94,6 +96,7 @@ impl Standing {
             seen: None,
             proved: None,
             shipped: Rate::new(SMOOTHING),
+            accepted: None,
             ways: BTreeSet::new(),
         });
         known.provider = provider;
@@ -135,6 +138,7 @@ impl Standing {
             known.seen = Some(now);
             known.sent = ack.received();
             known.shipped = Rate::new(SMOOTHING);
+            known.accepted = None;
             known.ways.insert(node.clone());
         }
         drop(state);
@@ -150,6 +154,19 @@ impl Standing {
         }
         drop(state);
         self.wake();
+    }
+
+    /// A replica accepted a later epoch and does not follow this node; whether that is news.
+    pub(crate) fn accepted(&self, node: &NodeId, epoch: Epoch) -> bool {
+        let mut state = self.lock();
+        state.replicas.get_mut(node).is_some_and(|known| known.accepted.replace(epoch) != Some(epoch))
+    }
+
+    /// The replicas that do not follow this node for a later epoch than one of that number, and the epochs that they accepted.
+    pub(crate) fn ahead_of(&self, number: u64) -> Vec<(NodeId, Epoch)> {
+        let state = self.lock();
+        let ahead = state.replicas.iter().filter_map(|(node, known)| Some((node.clone(), known.accepted?)));
+        ahead.filter(|(_, accepted)| number < accepted.number).collect()
     }
 
     /// Something was sent to a replica.

@@ -79,10 +79,12 @@ impl Served<'_> {
                 }
             }
             (true, false) => warn(format!("claims epoch {epoch}, but may not promote; not believed")),
-            (false, _) => warn(format!(
+            (false, _) if log.standing.accepted(replica, epoch) => warn(format!(
                 "has accepted epoch {epoch} of a promotion and takes nothing from earlier ones: finish that promotion, or \
-                 promote this node again"
+                 promote this node again, with --peer {replica}@HOST:PORT where that is none of its upstreams"
             )),
+            // It comes back every few seconds, and has said so.
+            (false, _) => {}
         }
     }
 

@@ -42,9 +42,24 @@ pub(super) fn already(node: &Node, log: &Log) -> Result<Promoted> {
         fence,
         loss,
         write_pause,
-        warnings: Vec::new(),
+        warnings: log
+            .standing
+            .ahead_of(own.accepted.number)
+            .iter()
+            .map(|(replica, epoch)| left(replica, *epoch))
+            .collect(),
         left_open: left_open.map(|node| node.to_string()),
     })
+}
+
+/// That a replica waits for an epoch which nobody here knows how to reach.
+fn left(replica: &NodeId, epoch: Epoch) -> String {
+    format!(
+        "{replica} has accepted epoch {} of another promotion and takes nothing from this node: what needs it to be confirmed is \
+         not. Promote this node again with --peer {replica}@HOST:PORT, which begins a later epoch here, or finish that promotion \
+         at the node that was to write",
+        epoch.number
+    )
 }
 
 impl Report {
