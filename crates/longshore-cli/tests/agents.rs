@@ -233,3 +233,22 @@ fn what_keeps_a_database_from_being_served_is_found_before_a_log_is_made_for_it(
         assert!(!at.join("d/app").exists(), "{args}: and it is not");
     }
 }
+
+#[test]
+fn who_is_to_write_a_replica_s_copy_is_told_whose_it_is_and_makes_nothing() {
+    let dir = site();
+    let (p, at) = (primary(dir.path()), dir.path());
+    let r = replica(at, &p);
+    eventually("the replica has the log", || at.join("r/orders/control").exists() && r.get("/readyz").contains("200"));
+    assert_eq!(r.terminate(), 0);
+    let app = rusqlite::Connection::open(at.join("app.db")).unwrap();
+    app.pragma_update(None, "journal_mode", "wal").unwrap();
+    for log in ["orders", "app"] {
+        let init = format!(
+            "primary --data-dir r --sqlite app.db --log {log} --init {PRIMARY} --listen 127.0.0.1:0 --http 127.0.0.1:0"
+        );
+        let told = run(at, &init).fails(9);
+        assert!(told.contains("r holds a replica's copy") && told.contains("`longshore replica`"), "{told}");
+        assert!(!at.join("r/app").exists());
+    }
+}

@@ -1,7 +1,7 @@
 //! `longshore primary`: the agent that owns logs.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use longshore::Node;
@@ -122,7 +122,7 @@ impl Primary {
             node.check_payloads(check_payload);
             // Before any log is opened: nothing of it goes that a store does not have.
             self.archive.start(&node)?;
-            let names = node.open_all().map_err(|error| opened(error, knows_nobody))?;
+            let names = node.open_all().map_err(|error| opened(error, &self.data_dir, knows_nobody))?;
             if names.is_empty() && !self.init {
                 tracing::warn!(
                     directory = %self.data_dir.display(),
@@ -169,9 +169,17 @@ fn made(failure: Failure, log: &str) -> Failure {
 }
 
 /// Why a log cannot be opened. One that somebody else writes by now is followed by an agent that knows the others.
-fn opened(error: longshore::Error, knows_nobody: bool) -> Failure {
+fn opened(error: longshore::Error, data_dir: &Path, knows_nobody: bool) -> Failure {
+    let is_copy = matches!(error, longshore::Error::Wal(longshore_wal::Error::NotTheWriter { .. }));
     let failure = Failure::from(error);
     match failure.kind() {
+        ErrorKind::Fenced if is_copy && knows_nobody => failure
+            .at(&format!("{} holds a replica's copy", data_dir.display()))
+            .next(
+                "start `longshore replica` on it, and to have this node write that log, `longshore promote` there; or give \
+                 --upstream NAME@HOST:PORT of each other node: this agent then follows until it is promoted. For a log of its \
+                 own, name another --data-dir",
+            ),
         ErrorKind::Fenced if knows_nobody => failure.next(
             "give --upstream NAME@HOST:PORT of each other node of this log: the agent then follows whoever was promoted, \
              and keeps what only this copy has",
