@@ -252,3 +252,26 @@ fn who_is_to_write_a_replica_s_copy_is_told_whose_it_is_and_makes_nothing() {
         assert!(!at.join("r/app").exists());
     }
 }
+
+#[test]
+fn two_agents_with_one_identity_are_told_of_once_with_both_addresses() {
+    let dir = site();
+    let (at, listen) = (dir.path(), "--listen 127.0.0.1:0 --http 127.0.0.1:0 --log-accept-weak-storage true");
+    let trace = std::fs::File::create(at.join("trace")).unwrap();
+    let p = Agent::start_telling(at, &format!("primary --data-dir p {PRIMARY} {listen}"), trace.into());
+    let follow = |data_dir: &str| {
+        let args =
+            format!("replica --data-dir {data_dir} --upstream primary@{} --tls-dir tls --identity eu-west", p.address);
+        let trace = std::fs::File::create(at.join(format!("{data_dir}.trace"))).unwrap();
+        Agent::start_telling(at, &format!("{args} --reseed --replica-backoff-max 200ms {listen}"), trace.into())
+    };
+    let _both = (follow("r"), follow("copy"));
+    let told = |name: &str, what: &str| std::fs::read_to_string(at.join(name)).unwrap().matches(what).count();
+    let ends = "a newer stream of eu-west is open";
+    eventually("they go on pushing each other out", || 4 < told("trace", ends));
+    assert_eq!(told("trace", "two agents are eu-west, at 127.0.0.1:"), 1);
+    assert!(
+        0 < told("r.trace", "another agent has this identity")
+            && 0 < told("copy.trace", "another agent has this identity")
+    );
+}

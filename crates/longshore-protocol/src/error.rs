@@ -156,7 +156,9 @@ pub enum Error {
         waited: Duration,
     },
     /// A newer stream of the same replica is served (F-091).
-    #[error("a newer stream of {node} is open: this one ends")]
+    #[error(
+        "a newer stream of {node} is open: this one ends; if that happens again and again, another agent has this identity"
+    )]
     Superseded {
         /// Which replica.
         node: NodeId,

@@ -68,6 +68,7 @@ mod chunks;
 mod claim;
 mod convert;
 mod read;
+mod rivals;
 mod services;
 mod upstream_end;
 

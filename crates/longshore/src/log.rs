@@ -21,6 +21,7 @@ use crate::event::{Event, Events};
 use crate::lease::Seen;
 use crate::lock;
 use crate::policy::Lack;
+use crate::rivals::Rivals;
 use crate::seeding::Seeding;
 use crate::settings::{RetentionSettings, Settings};
 use crate::snapshot::Offered;
@@ -36,6 +37,8 @@ pub(crate) struct Log {
     pub(crate) standing: Arc<Standing>,
     /// The newest stream of each replica.
     pub(crate) registry: Mutex<Registry>,
+    /// Who takes a replica's place by turns.
+    pub(crate) rivals: Mutex<Rivals>,
     /// Where this log comes from, on a replica.
     pub(crate) upstream: UpstreamState,
     /// Where its records go, on a replica.
@@ -92,6 +95,7 @@ impl Log {
             archiving: Archiving::new(Arc::clone(&standing)),
             standing,
             registry: Mutex::new(registry),
+            rivals: Mutex::default(),
             upstream: UpstreamState::default(),
             applying: Applying::default(),
             seeding: Seeding::default(),

@@ -1,23 +1,31 @@
 //! This node as somebody's upstream: one stream, from its hello to its end, in terms of the log.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use longshore_format::{Epoch, Lsn};
-use longshore_protocol::{Ack, NodeAck, NodeId, Peer};
+use longshore_protocol::{Ack, Error as ProtocolError, NodeAck, NodeId, Peer};
 use longshore_transport::UpstreamEnd;
 use longshore_wal::{Role, SlotAck};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::feed::{self, FeedReport};
+use crate::lock;
 use crate::log::Log;
 use crate::node::Node;
 
-/// Serves one stream of one replica until it ends.
-pub(crate) async fn serve(node: &Node, log: Arc<Log>, peer: Peer, channel: UpstreamEnd) -> Result<()> {
+/// Serves one stream of one replica, which connected `from` there, until it ends.
+pub(crate) async fn serve(
+    node: &Node,
+    log: Arc<Log>,
+    peer: Peer,
+    from: SocketAddr,
+    channel: UpstreamEnd,
+) -> Result<()> {
     let replica = peer.node.clone();
     let limits = node.settings().network.limits();
-    let served = Served { node, log: &log, replica: &replica };
+    let served = Served { node, log: &log, replica: &replica, from };
     let report = |report| served.note(report);
     let ended = feed::feed(&log, node.id(), peer, channel, limits, &report).await;
     served.ended(&ended);
@@ -29,6 +37,7 @@ struct Served<'a> {
     node: &'a Node,
     log: &'a Arc<Log>,
     replica: &'a NodeId,
+    from: SocketAddr,
 }
 
 impl Served<'_> {
@@ -102,6 +111,7 @@ impl Served<'_> {
             tracing::error!(log = %log.name, %replica, %error, "cannot keep the replica's slot");
         }
         log.standing.connected(&replica, ack, log.now());
+        lock(&log.rivals).served(&replica, self.from);
         log.events.raise(Event::ReplicaConnected { log: log.name.clone(), replica, from });
     }
 
@@ -132,6 +142,16 @@ impl Served<'_> {
             Ok(()) => "it ended the stream".to_owned(),
             Err(error) => error.to_string(),
         };
+        if let Err(Error::Protocol(ProtocolError::Superseded { .. })) = ended
+            && let Some((one, other)) = lock(&log.rivals).replaced(&replica, self.from)
+        {
+            let message = format!(
+                "log {}: two agents are {replica}, at {one} and at {other}, and push each other out: give one of them an identity \
+                 and a data directory of its own, or stop it",
+                log.name
+            );
+            log.events.raise(Event::Warning { message });
+        }
         log.events.raise(Event::ReplicaDisconnected { log: log.name.clone(), replica, reason });
     }
 }

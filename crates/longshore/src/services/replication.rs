@@ -47,7 +47,7 @@ impl ReplicationService for NodeServices {
             return Err(Error::new(longshore_format::ErrorKind::Full, message, "follow a replica instead"));
         }
         let peer = Peer { node, region: caller.region(), may_promote: caller.may(Granted::Promote, &log.name) };
-        Ok(upstream_end::serve(&self.node, log, peer, channel).await?)
+        Ok(upstream_end::serve(&self.node, log, peer, caller.address(), channel).await?)
     }
 
     async fn segments(&self, _caller: &Caller, log: &Name) -> Result<Vec<Segment>, Error> {
