@@ -113,3 +113,25 @@ fn the_settings_file_of_the_operations_guide_is_taken() {
         assert_eq!((found.as_str(), origin.as_str()), (value, "file"), "{key}");
     }
 }
+
+#[test]
+fn who_an_agent_is_and_who_may_do_what_are_asked_for_by_the_keys_that_are_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    std::fs::create_dir(at.join("d")).unwrap();
+    let own = "[tls]\nca = 'ca.pem'\ncert = 'a.pem'\nkey = 'a.key'\n";
+    run(at, "certs tls --name a=admin").ok();
+    for file in ["ca.pem", "a.pem", "a.key", "grants.toml"] {
+        std::fs::copy(at.join("tls").join(file), at.join(file)).unwrap();
+    }
+    for (settings, told) in [
+        (String::new(), "tls needs dir and identity, or ca, cert and key"),
+        ("[tls]\ngrants = 'grants.toml'\n".to_owned(), "tls needs dir and identity, or ca, cert and key"),
+        (own.to_owned(), "tls.grants is not set, and neither is tls.dir"),
+    ] {
+        std::fs::write(at.join("l.toml"), &settings).unwrap();
+        let agent = "primary --data-dir d --config l.toml --listen 127.0.0.1:0 --http 127.0.0.1:0";
+        let refused = run(at, agent).fails(2);
+        assert!(refused.contains(told), "{settings}: {refused}");
+    }
+}

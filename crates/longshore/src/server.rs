@@ -192,12 +192,15 @@ fn access(tls: &TlsSettings) -> Result<Access> {
     if tls.plaintext {
         return Ok(Access::plaintext_on_loopback());
     }
+    let files = tls_files(tls)?;
     let grants = tls.grants.clone().or_else(|| Some(tls.dir.as_ref()?.join("grants.toml")));
     let grants = grants.ok_or_else(|| Error::Settings {
         key: "tls.grants".to_owned(),
-        reason: "is needed without tls.dir: it says who may do what".to_owned(),
+        reason:
+            "is not set, and neither is tls.dir, whose grants.toml would do: name the file that says who may do what"
+                .to_owned(),
     })?;
-    Ok(Access::mutual_tls(ServerTls::load(tls_files(tls)?)?, grants)?)
+    Ok(Access::mutual_tls(ServerTls::load(files)?, grants)?)
 }
 
 fn server_settings(settings: &Settings) -> ServerSettings {
