@@ -15,6 +15,17 @@ pub(crate) fn show_bytes(bytes: u64) -> String {
     bytesize::ByteSize::b(bytes).display().iec().to_string()
 }
 
+/// Bytes per second for a person: `1.5 MiB/s`.
+pub(crate) fn show_rate(bytes_per_second: f64) -> String {
+    match bytes_per_second {
+        // A smoothed rate of what rests comes near to nothing, and never to it.
+        ..0.01 => "0 B/s".to_owned(),
+        ..1.0 => "< 1 B/s".to_owned(),
+        // A float that does not fit becomes the greatest integer.
+        rate => format!("{}/s", show_bytes(rate as u64)),
+    }
+}
+
 /// A duration for a person: rounded, the more the longer it is.
 pub(crate) fn show_duration(duration: Duration) -> String {
     let step = match duration {
@@ -54,6 +65,8 @@ mod tests {
     #[test]
     fn what_a_person_reads_is_short() {
         assert_eq!(show_bytes(64 << 20), "64.0 MiB");
+        let rates = [0.0, 0.001, 0.2, 0.999, 1.9, 2e6].map(show_rate);
+        assert_eq!(rates, ["0 B/s", "0 B/s", "< 1 B/s", "< 1 B/s", "1 B/s", "1.9 MiB/s"]);
         assert_eq!(show_duration(Duration::from_millis(90_061_007)), "1d1h");
         assert_eq!(show_duration(Duration::from_micros(61_000_123)), "1m1s");
         assert_eq!(show_duration(Duration::from_micros(1_234_567)), "1s200ms");

@@ -7,7 +7,7 @@ use longshore_archive::estimate::{Assessment, Item, Rpo};
 
 use super::Estimated;
 use crate::output::{render as finish, table};
-use crate::quantity::{show_bytes, show_duration};
+use crate::quantity::{show_bytes, show_duration, show_rate};
 
 pub(super) fn render(estimated: &Estimated) -> String {
     let mut text = format!("{}\n{}\n\n{}", estimated.transfer, estimated.transfer.rule(), objectives(estimated));
@@ -36,7 +36,7 @@ fn objectives(estimated: &Estimated) -> String {
     let recovery = &estimated.recovery;
     let mut table = table(&["WHAT", "REPLICA", "ARCHIVE"]);
     table
-        .add_row(["steady-state bandwidth", &rate(workload.link_rate()), &rate(workload.archive_rate())])
+        .add_row(["steady-state bandwidth", &show_rate(workload.link_rate()), &show_rate(workload.archive_rate())])
         .add_row(["RPO", &rpo(estimated.replica_rpo), &rpo(estimated.archive_rpo)])
         .add_row(["RTO, longest", "", &time(recovery.total())])
         .add_row(["  detect and decide", "", &time(recovery.detect)])
@@ -133,8 +133,4 @@ const A_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
 fn bytes(bytes: f64) -> String {
     // A float that does not fit becomes the greatest integer.
     show_bytes(bytes as u64)
-}
-
-fn rate(per_second: f64) -> String {
-    format!("{}/s", bytes(per_second))
 }

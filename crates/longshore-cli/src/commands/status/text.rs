@@ -8,7 +8,7 @@ use longshore_transport::{Lag, LogStatus, ReplicaStatus, SinkStatus, Status, Sto
 use super::figures::{Figure, Figures};
 use super::{reign, role};
 use crate::output::{render as render_table, table};
-use crate::quantity::{rfc3339, show_bytes, show_duration};
+use crate::quantity::{rfc3339, show_bytes, show_duration, show_rate};
 
 pub(super) fn render(status: &Status, figures: &Figures) -> String {
     let mut text = format!("{}, longshore {}, {}", status.node, status.version, rfc3339(status.time_micros));
@@ -38,10 +38,10 @@ fn render_log(log: &LogStatus, figures: &Figures) -> String {
         log.durable
     );
     text += &format!(
-        "\n  {} used, {} free, {}/s appended\n",
+        "\n  {} used, {} free, {} appended\n",
         show_bytes(log.disk_used),
         show_bytes(log.disk_free),
-        show_bytes(log.append_rate as u64)
+        show_rate(log.append_rate)
     );
     text += &reign::render(log);
     if let Some(why) = &log.poisoned {
@@ -128,7 +128,7 @@ fn render_replicas(replicas: &[ReplicaStatus]) -> String {
         outlook.add_row([
             replica.name.to_string(),
             proof(replica),
-            format!("{}/s", show_bytes(replica.ship_rate as u64)),
+            show_rate(replica.ship_rate),
             caught_up(replica),
             headroom(replica),
         ]);
@@ -196,8 +196,7 @@ fn measures(name: &str, rate: f64, behind: String, longest: String, predicted: F
         Rpo::Within(time) => seconds(time.as_secs_f64()),
         Rpo::Growing => "more and more".to_owned(),
     };
-    let per_second = |rate: f64| format!("{}/s", show_bytes(rate as u64));
-    [name.to_owned(), per_second(rate), per_second(predicted.rate), behind, longest, rpo]
+    [name.to_owned(), show_rate(rate), show_rate(predicted.rate), behind, longest, rpo]
 }
 
 fn seconds(seconds: f64) -> String {
