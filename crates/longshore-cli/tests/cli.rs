@@ -196,6 +196,34 @@ fn what_exists_is_never_overwritten_and_ends_with_7() {
     assert_eq!(std::fs::read_to_string(dir.path().join("out.jsonl")).unwrap(), "precious");
 }
 
+/// In a terminal of any width: a paragraph that is broken by hand is broken twice in a narrow one.
+#[test]
+fn what_help_says_at_its_end_is_broken_where_the_terminal_ends_and_nowhere_else() {
+    const WIDTH: usize = 80;
+    let dir = place();
+    for command in run(dir.path(), "help").ok().lines().filter_map(|line| line.strip_prefix("  ")) {
+        let Some(command) = command.split(' ').next().filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
+        else {
+            continue;
+        };
+        let output = longshore(dir.path()).env("COLUMNS", WIDTH.to_string()).args([command, "-h"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let end = text.split("--insecure-plaintext").nth(1).unwrap_or_default();
+        let lines: Vec<&str> = end.lines().skip(1).collect();
+        for line in &lines {
+            assert!(line.chars().count() <= WIDTH, "{command}: {line}");
+        }
+        for pair in lines.windows(2).filter(|pair| !pair[0].is_empty() && pair[0].starts_with(|c: char| c != ' ')) {
+            let Some(word) = pair[1].split(' ').next().filter(|word| !word.is_empty()) else { continue };
+            assert!(WIDTH < pair[0].chars().count() + 1 + word.chars().count(), "{command}: {} / {}", pair[0], pair[1]);
+        }
+        for example in lines.windows(2).filter(|pair| pair[0].starts_with("  longshore ")) {
+            let is_whole = example[1].is_empty() || example[1].starts_with("  ");
+            assert!(is_whole, "{command}: {}", example[1]);
+        }
+    }
+}
+
 /// F-052
 #[test]
 fn a_log_that_an_agent_holds_is_busy() {

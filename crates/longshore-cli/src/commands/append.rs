@@ -24,7 +24,8 @@ run whole or not at all. What is printed is where the last record ends.
 
 Example:
   printf 'one\\ntwo\\n' | longshore append --data-dir data --log orders
-  longshore append --server primary@db1:7420 --log orders --wait regions:2 < records.txt")]
+  longshore append --server primary@db1:7420 --log orders \\
+      --wait regions:2 < records.txt")]
 pub(crate) struct Append {
     #[command(flatten)]
     place: PlaceArgs,

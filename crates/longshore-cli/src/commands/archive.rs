@@ -22,19 +22,25 @@ use told::{Listing, Proof, Waste};
 /// List, verify, copy and clean up logs in object stores
 #[derive(Debug, Args)]
 #[command(after_help = "\
-ls      what is there: logs, positions, snapshots, when it was changed last
-verify  fetches every object and checks it; a missing one is exit 5, a damaged one exit 6. With
-        --state it fetches what is new since the last time, and only looks whether the rest is there
-copy    every object into another store, the manifest last; run again, it goes on where it was.
-        From one prefix of a bucket to another the store copies itself: nothing is sent from here
-prune   removes objects that no manifest names: what crashes left; and with --keep or
-        --keep-snapshots what came before the oldest snapshot that is still needed
+Actions:
+  ls      what is there: logs, positions, snapshots, when it was changed last
+  verify  fetches every object and checks it; a missing one is exit 5, a damaged
+          one exit 6. With --state it fetches what is new since the last time,
+          and only looks whether the rest is there
+  copy    every object into another store, the manifest last; run again, it goes
+          on where it was. From one prefix of a bucket to another the store
+          copies itself: nothing is sent from here
+  prune   removes objects that no manifest names: what crashes left; and with
+          --keep or --keep-snapshots what came before the oldest snapshot that
+          is still needed
 
 Examples:
   longshore archive ls --from s3://bucket/prefix
   longshore archive verify --from file:///mnt/archive --log app
-  longshore archive verify --from s3://bucket/prefix --state /var/lib/longshore/verified.json
-  longshore archive copy --from s3://bucket/prefix --to gs://other/prefix --log app --plan")]
+  longshore archive verify --from s3://bucket/prefix \\
+      --state /var/lib/longshore/verified.json
+  longshore archive copy --from s3://bucket/prefix --to gs://other/prefix \\
+      --log app --plan")]
 pub(crate) struct Archive {
     /// What to do
     action: Action,

@@ -32,7 +32,8 @@ With --sqlite it changes nothing. Exit 8 if the database cannot be captured as i
 
 Examples:
   longshore check --sqlite app.db
-  longshore check --server primary@db1:7420 --log orders --archive s3://bucket/prefix --archive-keys file:keys")]
+  longshore check --server primary@db1:7420 --log orders \\
+      --archive s3://bucket/prefix --archive-keys file:keys")]
 pub(crate) struct Check {
     /// The application's database
     #[arg(long, value_name = "PATH")]

@@ -28,8 +28,8 @@ use place::Place;
 /// Recover from an archive into a scratch directory, check it, say how long it took, and delete it
 #[derive(Debug, Args)]
 #[command(after_help = "\
-For cron: it ends with 0 only if a whole database came out of the archive and held its check.
-RTO is the time from the first request to the checked database. RPO is how old the newest transaction
+For cron: it ends with 0 only if a whole database came out of the archive and held its check. \
+RTO is the time from the first request to the checked database. RPO is how old the newest transaction \
 in it is; while nothing is written it grows and means nothing.
 
 Example:

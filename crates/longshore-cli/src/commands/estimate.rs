@@ -21,11 +21,13 @@ use crate::{output, quantity};
 /// Work out transfer time, bandwidth, RPO, RTO and monthly cost, and rank regions for a copy
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It measures nothing and connects to nothing. Round trips between regions are estimated from the
+It measures nothing and connects to nothing. Round trips between regions are estimated from the \
 distance; `longshore status` shows the real ones, and --candidates takes them: aws:eu-west-1=25ms.
-An archive gets each byte of log twice, in a tail object and in its sealed segment, unless
+
+An archive gets each byte of log twice, in a tail object and in its sealed segment, unless \
 --tail-every is 0s. The longest restore takes a snapshot and all log up to the next one.
-Prices are list prices with their source and date; what is not known is shown as unknown. --prices
+
+Prices are list prices with their source and date; what is not known is shown as unknown. --prices \
 puts your own before them, as
 
   [aws.eu-central-1]

@@ -20,12 +20,14 @@ use crate::{logs, output, runtime};
 #[command(after_help = "\
 A replica that returns after its slot was dropped begins anew, or is refused if its place is gone.
 
-A tail is removed for good, by its agent or where it lies, also beside one: `longshore replay --tail` shows what is in it.
+A tail is removed for good, by its agent or where it lies, also beside one: `longshore replay --tail` shows what is in it. \
 While it is read it is not removed. Interrupted, run it again.
 
 Examples:
-  longshore forget --server primary@db1:7420 --log orders --replica us-east --plan
-  longshore forget --data-dir data --log orders --tail diverged/81234-1764137000000000 --plan", group = ArgGroup::new("what").required(true))]
+  longshore forget --server primary@db1:7420 --log orders --replica us-east \\
+      --plan
+  longshore forget --data-dir data --log orders \\
+      --tail diverged/81234-1764137000000000 --plan", group = ArgGroup::new("what").required(true))]
 pub(crate) struct Forget {
     #[command(flatten)]
     place: PlaceArgs,

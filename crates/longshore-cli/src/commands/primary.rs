@@ -33,8 +33,10 @@ is then busy for whoever writes it, and applied to, until the role comes back. O
 may be in it.
 
 Examples:
-  longshore primary --data-dir data --sqlite app.db --log app --init --tls-dir tls --identity primary
-  longshore primary --data-dir data --tls-dir tls --identity primary --listen 0.0.0.0:7420")]
+  longshore primary --data-dir data --sqlite app.db --log app --init \\
+      --tls-dir tls --identity primary
+  longshore primary --data-dir data --tls-dir tls --identity primary \\
+      --listen 0.0.0.0:7420")]
 pub(crate) struct Primary {
     /// The directory that holds the logs; `longshore init` makes them
     #[arg(long, value_name = "DIR")]

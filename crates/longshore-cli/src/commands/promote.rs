@@ -21,7 +21,8 @@ It can be run again after anything. The primary before rejoins by itself when it
 
 Examples:
   longshore promote --server eu-west@db2:7420 --log orders --plan
-  longshore promote --server eu-west@db2:7420 --log orders --peer us-east@db3:7420")]
+  longshore promote --server eu-west@db2:7420 --log orders \\
+      --peer us-east@db3:7420")]
 pub(crate) struct Promote {
     #[command(flatten)]
     order: Order,

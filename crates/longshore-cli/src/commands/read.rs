@@ -26,7 +26,8 @@ and up to --end. A closed pipe ends it quietly.
 
 Examples:
   longshore read --data-dir data --log orders --start mark:monday --format json
-  longshore read --data-dir data --log orders --tail diverged/81234-1764137000000000")]
+  longshore read --data-dir data --log orders \\
+      --tail diverged/81234-1764137000000000")]
 pub(crate) struct Read {
     #[command(flatten)]
     place: PlaceArgs,

@@ -26,7 +26,8 @@ do not, because a copy of a primary was restored, or a disk has lost what was du
 is right: the upstream's is kept, and is what this node follows from then on.
 
 Example:
-  longshore rejoin --data-dir data --log orders --upstream primary@db1:7420 --tls-dir tls --identity eu-west --plan")]
+  longshore rejoin --data-dir data --log orders --upstream primary@db1:7420 \\
+      --tls-dir tls --identity eu-west --plan")]
 pub(crate) struct Rejoin {
     /// The directory that holds the log; its agent must be stopped
     #[arg(long, value_name = "DIR")]

@@ -25,8 +25,10 @@ The copy is checked before it takes the place: every record, its digest, and tha
 segments before and after it. What is neither an address nor holds the log is refused.
 
 Examples:
-  longshore repair --data-dir data --log orders --segment 134217728 --from eu-west@db2:7420 --plan
-  longshore repair --data-dir data --log orders --segment 134217728 --from s3://bucket/prefix")]
+  longshore repair --data-dir data --log orders --segment 134217728 \\
+      --from eu-west@db2:7420 --plan
+  longshore repair --data-dir data --log orders --segment 134217728 \\
+      --from s3://bucket/prefix")]
 pub(crate) struct Repair {
     /// The directory that holds the log; no agent may be writing it
     #[arg(long, value_name = "DIR")]

@@ -34,16 +34,16 @@ made under a temporary name, synced, checked and renamed; interrupted, it resume
 
 Targets: latest, lsn:N or N, time:RFC3339 with offset, mark:NAME.
 
-Of a --tail, jsonl: and exec: get the transactions that the history which won has not, and nothing else; sqlite: becomes the
+Of a --tail, jsonl: and exec: get the transactions that the history which won has not, and nothing else; sqlite: becomes the \
 database as this node had it before the tail was set aside.
 
 Examples:
-  longshore replay --from data --log orders --to time:2026-11-22T09:30:00+01:00 \\
-      --into sqlite:restored.db
-  longshore replay --from s3://bucket/prefix --log orders --to mark:before-upgrade \\
-      --into sqlite:restored.db --plan
-  longshore replay --from s3://bucket/prefix --log orders --into sqlite:orders.db \\
-      --continue /var/lib/longshore --accept-loss")]
+  longshore replay --from data --log orders \\
+      --to time:2026-11-22T09:30:00+01:00 --into sqlite:restored.db
+  longshore replay --from s3://bucket/prefix --log orders \\
+      --to mark:before-upgrade --into sqlite:restored.db --plan
+  longshore replay --from s3://bucket/prefix --log orders \\
+      --into sqlite:orders.db --continue /var/lib/longshore --accept-loss")]
 pub(crate) struct Replay {
     /// The directory that holds the log: an agent's, or a copy of one. Or the address of an object store; of
     /// several, the best copy of each segment is taken

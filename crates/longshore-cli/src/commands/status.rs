@@ -27,7 +27,8 @@ is what was asked for since the agent started, at list prices; storage is not in
 price, the region of a store or --region is.
 
 Example:
-  longshore status --server primary@db1:7420 --tls-dir tls --identity primary --region aws:eu-central-1")]
+  longshore status --server primary@db1:7420 --tls-dir tls \\
+      --identity primary --region aws:eu-central-1")]
 pub(crate) struct Status {
     #[command(flatten)]
     place: PlaceArgs,

@@ -30,8 +30,8 @@ It changes nothing and may run beside a live agent. Damage is told by segment an
 one; what the other end does not have is told and is no difference. Without --deep the digests are \
 those in the footers: that the bytes are still those is what --deep proves.
 
---sqlite compares every page of a database with what the log says of it at one position: the captured one
-beside a primary, or a replica's copy. Both may be in use, no writer waits for it. What differs is told by
+--sqlite compares every page of a database with what the log says of it at one position: the captured one \
+beside a primary, or a replica's copy. Both may be in use, no writer waits for it. What differs is told by \
 page, with exit 10; a database that was written while nobody captured it with exit 11.
 
 Examples:
