@@ -42,8 +42,8 @@ impl Archive {
     /// does.
     ///
     /// # Errors
-    /// [`Error::NoLog`], [`Error::NoManifest`]; or the first store's trouble, if none of them can be used; [`Error::OtherLog`] if they hold different
-    /// logs.
+    /// [`Error::NoLog`], [`Error::NoManifest`]; or the first store's trouble, if none of them can be used; [`Error::OtherLog`] if
+    /// they hold different logs.
     pub async fn open(stores: &[Store], name: &Name, keys: Option<Arc<dyn KeyProvider>>) -> Result<Archive> {
         let (mut copies, mut passed_over) = (Vec::new(), Vec::new());
         for store in stores {

@@ -57,7 +57,7 @@ const ATTEMPTS: u32 = 5;
 /// [`CopyPlan::full`] everything is read back.
 ///
 /// # Errors
-/// [`Error::Overlap`] if one lies in the other; [`Error::NoLog`], [`Error::NoManifest`]; [`Error::Missing`] names what the source lacks,
+/// [`Error::Overlap`] if one lies in the other; [`Error::NoLog`], [`Error::NoManifest`]; [`Error::Missing`] names what is missing,
 /// [`Error::Envelope`] what is damaged there; [`Error::Fenced`] if the target holds another history, or was changed meanwhile;
 /// [`Error::Gap`] if there is one between the two.
 pub async fn copy(
