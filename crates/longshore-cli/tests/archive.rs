@@ -225,6 +225,40 @@ fn every_moment_before_what_is_missing_or_damaged_can_be_restored_from_a_directo
     assert_all_before_can_be_restored(dir, "d", &ends, &times, &broken);
 }
 
+/// Runs commands where what is below `dir` cannot be written; `None` if that cannot be had here.
+fn run_read_only(dir: &Path, script: &str) -> Option<std::process::Output> {
+    let script = format!("mount --bind . . && cd \"$PWD\" && mount -o remount,bind,ro . && echo read-only && {script}");
+    let mut unshare = std::process::Command::new("unshare");
+    let output = unshare
+        .args(["--map-root-user", "--mount", "sh", "-c", &script, "sh"])
+        .arg(longshore(dir).get_program())
+        .current_dir(dir);
+    let output = output.output().unwrap();
+    let is_had = String::from_utf8_lossy(&output.stdout).starts_with("read-only");
+    if !is_had {
+        println!("SKIPPED: no mount namespace to be had here: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    is_had.then_some(output)
+}
+
+#[test]
+fn a_plan_is_made_where_nothing_can_be_written_and_says_so_and_a_restore_is_refused_at_once() {
+    let (dir, ends) = archived(12);
+    let dir = dir.path();
+    for from in [store(dir), "d".to_owned()] {
+        let replay = format!("\"$1\" replay --from {from} --log orders --to {} --into jsonl:out.jsonl", ends[5]);
+        let Some(plan) = run_read_only(dir, &format!("{replay} --plan")) else { return };
+        let (text, told) = (String::from_utf8_lossy(&plan.stdout), String::from_utf8_lossy(&plan.stderr));
+        assert!(plan.status.success(), "{from}: {text}{told}");
+        assert!(text.contains("\nwarning   no file can be made where the output is to be"), "{from}: {text}");
+        assert!(text.contains(&format!("\nstops at  {}", ends[5])), "{from}: {text}");
+        let run = run_read_only(dir, &replay).expect("it could be had");
+        let told = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(run.status.code(), Some(8), "{from}: {told}");
+        assert!(told.contains(&format!("no file can be made in {}", dir.display())), "{from}: {told}");
+    }
+}
+
 #[test]
 fn a_segment_that_is_gone_is_repaired_from_an_archive() {
     let (dir, _) = archived(35);

@@ -80,6 +80,11 @@ pub trait Directory: Send + Sync + Debug {
     /// Bytes that an unprivileged process can still allocate here.
     fn free_space(&self) -> io::Result<u64>;
 
+    /// Whether files can be made here, as far as the system says.
+    fn is_writable(&self) -> bool {
+        true
+    }
+
     /// What kind of file system this is, and so what its durability is worth.
     fn medium(&self) -> io::Result<Medium>;
 

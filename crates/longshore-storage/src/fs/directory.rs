@@ -191,6 +191,11 @@ impl Directory for FsDirectory {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    fn is_writable(&self) -> bool {
+        use rustix::fs::{Access, AtFlags, accessat};
+        accessat(&*self.fd, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+    }
+
     fn medium(&self) -> io::Result<Medium> {
         let stat = retry_on_intr(|| rustix::fs::fstatfs(&*self.fd)).locate("ask for the kind of", self.path_hint())?;
         // The magic is a 32-bit number in a signed word; sign bits above it mean nothing.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use longshore_apply::{Cut, Edge, Plan, Point, Target};
 use longshore_archive::{Archive, Begin, CutShort, FetchPlan, Glimpse, Reach, Sample, Until};
 use longshore_format::{ErrorKind, Lsn};
-use longshore_storage::{Directory, FsDirectory};
 
+use super::room::space_at;
 use super::seed::Seed;
 use super::{Output, Replay, Room};
 use crate::error::{Error, Result};
@@ -59,7 +59,7 @@ impl Replay {
     /// `Preflight` when there is no directory for the scratch or the output, or when the log does not fit.
     pub fn foresee(plan: &FetchPlan, sample: &Sample, scratch: &Path, output: &Output) -> Result<Foreseen> {
         let expected = likely(plan, sample);
-        let free = free_space(scratch)?;
+        let (free, writable) = space_for(scratch)?;
         let there = fetched_before(scratch);
         let needed = plan.space.saturating_sub(there);
         if free < needed {
@@ -71,7 +71,7 @@ impl Replay {
             return Err(Error::Refused { kind: ErrorKind::Preflight, reason, at: None });
         }
         Ok(Foreseen {
-            scratch: Room { needed, free },
+            scratch: Room { needed, free, writable },
             output: output.room(&expected, 0, None)?,
             fetch: fetch_time(plan.bytes, sample),
             restore: output.expected(&expected),
@@ -136,11 +136,11 @@ fn fetch_time(bytes: u64, sample: &Sample) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|_| 0 < sample.bytes)
 }
 
-/// What is free where `path` is, or would be.
-fn free_space(path: &Path) -> Result<u64> {
+/// What is free where `path` is, or would be, and whether files can be made there.
+fn space_for(path: &Path) -> Result<(u64, bool)> {
     let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
     let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
-    FsDirectory::open(there).and_then(|dir| dir.free_space()).map_err(|error| Error::io("look at", there, error))
+    space_at(there).map_err(|error| Error::io("look at", there, error))
 }
 
 /// Bytes of segments that an interrupted replay has left.

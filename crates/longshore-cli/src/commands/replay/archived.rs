@@ -8,7 +8,7 @@ use longshore::archive::{Archive, FetchPlan, Finding, Glimpse, LeftOut, Sample, 
 use longshore::{ErrorKind, Foreseen, Replay};
 use serde::Serialize;
 
-use super::Phases;
+use super::{Phases, told};
 use crate::failure::Failure;
 use crate::output;
 use crate::price::{Asked, Cost};
@@ -37,8 +37,11 @@ pub(super) struct Plan {
     stop_time: Option<String>,
     next: Option<Next>,
     unfinished_from: Option<u64>,
-    /// Why what comes next could not be looked at.
-    unreadable: Option<String>,
+    /// What is worth a look before it begins.
+    warnings: Vec<String>,
+    /// Whether what comes next could not be looked at.
+    #[serde(skip)]
+    is_cut: bool,
     scratch: String,
     scratch_bytes: u64,
     scratch_free_bytes: u64,
@@ -91,6 +94,15 @@ impl Plan {
         let cost = Cost::of(store.expect("what is planned is one of those that were opened"), asked);
         let time = |time: u64| Some(rfc3339(time));
         let next = glimpse.as_ref().and_then(|glimpse| glimpse.next.clone());
+        let beyond = glimpse.as_ref().and_then(|glimpse| glimpse.beyond.as_deref());
+        let mut warnings = told::warnings(beyond, foreseen.output.is_some_and(|room| !room.writable));
+        if !foreseen.scratch.writable {
+            warnings
+                .push(format!("nothing can be written in {}; name another place with --scratch", scratch.display()));
+        }
+        if foreseen.output.is_some_and(|room| room.free < room.needed) {
+            warnings.push("the output may not fit: only the log tells how long it will be".to_owned());
+        }
         Self {
             log: archive.name().to_string(),
             content: archive.facts().content.to_string(),
@@ -114,7 +126,8 @@ impl Plan {
                 records: end.map(|(_, _, records)| records),
             }),
             unfinished_from: glimpse.as_ref().and_then(|glimpse| glimpse.unfinished).map(|start| start.get()),
-            unreadable: glimpse.and_then(|glimpse| glimpse.beyond),
+            warnings,
+            is_cut: glimpse.is_some_and(|glimpse| glimpse.beyond.is_some()),
             scratch: scratch.display().to_string(),
             scratch_bytes: foreseen.scratch.needed,
             scratch_free_bytes: foreseen.scratch.free,
@@ -136,7 +149,7 @@ impl Plan {
     fn gaps_told(&self) -> String {
         match &self.gaps {
             None => "unknown: the store does not let its objects be listed".to_owned(),
-            Some(gaps) if gaps.is_empty() && self.unreadable.is_some() => "none before the stop".to_owned(),
+            Some(gaps) if gaps.is_empty() && self.is_cut => "none before the stop".to_owned(),
             Some(gaps) if gaps.is_empty() => "none".to_owned(),
             Some(gaps) => {
                 let told = |gap: &Gap| format!("{} to {} ({} is gone)", gap.start, gap.end, gap.object);
@@ -162,7 +175,7 @@ impl Plan {
                 format!("left out: {records} records at {start} to {end}, committed {time}")
             }
             Some(Next { start, .. }) => format!("left out: one that begins at {start} and is longer than a segment"),
-            None if self.unreadable.is_some() => "unknown".to_owned(),
+            None if self.is_cut => "unknown".to_owned(),
             None if self.finds_mark => "the one after the mark".to_owned(),
             None => "nothing complete is archived after it".to_owned(),
         }
@@ -218,14 +231,12 @@ impl fmt::Display for Plan {
             ("stops at", self.stop_told()),
             ("next", self.next_told()),
         ];
-        if let Some(why) = &self.unreadable {
-            rows.push(("warning", format!("what comes after the stop cannot be had: {why}")));
-        }
         if let Some(start) = self.unfinished_from {
             rows.push(("unfinished", format!("the archive ends inside a transaction that began at {start}")));
         }
         rows.extend([("space", self.space_told()), ("time", self.time_told()), ("cost", self.cost.to_string())]);
         rows.extend(self.goes_on.clone().map(|told| ("goes on", told)));
+        rows.extend(self.warnings.iter().map(|warning| ("warning", warning.clone())));
         f.write_str(&output::pairs(&rows))
     }
 }

@@ -50,6 +50,9 @@ impl Replay {
         }
         // Before anything is fetched: a file that is there is nobody's to replace.
         self.into.output().check_free()?;
+        if !self.plan {
+            self.into.output().check_writable()?;
+        }
         let (mut seen, mut end) = (None, None);
         let fetched = loop {
             let fetching = self.fetch(&go_on, &mut phases, &mut end);

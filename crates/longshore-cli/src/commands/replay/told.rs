@@ -31,8 +31,11 @@ pub(super) struct Plan {
     last_time: Option<String>,
     next: Option<Next>,
     unfinished_from: Option<u64>,
-    /// Why what comes next could not be looked at.
-    unreadable: Option<String>,
+    /// What is worth a look before it begins.
+    warnings: Vec<String>,
+    /// Whether what comes next could not be looked at.
+    #[serde(skip)]
+    is_cut: bool,
     needed_bytes: Option<u64>,
     free_bytes: Option<u64>,
     expected_seconds: Option<f64>,
@@ -45,6 +48,13 @@ struct Next {
     end: u64,
     time: String,
     records: u64,
+}
+
+/// What a plan warns of: that what comes after the stop cannot be had, and why; and that the output cannot be made.
+pub(super) fn warnings(beyond: Option<&str>, is_unwritable: bool) -> Vec<String> {
+    let beyond = beyond.map(|why| format!("what comes after the stop cannot be had: {why}"));
+    let unwritable = is_unwritable.then(|| "no file can be made where the output is to be".to_owned());
+    beyond.into_iter().chain(unwritable).collect()
 }
 
 impl From<&ReplayPlan> for Plan {
@@ -74,7 +84,8 @@ impl From<&ReplayPlan> for Plan {
                 records: next.records,
             }),
             unfinished_from: plan.unfinished.map(|lsn| lsn.get()),
-            unreadable: plan.beyond.clone(),
+            warnings: warnings(plan.beyond.as_deref(), room.is_some_and(|room| !room.writable)),
+            is_cut: plan.beyond.is_some(),
             needed_bytes: room.map(|room| room.needed),
             free_bytes: room.map(|room| room.free),
             expected_seconds: expected.map(|time| time.as_secs_f64()),
@@ -95,7 +106,7 @@ impl fmt::Display for Plan {
         }
         rows.push(("reads", format!("{from} to {stop}, {} of log", show_bytes(*log_bytes))));
         // With a gap before the stop there is no plan.
-        rows.push(("gaps", if self.unreadable.is_some() { "none before the stop" } else { "none" }.to_owned()));
+        rows.push(("gaps", if self.is_cut { "none before the stop" } else { "none" }.to_owned()));
         rows.push(("applies", self.applies_told()));
         if self.aborted_transactions > 0 {
             rows.push(("leaves", format!("{} transactions that never ended", self.aborted_transactions)));
@@ -105,9 +116,6 @@ impl fmt::Display for Plan {
             format!("{stop}{}", self.last_time.as_ref().map_or(String::new(), |t| format!(", committed {t}"))),
         ));
         rows.push(("next", self.next_told()));
-        if let Some(why) = &self.unreadable {
-            rows.push(("warning", format!("what comes after the stop cannot be had: {why}")));
-        }
         if let Some(start) = self.unfinished_from {
             rows.push((
                 "unfinished",
@@ -120,6 +128,7 @@ impl fmt::Display for Plan {
         if let Some(seconds) = self.expected_seconds {
             rows.push(("time", format!("about {}", show_duration(std::time::Duration::from_secs_f64(seconds)))));
         }
+        rows.extend(self.warnings.iter().map(|warning| ("warning", warning.clone())));
         f.write_str(&output::pairs(&rows))
     }
 }
@@ -136,7 +145,7 @@ impl Plan {
             Some(Next { start, end, time, records }) => {
                 format!("left out: {records} records at {start} to {end}, committed {time}")
             }
-            None if self.unreadable.is_some() => "unknown".to_owned(),
+            None if self.is_cut => "unknown".to_owned(),
             None => "nothing complete is in the log after it".to_owned(),
         }
     }
