@@ -110,11 +110,11 @@ pub enum Error {
         target: Target,
     },
     /// The position is no boundary.
-    #[error("{lsn} is not where a record of this log ends; the nearest such positions are {below} and {above}")]
+    #[error("{lsn} is not where a record of this log ends; the nearest {}", nearest(*below, *above))]
     NotABoundary {
         /// What was asked for.
         lsn: Lsn,
-        /// The boundary before it.
+        /// The boundary before it; the one after it, if nothing comes before that.
         below: Lsn,
         /// The boundary after it.
         above: Lsn,
@@ -261,6 +261,13 @@ impl Error {
             self,
             Error::Sink { failure, .. } | Error::SinkSync { failure, .. } if failure.failure() == Failure::Closed
         )
+    }
+}
+
+fn nearest(below: Lsn, above: Lsn) -> String {
+    match below == above {
+        true => format!("such position is {above}"),
+        false => format!("such positions are {below} and {above}"),
     }
 }
 

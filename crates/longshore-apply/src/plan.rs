@@ -217,7 +217,7 @@ impl<S: Source> Planner<S> {
             }
             self.phase = Phase::Beyond;
             self.plan.aborted = self.runs.aborted;
-            if self.plan.last.is_none() {
+            if self.keeps_nothing() {
                 self.check_beginning(run)?;
             }
         }
@@ -263,7 +263,11 @@ impl<S: Source> Planner<S> {
     /// runs come here; so the check is made by the search.
     fn check_boundary(&self) -> Result<()> {
         match (self.runs.straddled, &self.target.point) {
-            (Some((below, above)), Point::Lsn(lsn)) => Err(Error::NotABoundary { lsn: *lsn, below, above }),
+            (Some((below, above)), Point::Lsn(lsn)) => {
+                // What comes before everything is refused, too.
+                let below = if self.keeps_nothing() { above } else { below };
+                Err(Error::NotABoundary { lsn: *lsn, below, above })
+            }
             _ => Ok(()),
         }
     }
@@ -275,11 +279,15 @@ impl<S: Source> Planner<S> {
             Point::Lsn(lsn) => lsn < self.plan.from,
             Point::Latest | Point::Mark(_) => false,
         };
-        if self.fresh && before {
+        if before {
             let (target, first, time) = (self.target.clone(), run.end.lsn, run.end.time);
             return Err(Error::BeforeFirst { target, first, time, trimmed: self.trimmed });
         }
         Ok(())
+    }
+
+    fn keeps_nothing(&self) -> bool {
+        self.fresh && self.plan.last.is_none()
     }
 
     fn note_mark(&mut self, run: &Run) {

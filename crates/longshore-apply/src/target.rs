@@ -160,6 +160,7 @@ impl FromStr for Target {
             Some(("lsn", lsn)) => Point::Lsn(parse_lsn(lsn).map_err(refuse)?),
             Some(("time", time)) => Point::Time(parse_time(time).map_err(refuse)?),
             Some(("mark", name)) => Point::Mark(name.parse().map_err(|_| refuse(NO_NAME.into()))?),
+            Some(_) if parse_time(text).is_ok() => return Err(refuse(format!("a time is written time:{text}"))),
             Some((other, _)) => return Err(refuse(format!("nothing is called {other:?}"))),
         };
         Ok(point.into())
@@ -227,6 +228,12 @@ mod tests {
             let error = text.parse::<Target>().unwrap_err();
             assert!(error.to_string().contains("time:2026-11-22T09:30:00+01:00"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_time_that_is_not_called_one_is_recognised() {
+        let error = "2026-11-22T09:30:00Z".parse::<Target>().unwrap_err();
+        assert!(error.to_string().contains("a time is written time:2026-11-22T09:30:00Z"), "{error}");
     }
 
     #[test]

@@ -211,7 +211,7 @@ pub enum Error {
         time: u64,
     },
     /// The position lies inside a record.
-    #[error("{store}: in log {log} no record ends at {wanted}; the nearest positions are lsn:{below} and lsn:{above}")]
+    #[error("{store}: in log {log} no record ends at {wanted}; the nearest {}", nearest(*below, *above))]
     NotABoundary {
         /// Which store.
         store: String,
@@ -219,7 +219,7 @@ pub enum Error {
         log: Name,
         /// What was asked for.
         wanted: Lsn,
-        /// The boundary before it.
+        /// The boundary before it; the one after it, if nothing comes before that.
         below: Lsn,
         /// The boundary after it.
         above: Lsn,
@@ -307,6 +307,13 @@ impl Error {
     pub fn is_passing(&self) -> bool {
         matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::Denied)
             || matches!(self, Error::Keys(_) | Error::Io { .. } | Error::NoBucket { .. } | Error::NoDirectory { .. })
+    }
+}
+
+fn nearest(below: Lsn, above: Lsn) -> String {
+    match below == above {
+        true => format!("position is lsn:{above}"),
+        false => format!("positions are lsn:{below} and lsn:{above}"),
     }
 }
 

@@ -126,6 +126,8 @@ impl Archive {
     ) -> Result<Glimpse> {
         let (store, log) = (self.best().store.label().to_owned(), self.name().clone());
         if let (Until::Position(wanted), Some((below, above))) = (until, look.straddled) {
+            // What comes before everything is refused, too.
+            let below = if from_the_beginning && look.kept.is_none() { above } else { below };
             return Err(Error::NotABoundary { store, log, wanted, below, above });
         }
         if let (Until::Position(wanted), Some((first, _)), None, true) =

@@ -132,7 +132,7 @@ impl From<longshore::archive::Error> for Failure {
             ErrorKind::Denied => failure.next("put right what the message names, and run it again"),
             ErrorKind::NotFound => failure.next("check the address and the log's name; `longshore archive ls` lists what is there"),
             ErrorKind::Invalid => match error {
-                Error::NotABoundary { .. } => failure.next("name one of these two, or a time"),
+                Error::NotABoundary { .. } => failure.next("name one that is there, or a time"),
                 Error::Feature { .. } => failure.next("build it anew, or name a store of another kind"),
                 _ => failure.next("correct the address"),
             },

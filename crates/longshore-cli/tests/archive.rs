@@ -294,13 +294,21 @@ fn a_target_out_of_reach_names_the_nearest_and_where() {
             ("time:2100-01-01T00:00:00Z".to_owned(), 4, "lsn:"),
             ("time:2000-01-01T00:00:00+01:00".to_owned(), 4, &first.to_string()),
             ("mark:friday".to_owned(), 4, "monday at"),
-            ("lsn:0".to_owned(), if from == "d" { 3 } else { 4 }, ""),
+            ("lsn:0".to_owned(), 4, &first.to_string()),
+            (format!("lsn:{}", first - 8), 2, &first.to_string()),
         ] {
             let replay = format!("replay --from {from} --log orders --into jsonl:out.jsonl --to {to}");
             let told = run(dir, &replay).fails(code);
             assert!(told.contains(names), "{to}: {told}");
             assert!(from == "d" || told.contains(&archive), "{to} says which store: {told}");
             assert!(!dir.join("out.jsonl").exists());
+            // What is named as the nearest can be had.
+            let message = told.split("next:").next().unwrap().rsplit("nearest").next().unwrap();
+            let numbers = message.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse::<u64>().ok());
+            for position in numbers.filter(|number| ends.contains(number)) {
+                run(dir, &format!("replay --from {from} --log orders --into jsonl:out.jsonl --to {position}")).ok();
+                std::fs::remove_file(dir.join("out.jsonl")).unwrap();
+            }
         }
         for (to, lines) in [("latest", 12), ("mark:monday", 12)] {
             let restored =

@@ -404,7 +404,7 @@ impl Replay {
             }
         };
         if plan.runs == 0 && held.is_none() {
-            return Err(longshore_apply::Error::Nothing { from: plan.from, end: plan.stop }.into());
+            return Err(nothing(&self.target, &plan));
         }
         let room = output.check_room(&plan, seed.map_or(0, |seed| seed.len), &self.log)?;
         let expected = output.expected(&plan);
@@ -444,6 +444,17 @@ impl Replayed {
             bytes: progress.bytes,
             elapsed: started.elapsed(),
         }
+    }
+}
+
+/// Why a plan that keeps nothing is refused.
+fn nothing(target: &Target, plan: &Plan) -> Error {
+    use longshore_apply::Error as E;
+    match &plan.next {
+        Some(next) => {
+            E::BeforeFirst { target: target.clone(), first: next.end, time: next.time, trimmed: false }.into()
+        }
+        None => E::Nothing { from: plan.from, end: plan.stop }.into(),
     }
 }
 
