@@ -76,6 +76,8 @@ pub enum Step {
 pub struct Progress {
     /// Up to where the log was read: wait for the log to move past this.
     pub position: Lsn,
+    /// Up to where records were given to the sink, or passed over: nothing before this is read again.
+    pub passed: Lsn,
     /// Everything before this position that is to be applied is durable in the sink.
     pub applied: Lsn,
     /// What the sink would resume from, and so up to where the log is needed here.
@@ -101,7 +103,16 @@ impl<S: Source, K: Sink> Applier<S, K> {
         // What the sink holds beyond the log's end is not applied of this log yet.
         let known = from.min(source.end());
         let applied = Arc::new(Watermark::new(known));
-        let progress = Progress { position: from, applied: known, held: from, runs: 0, records: 0, bytes: 0, time: 0 };
+        let progress = Progress {
+            position: from,
+            passed: from,
+            applied: known,
+            held: from,
+            runs: 0,
+            records: 0,
+            bytes: 0,
+            time: 0,
+        };
         let mut applier = Applier {
             source,
             sink,
@@ -141,7 +152,8 @@ impl<S: Source, K: Sink> Applier<S, K> {
             State::Failed => return Err(Error::Stopped { position: self.progress.held }),
             State::Running => {}
         }
-        let step = self.advance().map_err(|error| error.behind(self.settled));
+        let step =
+            self.advance().map_err(|error| error.behind(Some(self.settled).filter(|settled| Lsn::ZERO < *settled)));
         if let Err(error) = &step {
             self.state = State::Failed;
             self.save_what_was_committed(error);
@@ -324,7 +336,7 @@ impl<S: Source, K: Sink> Applier<S, K> {
         let size = self.source.segment_size();
         let from = size.normalise(self.held.map_or(Lsn::ZERO, |held| held.lsn));
         if self.source.end() < from {
-            return Ok(());
+            return self.source.damage().map_or(Ok(()), |damage| Err(damage.into()));
         }
         self.readers = Some(open_readers(&self.source, &self.sink.name(), self.held)?);
         self.progress.position = from;
@@ -339,7 +351,8 @@ impl<S: Source, K: Sink> Applier<S, K> {
         self.progress.held = durable;
         self.progress.applied = self.progress.applied.max(applied.min(self.source.end()));
         if let Some(readers) = &self.readers {
-            self.progress.position = readers.runs.position().max(readers.feed.chain().position);
+            self.progress.passed = readers.feed.chain().position;
+            self.progress.position = readers.runs.position().max(self.progress.passed);
         }
         self.applied.advance(self.progress.applied);
     }

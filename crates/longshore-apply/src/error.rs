@@ -16,7 +16,7 @@ pub enum Error {
     #[error(transparent)]
     Log(#[from] longshore_wal::Error),
     /// The log does not hold from a position on, which lies before the target.
-    #[error("{damage}; everything up to lsn:{position} is there, and can be restored")]
+    #[error("{damage}; targets up to lsn:{position} do not need it")]
     Damaged {
         /// The last boundary before the damage.
         position: Lsn,
@@ -233,13 +233,12 @@ impl Error {
         matches!(self, Error::Log(error) if matches!(error.kind(), ErrorKind::Gap | ErrorKind::Corrupt))
     }
 
-    /// The same of somebody who has read up to a boundary.
-    pub(crate) fn behind(self, position: Lsn) -> Error {
-        match self {
-            Error::Log(damage) if Error::Log(damage.clone()).is_damage() && Lsn::ZERO < position => {
-                Error::Damaged { position, damage }
-            }
-            error => error,
+    /// Of damage, also up to which boundary it is not needed, if there is anything before that.
+    pub(crate) fn behind(self, position: Option<Lsn>) -> Error {
+        let is_damage = self.is_damage();
+        match (self, position) {
+            (Error::Log(damage), Some(position)) if is_damage => Error::Damaged { position, damage },
+            (error, _) => error,
         }
     }
 

@@ -83,8 +83,8 @@ pub struct Planner<S: Source> {
 /// What is known of a log behind the end that it has here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cut {
-    /// When the first record there was written, microseconds UTC.
-    pub time: u64,
+    /// When the first record there was written, microseconds UTC; `None` if nobody knows: then it is behind every target.
+    pub time: Option<u64>,
     /// Why it is not here.
     pub why: String,
 }
@@ -114,6 +114,9 @@ impl<S: Source> Planner<S> {
         if let Some(Held { lsn, .. }) = held
             && end < lsn
         {
+            if let Some(damage) = source.damage() {
+                return Err(damage.into());
+            }
             return Err(Error::SinkAhead { sink: sink.to_owned(), held: lsn, end });
         }
         let target = match target.point {
@@ -256,7 +259,7 @@ impl<S: Source> Planner<S> {
             self.plan.beyond = Some(damage.to_string());
             return self.conclude(false);
         }
-        Err(damage.behind(if self.fresh && position == self.plan.from { Lsn::ZERO } else { position }))
+        Err(damage.behind(Some(position).filter(|position| !self.fresh || self.plan.from < *position)))
     }
 
     /// A target among the runs must be a boundary. The search goes record by record, but only whole
@@ -322,7 +325,7 @@ impl<S: Source> Planner<S> {
     /// The log is read to its end: did it reach the target?
     fn check_end(&mut self, end: Lsn) -> Result<()> {
         let beyond = || Error::BeyondEnd { target: self.target.clone(), end, time: self.runs.time() };
-        let time = self.cut.as_ref().map_or(self.runs.time(), |cut| cut.time);
+        let time = self.cut.as_ref().map_or(self.runs.time(), |cut| cut.time.unwrap_or(u64::MAX));
         match &self.target.point {
             Point::Lsn(lsn) if end < *lsn => Err(beyond()),
             Point::Time(limit) if time < *limit => Err(beyond()),

@@ -21,6 +21,10 @@ pub trait Source: Send {
     fn first(&self) -> Lsn;
     /// How far a reader gets now.
     fn end(&self) -> Lsn;
+    /// Why it goes no further, if what comes next is damaged and not just to come.
+    fn damage(&self) -> Option<longshore_wal::Error> {
+        None
+    }
     /// Reads from `from`, a boundary.
     fn read_from(&self, from: Lsn) -> longshore_wal::Result<Self::Records>;
 }
@@ -71,6 +75,9 @@ impl Source for ReadLog {
     }
     fn end(&self) -> Lsn {
         self.end()
+    }
+    fn damage(&self) -> Option<longshore_wal::Error> {
+        self.damage()
     }
     fn read_from(&self, from: Lsn) -> longshore_wal::Result<Reader> {
         self.reader(from)

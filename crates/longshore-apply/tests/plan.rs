@@ -149,7 +149,7 @@ fn an_output_that_has_everything_needs_nothing() {
 fn a_log_that_is_known_to_go_on_reaches_every_moment_before_that() {
     let Example { log, d, end, .. } = example();
     let cut = |target: &str| {
-        let cut = Cut { time: 70, why: "the rest is gone".to_owned() };
+        let cut = Cut { time: Some(70), why: "the rest is gone".to_owned() };
         Planner::new(&log, "the output", None, target.parse().unwrap())?.cut(Some(cut)).run()
     };
     for target in [time(60), time(70), end.to_string()] {

@@ -128,8 +128,8 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
-    /// The same of something that a target needs and that does not lie at its beginning.
-    #[error("{damage}; everything up to lsn:{before} is there, and can be restored")]
+    /// Something that a target needs is missing or damaged, and lies behind what a lesser target needs.
+    #[error("{damage}; targets up to lsn:{before} do not need it")]
     Broken {
         /// The last target before it.
         before: Lsn,
@@ -285,7 +285,7 @@ impl Error {
         matches!(self.kind(), ErrorKind::Gap | ErrorKind::Corrupt)
     }
 
-    /// The same of what is needed, to whoever begins at one boundary, where it lies behind another.
+    /// The error that damage behind the boundary `before` is to whoever begins at `begin`; any other error as it is.
     pub(crate) fn behind(self, begin: Lsn, before: Lsn) -> Error {
         match begin < before && self.is_damage() {
             true => Error::Broken { before, damage: Box::new(self) },

@@ -5,6 +5,7 @@
 
 mod partial;
 pub(crate) mod segment;
+pub(crate) mod tail;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -27,14 +28,15 @@ use crate::place::Place;
 use crate::plan::FetchPlan;
 use partial::Partial;
 use segment::Stored;
+use tail::{Lost, Tail};
 
 /// Where a log was fetched no further, because what comes next cannot be had and is not needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CutShort {
     /// Where it ends: a boundary.
     pub end: Lsn,
-    /// When the first record there was written, microseconds UTC; the last moment there is if nobody knows.
-    pub time: u64,
+    /// When the first record there was written, microseconds UTC; `None` if nobody knows: then it is not needed.
+    pub time: Option<u64>,
     /// Why it cannot be had.
     pub why: String,
 }
@@ -48,6 +50,13 @@ pub struct Fetched {
     pub of: u64,
     /// Bytes of them, as they are stored.
     pub bytes: u64,
+}
+
+/// What became of a piece of a log.
+struct Laid {
+    objects: u64,
+    bytes: u64,
+    lost: Option<Lost>,
 }
 
 /// Tail objects that are fetched together: most are small, and a request takes longer than they do.
@@ -75,33 +84,39 @@ impl Archive {
         self.clear_others(plan, &directory, dir)?;
         let mut fetched = Fetched { objects: 0, of: plan.objects(), bytes: 0 };
         // The tail first: nothing is left to fetch while the last files are synced.
-        let tail = plan.tail.first().map(|first| (first.start, first.time));
-        let tail = tail.map(|at| (at, Either::Left(self.lay_tail(plan, dir))));
+        let tail = plan.tail.first().map(|first| (Lsn::new(first.start), Either::Left(self.lay_tail(plan, dir))));
         let segments =
-            plan.segments.iter().map(|entry| ((entry.base, entry.time), Either::Right(self.lay_segment(entry, dir))));
+            plan.segments.iter().map(|entry| (Lsn::new(entry.base), Either::Right(self.lay_segment(entry, dir))));
         // Collected first: a closure that borrows would keep this from being sent between threads.
-        let mut pieces = Vec::new();
-        for (at, piece) in tail.into_iter().chain(segments) {
-            pieces.push(async move { (at, piece.await) });
+        let (mut pieces, mut missing) = (Vec::new(), BTreeSet::new());
+        for (base, piece) in tail.into_iter().chain(segments) {
+            missing.insert(base);
+            pieces.push(async move { (base, piece.await) });
         }
-        let mut cut = plan.cut.clone().map(|why| CutShort { end: plan.end, time: u64::MAX, why });
+        let mut lost: Option<Lost> = None;
         let mut laid = futures_util::stream::iter(pieces).buffer_unordered(segment::at_once(self.facts().size));
-        while let Some(((base, time), laid)) = laid.next().await {
-            match laid {
-                Ok((objects, bytes)) => {
-                    fetched.objects += objects;
-                    fetched.bytes += bytes;
-                    watch(fetched);
-                }
-                Err(error) if plan.needs(base, time) || !error.is_damage() => {
-                    return Err(error.behind(plan.first, plan.size.first_in(Lsn::new(base))));
-                }
-                Err(error) => {
-                    let here = CutShort { end: plan.size.first_in(Lsn::new(base)), time, why: error.to_string() };
-                    cut = cut.filter(|cut| cut.end < here.end).or(Some(here));
-                }
+        while let Some((base, laid)) = laid.next().await {
+            let laid = laid?;
+            missing.remove(&base);
+            fetched.objects += laid.objects;
+            fetched.bytes += laid.bytes;
+            watch(fetched);
+            lost = lost.into_iter().chain(laid.lost).min_by_key(|lost| lost.start);
+            // What comes before it may be lost, too, and is needed by what can still be had.
+            let first = lost.as_ref().filter(|lost| plan.needs(lost.start, lost.time));
+            if first.is_some_and(|lost| missing.range(..lost.start).next().is_none()) {
+                break;
             }
         }
+        let cut = match lost {
+            Some(Lost { start, time, damage }) if plan.needs(start, time) => {
+                return Err(damage.behind(plan.first, start));
+            }
+            Some(Lost { start, time, damage }) => {
+                Some(CutShort { end: start, time: Some(time), why: damage.to_string() })
+            }
+            None => plan.cut.clone().map(|why| CutShort { end: plan.end, time: None, why }),
+        };
         if let Some(cut) = &cut {
             self.clear_from(cut.end, &directory, dir)?;
         }
@@ -109,9 +124,11 @@ impl Archive {
         Ok(cut)
     }
 
-    /// Removes segments that were fetched behind one that cannot be had.
+    /// Removes segments that were fetched behind one that cannot be had. An earlier fetch may have had that one: where the log
+    /// ends is written anew.
     fn clear_from(&self, end: Lsn, directory: &Arc<dyn Directory>, dir: &Path) -> Result<()> {
         let size = self.facts().size;
+        Wal::unadopt(directory)?;
         for entry in directory.list().map_err(io(dir))? {
             if size.parse_file_name(&entry.name).is_some_and(|base| end <= size.first_in(base)) {
                 directory.remove(&entry.name).map_err(io(dir))?;
@@ -137,15 +154,21 @@ impl Archive {
         Ok(())
     }
 
-    /// Fetches one segment unless it is here, from the first store that has it whole; how many objects and bytes that were.
-    async fn lay_segment(&self, wanted: &SegmentEntry, dir: &Path) -> Result<(u64, u64)> {
-        let size = self.facts().size;
-        let path = dir.join(size.file_name(Lsn::new(wanted.base)));
+    /// Fetches one segment unless it is here, from the first store that has it whole.
+    async fn lay_segment(&self, wanted: &SegmentEntry, dir: &Path) -> Result<Laid> {
+        let (size, base) = (self.facts().size, Lsn::new(wanted.base));
+        let path = dir.join(size.file_name(base));
+        let here = Laid { objects: 1, bytes: wanted.bytes, lost: None };
         if is_here(&path, wanted, size) {
-            return Ok((1, wanted.bytes));
+            return Ok(here);
         }
-        self.first_whole(wanted, |segment| lay(segment, path.clone())).await?;
-        Ok((1, wanted.bytes))
+        match self.first_whole(wanted, |segment| lay(segment, path.clone())).await {
+            Err(damage) if damage.is_damage() => {
+                let lost = Lost { start: size.first_in(base), time: wanted.time, damage };
+                Ok(Laid { objects: 0, bytes: 0, lost: Some(lost) })
+            }
+            laid => laid.map(|()| here),
+        }
     }
 
     /// A segment, from the first store that has it whole.
@@ -173,44 +196,19 @@ impl Archive {
         Err(trouble.expect("the store whose plan it is was asked"))
     }
 
-    /// A tail object, from the first store that has it whole: wherever it lies, its name says what it holds.
-    pub(crate) async fn tail_from_any(&self, entry: &TailEntry) -> Result<Vec<u8>> {
-        let mut trouble = None;
-        for copy in self.copies() {
-            match tail_object(&self.place(copy), entry).await {
-                Ok(bytes) => return Ok(bytes),
-                Err(error) => trouble = trouble.or(Some(error)),
-            }
+    /// Lays out what can be had of the segment that is not sealed yet.
+    async fn lay_tail(&self, plan: &FetchPlan, dir: &Path) -> Result<Laid> {
+        let Tail { bytes, objects, stored, lost } = self.tail(&plan.tail).await?;
+        if let Some(first) = plan.tail.first().filter(|_| !bytes.is_empty()) {
+            let (path, len) = (dir.join(plan.size.file_name(Lsn::new(first.start))), plan.size.get());
+            let written = move || {
+                let mut file = Partial::create(path)?;
+                file.write(&bytes)?;
+                file.complete(len)
+            };
+            blocking(written).await?;
         }
-        Err(trouble.expect("an archive has a copy"))
-    }
-
-    /// Joins the objects of the segment that is not sealed yet.
-    async fn lay_tail(&self, plan: &FetchPlan, dir: &Path) -> Result<(u64, u64)> {
-        let (place, size) = (self.place(self.best()), self.facts().size);
-        let Some(first) = plan.tail.first() else { return Ok((0, 0)) };
-        let mut objects = Vec::new();
-        for entry in &plan.tail {
-            objects.push(self.tail_from_any(entry));
-        }
-        let mut objects = futures_util::stream::iter(objects).buffered(TAIL_AT_ONCE);
-        let mut bytes = Vec::new();
-        for entry in &plan.tail {
-            let more = objects.next().await.expect("each object is fetched")?;
-            if entry.start != first.start + bytes.len() as u64 || size.get() < entry.end.saturating_sub(first.start) {
-                let what = format!("its tail does not join at {}", entry.start);
-                return Err(place.corrupt(MANIFEST, what));
-            }
-            bytes.extend_from_slice(&more);
-        }
-        let path = dir.join(size.file_name(Lsn::new(first.start)));
-        let written = move || {
-            let mut file = Partial::create(path)?;
-            file.write(&bytes)?;
-            file.complete(size.get())
-        };
-        blocking(written).await?;
-        Ok((plan.tail.len() as u64, plan.tail.iter().map(|entry| entry.bytes).sum()))
+        Ok(Laid { objects, bytes: stored, lost })
     }
 
     /// Makes a log of the files up to an end.
@@ -237,19 +235,32 @@ impl Archive {
             object: path.display().to_string(),
             what: fault.to_string(),
         })?;
-        let spec = FollowerSpec { header, before: plan.before, policies: facts.policies.clone() };
+        let before = match plan.before {
+            Some(before) => before,
+            None => {
+                let footer = footer(&path, plan.size.base_of(plan.first), plan.size);
+                footer.ok_or_else(|| self.place(self.best()).corrupt(MANIFEST, NO_PREDECESSOR.to_owned()))?.previous
+            }
+        };
+        let spec = FollowerSpec { header, before, policies: facts.policies.clone() };
         Ok(Wal::adopt(directory, &spec, &facts.history, end)?)
     }
 }
 
-/// Whether a segment is here already. What has a footer was checked before it got its name.
-fn is_here(path: &Path, wanted: &SegmentEntry, size: SegmentSize) -> bool {
+/// The footer of a sealed segment, if it is whole.
+fn footer(path: &Path, base: Lsn, size: SegmentSize) -> Option<Footer> {
     let mut trailer = [0; Footer::TRAILER_LEN];
     let at = size.get() - Footer::TRAILER_LEN as u64;
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut trailer, at));
-    let footer = read.ok().and_then(|()| Footer::decode(&trailer, Lsn::new(wanted.base), size).ok());
-    footer.is_some_and(|footer| footer.digest.to_string() == wanted.digest)
+    File::open(path).and_then(|file| file.read_exact_at(&mut trailer, at)).ok()?;
+    Footer::decode(&trailer, base, size).ok()
 }
+
+/// Whether a segment is here already. What has a footer was checked before it got its name.
+fn is_here(path: &Path, wanted: &SegmentEntry, size: SegmentSize) -> bool {
+    footer(path, Lsn::new(wanted.base), size).is_some_and(|footer| footer.digest.to_string() == wanted.digest)
+}
+
+const NO_PREDECESSOR: &str = "nothing tells the digest of the segment before the first that is needed";
 
 /// Writes a segment to where it belongs, if it is what was sealed.
 async fn lay(segment: Stored, path: PathBuf) -> Result<()> {

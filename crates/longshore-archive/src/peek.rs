@@ -6,7 +6,7 @@ use longshore_format::{Chain, Cursor, Kind, Lsn, Record, SegmentHeader, SegmentS
 
 use crate::archive::{Archive, Copy};
 use crate::error::{Error, Result};
-use crate::fetch::tail_object;
+use crate::fetch::tail::{Lost, Tail};
 use crate::manifest::SegmentEntry;
 use crate::plan::Until;
 
@@ -17,7 +17,7 @@ pub struct Glimpse {
     pub stop: Lsn,
     /// When the last transaction that is kept was committed, microseconds UTC, if that was seen.
     pub time: Option<u64>,
-    /// The first transaction that is left out; `None` if the archive ends before there is one.
+    /// The first transaction that is left out; `None` if the archive ends before there is one, or it cannot be looked at.
     pub next: Option<LeftOut>,
     /// A transaction at the archive's end that is not complete, and is left out.
     pub unfinished: Option<Lsn>,
@@ -67,26 +67,41 @@ impl Archive {
         let begin = begin(&pieces, size, until);
         let mut look: Option<Look<'_, _>> = None;
         let mut sample = Sample::default();
-        let mut beyond = None;
+        let (mut beyond, mut walked, mut expected) = (None, begin, None);
         for piece in pieces.iter().skip(begin).take(AT_MOST) {
-            let started = Instant::now();
-            let (bytes, stored) = match self.piece_bytes(piece).await {
-                Err(error) if look.is_some() && error.is_damage() && !until.needs(size, piece.base(), piece.time()) => {
-                    beyond = Some(error.to_string());
-                    break;
+            let (started, start) = (Instant::now(), size.first_in(piece.base()));
+            let here = match expected.filter(|expected| *expected != piece.base()) {
+                Some(hole) => self.best().check_known(hole, self.name()).map(|()| Tail::default()),
+                None => self.piece(piece).await,
+            };
+            let Tail { bytes, stored, lost, .. } = match here {
+                Err(damage) if damage.is_damage() => {
+                    Tail { lost: Some(Lost { start, time: piece.time(), damage }), ..Tail::default() }
                 }
-                read => read.map_err(|damage| damage.behind(self.first(), size.first_in(piece.base())))?,
+                here => here?,
             };
             sample.bytes += stored;
             sample.time += started.elapsed();
-            let header = SegmentHeader::decode(&bytes).map_err(|fault| self.bad(piece.base(), &fault.to_string()))?;
-            let look = look.get_or_insert_with(|| Look::new(until, &keeps, &header.chain));
-            self.walk(look, &header, &bytes)?;
-            if look.next.is_some() {
+            if !bytes.is_empty() {
+                let header =
+                    SegmentHeader::decode(&bytes).map_err(|fault| self.bad(piece.base(), &fault.to_string()))?;
+                let look = look.get_or_insert_with(|| Look::new(until, &keeps, &header.chain));
+                self.walk(look, &header, &bytes, lost.as_ref().map_or(self.end(), |lost| lost.start))?;
+            }
+            if let Some(Lost { start, time, damage }) = lost {
+                if look.is_none() || until.needs(start, time) {
+                    return Err(damage.behind(self.first(), start));
+                }
+                beyond = Some(damage.to_string());
+                break;
+            }
+            walked += 1;
+            expected = size.next_base(piece.base());
+            if look.as_ref().is_some_and(|look| look.next.is_some()) {
                 break;
             }
         }
-        let seen_all = beyond.is_none() && pieces.len() <= begin + AT_MOST;
+        let seen_all = walked == pieces.len();
         match look {
             Some(look) => {
                 let glimpse = self.conclude(look, begin == 0, seen_all, until, sample)?;
@@ -100,12 +115,18 @@ impl Archive {
         }
     }
 
-    fn walk(&self, look: &mut Look<'_, impl Fn(Lsn, u64) -> bool>, header: &SegmentHeader, bytes: &[u8]) -> Result<()> {
+    fn walk(
+        &self,
+        look: &mut Look<'_, impl Fn(Lsn, u64) -> bool>,
+        header: &SegmentHeader,
+        bytes: &[u8],
+        end: Lsn,
+    ) -> Result<()> {
         let size = self.facts().size;
         let base = header.base();
         let body = &bytes[..bytes.len().min(size.body_end_offset() as usize)];
         let mut cursor = Cursor::new(header.log, header.size, header.chain);
-        while size.base_of(cursor.position()) == base && cursor.position() < self.end() {
+        while size.base_of(cursor.position()) == base && cursor.position() < end {
             let at = usize::try_from(size.offset_in(cursor.position())).unwrap_or(usize::MAX);
             match cursor.read(body.get(at..).unwrap_or_default()) {
                 Step::Record(record) => look.see(&record),
@@ -174,23 +195,15 @@ impl Archive {
         sealed.chain(tail).collect()
     }
 
-    /// The bytes of a piece from its header on, and how many that were in the store.
-    async fn piece_bytes(&self, piece: &Piece<'_>) -> Result<(Vec<u8>, u64)> {
-        let base = match piece {
-            Piece::Sealed(entry) => return Ok((self.segment(entry).await?, entry.bytes)),
-            Piece::Tail { base, .. } => Lsn::new(*base),
-        };
-        let (place, size) = (self.place(self.best()), self.facts().size.get());
-        let (mut bytes, mut stored) = (Vec::new(), 0);
-        for entry in self.best().manifest.tail() {
-            if entry.start != base.get() + bytes.len() as u64 || size < entry.end.saturating_sub(base.get()) {
-                let what = format!("its tail does not join at {}", entry.start);
-                return Err(place.corrupt(crate::manifest::MANIFEST, what));
+    /// The bytes of a piece from its header on.
+    async fn piece(&self, piece: &Piece<'_>) -> Result<Tail> {
+        match piece {
+            Piece::Sealed(entry) => {
+                let bytes = self.segment(entry).await?;
+                Ok(Tail { bytes, objects: 1, stored: entry.bytes, lost: None })
             }
-            bytes.extend_from_slice(&tail_object(&place, entry).await?);
-            stored += entry.bytes;
+            Piece::Tail { .. } => self.tail(self.best().manifest.tail()).await,
         }
-        Ok((bytes, stored))
     }
 
     fn bad(&self, base: Lsn, what: &str) -> Error {
@@ -227,7 +240,10 @@ fn begin(pieces: &[Piece<'_>], size: SegmentSize, until: Until) -> usize {
     match until {
         // The last complete transaction may lie before the tail.
         Until::End | Until::Somewhere => pieces.len().saturating_sub(AT_MOST),
-        until => pieces.partition_point(|piece| until.needs(size, piece.base(), piece.time())).saturating_sub(1),
+        until => {
+            let needed = |piece: &Piece<'_>| until.needs(size.first_in(piece.base()), piece.time());
+            pieces.partition_point(needed).saturating_sub(1)
+        }
     }
 }
 

@@ -29,11 +29,11 @@ impl Until {
         }
     }
 
-    /// Whether it needs the segment at a base, whose first record was written at `time`.
-    pub(crate) fn needs(self, size: SegmentSize, base: Lsn, time: u64) -> bool {
+    /// Whether it needs what begins at a boundary, of which the first record was written at `time`.
+    pub(crate) fn needs(self, start: Lsn, time: u64) -> bool {
         match self {
             Until::End | Until::Somewhere => true,
-            Until::Position(wanted) => size.first_in(base) < wanted,
+            Until::Position(wanted) => start < wanted,
             Until::Time(wanted) => time <= wanted,
         }
     }
@@ -74,8 +74,8 @@ pub struct FetchPlan {
     pub bytes: u64,
     /// Bytes that it takes here while it is restored.
     pub space: u64,
-    /// The digest of the segment before the first.
-    pub(crate) before: Digest,
+    /// The digest of the segment before the first; `None` if only the first one's footer tells.
+    pub(crate) before: Option<Digest>,
     pub(crate) size: SegmentSize,
     until: Until,
     pub(crate) segments: Vec<SegmentEntry>,
@@ -101,13 +101,12 @@ impl FetchPlan {
 
     /// The segments without which it is of no use: what comes after them tells what the target leaves out.
     pub(crate) fn needed(&self) -> impl Iterator<Item = &SegmentEntry> {
-        self.segments.iter().filter(|entry| self.needs(entry.base, entry.time))
+        self.segments.iter().filter(|entry| self.needs(self.size.first_in(Lsn::new(entry.base)), entry.time))
     }
 
-    /// Whether it is of no use without the segment at a base, whose first record was written at `time`.
-    pub(crate) fn needs(&self, base: u64, time: u64) -> bool {
-        let base = Lsn::new(base);
-        base <= self.size.base_of(self.first) || self.until.needs(self.size, base, time)
+    /// Whether it is of no use without what begins at a boundary, of which the first record was written at `time`.
+    pub(crate) fn needs(&self, start: Lsn, time: u64) -> bool {
+        start <= self.first || self.until.needs(start, time)
     }
 
     /// The error that holes are to whoever carries it out ([`Archive::holes`]).
@@ -129,7 +128,8 @@ impl Archive {
     /// a snapshot that whoever applies it was asked to begin with.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] names what can be had.
+    /// [`Error::Unreachable`] and [`Error::Moment`] name what can be had; [`Error::Broken`] and what it tells of, where a part of
+    /// the manifest that is needed is lost.
     pub fn plan(&self, until: Until, begin: Begin) -> Result<FetchPlan> {
         let (best, size) = (self.best(), self.facts().size);
         let until = until.normalised(size);
@@ -157,7 +157,11 @@ impl Archive {
         let bytes = objects.chain(snapshot.iter().map(|entry| entry.bytes)).fold(0, u64::saturating_add);
         let files = segments.len() as u64 + u64::from(!tail.is_empty());
         let space = files.saturating_mul(size.get()).saturating_add(snapshot.as_ref().map_or(0, |entry| entry.len));
-        let before = self.digest_before(from)?;
+        let before = match self.digest_before(from) {
+            // A chunk of the manifest is lost, and what is needed lies behind it.
+            Err(error) if error.is_damage() && segments.first().is_some() => None,
+            before => Some(before?),
+        };
         let store = best.store.label().to_owned();
         Ok(FetchPlan {
             store,
@@ -182,7 +186,7 @@ impl Archive {
         // A run that begins before the target may end after it: where it ends is seen in the next segment at the latest.
         let is_near = |entry: &SegmentEntry| match until {
             Until::Position(wanted) => entry.base <= wanted.get().saturating_add(size.get()),
-            until => until.needs(size, Lsn::new(entry.base), entry.time),
+            until => until.needs(size.first_in(Lsn::new(entry.base)), entry.time),
         };
         let mut stretch = Stretch::default();
         let (mut expected, mut far) = (from, 0);
@@ -201,7 +205,7 @@ impl Archive {
             Ok(()) => stretch.tail = best.manifest.tail().to_vec(),
             // When it was written nobody knows; it was not before what comes before it.
             Err(hole) => match stretch.segments.last() {
-                Some(last) if !until.needs(size, expected, last.time) => stretch.cut = Some(hole.to_string()),
+                Some(last) if !until.needs(size.first_in(expected), last.time) => stretch.cut = Some(hole.to_string()),
                 _ => return Err(hole.behind(begins, size.first_in(expected))),
             },
         }

@@ -6,7 +6,7 @@ use longshore_format::{
     Chain, Content, Control, Digest, Epoch, EpochEntry, EpochHistory, Incarnation, LogId, Lsn, Policy, SegmentHeader,
     SegmentSize, WriterId,
 };
-use longshore_storage::{Access, Directory, Environment, File};
+use longshore_storage::{Access, Directory, Environment, File, Trouble};
 
 use crate::control_file::{self, ControlFile};
 use crate::names::{LOCK, Names};
@@ -70,6 +70,17 @@ impl Wal {
     pub fn create_follower(dir: Arc<dyn Directory>, spec: &FollowerSpec) -> Result<()> {
         let before = Some(spec.before).filter(|digest| *digest != Digest::NONE);
         begin(&dir, &spec.header, Vec::new(), before, spec.policies_to(spec.header.chain.position))
+    }
+
+    /// Takes back what [`adopt`](Self::adopt) made of segment files, which stay as they are. Without it there is nothing to do.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn unadopt(dir: &Arc<dyn Directory>) -> Result<()> {
+        match dir.remove(control_file::NAME) {
+            Err(error) if Trouble::of(&error) != Trouble::NotFound => Err(Error::io("remove the control file")(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a directory is a log already. Segment files alone are none.

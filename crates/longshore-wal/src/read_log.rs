@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use longshore_format::{Content, Control, Digest, EpochHistory, LogId, Lsn, SegmentSize};
+use longshore_format::{Content, Control, Digest, EpochHistory, ErrorKind, LogId, Lsn, SegmentSize};
 use longshore_storage::{Access, Directory};
 
 use crate::control_file::ControlFile;
@@ -24,24 +24,36 @@ pub struct ReadLog {
 impl ReadLog {
     /// Opens the log in `dir`. Works on read-only media and without permission to write.
     pub fn open(dir: Arc<dyn Directory>) -> Result<ReadLog> {
-        ReadLog::open_with(dir, BelowDurable::Refuse)
-    }
-
-    /// As [`open`](Self::open), of a log that need not be whole: where a segment is missing, or a record that must be good is
-    /// not, readers come to the error that says so, and not to an end. [`end`](Self::end) is there.
-    pub fn open_damaged(dir: Arc<dyn Directory>) -> Result<ReadLog> {
-        ReadLog::open_with(dir, BelowDurable::ReadTo)
-    }
-
-    fn open_with(dir: Arc<dyn Directory>, below: BelowDurable) -> Result<ReadLog> {
         // Asked before control is read: an owner that comes later starts from what is read here, or further on.
         let owned = is_owned(&dir)?;
         let control = ControlFile::read(&dir)?;
         let view = match owned {
-            true => beside_owner(&dir, &control, below)?,
-            false => Survey::of(&dir, &control, below)?.view(&dir, &control),
+            true => beside_owner(&dir, &control)?,
+            false => Survey::of(&dir, &control, BelowDurable::Refuse)?.view(&dir, &control),
         };
         Ok(ReadLog { view: Arc::new(view), owned: Arc::new(AtomicBool::new(owned)) })
+    }
+
+    /// As [`open`](Self::open), of a log that need not be whole: where a segment is missing, or a record that must be good is
+    /// not, readers come to the error that says so, and not to an end.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), where nothing of it can be read.
+    pub fn open_damaged(dir: Arc<dyn Directory>) -> Result<ReadLog> {
+        match ReadLog::open(Arc::clone(&dir)) {
+            Err(error) if matches!(error.kind(), ErrorKind::Gap | ErrorKind::Corrupt) => {
+                let owned = is_owned(&dir)?;
+                let view = up_to_damage(&dir, &ControlFile::read(&dir)?, error)?;
+                Ok(ReadLog { view: Arc::new(view), owned: Arc::new(AtomicBool::new(owned)) })
+            }
+            opened => opened,
+        }
+    }
+
+    /// Why it ends where it does, if it is read no further though it goes on.
+    pub fn damage(&self) -> Option<Error> {
+        let broken = self.view.broken.as_ref().filter(|broken| broken.at == self.end());
+        broken.map(|broken| broken.error.clone())
     }
 
     /// Whether another process owned the log when it was opened or last refreshed.
@@ -159,23 +171,44 @@ fn is_owned(dir: &Arc<dyn Directory>) -> Result<bool> {
 }
 
 /// The log up to the watermark that a live owner wrote down.
-fn beside_owner(dir: &Arc<dyn Directory>, control: &Control, below: BelowDurable) -> Result<View> {
+fn beside_owner(dir: &Arc<dyn Directory>, control: &Control) -> Result<View> {
     let size = control.size;
-    let mut durable = size.normalise(control.durable);
-    let mut bases: Vec<Lsn> = Names::of(dir, size)?.bases.into_iter().filter(|base| *base <= durable).collect();
-    let mut broken = None;
-    if let Some(at) = bases.windows(2).position(|pair| size.next_base(pair[0]) != Some(pair[1])) {
-        let expected = size.next_base(bases[at]).unwrap_or(Lsn::MAX);
-        let error = Error::Gap { path: dir.path_hint(), expected, found: bases[at + 1] };
-        if below != BelowDurable::ReadTo {
-            return Err(error);
-        }
-        bases.truncate(at + 1);
-        durable = size.first_in(expected);
-        broken = Some(Broken { at: durable, error });
+    let durable = size.normalise(control.durable);
+    let bases: Vec<Lsn> = Names::of(dir, size)?.bases.into_iter().filter(|base| *base <= durable).collect();
+    if let Some(gap) = gap_in(dir, size, &bases) {
+        return Err(gap.error);
     }
+    Ok(at_rest(dir, control, durable, bases))
+}
+
+/// The log up to what is known durable, or to the first segment that is missing; what is damaged before that, whoever reads it
+/// comes to. There it ends with what kept it from being opened.
+fn up_to_damage(dir: &Arc<dyn Directory>, control: &Control, error: Error) -> Result<View> {
+    let (size, known) = (control.size, control.known_durable());
+    let mut bases = Names::of(dir, size)?.bases;
+    let gap = gap_in(dir, size, &bases);
+    if let Some(gap) = &gap {
+        bases.retain(|base| *base < gap.at);
+    }
+    let after = bases.last().and_then(|last| size.next_base(*last)).map_or(Lsn::MAX, |next| size.first_in(next));
+    let broken = gap.filter(|gap| gap.at <= known).unwrap_or(Broken { at: known.min(after), error });
+    bases.retain(|base| *base <= broken.at);
+    if bases.is_empty() {
+        return Err(broken.error);
+    }
+    Ok(at_rest(dir, control, broken.at, bases).with(Some(broken)))
+}
+
+/// The first segment that is missing before others.
+fn gap_in(dir: &Arc<dyn Directory>, size: SegmentSize, bases: &[Lsn]) -> Option<Broken> {
+    let pair = bases.windows(2).find(|pair| size.next_base(pair[0]) != Some(pair[1]))?;
+    let expected = size.next_base(pair[0]).unwrap_or(Lsn::MAX);
+    Some(Broken { at: size.first_in(expected), error: Error::Gap { path: dir.path_hint(), expected, found: pair[1] } })
+}
+
+fn at_rest(dir: &Arc<dyn Directory>, control: &Control, durable: Lsn, bases: Vec<Lsn>) -> View {
     // Which of them are sealed is asked of each at first use; the newest two may not be.
     let sealed = bases.iter().rev().nth(1).or(bases.first()).copied().unwrap_or(Lsn::ZERO);
     let segments = bases.into_iter().map(|base| Arc::new(Segment::at_rest(base))).collect();
-    Ok(View::at_rest(dir, control, durable, sealed, segments).with(broken))
+    View::at_rest(dir, control, durable, sealed, segments)
 }

@@ -14,7 +14,7 @@ use longshore_storage::{Access, Directory, File};
 
 use crate::evidence::Evidence;
 use crate::names::Names;
-use crate::view::{Broken, Segment, View};
+use crate::view::{Segment, View};
 use crate::window::{READ_LEN, Source, Window, read_record};
 use crate::{Error, Result};
 
@@ -37,8 +37,6 @@ pub(crate) struct Survey {
     pub(crate) walked: Vec<Walked>,
     /// The log was cut below D, with leave: up to here bytes were lost that had been acknowledged.
     pub(crate) lost: Option<Lsn>,
-    /// Why it is not read to D, with leave.
-    pub(crate) broken: Option<Error>,
     /// The log was closed in order and not touched since.
     pub(crate) clean: bool,
     pub(crate) names: Names,
@@ -72,8 +70,6 @@ pub(crate) enum BelowDurable {
     Refuse,
     /// Cut there, and remember what was lost.
     Cut,
-    /// Read up to there, and remember why no further. The same of a segment that is missing.
-    ReadTo,
 }
 
 /// Why the walk ended.
@@ -95,23 +91,13 @@ impl Survey {
         let mut names = Names::of(dir, control.size)?;
         let files = Files::new(dir, control);
         let known = control.known_durable();
-        let (bases, gap) = files.contiguous(&mut names, known)?;
-        if let Some(gap) = gap.clone().filter(|_| below != BelowDurable::ReadTo) {
-            return Err(gap);
-        }
+        let bases = files.contiguous(&mut names, known)?;
         let start = files.start(&bases)?;
         let (walk, stop) = Walk::through(&files, &bases, start, known)?;
         let whole = matches!(stop, Stop::Zeros | Stop::NoNext | Stop::NotBegun);
-        let missing = gap.filter(|_| matches!(stop, Stop::NoNext));
-        let wrong = judge(&files, &bases, &walk, stop)?;
-        let mut survey = walk.finish(&files, bases, known, names)?;
+        let lost = judge(&files, &bases, &walk, stop, below)?;
+        let mut survey = walk.finish(&files, bases, known, lost, names)?;
         survey.clean = whole && control.clean == Some(survey.chain.position) && files.all_empty(&survey.later)?;
-        match (wrong, below) {
-            (None, _) => survey.broken = missing,
-            (Some(wrong), BelowDurable::Refuse) => return Err(wrong.error),
-            (Some(wrong), BelowDurable::Cut) => survey.lost = Some(wrong.durable),
-            (Some(wrong), BelowDurable::ReadTo) => survey.broken = missing.or(Some(wrong.error)),
-        }
         Ok(survey)
     }
 
@@ -126,8 +112,7 @@ impl Survey {
             Arc::new(segment)
         };
         let segments = self.bases.iter().map(segment).collect();
-        let broken = self.broken.clone().map(|error| Broken { at: self.chain.position, error });
-        View::at_rest(dir, control, self.chain.position, self.unsealed, segments).with(broken)
+        View::at_rest(dir, control, self.chain.position, self.unsealed, segments)
     }
 }
 
@@ -152,9 +137,8 @@ impl<'a> Files<'a> {
         Files { control, view: View::at_rest(dir, control, Lsn::MAX, Lsn::MAX, VecDeque::new()) }
     }
 
-    /// The segments from the first on without a gap, and the gap if there is one that must not be: beyond it there may be
-    /// prepared ones only (F-031, F-033).
-    fn contiguous(&self, names: &mut Names, known: Lsn) -> Result<(Vec<Lsn>, Option<Error>)> {
+    /// The segments from the first on without a gap. Beyond a gap there may be prepared ones only (F-031, F-033).
+    fn contiguous(&self, names: &mut Names, known: Lsn) -> Result<Vec<Lsn>> {
         let size = self.control.size;
         let mut bases = std::mem::take(&mut names.bases);
         let gap = |expected, found| Error::Gap { path: self.view.dir.path_hint(), expected, found };
@@ -167,14 +151,16 @@ impl<'a> Files<'a> {
         let follows = |pair: &&[Lsn]| size.next_base(pair[0]) == Some(pair[1]);
         let reach = 1 + bases.windows(2).take_while(follows).count();
         let next = size.next_base(bases[reach - 1]).unwrap_or(Lsn::MAX);
-        let mut goes_on = (next <= known && known != size.first_in(next)).then_some(known);
-        for beyond in bases[reach..].iter().rev() {
+        for beyond in &bases[reach..] {
             if !matches!(self.head(*beyond)?.0, Head::Empty) {
-                goes_on = Some(*beyond);
+                return Err(gap(next, *beyond));
             }
         }
+        if next <= known && known != size.first_in(next) {
+            return Err(gap(next, known));
+        }
         names.bases = bases.split_off(reach);
-        Ok((bases, goes_on.map(|found| gap(next, found))))
+        Ok(bases)
     }
 
     /// The index of the segment to go through from: the one the saved watermark is in, or the first before it of those that
@@ -313,7 +299,14 @@ impl Walk {
         Ok(stop)
     }
 
-    fn finish(self, files: &Files<'_>, bases: Vec<Lsn>, known: Lsn, mut names: Names) -> Result<Survey> {
+    fn finish(
+        self,
+        files: &Files<'_>,
+        bases: Vec<Lsn>,
+        known: Lsn,
+        lost: Option<Lsn>,
+        mut names: Names,
+    ) -> Result<Survey> {
         let last = self.walked.last().expect("the walk began somewhere").base();
         let kept = bases.partition_point(|base| *base <= last);
         let mut later = bases[kept..].to_vec();
@@ -334,8 +327,7 @@ impl Walk {
             known,
             unsealed: unsealed.unwrap_or(after_last),
             walked: self.walked,
-            lost: None,
-            broken: None,
+            lost,
             clean: false,
             names,
         })
@@ -354,15 +346,8 @@ impl Walked {
     }
 }
 
-/// Something wrong below what is known durable.
-struct Wrong {
-    /// Up to where bytes are lost by cutting there.
-    durable: Lsn,
-    error: Error,
-}
-
-/// Tells a torn tail, which is nothing wrong, from corruption.
-fn judge(files: &Files<'_>, bases: &[Lsn], walk: &Walk, stop: Stop) -> Result<Option<Wrong>> {
+/// Tells a torn tail from corruption; returns what was lost by cutting below D, with leave.
+fn judge(files: &Files<'_>, bases: &[Lsn], walk: &Walk, stop: Stop, below: BelowDurable) -> Result<Option<Lsn>> {
     let position = walk.cursor.position();
     let (fault, extent) = match &stop {
         Stop::Bad(bad) => (bad.fault, bad.extent),
@@ -375,12 +360,15 @@ fn judge(files: &Files<'_>, bases: &[Lsn], walk: &Walk, stop: Stop) -> Result<Op
         _ if !fault.can_be_torn() => Some(position),
         _ => evidence.promise()?,
     };
-    let error = |stop| match stop {
-        Stop::BadHeader(error) => error,
-        Stop::NotBegun => files.view.damaged(files.control.size.base_of(position), "its header is empty".into()),
-        _ => files.view.corrupt(position, fault),
-    };
-    Ok(durable.map(|durable| Wrong { durable, error: error(stop) }))
+    match (durable, below) {
+        (None, _) => Ok(None),
+        (Some(durable), BelowDurable::Cut) => Ok(Some(durable)),
+        (Some(_), BelowDurable::Refuse) => Err(match stop {
+            Stop::BadHeader(error) => error,
+            Stop::NotBegun => files.view.damaged(files.control.size.base_of(position), "its header is empty".into()),
+            _ => files.view.corrupt(position, fault),
+        }),
+    }
 }
 
 fn inside_a_record(files: &Files<'_>, known: Lsn) -> Error {

@@ -86,6 +86,13 @@ fn f_031_what_is_before_a_damage_is_read_and_then_the_damage_is_told() {
     let (place, ends) = closed();
     let (whole, none) = read_damaged(&place);
     assert!(whole == ends && none.is_none(), "a whole log has an end");
+    // The header of the segment in which it ends.
+    let header = fs::read(place.segment(3 * place.read().segment_size().get())).unwrap();
+    place.damage(3 * place.read().segment_size().get(), 0, &[0; 4096]);
+    let (read, error) = read_damaged(&place);
+    assert!(!read.is_empty() && ends.starts_with(&read));
+    assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::Corrupt));
+    place.damage(3 * small().get(), 0, &header[..4096]);
     // A record of the last segment, then the segment before it, then that one's file.
     let size = place.read().segment_size().get();
     let inside = ends.iter().rfind(|end| 3 * size < end.get() && **end < *ends.last().unwrap()).unwrap();
@@ -100,6 +107,18 @@ fn f_031_what_is_before_a_damage_is_read_and_then_the_damage_is_told() {
     let (read, error) = read_damaged(&place);
     let last = ends.iter().rfind(|end| end.get() <= 2 * size + 4_096).unwrap();
     assert_eq!((read.last(), error.map(|error| error.kind())), (Some(last), Some(ErrorKind::Gap)));
+    // A tail that a crash tore is no end either where records lie behind a missing segment.
+    let torn = Place::new();
+    let wal = torn.open();
+    for record in numbered(500, 400) {
+        append(&wal, &record);
+    }
+    drop(wal);
+    torn.damage(size, 5_000, &[0; 8_000]);
+    fs::remove_file(torn.segment(2 * size)).unwrap();
+    let (read, error) = read_damaged(&torn);
+    assert!(read.iter().all(|end| *end < Lsn::new(size + 5_400)), "{:?}", read.last());
+    assert!(error.is_some_and(|error| matches!(error.kind(), ErrorKind::Gap | ErrorKind::Corrupt)));
     // And beside an owner, who has not noticed.
     let _owner = place.dir().lock().unwrap();
     let (read, error) = read_damaged(&place);

@@ -300,7 +300,7 @@ impl Replay {
             }
             let progress = applier.progress();
             if self.only {
-                passed = self.pass(passed, progress.position);
+                passed = self.pass(passed, progress.passed);
             }
             if watch(Stage::Applying(progress)).is_break() {
                 return Err(interrupted(applier));

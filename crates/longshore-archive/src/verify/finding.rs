@@ -80,16 +80,6 @@ impl Finding {
         }
     }
 
-    /// The store, the object and the range of what is missing or damaged.
-    pub(crate) fn damage(&self) -> Option<(&str, &str, (Lsn, Lsn))> {
-        match self {
-            Finding::Missing { store, object, start, end } | Finding::Corrupt { store, object, start, end, .. } => {
-                Some((store, object, (*start, *end)))
-            }
-            _ => None,
-        }
-    }
-
     /// The positions that it is about, as far as they are known.
     pub fn range(&self) -> Option<(Lsn, Lsn)> {
         match *self {

@@ -174,6 +174,7 @@ impl Plan {
             Some(Next { start, end: Some(end), time: Some(time), records: Some(records) }) => {
                 format!("left out: {records} records at {start} to {end}, committed {time}")
             }
+            Some(Next { start, .. }) if self.is_cut => format!("left out: one that begins at {start}"),
             Some(Next { start, .. }) => format!("left out: one that begins at {start} and is longer than a segment"),
             None if self.is_cut => "unknown".to_owned(),
             None if self.finds_mark => "the one after the mark".to_owned(),
