@@ -159,7 +159,7 @@ impl Archive {
         let space = files.saturating_mul(size.get()).saturating_add(snapshot.as_ref().map_or(0, |entry| entry.len));
         let before = match self.digest_before(from) {
             // A chunk of the manifest is lost, and what is needed lies behind it.
-            Err(error) if error.is_damage() && segments.first().is_some() => None,
+            Err(error) if error.is_damage() && !segments.is_empty() => None,
             before => Some(before?),
         };
         let store = best.store.label().to_owned();

@@ -160,7 +160,7 @@ impl Replay {
     /// tail was set aside, as far as the log still reaches back. While it is replayed the tail cannot be forgotten.
     ///
     /// # Errors
-    /// As [`open`](Self::open); `NotFound`, naming the tails there are.
+    /// As [`open`](Self::open), but that it must be whole; `NotFound`, naming the tails there are.
     pub fn open_tail(from: impl AsRef<Path>, log: &str, place: &str) -> Result<Replay> {
         let (name, directory) = Replay::find(from.as_ref(), log)?;
         let (log, from) = FromTail::open(&directory, place)?;
