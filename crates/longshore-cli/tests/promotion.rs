@@ -359,6 +359,20 @@ fn an_agent_that_was_fenced_is_not_fenced_again() {
 
 /// A primary without upstreams asks nobody, and hears of it from the replica alone.
 #[test]
+fn a_primary_that_may_not_win_a_replica_back_goes_on_writing_what_it_can() {
+    let site = Site::new("replicas:1");
+    // Of four voters three have to accept an epoch, and two are silent.
+    let _p = site.start("p", "primary --ack-durability replicas:1 --ack-voters p,a,b,c");
+    let _a = site.replica("a");
+    site.append("p", "before").ok();
+    site.run(&format!("fence --server {}", site.server("a"))).ok();
+    let append = site.command(&format!("append --server {} --wait local", site.server("p")));
+    let told = site.run(&format!("promote --server {} --peer {}", site.server("p"), site.server("a"))).fails(9);
+    assert!(told.contains("b") && told.contains("--accept-loss"), "{told}");
+    run_with(site.at(), &append, b"after\n").ok();
+}
+
+#[test]
 fn a_primary_whose_replica_waits_for_a_later_epoch_says_so_and_how_to_win_it_back() {
     let site = Site::new("replicas:1");
     let _p = site.start("p", "primary --ack-durability replicas:1 --ack-voters p,a");

@@ -89,7 +89,8 @@ async fn survey_all(node: &Node, log: &Log, request: &Promote) -> Result<(Peers,
 }
 
 /// A node that believes to be the writer is asked to become it. It may be the last to know that somebody else is; or the others
-/// have accepted an epoch that then did not begin, and take nothing more of its own: `None`, and it has accepted that, too.
+/// have accepted an epoch that then did not begin, and take nothing more of its own: `None`, and it has accepted that, too. Not
+/// where the promotion that follows would be refused: then it is left to write what it can.
 async fn already(node: &Node, log: &Log, request: &Promote) -> Result<Option<Promoted>> {
     let peers = Peers::survey(node, log, &request.peers, |_| false).await?;
     let own = own::witness(node, log)?;
@@ -105,7 +106,13 @@ async fn already(node: &Node, log: &Log, request: &Promote) -> Result<Option<Pro
     }
     let accepted = peers.witnesses().map(|witness| witness.accepted).max_by_key(|accepted| accepted.number);
     match accepted.filter(|accepted| own.accepted.number < accepted.number) {
-        Some(accepted) if !request.plan => own::fence(node, &node.require(&log.name)?, accepted).await.map(|_| None),
+        Some(accepted) if !request.plan => {
+            let log = node.require(&log.name)?;
+            let (peers, archives) = survey_all(node, &log, request).await?;
+            let report = Report::new(node, &log, (&peers, &archives), request.given_up)?;
+            Attempt { node, name: &request.log, request, minted: None, peers, archives, report }.may_succeed()?;
+            own::fence(node, &log, accepted).await.map(|_| None)
+        }
         Some(_) => Ok(None),
         None => report::already(node, log).map(Some),
     }
