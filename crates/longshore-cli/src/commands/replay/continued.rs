@@ -146,8 +146,9 @@ impl Continue {
         interrupted: &Interruptible,
     ) -> Result<Option<Continued>, Failure> {
         let Some(dir) = &self.data_dir else { return Ok(None) };
-        let to = stop.filter(|_| !go_on.is_to_end()).map(|stop| go_on.with_mark(stop)).transpose()?;
+        // Opened first: an earlier run may have been killed while it set the rest aside, which ends here.
         let replica = self.open(go_on)?;
+        let to = stop.filter(|_| !go_on.is_to_end()).map(|stop| go_on.with_mark(stop)).transpose()?;
         let request = self.request(go_on, to);
         // Whatever step it is at can be done again.
         let promoted = interrupted.unless_asked(self.promote(&replica, &request)).await;
