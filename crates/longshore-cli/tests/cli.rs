@@ -248,6 +248,19 @@ fn a_log_is_made_by_the_agent_of_its_directory_and_not_beside_it() {
 }
 
 #[test]
+fn a_log_may_be_called_lock_and_the_lock_is_taken_for_no_log() {
+    let dir = place();
+    run(dir.path(), "init --data-dir d --log lock").ok();
+    let agent = common::Agent::start(dir.path(), "primary --data-dir d --insecure-plaintext");
+    run_with(dir.path(), &format!("append --server {} --insecure-plaintext --log lock", agent.address), b"one\n").ok();
+    assert_eq!(agent.terminate(), 0);
+    assert!(dir.path().join("d/agent.lock").is_file());
+    assert_eq!(run(dir.path(), "read --data-dir d --log lock").ok(), "one\n");
+    let verified = run(dir.path(), "verify --data-dir d").ok();
+    assert!(verified.contains("lock") && !verified.contains("agent.lock"), "{verified}");
+}
+
+#[test]
 fn errors_have_a_json_form() {
     let dir = with_log();
     for (args, kind, exit) in [

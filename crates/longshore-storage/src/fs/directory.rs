@@ -49,6 +49,12 @@ impl FsDirectory {
         parent.open_fs_subdir(name)
     }
 
+    /// As [`Directory::lock`], by a file of this name: for a directory in which `lock` may be called what a user named.
+    pub fn lock_by(&self, name: &str) -> io::Result<Box<dyn Lock>> {
+        single(name)?;
+        Ok(Box::new(FsLock::take(&self.fd, name, self.path_of(name))?))
+    }
+
     /// The path that was opened, with symbolic links resolved.
     pub fn path(&self) -> &Path {
         &self.path
@@ -170,7 +176,7 @@ impl Directory for FsDirectory {
     }
 
     fn lock(&self) -> io::Result<Box<dyn Lock>> {
-        Ok(Box::new(FsLock::take(&self.fd, self.path_of(super::lock::NAME))?))
+        Ok(Box::new(FsLock::take(&self.fd, super::lock::NAME, self.path_of(super::lock::NAME))?))
     }
 
     fn locked(&self) -> io::Result<bool> {

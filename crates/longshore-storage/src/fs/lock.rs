@@ -13,7 +13,7 @@ use rustix::io::{Errno, retry_on_intr};
 use crate::Lock;
 use crate::trouble::{Locate, located};
 
-/// The lock file's name. The file stays when the lock goes: removing it would let two owners lock two files.
+/// The name of the lock file of [`Directory::lock`](crate::Directory::lock). The file stays when the lock goes: removing it would let two owners lock two files.
 pub(super) const NAME: &str = "lock";
 
 /// A `flock` held through its own open file, so that a second open in the same process is refused as well.
@@ -25,9 +25,9 @@ pub(super) struct FsLock {
 impl Lock for FsLock {}
 
 impl FsLock {
-    pub(super) fn take(directory: &OwnedFd, path: String) -> io::Result<FsLock> {
+    pub(super) fn take(directory: &OwnedFd, name: &str, path: String) -> io::Result<FsLock> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = retry_on_intr(|| rustix::fs::openat(directory, NAME, flags, Mode::RUSR | Mode::WUSR))
+        let fd = retry_on_intr(|| rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR))
             .locate("open the lock", &path)?;
         let file = StdFile::from(fd);
         if !exclusively(&file).locate("lock", &path)? {
