@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use longshore::{Content, OfferSnapshots, OpenSink, Output};
+use longshore::{Content, Name, OfferSnapshots, OpenSink, Output};
 use longshore_apply::{ExecSink, ExecSpec, JsonLinesFile, JsonLinesOutput, JsonLinesStream, Sink, Snapshotter};
 use longshore_sqlite::{ReplicaSnapshotter, SqliteOutput, SqliteSink};
 
@@ -22,7 +22,7 @@ pub(crate) enum SinkSpec {
 /// A sink, and the log it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Apply {
-    pub(crate) log: Option<String>,
+    pub(crate) log: Option<Name>,
     pub(crate) sink: SinkSpec,
 }
 
@@ -108,9 +108,10 @@ impl FromStr for Apply {
     fn from_str(text: &str) -> Result<Self, String> {
         // `exec:prog --x=y` has a `=` too: a log's name has no `:`.
         let (log, sink) = match text.split_once('=') {
-            Some((log, sink)) if !log.contains(':') => (Some(log.to_owned()), sink),
+            Some((log, sink)) if !log.contains(':') => (Some(log), sink),
             _ => (None, text),
         };
+        let log = log.map(|log| Name::new(log).map_err(|_| format!("{log:?} is not the name of a log"))).transpose()?;
         Ok(Self { log, sink: sink.parse()? })
     }
 }
@@ -129,9 +130,9 @@ mod tests {
             ("orders=exec:prog --x=y", Some("orders"), "exec:prog"),
         ] {
             let apply: Apply = text.parse().unwrap();
-            assert_eq!((apply.log.as_deref(), apply.sink.to_string().as_str()), (log, sink), "{text}");
+            assert_eq!((apply.log.as_ref().map(Name::as_str), apply.sink.to_string().as_str()), (log, sink), "{text}");
         }
-        for text in ["", "sqlite:", "a.db", "orders=", "exec:", "exec:'x", "redis:x"] {
+        for text in ["", "sqlite:", "a.db", "orders=", "exec:", "exec:'x", "redis:x", "Orders=jsonl:-"] {
             assert!(text.parse::<Apply>().is_err(), "{text}");
         }
     }

@@ -70,6 +70,12 @@ impl Keys {
 }
 
 impl ArchiveFlags {
+    /// How many stores are named, if they and their keys can be opened; asks none of them.
+    pub(crate) fn check(&self) -> Result<usize, Failure> {
+        self.keys.open()?;
+        Ok(open(&self.stores)?.len())
+    }
+
     /// Has a replica take from the stores what it lacks, and begin the logs that it does not hold yet. Without a store that
     /// answers it begins with its upstream instead.
     pub(crate) async fn take(&self, node: &Node) -> Result<(), Failure> {

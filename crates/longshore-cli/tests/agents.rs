@@ -211,7 +211,7 @@ fn a_taken_port_is_found_out_before_anything_is_made() {
 }
 
 #[test]
-fn what_keeps_a_database_from_being_served_is_found_before_a_log_is_made_for_it() {
+fn what_keeps_an_agent_from_serving_is_found_before_anything_is_made() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     let database = |name: &str, mode: &str| {
@@ -221,17 +221,35 @@ fn what_keeps_a_database_from_being_served_is_found_before_a_log_is_made_for_it(
     };
     database("fit.db", "wal");
     database("unfit.db", "delete");
-    for args in [
-        "--sqlite missing.db --insecure-plaintext",
-        "--sqlite unfit.db --insecure-plaintext",
-        "--sqlite fit.db --tls-dir tls --identity primary",
+    let ports = "--listen 127.0.0.1:0 --http 127.0.0.1:0";
+    for (args, code) in [
+        ("--sqlite missing.db --insecure-plaintext", 8),
+        ("--sqlite unfit.db --insecure-plaintext", 8),
+        ("--sqlite fit.db --tls-dir tls --identity primary", 8),
+        ("--sqlite fit.db --insecure-plaintext --ack-durability archived:1", 2),
+        ("--sqlite fit.db --insecure-plaintext --archive nothing://there", 2),
+        ("--sqlite fit.db --insecure-plaintext --log-prepared-segments 0", 2),
     ] {
-        let refused =
-            run(at, &format!("primary --data-dir d --log app --init --listen 127.0.0.1:0 --http 127.0.0.1:0 {args}"));
-        let told = refused.fails(8);
-        assert!(told.contains("nothing was changed"), "{told}");
-        assert!(!at.join("d/app").exists(), "{args}: and it is not");
+        let told = run(at, &format!("primary --data-dir d --log app --init {ports} {args}")).fails(code);
+        assert!(code != 8 || told.contains("nothing was changed"), "{told}");
+        assert!(
+            !at.join("d").exists(),
+            "{args}: and it is not, nor is there what the next start takes for a mounted volume"
+        );
     }
+    for (args, code) in [
+        ("--upstream h:1 --tls-dir tls --identity eu-west", 8),
+        ("--upstream h:1 --insecure-plaintext --replica-backoff-max 1ms", 2),
+        ("--upstream h:1 --insecure-plaintext --replica-logs NONE", 2),
+        ("--upstream h:1 --insecure-plaintext --archive nothing://there", 2),
+        ("--upstream h:1 --insecure-plaintext --apply NONE=jsonl:out", 2),
+    ] {
+        run(at, &format!("replica --data-dir d {ports} {args}")).fails(code);
+        assert!(!at.join("d").exists(), "{args}");
+    }
+    run(at, "init --data-dir d --log NONE").fails(2);
+    run(at, &format!("primary --data-dir d --insecure-plaintext {ports}")).fails(3);
+    assert!(!at.join("d").exists());
 }
 
 #[test]

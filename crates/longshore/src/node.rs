@@ -90,17 +90,10 @@ impl Node {
     }
 
     fn new(data_dir: &Path, settings: &Settings, role: Role) -> Result<Self> {
-        settings.validate()?;
-        if role == Role::Writer {
-            must_suit_lease(settings)?;
-        }
+        let id = checked(settings, role)?;
         crate::metrics::describe();
         let directory =
             FsDirectory::create(data_dir).map_err(|error| Error::io("use the data directory", data_dir, error))?;
-        let id = own_id(settings, role)?;
-        if role == Role::Writer {
-            policy::must_be_had(&settings.ack, &id)?;
-        }
         let inner = Arc::new_cyclic(|node: &Weak<Inner>| Inner {
             data_dir: data_dir.to_owned(),
             directory: Arc::new(directory),
@@ -266,13 +259,20 @@ impl Node {
         status
     }
 
-    /// Finds out whether it could serve, for whoever makes something before it does: reads its certificates and grants, and looks
-    /// at the addresses. Whether those it listens on are free, [`listen`](Self::listen) finds out.
+    /// Finds out whether a node that writes its logs, and archives them into so many `stores`, could be with these settings and
+    /// serve, for whoever is to make nothing for one that could not: reads its certificates and grants, and looks at the addresses.
+    /// Whether those it listens on are free, [`listen`](Self::listen) finds out.
     ///
     /// # Errors
-    /// `Invalid`, `Preflight` or `Denied`, as [`listen`](Self::listen).
-    pub fn can_serve(&self) -> Result<()> {
-        ready(&self.inner.settings).map(drop)
+    /// `Invalid`, `Preflight` or `Denied`, as [`primary`](Self::primary) and [`listen`](Self::listen).
+    pub fn check_primary(settings: &Settings, stores: usize) -> Result<()> {
+        Self::check(settings, Role::Writer)?;
+        must_have_stores(&settings.ack.durability, stores)
+    }
+
+    pub(crate) fn check(settings: &Settings, role: Role) -> Result<()> {
+        checked(settings, role)?;
+        ready(settings).map(drop)
     }
 
     /// Listens as the settings say, without serving yet. Needs a tokio runtime. Where the settings ask for `archived:N` by
@@ -416,6 +416,19 @@ fn must_suit_lease(settings: &Settings) -> Result<()> {
         }),
         false => Ok(()),
     }
+}
+
+/// Who a node of this role with these settings is, if there can be one.
+fn checked(settings: &Settings, role: Role) -> Result<NodeId> {
+    settings.validate()?;
+    if role == Role::Writer {
+        must_suit_lease(settings)?;
+    }
+    let id = own_id(settings, role)?;
+    if role == Role::Writer {
+        policy::must_be_had(&settings.ack, &id)?;
+    }
+    Ok(id)
 }
 
 /// Who this node is: what its certificate says, where it has one.

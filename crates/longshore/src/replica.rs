@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, Weak};
 use longshore_apply::Snapshotter;
 use longshore_format::Name;
 use longshore_transport::{Promote, Promoted, Status};
-use longshore_wal::{Consumer, Wal};
+use longshore_wal::{Consumer, Role, Wal};
 use tokio_util::sync::CancellationToken;
 
 use crate::applying::{Applying, OpenSink};
@@ -51,6 +51,14 @@ pub struct Replica {
 }
 
 impl Replica {
+    /// Finds out whether a replica could be with these settings and serve, as [`Node::check_primary`] does of a primary.
+    ///
+    /// # Errors
+    /// `Invalid`, `Preflight` or `Denied`, as [`open`](Self::open) and [`listen`](Self::listen).
+    pub fn check(settings: &Settings) -> Result<()> {
+        Node::check(settings, Role::Follower)
+    }
+
     /// Opens the logs that are under `data_dir`; makes the directory if it is not there.
     ///
     /// # Errors

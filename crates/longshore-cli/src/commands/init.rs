@@ -38,6 +38,7 @@ impl Init {
         let mut settings = Settings::default();
         settings.log.segment_size = self.segment_size;
         settings.validate()?;
+        let log = name("log", &self.log)?;
         let id = match self.place.place()? {
             Place::Directory(dir) => {
                 let _alone = agent::alone(&dir).map_err(|failure| self.beside(failure))?;
@@ -49,7 +50,7 @@ impl Init {
             Place::Server(server) => {
                 let segment_size = SegmentSize::new(self.segment_size.0)
                     .map_err(|error| Failure::invalid(format!("--segment-size: {error}")))?;
-                let request = Create { log: name("log", &self.log)?, content: self.content, segment_size };
+                let request = Create { log, content: self.content, segment_size };
                 runtime::for_commands()?
                     .block_on(async { Ok::<_, Failure>(connect(&global.tls, &server).await?.create(request).await?) })
                     .map_err(exists)?

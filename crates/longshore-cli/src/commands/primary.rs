@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use longshore::Node;
 use longshore::settings::RejoinHow;
+use longshore::{Node, Settings};
 use longshore_format::{Content, ErrorKind};
 
 use super::replica::rejoin_how;
 use crate::agent;
 use crate::capturing::{self, Database, Meant};
 use crate::cli::Global;
+use crate::connect::name;
 use crate::failure::Failure;
 use crate::records::check_payload;
 use crate::runtime;
@@ -90,6 +91,23 @@ pub(crate) struct Primary {
 }
 
 impl Primary {
+    /// Whether it could serve, before anything is made: a directory that is left from a start that was refused would be taken for
+    /// the right one by the next.
+    fn check(&self, settings: &Settings) -> Result<(), Failure> {
+        if !self.init {
+            self.check_data_dir()?;
+        }
+        Node::check_primary(settings, self.archive.check()?)?;
+        if let Some(log) = &self.log {
+            name("log", log)?;
+        }
+        // Where there is a directory, there may be the log, of which the database is made if another node writes it.
+        match &self.sqlite {
+            Some(path) if !self.data_dir.exists() => Ok(longshore_sqlite::must_be_fit(path)?),
+            _ => Ok(()),
+        }
+    }
+
     /// A volume that is not mounted must not look like an agent without logs (F-049).
     fn check_data_dir(&self) -> Result<(), Failure> {
         match self.data_dir.is_dir() {
@@ -111,16 +129,13 @@ impl Primary {
         agent::can_listen(self.listen, self.http)?;
         settings.tls = global.tls.settings();
         settings.lease.url = self.lease.clone().or(settings.lease.url);
-        if !self.init {
-            self.check_data_dir()?;
-        }
-        let _alone = agent::alone(&self.data_dir)?;
         let knows_nobody = self.upstream.is_empty();
-        settings.replica.upstreams = self.upstream;
+        settings.replica.upstreams = self.upstream.clone();
         settings.replica.rejoin = self.rejoin;
         runtime::for_agents()?.block_on(async {
+            self.check(&settings)?;
+            let _alone = agent::alone(&self.data_dir)?;
             let node = Node::primary(&self.data_dir, &settings)?;
-            node.can_serve()?;
             node.check_payloads(check_payload);
             // Before any log is opened: nothing of it goes that a store does not have.
             self.archive.start(&node)?;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use longshore::Name;
 use longshore::settings::RejoinHow;
 
 use crate::agent;
@@ -90,17 +91,20 @@ impl Replica {
         settings.network.http = self.http;
         agent::can_listen(self.listen, self.http)?;
         let follows_archive = self.upstream.is_empty();
-        settings.replica.upstreams = self.upstream;
+        settings.replica.upstreams = self.upstream.clone();
         settings.replica.reseed = self.reseed;
         settings.replica.rejoin = self.rejoin;
         settings.tls = global.tls.settings();
         settings.lease.url = self.lease.clone().or(settings.lease.url);
-        let _alone = agent::alone(&self.data_dir)?;
         runtime::for_agents()?.block_on(async {
+            // Before there is a directory, which the next start would take for one of a replica.
+            longshore::Replica::check(&settings)?;
+            self.archive.check()?;
+            let _alone = agent::alone(&self.data_dir)?;
             let mut replica = longshore::Replica::open(&self.data_dir, &settings)?;
             let mut databases = Vec::new();
             for apply in self.apply {
-                let (log, label) = (apply.log.as_deref(), apply.sink.to_string());
+                let (log, label) = (apply.log.as_ref().map(Name::as_str), apply.sink.to_string());
                 match &apply.sink {
                     SinkSpec::Sqlite(path) => {
                         let database = Database::of_a_log(path, &self.data_dir, Meant::by(self.replaced));

@@ -76,6 +76,9 @@ impl Settings {
             let parsed = upstream.parse::<Address>();
             parsed.map_err(|error| refuse("replica.upstreams", error.to_string()))?;
         }
+        for log in &self.replica.logs {
+            crate::node::parse_name("replica.logs", log)?;
+        }
         let [least, most] = [Ttl::LEAST, Ttl::MOST].map(|bound| bound.as_millis() as u64);
         span("lease.ttl", self.lease.ttl, least..=most)?;
         let network = &self.network;
