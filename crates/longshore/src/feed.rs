@@ -34,6 +34,8 @@ pub trait Upstream: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FeedReport {
+    /// Its hello was read, and its stream is the newest of this replica; an older one, if there is any, ends.
+    Opened,
     /// It gets frames from here on: everything before is on its disk, and nothing else.
     Accepted {
         /// From where.
@@ -73,11 +75,12 @@ pub enum FeedReport {
         /// From here on.
         at: Lsn,
     },
-    /// Its stream has ended and no newer one is open. A stream that a newer one replaced does not say so.
+    /// Its stream has ended and no newer one was open. A stream that a newer one replaced does not say so.
     Left,
 }
 
-/// Who takes the reports of a feed.
+/// Who takes the reports of a feed. [`Opened`](FeedReport::Opened) and [`Left`](FeedReport::Left) of the streams of one replica come
+/// in the order in which it happened: they are told with [`Upstream::registry`] locked, which is not to be locked again meanwhile.
 pub type Report<'a> = &'a (dyn Fn(FeedReport) + Sync);
 
 type Out = Outlet<ToReplica>;
@@ -142,7 +145,10 @@ struct Stream<'a, U: Upstream> {
 
 impl<'a, U: Upstream> Stream<'a, U> {
     fn open(log: &'a U, node: &'a NodeId, peer: &'a Peer, report: Report<'a>) -> Self {
-        let id = lock(log.registry()).open(&peer.node);
+        let mut registry = lock(log.registry());
+        let id = registry.open(&peer.node);
+        report(FeedReport::Opened);
+        drop(registry);
         Self { log, node, peer, id, report }
     }
 
@@ -160,8 +166,8 @@ impl<'a, U: Upstream> Stream<'a, U> {
 
 impl<U: Upstream> Drop for Stream<'_, U> {
     fn drop(&mut self) {
-        let was_newest = lock(self.log.registry()).close(&self.peer.node, self.id);
-        if was_newest {
+        let mut registry = lock(self.log.registry());
+        if registry.close(&self.peer.node, self.id) {
             (self.report)(FeedReport::Left);
         }
     }

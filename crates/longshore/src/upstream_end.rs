@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_format::{Epoch, Lsn};
-use longshore_protocol::{Ack, Error as ProtocolError, NodeAck, NodeId, Peer};
+use longshore_protocol::{Ack, NodeAck, NodeId, Peer};
 use longshore_transport::UpstreamEnd;
 use longshore_wal::{Role, SlotAck};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::Event;
 use crate::feed::{self, FeedReport};
 use crate::lock;
@@ -44,6 +45,7 @@ impl Served<'_> {
     fn note(&self, report: FeedReport) {
         let (log, now) = (self.log, self.log.now());
         match report {
+            FeedReport::Opened => self.opened(now),
             FeedReport::Accepted { from } => self.accepted(from),
             // An upstream that follows another one is behind its own replica now and then; who writes never is.
             FeedReport::Ahead { holds } if log.wal.role() == Role::Writer => {
@@ -66,7 +68,10 @@ impl Served<'_> {
             }
             FeedReport::Stale { epoch, begun, believed } => self.is_stale(epoch, begun, believed),
             // A stream that a newer one of the same replica replaced ends without it.
-            FeedReport::Left => log.standing.disconnected(self.replica),
+            FeedReport::Left => {
+                lock(&log.rivals).left(self.replica);
+                log.standing.disconnected(self.replica);
+            }
             FeedReport::Diverged { at } => {
                 let peer = self.replica.to_string();
                 log.events.raise(Event::Diverged { log: log.name.clone(), peer, position: at });
@@ -97,6 +102,20 @@ impl Served<'_> {
         }
     }
 
+    /// An older stream of the replica is no longer served, if there is one: here it is seen whose that is.
+    fn opened(&self, now: Duration) {
+        let (log, replica) = (self.log, self.replica);
+        let rivals = lock(&log.rivals).opened(replica, self.from, now);
+        if let Some((one, other)) = rivals {
+            let message = format!(
+                "log {}: two agents are {replica}, at {one} and at {other}, and push each other out: give one of them an identity \
+                 and a data directory of its own, or stop it",
+                log.name
+            );
+            log.events.raise(Event::Warning { message });
+        }
+    }
+
     /// Frames follow from `from`: the replica holds everything before, whatever it once held.
     fn accepted(&self, from: Lsn) {
         let (log, replica) = (self.log, self.replica.clone());
@@ -111,7 +130,6 @@ impl Served<'_> {
             tracing::error!(log = %log.name, %replica, %error, "cannot keep the replica's slot");
         }
         log.standing.connected(&replica, ack, log.now());
-        lock(&log.rivals).served(&replica, self.from);
         log.events.raise(Event::ReplicaConnected { log: log.name.clone(), replica, from });
     }
 
@@ -136,22 +154,12 @@ impl Served<'_> {
         }
     }
 
-    fn ended(&self, ended: &crate::error::Result<()>) {
+    fn ended(&self, ended: &Result<()>) {
         let (log, replica) = (self.log, self.replica.clone());
         let reason = match ended {
             Ok(()) => "it ended the stream".to_owned(),
             Err(error) => error.to_string(),
         };
-        if let Err(Error::Protocol(ProtocolError::Superseded { .. })) = ended
-            && let Some((one, other)) = lock(&log.rivals).replaced(&replica, self.from)
-        {
-            let message = format!(
-                "log {}: two agents are {replica}, at {one} and at {other}, and push each other out: give one of them an identity \
-                 and a data directory of its own, or stop it",
-                log.name
-            );
-            log.events.raise(Event::Warning { message });
-        }
         log.events.raise(Event::ReplicaDisconnected { log: log.name.clone(), replica, reason });
     }
 }

@@ -287,6 +287,7 @@ fn only_the_newest_stream_of_a_replica_is_served_f091() {
         assert!(matches!(protocol(ended), ProtocolError::Superseded { .. }));
         let believed = reports.iter().any(|report| matches!(report, FeedReport::Acks(_) | FeedReport::Left));
         assert!(!believed, "{reports:?}");
+        assert_eq!(reports.first(), Some(&FeedReport::Opened), "{reports:?}");
     });
 }
 
