@@ -286,8 +286,11 @@ fn two_agents_with_one_identity_are_told_of_once_with_both_addresses() {
     let _both = (follow("r"), follow("copy"));
     let told = |name: &str, what: &str| std::fs::read_to_string(at.join(name)).unwrap().matches(what).count();
     let ends = "a newer stream of eu-west is open";
-    eventually("they go on pushing each other out", || 4 < told("trace", ends));
-    assert_eq!(told("trace", "two agents are eu-west, at 127.0.0.1:"), 1);
+    let two = "two agents are eu-west, at 127.0.0.1:";
+    eventually("it is told", || 0 < told("trace", two));
+    let before = told("trace", ends);
+    eventually("they go on pushing each other out", || before + 4 < told("trace", ends));
+    assert_eq!(told("trace", two), 1);
     assert!(
         0 < told("r.trace", "another agent has this identity")
             && 0 < told("copy.trace", "another agent has this identity")
