@@ -156,8 +156,8 @@ impl Standing {
         self.wake();
     }
 
-    /// A replica accepted a later epoch and does not follow this node; whether that is news.
-    pub(crate) fn accepted(&self, node: &NodeId, epoch: Epoch) -> bool {
+    /// Notes that a replica accepted a later epoch and does not follow this node; whether that is news.
+    pub(crate) fn note_accepted(&self, node: &NodeId, epoch: Epoch) -> bool {
         let mut state = self.lock();
         state.replicas.get_mut(node).is_some_and(|known| known.accepted.replace(epoch) != Some(epoch))
     }

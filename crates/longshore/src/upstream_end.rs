@@ -93,12 +93,15 @@ impl Served<'_> {
                 }
             }
             (true, false) => warn(format!("claims epoch {epoch}, but may not promote; not believed")),
-            (false, _) if log.standing.accepted(replica, epoch) => warn(format!(
-                "has accepted epoch {epoch} of a promotion and takes nothing from earlier ones: finish that promotion, or \
-                 promote this node again, with --peer {replica}@HOST:PORT where that is none of its upstreams"
-            )),
-            // It comes back every few seconds, and has said so.
-            (false, _) => {}
+            (false, _) => {
+                // It comes back every few seconds, and says so each time.
+                if log.standing.note_accepted(replica, epoch) {
+                    warn(format!(
+                        "has accepted epoch {epoch} of a promotion and takes nothing from earlier ones: finish that promotion, or \
+                         promote this node again, with --peer {replica}@HOST:PORT where that is none of its upstreams"
+                    ));
+                }
+            }
         }
     }
 
