@@ -55,6 +55,12 @@ impl Failure {
         self
     }
 
+    /// What to try next, where neither the command nor the error has said anything yet.
+    pub(crate) fn or_next(mut self, hint: &str) -> Self {
+        self.next.get_or_insert_with(|| hint.to_owned());
+        self
+    }
+
     /// A library's error: its kind, and everything it says down to the first cause.
     pub(crate) fn library(kind: ErrorKind, error: &dyn std::error::Error) -> Self {
         Self::new(kind, told(error))

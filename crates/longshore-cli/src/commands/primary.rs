@@ -182,7 +182,7 @@ impl Primary {
 fn made(failure: Failure, log: &str) -> Failure {
     failure
         .after(format!("log {log} was made before that was found"))
-        .next("put that right, and run the same command again")
+        .or_next("put that right, and run the same command again")
 }
 
 /// Why a log cannot be opened. One that somebody else writes by now is followed by an agent that knows the others.
@@ -202,5 +202,19 @@ fn opened(error: longshore::Error, data_dir: &Path, knows_nobody: bool) -> Failu
              and keeps what only this copy has",
         ),
         _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_was_made_takes_no_better_hint_away() {
+        let refused = || Failure::new(ErrorKind::Diverged, "another file");
+        assert_eq!(made(refused(), "app").hint(), "put that right, and run the same command again");
+        let known = made(refused().next("decide which of the two"), "app");
+        assert_eq!(known.hint(), "decide which of the two");
+        assert!(known.message().contains("log app was made before"), "{}", known.message());
     }
 }
