@@ -21,9 +21,11 @@ fn with_log() -> TempDir {
     dir
 }
 
-const COMMANDS: [&str; 18] = [
-    "certs", "init", "primary", "replica", "append", "read", "mark", "status", "dump", "verify", "repair", "rejoin",
-    "forget", "replay", "demo", "estimate", "bench", "config",
+/// All that people see, in the order in which they see them.
+#[rustfmt::skip]
+const COMMANDS: [&str; 24] = [
+    "certs", "init", "primary", "replica", "check", "append", "read", "mark", "status", "dump", "verify", "repair", "rejoin",
+    "forget", "promote", "switchover", "fence", "replay", "archive", "drill", "demo", "estimate", "bench", "config",
 ];
 
 #[test]
@@ -201,14 +203,18 @@ fn what_exists_is_never_overwritten_and_ends_with_7() {
 fn what_help_says_at_its_end_is_broken_where_the_terminal_ends_and_nowhere_else() {
     const WIDTH: usize = 80;
     let dir = place();
-    for command in run(dir.path(), "help").ok().lines().filter_map(|line| line.strip_prefix("  ")) {
-        let Some(command) = command.split(' ').next().filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
-        else {
-            continue;
-        };
+    let help = run(dir.path(), "help").ok();
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let words = listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let mut commands: Vec<&str> = words.filter(|word| word.starts_with(|c: char| c.is_ascii_lowercase())).collect();
+    assert_eq!(commands.pop(), Some("help"), "which has no flags");
+    assert_eq!(commands, COMMANDS);
+    for command in commands {
         let output = longshore(dir.path()).env("COLUMNS", WIDTH.to_string()).args([command, "-h"]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        let end = text.split("--insecure-plaintext").nth(1).unwrap_or_default();
+        let Some((_, end)) = text.split_once("--insecure-plaintext") else {
+            panic!("{command}: no last flag in {text}")
+        };
         let lines: Vec<&str> = end.lines().skip(1).collect();
         for line in &lines {
             assert!(line.chars().count() <= WIDTH, "{command}: {line}");
