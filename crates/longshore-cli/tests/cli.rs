@@ -267,6 +267,30 @@ fn a_log_may_be_called_lock_and_the_lock_is_taken_for_no_log() {
 }
 
 #[test]
+fn a_copy_is_fetched_from_a_store_only_once_there_is_something_to_repair() {
+    let dir = place();
+    let at = dir.path();
+    run(at, "init --data-dir d --log orders --segment-size 1MiB").ok();
+    let lines = "a line of a record that is repeated until segments are full\n".repeat(40_000);
+    let end: u64 = run_with(at, "append --data-dir d --log orders", lines.as_bytes()).ok().trim().parse().unwrap();
+    std::fs::create_dir(at.join("a")).unwrap();
+    let store = format!("file://{}", at.join("a").display());
+    let agent = common::Agent::start(at, &format!("primary --data-dir d --insecure-plaintext --archive {store}"));
+    common::eventually("the log is archived", || {
+        let listed = run(at, &format!("archive ls --from {store} --json"));
+        listed.code == 0 && listed.json()["logs"][0]["end"].as_u64().is_some_and(|archived| end <= archived)
+    });
+    assert_eq!(agent.terminate(), 0);
+    // Whoever fetched anything but the manifest would fail.
+    std::fs::remove_dir_all(at.join("a/orders/segments")).unwrap();
+    std::fs::remove_file(at.join("d/orders/00000000000001048576.seg")).unwrap();
+    let repair = |flags: &str| run(at, &format!("repair --data-dir d --log orders --from {store} {flags}"));
+    assert!(repair("--segment 0").fails(2).contains("intact"));
+    assert!(repair("--segment 1048576 --plan").ok().contains("found: "));
+    assert_ne!(repair("--segment 1048576").code, 0);
+}
+
+#[test]
 fn errors_have_a_json_form() {
     let dir = with_log();
     for (args, kind, exit) in [

@@ -59,41 +59,62 @@ impl Repair {
         let log = name("log", &self.log)?;
         let dir = logs::directory(&self.data_dir, &log)?;
         let seconds = now() / 1_000_000;
-        let mut copy = self.copy(global, &log)?;
+        // Found first, so that a plan says where it cannot be had; taken only once there is something to repair.
+        let copy = self.find(global, &log)?;
         let plan = repair::plan(&dir, self.segment, seconds)?;
         output::print(&told(&log, &plan))?;
         if self.plan {
             return Ok(());
         }
-        let repaired = repair::repair(&dir, self.segment, seconds, &mut *copy)?;
+        let repaired = repair::repair(&dir, self.segment, seconds, &mut *copy.take(self.segment)?)?;
         output::print(&format!(
             "repaired: {} records, digest {}; `longshore verify --deep` proves the rest\n",
             repaired.records, repaired.digest
         ))
     }
 
-    /// The copy to repair from; an agent is asked for it, a directory opened, and out of an archive it is fetched.
-    fn copy(&self, global: &Global, log: &Name) -> Result<Box<dyn Read>, Failure> {
+    /// The copy to repair from: an agent is asked for it, a directory opened, and in an archive it is looked up.
+    fn find(&self, global: &Global, log: &Name) -> Result<Found, Failure> {
         if stores::is_address(&self.from) {
-            return Ok(Box::new(io::Cursor::new(self.archived(log)?)));
+            return self.find_archived(log);
         }
         match self.from.parse::<Address>() {
             Ok(_) if !Path::new(&self.from).exists() => {
-                Ok(Box::new(PeerCopy::open(global, &self.from, log, self.segment)?))
+                Ok(Found::Open(Box::new(PeerCopy::open(global, &self.from, log, self.segment)?)))
             }
             _ => {
                 let from = logs::directory(Path::new(&self.from), log)?;
-                Ok(Box::new(repair::open_copy(&from, self.segment)?))
+                Ok(Found::Open(Box::new(repair::open_copy(&from, self.segment)?)))
             }
         }
     }
 
-    fn archived(&self, log: &Name) -> Result<Vec<u8>, Failure> {
+    fn find_archived(&self, log: &Name) -> Result<Found, Failure> {
         let (stores, keys) = (stores::open(std::slice::from_ref(&self.from))?, self.keys.open()?);
-        runtime::for_commands()?.block_on(async {
-            let archive = Archive::open(&stores, log, keys).await?;
-            Ok(archive.sealed(self.segment).await?)
-        })
+        let runtime = runtime::for_commands()?;
+        let archive = runtime.block_on(Archive::open(&stores, log, keys))?;
+        if archive.end() <= self.segment {
+            // Nothing of it is there, which is said without anything being fetched.
+            runtime.block_on(archive.sealed(self.segment))?;
+        }
+        Ok(Found::Archived(Box::new(archive), runtime))
+    }
+}
+
+/// Where a copy can be had.
+enum Found {
+    /// It is read as it comes.
+    Open(Box<dyn Read>),
+    /// It is an object, which is fetched whole.
+    Archived(Box<Archive>, Runtime),
+}
+
+impl Found {
+    fn take(self, base: Lsn) -> Result<Box<dyn Read>, Failure> {
+        match self {
+            Found::Open(copy) => Ok(copy),
+            Found::Archived(archive, runtime) => Ok(Box::new(io::Cursor::new(runtime.block_on(archive.sealed(base))?))),
+        }
     }
 }
 
