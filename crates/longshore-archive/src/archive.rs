@@ -45,7 +45,7 @@ impl Archive {
     /// [`Error::NoLog`], [`Error::NoManifest`]; or the first store's trouble, if none of them can be used; [`Error::OtherLog`] if
     /// they hold different logs.
     pub async fn open(stores: &[Store], name: &Name, keys: Option<Arc<dyn KeyProvider>>) -> Result<Archive> {
-        let (mut copies, mut passed_over) = (Vec::new(), Vec::new());
+        let (mut copies, mut passed_over, mut without) = (Vec::new(), Vec::new(), Vec::new());
         for store in stores {
             let opened = match Copy::open(store, name, keys.as_deref(), None).await {
                 Ok(Some(copy)) => Ok(copy),
@@ -54,7 +54,7 @@ impl Archive {
             };
             match opened {
                 Ok(copy) => copies.push(copy),
-                Err(Error::NoLog { .. }) => {}
+                Err(error @ Error::NoLog { .. }) => without.push(error),
                 Err(error) => {
                     tracing::warn!(store = store.label(), %error, "a store is passed over");
                     passed_over.push(error);
@@ -63,9 +63,8 @@ impl Archive {
         }
         let copies = best_first(copies);
         let Some(best) = copies.first() else {
-            let store = stores.first().map_or("no store", Store::label).to_owned();
-            let trouble = passed_over.into_iter().next();
-            return Err(trouble.unwrap_or(Error::NoLog { store, log: name.clone() }));
+            let none = || Error::NoLog { store: "no store".to_owned(), log: name.clone() };
+            return Err(passed_over.into_iter().chain(without).next().unwrap_or_else(none));
         };
         let facts = best.facts(name)?;
         for copy in &copies {
@@ -75,6 +74,7 @@ impl Archive {
                 return Err(Error::OtherLog { store: copy.store.label().to_owned(), log: name.clone(), theirs, ours });
             }
         }
+        passed_over.extend(without);
         Ok(Archive { name: name.clone(), keys, facts, copies, passed_over })
     }
 
@@ -123,15 +123,15 @@ impl Archive {
     /// The bytes of the sealed segment at a base, as its file has them.
     ///
     /// # Errors
-    /// As [`read_from`](Self::read_from); [`Error::Unreachable`] of one that is not archived, or not sealed yet.
+    /// As [`read_from`](Self::read_from); [`Error::NotSealed`] of one that is not archived as a whole.
     pub async fn sealed(&self, base: Lsn) -> Result<Vec<u8>> {
         if let Some(entry) = self.best().segment(base.get()) {
             return self.segment(entry).await;
         }
         self.best().check_known(base, &self.name)?;
         let (store, log) = (self.store().to_owned(), self.name.clone());
-        let end = Lsn::new(self.best().manifest.next_base());
-        Err(Error::Unreachable { store, log, wanted: base, first: self.first(), end })
+        let (first, end) = (self.facts.size.base_of(self.first()), Lsn::new(self.best().manifest.next_base()));
+        Err(Error::NotSealed { store, log, base, first, end })
     }
 
     /// Plans without a snapshot that turned out not to hold; whether an older one, or the log from its beginning, does as well.
@@ -165,7 +165,8 @@ impl Archive {
         self.replace(copies)
     }
 
-    /// Why stores that were named are no part of this.
+    /// Why stores that were named are no part of this: they do not answer, what they hold cannot be read, or they hold no such
+    /// log. What they have beyond this, nobody here knows.
     pub fn passed_over(&self) -> &[Error] {
         &self.passed_over
     }

@@ -191,6 +191,22 @@ pub enum Error {
         /// Where it ends.
         end: Lsn,
     },
+    /// No segment that begins there is archived as a whole.
+    #[error(
+        "{store}: no sealed segment of log {log} begins at {base}: those that are archived lie between {first} and {end}"
+    )]
+    NotSealed {
+        /// Which store.
+        store: String,
+        /// Which log.
+        log: Name,
+        /// What was asked for.
+        base: Lsn,
+        /// Where the first of them begins.
+        first: Lsn,
+        /// Where the last of them ends.
+        end: Lsn,
+    },
     /// Nothing was committed yet at that moment, or more may have been than is archived.
     #[error(
         "{store}: {} was asked for, and the {} transaction of log {log} there is lsn:{nearest}, committed at {}; that is the nearest",
@@ -272,7 +288,7 @@ impl Error {
             Error::OtherLog { .. } | Error::Parted { .. } => ErrorKind::Diverged,
             Error::Unreachable { wanted, first, .. } if wanted < first => ErrorKind::TooOld,
             Error::Moment { wanted, time, .. } if wanted < time => ErrorKind::TooOld,
-            Error::Unreachable { .. } | Error::Moment { .. } => ErrorKind::Unreachable,
+            Error::Unreachable { .. } | Error::Moment { .. } | Error::NotSealed { .. } => ErrorKind::Unreachable,
             Error::Envelope { source, .. } => source.kind(),
             Error::Keys(error) => error.kind(),
             Error::Log(error) => error.kind(),

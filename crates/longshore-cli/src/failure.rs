@@ -142,9 +142,12 @@ impl From<longshore::archive::Error> for Failure {
                 Error::Feature { .. } => failure.next("build it anew, or name a store of another kind"),
                 _ => failure.next("correct the address"),
             },
+            ErrorKind::Unreachable if matches!(error, Error::NotSealed { .. }) => {
+                failure.next("name the base of a sealed segment, as `longshore verify` does, or another copy of the log")
+            }
             ErrorKind::TooOld | ErrorKind::Unreachable => failure.next("ask for the nearest, or for latest"),
             ErrorKind::Gap | ErrorKind::Corrupt => {
-                failure.next("name another store that has it with a second --from, or copy it from there with `longshore archive copy`")
+                failure.next("name another store that has it with a second --from, copy it from there with `longshore archive copy`, or choose a target that does not need it: `longshore archive verify` tells which there are")
             }
             _ => failure,
         }
@@ -247,7 +250,9 @@ fn hint(kind: ErrorKind) -> &'static str {
         ErrorKind::Fenced | ErrorKind::Diverged => {
             "nothing was changed; compare both ends with `longshore dump`, or beside a stopped replica with `longshore rejoin --plan`, and decide which history wins"
         }
-        ErrorKind::CheckFailed => "do not use the result; run `longshore verify --deep` on the source",
+        ErrorKind::CheckFailed => {
+            "look whether the original says the same; if not, verify what it was restored from, `longshore verify --deep` or `longshore archive verify`"
+        }
         ErrorKind::Unavailable => "try again later; `longshore status` shows who is away",
         ErrorKind::Full => "free space or raise the limit; `longshore status` shows who holds the log back",
         ErrorKind::Unconfirmed => {

@@ -262,6 +262,72 @@ fn a_plan_is_made_where_nothing_can_be_written_and_says_so_and_a_restore_is_refu
 }
 
 #[test]
+fn a_store_that_cannot_be_read_is_told_of_and_not_done_without_where_more_may_be_needed() {
+    let (dir, _) = archived(12);
+    let dir = dir.path();
+    std::fs::create_dir(dir.join("b")).unwrap();
+    std::fs::create_dir(dir.join("empty")).unwrap();
+    let [a, b, empty] = ["a", "b", "empty"].map(|name| format!("file://{}", dir.join(name).display()));
+    run(dir, &format!("archive copy --from {a} --to {b} --log orders")).ok();
+    flip(&dir.join("a/orders/manifest"));
+    let from = format!("--from {a} --from {b} --from {empty} --log orders");
+    let replay = format!("replay {from} --into jsonl:out.jsonl");
+    for told in [run(dir, &format!("{replay} --plan")).ok(), run(dir, &replay).stderr] {
+        for what in [format!("may hold more: {a}: orders/manifest"), format!("may hold more: {empty}: ")] {
+            assert!(told.contains(&what), "{what}: {told}");
+        }
+    }
+    assert_eq!(std::fs::read_to_string(dir.join("out.jsonl")).unwrap().lines().count(), 12);
+    std::fs::remove_file(dir.join("out.jsonl")).unwrap();
+    assert!(run(dir, &format!("{replay} --continue c --accept-loss")).fails(6).contains("leave that store out"));
+    std::fs::create_dir(dir.join("s")).unwrap();
+    assert!(run(dir, &format!("drill {from} --scratch s")).fails(6).contains("orders/manifest"));
+    assert!(run(dir, &format!("archive copy --from {b} --to {a}")).fails(6).contains("remove orders/manifest there"));
+    std::fs::remove_file(dir.join("a/orders/manifest")).unwrap();
+    run(dir, &format!("archive copy --from {b} --to {a}")).ok();
+    run(dir, &format!("archive verify {from}")).ok();
+}
+
+#[test]
+fn what_an_interrupted_restore_to_another_target_has_left_is_named() {
+    let (dir, ends) = archived(40);
+    let (dir, from) = (dir.path(), store(dir.path()));
+    for from in [from.as_str(), "d"] {
+        let replay = format!("replay --from {from} --log orders --into jsonl:o/out.jsonl");
+        std::fs::create_dir(dir.join("o")).unwrap();
+        let mut restore = longshore(dir);
+        restore.args(replay.split(' ')).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let partial = dir.join("o/out.jsonl.partial");
+        // Killed as soon as it has given something to the output.
+        let left = (0..200).any(|_| {
+            let mut running = restore.spawn().unwrap();
+            while !partial.metadata().is_ok_and(|file| 0 < file.len()) && running.try_wait().unwrap().is_none() {}
+            let _ended = running.kill();
+            running.wait().unwrap();
+            let left = !dir.join("o/out.jsonl").exists();
+            if !left {
+                std::fs::remove_file(dir.join("o/out.jsonl")).unwrap();
+            }
+            left
+        });
+        assert!(left, "it was killed in time once");
+        let told = run(dir, &format!("{replay} --to lsn:{}", ends[0]));
+        // What it had held may have been no more than that.
+        if told.code != 0 {
+            assert!(told.fails(4).contains("out.jsonl.partial is of an interrupted replay"));
+            for entry in std::fs::read_dir(dir.join("o")).unwrap().map(Result::unwrap) {
+                if entry.file_name().to_str().unwrap().starts_with("out.jsonl.partial") {
+                    std::fs::remove_file(entry.path()).unwrap();
+                }
+            }
+            run(dir, &format!("{replay} --to lsn:{}", ends[0])).ok();
+        }
+        assert_eq!(std::fs::read_to_string(dir.join("o/out.jsonl")).unwrap().lines().count(), 1);
+        std::fs::remove_dir_all(dir.join("o")).unwrap();
+    }
+}
+
+#[test]
 fn a_segment_that_is_gone_is_repaired_from_an_archive() {
     let (dir, _) = archived(35);
     let dir = dir.path();
@@ -269,7 +335,7 @@ fn a_segment_that_is_gone_is_repaired_from_an_archive() {
     let good = std::fs::read(&segment).unwrap();
     std::fs::remove_file(&segment).unwrap();
     let repair = format!("repair --data-dir d --log orders --from {}", store(dir));
-    assert!(run(dir, &format!("{repair} --segment 8388608")).fails(4).contains("8388608 was asked for"));
+    assert!(run(dir, &format!("{repair} --segment 8388608")).fails(4).contains("begins at 8388608"));
     run(dir, &format!("{repair} --segment 1048576 --plan")).ok();
     assert!(!segment.exists(), "a plan changes nothing");
     run(dir, &format!("{repair} --segment 1048576")).ok();

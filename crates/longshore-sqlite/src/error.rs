@@ -309,7 +309,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// SQLite's own check of the restored file.
-    #[error("the restored database is damaged: {0}; restore again, and report a bug if it repeats")]
+    #[error("the restored database does not hold: {0}; references that lead nowhere may have been so in the original")]
     Check(String),
 }
 

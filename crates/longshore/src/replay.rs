@@ -381,6 +381,20 @@ impl Replay {
         reads: Reads,
         watch: &mut Watch<'_>,
     ) -> Result<ReplayPlan> {
+        self.plan_from(output, held, reads, watch).map_err(|error| match held {
+            Some(_) => output.of_leftover(error),
+            None => error,
+        })
+    }
+
+    /// What follows what an output holds.
+    fn plan_from(
+        &self,
+        output: &Output,
+        held: Option<Held>,
+        reads: Reads,
+        watch: &mut Watch<'_>,
+    ) -> Result<ReplayPlan> {
         output.check_content(self.log.content())?;
         let end = self.log.end();
         let label = output.label();
@@ -415,7 +429,7 @@ impl Replay {
     /// A target that the log does not reach yet is everything that is there, for now.
     fn target_for_now(&self, output: &Output) -> Result<Target> {
         use longshore_apply::Error as E;
-        match self.make_plan(output, output.held()?, Reads::Headers, &mut |_| ControlFlow::Continue(())) {
+        match self.plan_from(output, output.held()?, Reads::Headers, &mut |_| ControlFlow::Continue(())) {
             Err(Error::Apply(E::BeyondEnd { .. } | E::NoSuchMark { .. })) => Ok(Target::LATEST),
             _ => Ok(self.target.clone()),
         }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use longshore::archive::{self, Archive as Opened, CopyPlan, Keep, Listed, Proven, Store};
+use longshore::archive::{self, Archive as Opened, CopyPlan, Error, Keep, Listed, Proven, Store};
 use longshore_format::{ErrorKind, Name};
 
 use crate::failure::Failure;
@@ -245,7 +245,15 @@ impl Archive {
             done += 1;
             progress.at("copying", Unit::Objects, done, copied.objects);
         });
-        let copied = copied.await?;
+        let copied = copied.await.map_err(|error| match &error {
+            Error::Corrupt { store, object, .. } | Error::Envelope { store, object, .. }
+                if error.is_damage() && store == to.label() && object.ends_with("/manifest") =>
+            {
+                let next = format!("remove {object} there, and run this again: what it named is kept");
+                Failure::from(error).next(next)
+            }
+            _ => error.into(),
+        })?;
         progress.finish();
         let from = Side { store: from, used: read.ledger() };
         let to = Side { store: to, used: written.ledger() };

@@ -118,6 +118,7 @@ impl Drill {
         end: &mut Option<longshore::Lsn>,
     ) -> Result<(Replay, Content, u64), Failure> {
         let archive = Archive::open(stores, name, self.keys.open()?).await?;
+        stores::must_all_be_read(&archive)?;
         *end = Some(archive.end());
         let until = Replay::needs(&archive, &Target::LATEST);
         let archive = archive.reaching(until).await?;

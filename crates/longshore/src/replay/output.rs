@@ -60,7 +60,10 @@ impl Output {
     }
 
     /// Refuses a content that the output cannot take; a program or stream is asked when it is opened.
-    pub(super) fn check_content(&self, content: Content) -> Result<()> {
+    ///
+    /// # Errors
+    /// `Invalid`, saying what the log holds.
+    pub fn check_content(&self, content: Content) -> Result<()> {
         match self {
             Output::File { format, .. } => format.check_content(content).map_err(|failure| self.failed(failure)),
             Output::Stream(_) => Ok(()),
@@ -134,6 +137,23 @@ impl Output {
             io::ErrorKind::AlreadyExists => exists(path),
             _ => Error::io("complete", path, error),
         })
+    }
+
+    /// The error that a target is to what an interrupted replay has left: another one may have been its target.
+    pub(super) fn of_leftover(&self, error: Error) -> Error {
+        let kind = error.kind();
+        match self {
+            Output::File { path, .. }
+                if matches!(kind, ErrorKind::Unreachable | ErrorKind::TooOld | ErrorKind::Diverged) =>
+            {
+                let partial = Partial::of(path).partial().display().to_string();
+                let reason = format!(
+                    "{error}. {partial} is of an interrupted replay, which is gone on with: remove {partial}* to begin anew"
+                );
+                Error::Refused { kind, reason, at: None }
+            }
+            _ => error,
+        }
     }
 
     pub(super) fn failed(&self, failure: SinkError) -> Error {

@@ -28,7 +28,7 @@ impl Continue {
         if !archived::is_left(&scratch, into) {
             return;
         }
-        let _alone = match FsDirectory::open(&scratch).and_then(|dir| dir.lock()) {
+        let _alone = match FsDirectory::open(&scratch).and_then(|dir| dir.lock_by(LOCK)) {
             Ok(alone) if self.pending(log).is_none() => alone,
             _ => return,
         };
@@ -40,7 +40,7 @@ fn lock(scratch: &Path, log: &Name) -> Result<Box<dyn Lock>, Failure> {
     let failed = |error| Failure::file("cannot take", scratch, &error);
     loop {
         let made = FsDirectory::create(scratch).map_err(failed)?;
-        match made.lock() {
+        match made.lock_by(LOCK) {
             Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
                 let what = format!("another process restores log {log} there: {error}");
                 return Err(Failure::new(ErrorKind::Busy, what).next("wait for its end, or end it and run this again"));
@@ -56,3 +56,6 @@ fn lock(scratch: &Path, log: &Name) -> Result<Box<dyn Lock>, Failure> {
         }
     }
 }
+
+/// No log can be called so.
+const LOCK: &str = "replay.lock";

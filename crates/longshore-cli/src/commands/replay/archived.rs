@@ -96,6 +96,9 @@ impl Plan {
         let next = glimpse.as_ref().and_then(|glimpse| glimpse.next.clone());
         let beyond = glimpse.as_ref().and_then(|glimpse| glimpse.beyond.as_deref());
         let mut warnings = told::warnings(beyond, foreseen.output.is_some_and(|room| !room.writable));
+        warnings.extend(
+            archive.passed_over().iter().map(|error| format!("a store is passed over, and may hold more: {error}")),
+        );
         if !foreseen.scratch.writable {
             warnings
                 .push(format!("nothing can be written in {}; name another place with --scratch", scratch.display()));
@@ -284,6 +287,12 @@ pub(super) fn clear(scratch: &Path, into: &SinkSpec) {
         // What cannot be removed harms nobody.
         let _left = remove(scratch);
     }
+}
+
+/// Removes what was fetched of a log into a scratch directory.
+pub(super) fn discard(scratch: &Path, log: &longshore_format::Name) -> Result<(), Failure> {
+    let dir = scratch.join(log.as_str());
+    remove(&dir).map_err(|error| Failure::file("cannot remove", &dir, &error))
 }
 
 /// Removes a scratch directory, unless somebody has by now.

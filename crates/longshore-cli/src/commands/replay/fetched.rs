@@ -162,6 +162,10 @@ impl Replay {
         let GoOn { target, scratch, stores, .. } = go_on;
         let until = Library::needs(archive, target);
         let begin = Library::begins(archive, target, &self.into.output());
+        self.into.output().check_content(archive.facts().content)?;
+        if self.go_on.is_asked() {
+            stores::must_all_be_read(archive)?;
+        }
         let plan = archive.plan(until, begin)?;
         let glimpse = match self.plan || archived::is_worth_a_look(target) {
             true => Library::glimpse(archive, target).await?,
@@ -184,7 +188,12 @@ impl Replay {
             return Err(go_on.taken().into());
         }
         archived::claim(scratch, &self.into)?;
-        match Library::fetch(archive, &plan, scratch, |bytes| phases.fetching(bytes, plan.bytes)).await {
+        let mut fetched = Library::fetch(archive, &plan, scratch, |bytes| phases.fetching(bytes, plan.bytes)).await;
+        if fetched.as_ref().is_err_and(is_of_another_plan) {
+            archived::discard(scratch, go_on.log)?;
+            fetched = Library::fetch(archive, &plan, scratch, |bytes| phases.fetching(bytes, plan.bytes)).await;
+        }
+        match fetched {
             Ok(replay) => Ok(Some((replay, plan.store))),
             Err(error) => {
                 let of_snapshot = matches!(&error, longshore::Error::Archive(error) if error.is_of_snapshot());
@@ -193,6 +202,12 @@ impl Replay {
             }
         }
     }
+}
+
+/// Whether an interrupted restore to another target has left a log that is none of this one's beginning.
+fn is_of_another_plan(error: &longshore::Error) -> bool {
+    use longshore::archive::Error;
+    matches!(error, longshore::Error::Archive(Error::Log(longshore_wal::Error::Exists { .. })))
 }
 
 /// How long a promotion that is interrupted may take to end.
