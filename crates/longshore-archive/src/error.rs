@@ -95,13 +95,13 @@ pub enum Error {
         epoch: u64,
     },
     /// An object that the manifest names is gone.
-    #[error("{store}: {object} is missing, and with it {start} to {end}; name another store that has it with --from")]
+    #[error("{store}: {object} is missing{}; name another store that has it with --from", with_it(*start, *end))]
     Missing {
         /// Which store.
         store: String,
         /// Which object.
         object: String,
-        /// Where what it held starts.
+        /// Where what it held starts; all there is, if nobody knows.
         start: Lsn,
         /// And ends.
         end: Lsn,
@@ -323,6 +323,13 @@ impl Error {
     pub fn is_passing(&self) -> bool {
         matches!(self.kind(), ErrorKind::Unavailable | ErrorKind::Denied)
             || matches!(self, Error::Keys(_) | Error::Io { .. } | Error::NoBucket { .. } | Error::NoDirectory { .. })
+    }
+}
+
+fn with_it(start: Lsn, end: Lsn) -> String {
+    match (start, end) {
+        (Lsn::ZERO, Lsn::MAX) => String::new(),
+        (start, end) => format!(", and with it {start} to {end}"),
     }
 }
 

@@ -125,6 +125,11 @@ impl From<longshore::Error> for Failure {
     fn from(error: longshore::Error) -> Self {
         match error {
             longshore::Error::Archive(error) => error.into(),
+            longshore::Error::Apply(error @ longshore_apply::Error::SinkTooOld { held: None, .. }) => {
+                Self::library(error.kind(), &error).next(
+                    "restore from an archive, `longshore replay --from URL`, or bring back what is missing at its beginning with `longshore repair`",
+                )
+            }
             error => Self::library(error.kind(), &error),
         }
     }
@@ -140,6 +145,7 @@ impl From<longshore::archive::Error> for Failure {
             ErrorKind::Invalid => match error {
                 Error::NotABoundary { .. } => failure.next("name one that is there, or a time"),
                 Error::Feature { .. } => failure.next("build it anew, or name a store of another kind"),
+                Error::Keys(_) => failure.next("correct --archive-keys, or the file that it names"),
                 _ => failure.next("correct the address"),
             },
             ErrorKind::Unreachable if matches!(error, Error::NotSealed { .. }) => {

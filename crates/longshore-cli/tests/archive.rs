@@ -223,6 +223,10 @@ fn every_moment_before_what_is_missing_or_damaged_can_be_restored_from_a_directo
     assert_all_before_can_be_restored(dir, "d", &ends, &times, &broken);
     std::fs::remove_file(&broken).unwrap();
     assert_all_before_can_be_restored(dir, "d", &ends, &times, &broken);
+    std::fs::rename(dir.join("d/orders/00000000000000000000.seg"), dir.join("first")).unwrap();
+    let told = run(dir, "replay --from d --log orders --into jsonl:out.jsonl").fails(4);
+    assert!(told.contains("replay --from URL") && told.contains("longshore repair"), "{told}");
+    std::fs::rename(dir.join("first"), dir.join("d/orders/00000000000000000000.seg")).unwrap();
     // An output that holds more is not waited with for what will not come.
     assert!(run(dir, "replay --from d --log orders --into jsonl:all.jsonl --follow").fails(5).contains("1048576"));
 }

@@ -76,12 +76,16 @@ impl Prices {
         self.find(at, &["get"])
     }
 
-    /// A GB that leaves `from` for `to`, as `from`'s provider bills it.
+    /// A GB that leaves `from` for `to`, as `from`'s provider bills it; `None` if both are that one's, one of them is no region
+    /// of the table, and no price names it.
     pub fn egress(&self, from: &RegionId, to: &RegionId) -> Option<&Price> {
         let continent = to.region().map(|region| region.continent.as_str());
         let mut destinations = vec![format!("{:?}", to.to_string())];
         if from == to {
             destinations.push("same-region".to_owned());
+        } else if from.provider() == to.provider() && (from.region().is_none() || to.region().is_none()) {
+            // Between a provider's regions a price is of those that there are.
+            destinations.push(to.name().to_owned());
         } else if from.provider() == to.provider() {
             destinations.push(to.name().to_owned());
             destinations.extend(continent.map(str::to_owned));
@@ -148,6 +152,7 @@ mod tests {
             ("gcp:europe-west1", "aws:eu-west-1", Some(0.12)),
             ("hetzner:fsn1", "aws:eu-west-1", None),
             ("aws:eu-central-1", "hetzner:fsn1", Some(0.09)),
+            ("aws:eu-central-1", "aws:mars-1", None),
         ];
         for (from, to, expected) in rows {
             assert_eq!(usd(prices.egress(&id(from), &id(to))), expected, "{from} {to}");
