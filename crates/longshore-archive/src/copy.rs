@@ -11,7 +11,7 @@ use crate::gap;
 use crate::keys::KeyProvider;
 use crate::manifest::{Facts, Manifest};
 use crate::place::Place;
-use crate::store::Store;
+use crate::store::{Store, Version};
 use object::{Copying, Done};
 
 /// What a copy did.
@@ -56,9 +56,11 @@ const ATTEMPTS: u32 = 5;
 /// copy is read back and checked. What was damaged in the source without a change of its length is then damaged in the copy; with
 /// [`CopyPlan::full`] everything is read back.
 ///
+/// What does not hold is left out: everything else is copied, and a target that had nothing is an archive with that hole.
+///
 /// # Errors
-/// [`Error::Overlap`] if one lies in the other; [`Error::NoLog`], [`Error::NoManifest`]; [`Error::Missing`] names what is missing,
-/// [`Error::Envelope`] what is damaged there; [`Error::Fenced`] if the target holds another history, or was changed meanwhile;
+/// [`Error::Overlap`] if one lies in the other; [`Error::NoLog`], [`Error::NoManifest`]; [`Error::Missing`] names what is missing
+/// first, [`Error::Envelope`] what is damaged there; [`Error::Fenced`] if the target holds another history, or was changed meanwhile;
 /// [`Error::Gap`] if there is one between the two.
 pub async fn copy(
     from: &Store,
@@ -80,9 +82,10 @@ pub async fn copy(
             return Err(source.no_manifest().await);
         };
         source.id = Some(manifest.facts().map_err(|what| source.corrupt(crate::manifest::MANIFEST, what))?.log);
-        match copy_once(&source, to, &manifest, how, &mut done, &mut watch).await {
+        let is_as_it_was = seen.as_ref() == Some(&manifest);
+        match copy_once(&source, to, &manifest, is_as_it_was, how, &mut done, &mut watch).await {
             // What the source has put together since has another name: it is all there only if nothing changed.
-            Err(Error::Missing { .. }) if seen.as_ref() != Some(&manifest) => seen = Some(manifest),
+            Err(Error::Missing { .. }) if !is_as_it_was => seen = Some(manifest),
             copied => return copied.map(|()| done.copied),
         }
     }
@@ -93,6 +96,7 @@ async fn copy_once(
     source: &Place<'_>,
     to: &Store,
     manifest: &Manifest,
+    is_as_it_was: bool,
     how: CopyPlan,
     done: &mut Done,
     watch: &mut impl FnMut(&Copied),
@@ -114,16 +118,34 @@ async fn copy_once(
     }
     done.begin(&objects);
     let mut copying = Copying::new(source, &target, manifest, how, done).await?;
+    let mut lost = None;
     for object in &objects {
-        copying.object(object).await?;
+        match copying.object(object).await {
+            Err(error) if error.is_damage() => lost = lost.or(Some(error)),
+            copied => copied?,
+        }
         watch(&copying.done.copied);
     }
-    let Some(mut next) = next.filter(|_| !how.plan_only) else { return Ok(()) };
-    next.spill(&target).await?;
-    let swapped = target.swap(&next, seen.map(|(_, version)| version)).await?;
+    match (lost, next) {
+        (Some(error @ Error::Missing { .. }), _) if !is_as_it_was => Err(error),
+        // Where nothing is yet, what is left of a damaged archive is better than none. A target that has a manifest keeps it, for
+        // it may name the beginning of what is lost.
+        (Some(error), Some(next)) if seen.is_none() && !how.plan_only => {
+            write(&target, next, None, &facts).await.and(Err(error))
+        }
+        (Some(error), _) => Err(error),
+        (None, Some(next)) if !how.plan_only => write(&target, next, seen.map(|(_, version)| version), &facts).await,
+        (None, _) => Ok(()),
+    }
+}
+
+/// Gives the target its manifest.
+async fn write(target: &Place<'_>, mut next: Manifest, seen: Option<Version>, facts: &Facts) -> Result<()> {
+    next.spill(target).await?;
+    let swapped = target.swap(&next, seen).await?;
     swapped.map(|_| ()).ok_or_else(|| {
         let epoch = facts.history.current().epoch.number;
-        Error::Fenced { store: to.label().to_owned(), log: source.log.clone(), theirs: epoch, ours: epoch }
+        Error::Fenced { store: target.store.label().to_owned(), log: target.log.clone(), theirs: epoch, ours: epoch }
     })
 }
 

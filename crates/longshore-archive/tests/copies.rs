@@ -64,6 +64,43 @@ async fn f_111_of_two_copies_that_were_written_to_by_themselves_one_is_archived_
 }
 
 #[tokio::test]
+async fn a_damaged_archive_is_copied_but_for_what_is_damaged_and_that_comes_from_another_one_later() {
+    for is_gone in [true, false] {
+        let ((there, from), (_, good), (copied, to)) = (memory("from"), memory("good"), memory("to"));
+        let rig = Rig::new();
+        rig.append(900);
+        rig.seal();
+        let end = rig.archiver(&from, &at_once()).await.finish().await.unwrap();
+        copy(&from, &good, &name(), None, CopyPlan::default(), |_| {}).await.unwrap();
+        let all = objects(&there).await;
+        let segments: Vec<_> = all.iter().filter(|path| path.as_ref().contains("/segments/")).collect();
+        let lost = segments[segments.len() / 2];
+        if is_gone {
+            there.delete(lost).await.unwrap();
+        } else {
+            let mut flipped = there.get(lost).await.unwrap().bytes().await.unwrap().to_vec();
+            let middle = flipped.len() / 2;
+            flipped[middle] ^= 1;
+            there.put(lost, flipped.into()).await.unwrap();
+        }
+        for _ in 0..2 {
+            let told = copy(&from, &to, &name(), None, CopyPlan::default(), |_| {}).await.unwrap_err();
+            assert!(told.is_damage() && told.to_string().contains(lost.as_ref()), "{told}");
+            let left: Vec<_> = all.iter().filter(|path| *path != lost).cloned().collect();
+            let mut ours = objects(&copied).await;
+            ours.sort();
+            assert_eq!(ours, left, "all but the damaged object is there");
+        }
+        let archive = opened(std::slice::from_ref(&to)).await;
+        let found = verify(&archive, |_| {}).await.unwrap().findings;
+        assert!(matches!(&found[..], [Finding::Missing { object, .. }] if object == lost.as_ref()), "{found:?}");
+        copy(&good, &to, &name(), None, CopyPlan::default(), |_| {}).await.unwrap();
+        let archive = opened(std::slice::from_ref(&to)).await;
+        assert_eq!((verify(&archive, |_| {}).await.unwrap().findings, archive.end()), (vec![], end));
+    }
+}
+
+#[tokio::test]
 async fn a_copy_brings_back_what_the_target_has_lost_and_mends_what_is_damaged_there() {
     let (_, from) = memory("from");
     let (there, to) = memory("to");
