@@ -186,6 +186,12 @@ fn f_093_a_log_that_goes_on_without_its_archive_leaves_a_gap_that_is_named_and_a
     stage.assert_equal(&into);
     let verified = must(longshore(["archive", "verify", "--from", &stage.store(), "--log", "app"]), b"");
     assert!(verified.contains("gap") && verified.contains("intact"), "{verified}");
+    // A mark is looked for behind the gap alone, and whoever asks for one is told so.
+    let other = format!("sqlite:{}", stage.site.at("marked.db"));
+    let asked = ["replay", "--from", &stage.store(), "--log", "app", "--to", "mark:monday", "--into", &other];
+    let told = run_with(longshore(asked), b"");
+    let told = String::from_utf8_lossy(&told.stderr);
+    assert!(told.contains("behind the gap from") && told.contains("no mark is"), "{told}");
 }
 
 /// F-121 for what a restore begins with: an older snapshot, and more of the log, do as well.

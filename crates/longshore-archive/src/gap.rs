@@ -76,6 +76,12 @@ pub(crate) async fn objects_before(place: &Place<'_>, gap: &GapEntry) -> Result<
 }
 
 impl Archive {
+    /// The range before this that is in no archive, if there is one: what came before it is reached by a position or a time
+    /// ([`reaching`](Self::reaching)).
+    pub fn gap_before(&self) -> Option<(Lsn, Lsn)> {
+        self.best().manifest.gaps.last().map(|gap| (Lsn::new(gap.start), Lsn::new(gap.end)))
+    }
+
     /// The archive that reaches a target: this one, or what a store held before a gap.
     ///
     /// # Errors

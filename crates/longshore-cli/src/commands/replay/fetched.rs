@@ -72,7 +72,7 @@ impl Replay {
         let done = done.map_err(|failure| match failure.kind() {
             ErrorKind::NotFound | ErrorKind::TooOld | ErrorKind::Unreachable => {
                 let next = "name a target that is there, or a store that reaches further; `longshore archive ls` shows how far each reaches";
-                failure.after(format!("that is all of it in {store}")).next(next)
+                failure.after(store).next(next)
             }
             _ => failure,
         })?;
@@ -128,7 +128,7 @@ impl Replay {
         promoted
     }
 
-    /// Plans, and fetches what was planned: the log, and the store that it is from. `None` if this is a plan; `end` is where the
+    /// Plans, and fetches what was planned: the log, and what there is of it. `None` if this is a plan; `end` is where the
     /// archive ended then.
     async fn fetch(
         &self,
@@ -194,13 +194,24 @@ impl Replay {
             fetched = Library::fetch(archive, &plan, scratch, |bytes| phases.fetching(bytes, plan.bytes)).await;
         }
         match fetched {
-            Ok(replay) => Ok(Some((replay, plan.store))),
+            Ok(replay) => Ok(Some((replay, all_of_it(archive, &plan.store)))),
             Err(error) => {
                 let of_snapshot = matches!(&error, longshore::Error::Archive(error) if error.is_of_snapshot());
                 let snapshot = plan.snapshot.as_ref().filter(|_| of_snapshot).map(|entry| entry.position);
                 Err(Unfetched { snapshot, failure: error.into() })
             }
         }
+    }
+}
+
+/// What a target that is not in it was looked for in.
+fn all_of_it(archive: &Archive, store: &str) -> String {
+    match archive.gap_before() {
+        Some((start, end)) => format!(
+            "that is all of it in {store} behind the gap from {start} to {end}; what lies before the gap is found by its \
+             position or its time, and no mark is"
+        ),
+        None => format!("that is all of it in {store}"),
     }
 }
 
