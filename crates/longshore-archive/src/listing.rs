@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use longshore_format::Lsn;
+use longshore_format::{Lsn, SegmentSize};
 
 use crate::archive::{Archive, Copy};
 use crate::error::Result;
 use crate::gap;
-use crate::manifest::{MANIFEST, Manifest};
+use crate::manifest::{MANIFEST, Manifest, SegmentEntry};
 use crate::place::Place;
 use crate::plan::FetchPlan;
 use crate::verify::Finding;
@@ -61,8 +61,8 @@ pub(crate) async fn has_objects(place: &Place<'_>) -> Result<bool> {
 }
 
 impl Archive {
-    /// What a restore would miss: segments that the plan needs, the store which reaches furthest has lost, and no other has.
-    /// Names are listed, and nothing is fetched.
+    /// What a restore would miss: segments that the plan needs, that the store which reaches furthest has lost, or has cut short,
+    /// and that no other has. Names are listed, and nothing is fetched.
     ///
     /// # Errors
     /// What the stores say; `Denied` where the credentials may fetch and not list.
@@ -73,7 +73,8 @@ impl Archive {
         let listing = Listing::of(&self.place(best)).await?;
         for entry in plan.needed() {
             let place = self.place(best);
-            if listing.len(&place, &entry.object).await?.is_some() {
+            let len = listing.len(&place, &entry.object).await?;
+            if len == Some(entry.bytes) {
                 continue;
             }
             if listings.is_empty() {
@@ -85,16 +86,27 @@ impl Archive {
             for (copy, listing) in &listings {
                 let same = copy.segment(entry.base).filter(|theirs| theirs.digest == entry.digest);
                 if let Some(theirs) = same {
-                    elsewhere |= listing.len(&self.place(copy), &theirs.object).await?.is_some();
+                    elsewhere |= listing.len(&self.place(copy), &theirs.object).await? == Some(theirs.bytes);
                 }
             }
             if !elsewhere {
-                let (store, object) = (best.store.label().to_owned(), place.name(&entry.object));
-                let (start, end) = (Lsn::new(entry.base), Lsn::new(entry.base.saturating_add(size.get())));
-                holes.push(Finding::Missing { store, object, start, end });
+                holes.push(hole(&place, entry, len, size));
             }
         }
         Ok(holes)
+    }
+}
+
+/// A segment whose object is not there, or not as long as it was.
+fn hole(place: &Place<'_>, entry: &SegmentEntry, len: Option<u64>, size: SegmentSize) -> Finding {
+    let (store, object) = (place.store.label().to_owned(), place.name(&entry.object));
+    let (start, end) = (Lsn::new(entry.base), Lsn::new(entry.base.saturating_add(size.get())));
+    match len {
+        None => Finding::Missing { store, object, start, end },
+        Some(len) => {
+            let what = format!("it is {len} bytes long, and was {}", entry.bytes);
+            Finding::Corrupt { store, object, what, start, end }
+        }
     }
 }
 

@@ -153,6 +153,11 @@ fn a_plan_over_a_hole_names_it_and_so_does_the_restore_before_it_fetches() {
     assert!(run(dir, &format!("{replay} --plan")).stdout.contains("gaps      1048576 to 2097152"));
     assert!(run(dir, &replay).fails(5).contains(name));
     assert!(!dir.join("out.jsonl.log").exists(), "nothing was fetched");
+    // One that was cut short is seen without a fetch, too.
+    std::fs::write(gone, "not a segment").unwrap();
+    let plan = run(dir, &format!("{replay} --plan"));
+    assert!(plan.stdout.contains("it is 13 bytes long, and was"), "{}", plan.stdout);
+    assert!(plan.fails(6).contains(name));
 }
 
 /// Damages a file in what lies behind its header.

@@ -57,13 +57,15 @@ pub(super) struct Plan {
     finds_mark: bool,
 }
 
-/// What no store has any more.
+/// What no store has whole any more.
 #[derive(Serialize)]
 struct Gap {
     start: u64,
     end: u64,
     store: String,
     object: String,
+    /// What became of it.
+    what: String,
 }
 
 /// The first transaction that is left out.
@@ -155,7 +157,7 @@ impl Plan {
             Some(gaps) if gaps.is_empty() && self.is_cut => "none before the stop".to_owned(),
             Some(gaps) if gaps.is_empty() => "none".to_owned(),
             Some(gaps) => {
-                let told = |gap: &Gap| format!("{} to {} ({} is gone)", gap.start, gap.end, gap.object);
+                let told = |gap: &Gap| format!("{} to {} ({}: {})", gap.start, gap.end, gap.object, gap.what);
                 gaps.iter().map(told).collect::<Vec<_>>().join(", ")
             }
         }
@@ -210,7 +212,10 @@ impl Plan {
 fn gap(finding: Finding) -> Option<Gap> {
     match finding {
         Finding::Missing { store, object, start, end } => {
-            Some(Gap { start: start.get(), end: end.get(), store, object })
+            Some(Gap { start: start.get(), end: end.get(), store, object, what: "it is gone".to_owned() })
+        }
+        Finding::Corrupt { store, object, what, start, end } => {
+            Some(Gap { start: start.get(), end: end.get(), store, object, what })
         }
         _ => None,
     }
