@@ -136,6 +136,15 @@ pub enum Error {
         /// What is missing or damaged.
         damage: Box<Error>,
     },
+    /// What would be kept of an archive is not whole: nothing else may go.
+    #[error(
+        "{}; what would be kept needs it, so nothing is forgotten: put it back from another copy, or keep more snapshots",
+        bare(damage)
+    )]
+    Needed {
+        /// What is missing or damaged.
+        damage: Box<Error>,
+    },
     /// Somebody with a later epoch archives this log, or its history is another one.
     #[error(
         "{store}: log {log} is archived by epoch {theirs}, and this node writes epoch {ours}: it is fenced; `longshore status` there tells who writes"
@@ -283,7 +292,7 @@ impl Error {
             }
             Error::NoManifest { .. } | Error::Missing { .. } | Error::Gap { .. } => ErrorKind::Gap,
             Error::Corrupt { .. } => ErrorKind::Corrupt,
-            Error::Broken { damage, .. } => damage.kind(),
+            Error::Broken { damage, .. } | Error::Needed { damage } => damage.kind(),
             Error::Fenced { .. } => ErrorKind::Fenced,
             Error::OtherLog { .. } | Error::Parted { .. } => ErrorKind::Diverged,
             Error::Unreachable { wanted, first, .. } if wanted < first => ErrorKind::TooOld,
@@ -309,6 +318,14 @@ impl Error {
         }
     }
 
+    /// The error that damage is to whoever would have removed all else; any other error as it is.
+    pub(crate) fn needed(self) -> Error {
+        match self.is_damage() {
+            true => Error::Needed { damage: Box::new(self) },
+            false => self,
+        }
+    }
+
     /// Whether what is missing or damaged is of a snapshot.
     pub fn is_of_snapshot(&self) -> bool {
         match self {
@@ -330,6 +347,15 @@ fn with_it(start: Lsn, end: Lsn) -> String {
     match (start, end) {
         (Lsn::ZERO, Lsn::MAX) => String::new(),
         (start, end) => format!(", and with it {start} to {end}"),
+    }
+}
+
+/// Damage without what helps a restore.
+fn bare(damage: &Error) -> String {
+    match damage {
+        Error::Missing { store, object, .. } => format!("{store}: {object} is missing"),
+        Error::Corrupt { store, object, what } => format!("{store}: {object} is damaged: {what}"),
+        other => other.to_string(),
     }
 }
 

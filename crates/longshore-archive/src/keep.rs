@@ -1,11 +1,13 @@
 //! How far back an archive reaches: whole snapshots and what follows them, and never less.
 
+mod left;
+
 use std::time::Duration;
 
 use longshore_format::{ErrorKind, Lsn};
 
 use crate::archiver::wall_micros;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fork::{self, ForkEntry};
 use crate::gap;
 use crate::manifest::{Manifest, SnapshotEntry};
@@ -46,15 +48,12 @@ impl Keep {
     /// Takes out of a manifest what need not be kept; returns the objects that nobody needs once the manifest is swapped.
     ///
     /// # Errors
-    /// [`Error::Missing`](crate::Error::Missing) and [`Error::Corrupt`](crate::Error::Corrupt) if the snapshot that everything
-    /// from then on would begin with is not there: then nothing may go. The manifest is of no use after an error.
+    /// [`Error::Needed`](crate::Error::Needed) if something goes, and of what everything from then on would consist not all is
+    /// there: then nothing may go. The manifest is of no use after an error.
     pub(crate) async fn cut(&self, manifest: &mut Manifest, place: &Place<'_>) -> Result<Cut> {
         let mut cut = Cut::default();
         let Some(since) = self.since(&manifest.snapshots, wall_micros()) else { return Ok(cut) };
         let old = manifest.snapshots.partition_point(|snapshot| snapshot.position < since.get());
-        if let Some(oldest) = manifest.snapshots.get(old) {
-            snapshot::look_for(place, oldest).await?;
-        }
         for entry in manifest.snapshots.drain(..old) {
             let pieces = or_unnamed(snapshot::pieces(place, &entry).await)?;
             cut.objects.extend(pieces.into_iter().map(|piece| piece.object));
@@ -77,6 +76,9 @@ impl Keep {
         manifest.forks = kept;
         for fork in Vec::<ForkEntry>::from_iter(old) {
             cut.objects.extend(or_unnamed(fork::objects(place, &fork).await)?);
+        }
+        if !cut.objects.is_empty() {
+            left::look_for(place, manifest).await.map_err(Error::needed)?;
         }
         Ok(cut)
     }

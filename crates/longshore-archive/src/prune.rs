@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use longshore_format::Name;
+use longshore_format::{ErrorKind, Name};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keep::Keep;
 use crate::keys::KeyProvider;
 use crate::listing;
 use crate::manifest::MANIFEST;
 use crate::place::Place;
+use crate::snapshot;
 use crate::store::Store;
 
 /// What nobody needs.
@@ -63,10 +64,12 @@ pub async fn orphans(
     Ok(pruned)
 }
 
-/// Forgets what need not be kept, unless this is `plan_only`.
+/// Forgets what need not be kept, unless this is `plan_only`. If that is anything, the oldest snapshot that is kept is fetched
+/// and checked first, and the log behind it is looked for: afterwards nothing else can be restored.
 ///
 /// # Errors
-/// [`NoLog`](crate::Error::NoLog), [`NoManifest`](crate::Error::NoManifest); what the store says.
+/// [`NoLog`](crate::Error::NoLog), [`NoManifest`](crate::Error::NoManifest); [`Needed`](crate::Error::Needed) names what is not
+/// whole of what would be kept, and nothing is changed; what the store says.
 pub async fn forget(
     store: &Store,
     log: &Name,
@@ -75,15 +78,33 @@ pub async fn forget(
     plan_only: bool,
 ) -> Result<Pruned> {
     let mut place = Place { store, log, id: None, keys, level: Some(1) };
+    let (mut proven, mut missed) = (None, None);
     loop {
         let Some((mut manifest, seen)) = place.manifest().await? else {
             return Err(place.no_manifest().await);
         };
         place.id = Some(manifest.facts().map_err(|what| place.corrupt(MANIFEST, what))?.log);
-        let cut = keep.cut(&mut manifest, &place).await?;
+        let cut = match keep.cut(&mut manifest, &place).await {
+            // Somebody who archives meanwhile puts the tail together: what is gone is named no more then.
+            Err(error) if error.kind() == ErrorKind::Gap && missed.as_ref() != Some(&error.to_string()) => {
+                missed = Some(error.to_string());
+                continue;
+            }
+            cut => cut?,
+        };
         let pruned =
             Pruned { objects: cut.objects.iter().map(|object| place.name(object)).collect(), bytes: cut.bytes };
-        if plan_only || pruned.objects.is_empty() {
+        if pruned.objects.is_empty() {
+            return Ok(pruned);
+        }
+        let oldest = manifest.snapshots.first();
+        if let Some(entry) = oldest.filter(|_| proven.as_ref() != oldest) {
+            snapshot::check(&place, entry).await.map_err(Error::needed)?;
+            // That took a while, in which the archive may have gone on.
+            proven = oldest.cloned();
+            continue;
+        }
+        if plan_only {
             return Ok(pruned);
         }
         // Somebody who archives meanwhile was faster otherwise: what they did counts.

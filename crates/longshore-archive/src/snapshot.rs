@@ -144,6 +144,25 @@ pub(crate) async fn piece(place: &Place<'_>, entry: &SnapshotEntry, piece: &Piec
     }
 }
 
+/// Fetches all of a snapshot, and keeps none of it.
+///
+/// # Errors
+/// [`Error::Missing`] and [`Error::Corrupt`] name the first object that does not hold; what the store says.
+pub(crate) async fn check(place: &Place<'_>, entry: &SnapshotEntry) -> Result<()> {
+    let mut len = 0;
+    for wanted in &pieces(place, entry).await? {
+        len += piece(place, entry, wanted).await?.len() as u64;
+    }
+    check_len(place, entry, len)
+}
+
+fn check_len(place: &Place<'_>, entry: &SnapshotEntry, len: u64) -> Result<()> {
+    match len == entry.len {
+        true => Ok(()),
+        false => Err(place.corrupt(&entry.object, format!("its pieces hold {len} bytes instead of {}", entry.len))),
+    }
+}
+
 /// Looks for every object of a snapshot, and fetches none but the list of them.
 pub(crate) async fn look_for(place: &Place<'_>, entry: &SnapshotEntry) -> Result<()> {
     let pieces = pieces(place, entry).await?;

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{FutureExt, TryStreamExt};
 use longshore_archive::{
     Archive, ArchiveSettings, Archiver, Begin, CopyPlan, Finding, Keep, Proven, Reach, Schedule, SnapshotFacts, Store,
@@ -13,6 +14,7 @@ use longshore_archive::{
 };
 use longshore_format::{ErrorKind, Lsn};
 use object_store::memory::InMemory;
+use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use support::{Rig, name, open, records};
@@ -189,6 +191,92 @@ async fn nothing_goes_before_a_snapshot_that_is_not_whole_itself() {
     forget(&store, &name(), None, &keep, false).await.unwrap();
     let archive = Archive::open(&[store], &name(), None).await.unwrap();
     assert_eq!(verify(&archive, |_| {}).await.unwrap().findings, []);
+}
+
+/// All that lies in a store, with its bytes.
+async fn held(objects: &InMemory) -> Vec<(Path, Bytes)> {
+    let mut all: Vec<Path> = objects.list(None).map_ok(|meta| meta.location).try_collect().await.unwrap();
+    all.sort();
+    let mut held = Vec::new();
+    for path in all {
+        let bytes = objects.get(&path).await.unwrap().bytes().await.unwrap();
+        held.push((path, bytes));
+    }
+    held
+}
+
+async fn damage(objects: &InMemory, path: &Path, damaged: Option<Vec<u8>>) {
+    match damaged {
+        Some(bytes) => objects.put(path, bytes.into()).await.map(|_| ()).unwrap(),
+        None => objects.delete(path).await.unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn nothing_goes_while_an_object_of_what_would_be_kept_is_gone_or_damaged() {
+    let (rig, (objects, store)) = (Rig::new(), memory());
+    let (mut archiver, _) = with_snapshot(&rig, &store, Keep::default()).await;
+    let second = rig.append(900);
+    rig.append_segments(2);
+    rig.append(10);
+    archiver.finish().await.unwrap();
+    assert!(put(&mut archiver, second, 9_000_000, b"small").await);
+    let keep = Keep { snapshots: Some(1), age: None };
+    let removed = forget(&store, &name(), None, &keep, true).await.unwrap().objects;
+    let base = rig.wal.segment_size().base_of(second);
+    let of_second = format!("/{:020}/", second.get());
+    let mut looked_at = 0;
+    for (path, whole) in held(&objects).await {
+        let is_of = |part: &str| path.as_ref().contains(part);
+        if removed.contains(&path.to_string()) || is_of("/manifest") {
+            continue;
+        }
+        let mut flipped = whole.to_vec();
+        flipped[whole.len() / 2] ^= 1;
+        // What is in the log is told by its digest alone: that is for `verify`.
+        let flipped = is_of(&of_second).then_some(Some(flipped));
+        for damaged in [Some(None), Some(Some(whole[1..].to_vec())), flipped].into_iter().flatten() {
+            let expected = if damaged.is_some() { ErrorKind::Corrupt } else { ErrorKind::Gap };
+            damage(&objects, &path, damaged).await;
+            let before = held(&objects).await;
+            for plan_only in [true, false] {
+                let refused = forget(&store, &name(), None, &keep, plan_only).await.unwrap_err();
+                assert_eq!(refused.kind(), expected, "{refused}");
+                let told = refused.to_string();
+                assert!(told.contains(path.as_ref()) && told.contains("nothing is forgotten"), "{told}");
+            }
+            assert!(held(&objects).await == before, "nothing was changed");
+            looked_at += 1;
+        }
+        objects.put(&path, whole.into()).await.unwrap();
+    }
+    // A list, a piece, the segments from the snapshot's on, and the tail.
+    assert!(3 + 3 + 2 * (2 + 1) <= looked_at, "{looked_at} behind {base}");
+    assert_eq!(forget(&store, &name(), None, &keep, false).await.unwrap().objects, removed);
+    let archive = Archive::open(&[store], &name(), None).await.unwrap();
+    assert_eq!(verify(&archive, |_| {}).await.unwrap().findings, []);
+}
+
+#[tokio::test]
+async fn an_archiver_forgets_nothing_while_the_log_behind_the_snapshot_that_it_keeps_has_a_hole() {
+    let (rig, (objects, store)) = (Rig::new(), memory());
+    let keep = Keep { snapshots: Some(2), age: None };
+    let (mut archiver, _) = with_snapshot(&rig, &store, keep).await;
+    let second = rig.append(10);
+    rig.append_segments(2);
+    archiver.finish().await.unwrap();
+    assert!(put(&mut archiver, second, 9_000_000, b"small").await);
+    let base = rig.wal.segment_size().base_of(second);
+    let behind = format!("/{:020}-", base.get());
+    let segment = held(&objects).await.into_iter().find(|(path, _)| path.as_ref().contains(&behind)).unwrap();
+    objects.delete(&segment.0).await.unwrap();
+    let (first, third) = (archiver.first(), archiver.archived());
+    assert!(put(&mut archiver, third, 10_000_000, b"small").await, "it is archived in any case");
+    assert_eq!(archiver.first(), first);
+    objects.put(&segment.0, segment.1.into()).await.unwrap();
+    let fourth = archiver.archived();
+    assert!(put(&mut archiver, fourth, 11_000_000, b"small").await);
+    assert!(first < archiver.first());
 }
 
 #[tokio::test]

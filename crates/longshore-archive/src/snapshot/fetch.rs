@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{PIECE, Piece, SnapshotFetched, piece, pieces};
+use super::{PIECE, Piece, SnapshotFetched, check_len, piece, pieces};
 use crate::archive::{Archive, Copy};
 use crate::blocking::blocking;
 use crate::error::Result;
@@ -58,10 +58,7 @@ impl Archive {
             file = blocking(move || file.with(&bytes)).await?;
             watch(SnapshotFetched { bytes: file.len, of: entry.len });
         }
-        if file.len != entry.len {
-            let what = format!("its pieces hold {} bytes instead of {}", file.len, entry.len);
-            return Err(place.corrupt(&entry.object, what));
-        }
+        check_len(&place, entry, file.len)?;
         let path = path.to_owned();
         blocking(move || file.complete(&path)).await
     }
