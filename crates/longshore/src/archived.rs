@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_archive::keys::KeyProvider;
-use longshore_archive::{Archive, Begin, Reach, Store, Until};
+use longshore_archive::{Archive, Begin, FetchPlan, Reach, Store, Until};
 use longshore_format::{ErrorKind, Frames, Lsn, Name};
 use longshore_protocol::Backoff;
 use longshore_wal::Wal;
@@ -116,16 +116,13 @@ impl Node {
                 at: None,
             });
         }
-        let fetched = self.lay_log(sources, name).await?;
+        let fetched = self.lay_log(&sources.archive(name).await?).await?;
         self.place_log(fetched, name).await
     }
 
     /// Fetches a log into a directory with a name that no log can have: where that is, once all of it is there.
-    async fn lay_log(&self, sources: &Sources, name: &Name) -> Result<PathBuf> {
-        let archive = sources.archive(name).await?;
-        let begin =
-            if seeding::can_be_seeded(archive.facts().content) { Begin::Snapshot(Reach::Upto) } else { Begin::First };
-        let plan = archive.plan(Until::End, begin)?;
+    async fn lay_log(&self, archive: &Archive) -> Result<PathBuf> {
+        let (plan, name) = (plan_of(archive)?, archive.name());
         let fetched = self.data_dir().join(format!("{name}.fetching"));
         tracing::info!(log = %name, store = plan.store, from = %plan.first, end = %plan.end, bytes = plan.bytes, "fetching a log from the archive");
         archive.fetch(&plan, &fetched, |_| {}).await?;
@@ -144,6 +141,13 @@ impl Node {
         })
         .await
     }
+}
+
+/// What a log is laid out of, whose sinks begin with the newest snapshot that is not left out, if they can.
+fn plan_of(archive: &Archive) -> Result<FetchPlan> {
+    let begin =
+        if seeding::can_be_seeded(archive.facts().content) { Begin::Snapshot(Reach::Upto) } else { Begin::First };
+    Ok(archive.plan(Until::End, begin)?)
 }
 
 /// Appends to a follower's log what is archived of it and not here yet; whether that was anything. All of it is durable when this
@@ -322,30 +326,40 @@ async fn follow_log(
     log.upstream.set(archive.store(), Doing::Following, None);
     log.upstream.heard(archive.end(), log.now());
     match log.wal.end() < archive.first() {
-        true => begin_anew(node, sources, log).await?,
+        true => begin_anew(node, &archive, log).await?,
         false => catch_up(&archive, log).await.map(drop)?,
     }
     if log.seeding.is_wanted() {
-        serve_seed(sources, log).await?;
+        serve_seed(node, sources, log).await?;
     }
     Ok(archive)
 }
 
-/// Gives the sinks of a log what they wait for, once there is a snapshot that the log goes on from.
-async fn serve_seed(sources: &Sources, log: &Log) -> Result<()> {
+/// Gives the sinks of a log what they wait for, once there is a snapshot that the log goes on from. If none of those that are
+/// there holds, the log begins anew with an older one, or with its first record.
+async fn serve_seed(node: &Node, sources: &Sources, log: &Arc<Log>) -> Result<()> {
     let path = seeding::path_of(&log.data_dir, &log.name);
     // What an upstream has left of another one.
     let _none = std::fs::remove_file(&path);
-    if fetch_snapshot(sources, log, &path).await?.is_some() {
-        log.seeding.settle(seeding::Outcome::Fetched);
+    let mut archive = sources.archive_of(log).await?;
+    match take_snapshot(&mut archive, log, &path).await? {
+        Taken::Whole => log.seeding.settle(seeding::Outcome::Fetched),
+        Taken::None => {}
+        Taken::Damaged { error, goes_back } => {
+            // A copy that begins no earlier is no better than this one.
+            if !goes_back || log.wal.first() <= plan_of(&archive)?.first {
+                return Err(error.into());
+            }
+            begin_anew(node, &archive, log).await?;
+        }
     }
     Ok(())
 }
 
-/// Begins a copy anew that the archive no longer reaches back to; its sinks are given a snapshot. The copy goes when the other is
-/// here.
-async fn begin_anew(node: &Node, sources: &Sources, log: &Arc<Log>) -> Result<()> {
-    let fetched = node.lay_log(sources, &log.name).await?;
+/// Begins a copy anew that its archive no longer reaches back to, or that no snapshot leads to; its sinks are given one that does.
+/// The copy goes when the other is here.
+async fn begin_anew(node: &Node, archive: &Archive, log: &Arc<Log>) -> Result<()> {
+    let fetched = node.lay_log(archive).await?;
     let (owned, name, end) = (node.clone(), log.name.clone(), log.wal.end());
     blocking("remove a log", move || {
         owned.close_log(&name)?;
@@ -360,10 +374,40 @@ async fn begin_anew(node: &Node, sources: &Sources, log: &Arc<Log>) -> Result<()
 
 /// Fetches a snapshot that a sink can begin with in the place of what the log no longer holds; `None` if none is archived.
 pub(crate) async fn fetch_snapshot(sources: &Sources, log: &Log, path: &Path) -> Result<Option<PathBuf>> {
-    let archive = sources.archive_of(log).await?;
-    let snapshot = archive.newest_snapshot(log.wal.first()).filter(|entry| entry.position <= log.wal.end().get());
-    let Some(entry) = snapshot else { return Ok(None) };
-    tracing::info!(log = %log.name, store = archive.store(), position = entry.position, bytes = entry.len, "fetching a snapshot");
-    archive.fetch_snapshot(entry, path, |_| {}).await?;
-    Ok(Some(path.to_owned()))
+    let mut archive = sources.archive_of(log).await?;
+    match take_snapshot(&mut archive, log, path).await? {
+        Taken::Whole => Ok(Some(path.to_owned())),
+        Taken::None => Ok(None),
+        Taken::Damaged { error, .. } => Err(error.into()),
+    }
+}
+
+/// What became of the fetching of a snapshot.
+enum Taken {
+    /// It is here.
+    Whole,
+    /// None is archived that the log goes on from.
+    None,
+    /// There are some, and none holds: what is wrong with the newest, and whether something older may do as well.
+    Damaged { error: longshore_archive::Error, goes_back: bool },
+}
+
+/// Fetches the newest snapshot that holds of those that the log goes on from. The archive is left without the others.
+async fn take_snapshot(archive: &mut Archive, log: &Log, path: &Path) -> Result<Taken> {
+    let mut taken = Taken::None;
+    loop {
+        let snapshot = archive.newest_snapshot(log.wal.first()).filter(|entry| entry.position <= log.wal.end().get());
+        let Some(entry) = snapshot.cloned() else { return Ok(taken) };
+        tracing::info!(log = %log.name, store = archive.store(), position = entry.position, bytes = entry.len, "fetching a snapshot");
+        match archive.fetch_snapshot(&entry, path, |_| {}).await {
+            Ok(()) => return Ok(Taken::Whole),
+            Err(error) if error.is_of_snapshot() => {
+                tracing::warn!(log = %log.name, position = entry.position, %error, "a snapshot of the archive is left out");
+                let goes_back = archive.leave_out_snapshot(entry.position);
+                let error = if let Taken::Damaged { error: newest, .. } = taken { newest } else { error };
+                taken = Taken::Damaged { error, goes_back };
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
