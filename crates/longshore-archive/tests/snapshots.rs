@@ -369,6 +369,47 @@ async fn f_121_f_122_every_object_of_a_snapshot_that_is_damaged_or_gone_is_named
 }
 
 #[tokio::test]
+async fn a_snapshot_of_which_no_store_has_all_is_put_together_from_what_each_has() {
+    let rig = Rig::new();
+    let ((in_first, first), (in_second, second)) = (memory(), memory());
+    let _archiver = with_snapshot(&rig, &first, Keep::default()).await;
+    copy(&first, &second, &name(), None, CopyPlan::default(), |_| {}).await.unwrap();
+    let whole = held(&in_first).await;
+    // In the order of their names: two pieces, and the list of them.
+    let of_snapshot = Vec::from_iter(whole.iter().filter(|(path, _)| path.as_ref().contains("/snapshots/")));
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("snapshot");
+    // Which of the three each store has lost, and whether nothing is lost in both.
+    for (lost_first, lost_second, is_there) in [
+        (&[0][..], &[1][..], true),
+        (&[1], &[0], true),
+        (&[2], &[0, 1], true),
+        (&[0, 2], &[1], true),
+        (&[0, 1], &[2], true),
+        (&[1], &[1, 2], false),
+    ] {
+        for (objects, lost) in [(&in_first, lost_first), (&in_second, lost_second)] {
+            for (at, (path, bytes)) in of_snapshot.iter().enumerate() {
+                let kept = if lost.contains(&at) { bytes.slice(1..) } else { bytes.clone() };
+                objects.put(path, kept.into()).await.unwrap();
+            }
+        }
+        for stores in [[first.clone(), second.clone()], [second.clone(), first.clone()]] {
+            let archive = Archive::open(&stores, &name(), None).await.unwrap();
+            let entry = archive.plan(Until::End, Begin::Snapshot(Reach::Upto)).unwrap().snapshot.unwrap();
+            let fetched = archive.fetch_snapshot(&entry, &file, |_| {}).await;
+            assert_eq!(fetched.is_ok(), is_there, "{lost_first:?} {lost_second:?}: {fetched:?}");
+            match fetched {
+                Ok(()) => assert!(std::fs::read(&file).unwrap() == image(1)),
+                Err(refused) => assert!(refused.is_of_snapshot(), "{refused}"),
+            }
+            let _none = std::fs::remove_file(&file);
+            let _none = std::fs::remove_file(place.path().join("snapshot.partial"));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_snapshot_that_was_proven_is_looked_for_and_not_fetched_again() {
     let rig = Rig::new();
     let (objects, store) = memory();

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use super::{PIECE, Piece, SnapshotFetched, check_len, piece, pieces};
 use crate::archive::{Archive, Copy};
 use crate::blocking::blocking;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::{io, partial_of, private};
 use crate::manifest::SnapshotEntry;
 
 impl Archive {
-    /// Fetches a snapshot into a file. Interrupted, it goes on where it was; the file has its name once it is whole. `watch` is
+    /// Fetches a snapshot into a file, its list and each of its pieces from the first store that has it whole. Interrupted, it goes on where it was; the file has its name once it is whole. `watch` is
     /// told of each piece.
     ///
     /// # Errors
@@ -27,12 +27,13 @@ impl Archive {
         if path.exists() {
             return Ok(());
         }
-        let mut trouble = None;
-        for copy in self.copies() {
-            let same = |entry: &&SnapshotEntry| (entry.position, entry.len) == (wanted.position, wanted.len);
-            let Some(entry) = copy.manifest.snapshots.iter().find(same) else { continue };
-            match self.lay_snapshot(copy, entry, path, &mut watch).await {
-                Ok(()) => return Ok(()),
+        let same = |entry: &&SnapshotEntry| (entry.position, entry.len) == (wanted.position, wanted.len);
+        let named = self.copies().iter().filter_map(|copy| Some((copy, copy.manifest.snapshots.iter().find(same)?)));
+        let (named, mut trouble) = (Vec::from_iter(named), None);
+        for (at, (copy, _)) in named.iter().enumerate() {
+            match self.lay_snapshot(&named, at, path, &mut watch).await {
+                // Another store does not help if the disk here is full.
+                laid @ (Ok(()) | Err(Error::Io { .. })) => return laid,
                 Err(error) => {
                     tracing::warn!(store = copy.store.label(), %error, "another store is asked");
                     trouble = trouble.or(Some(error));
@@ -42,19 +43,24 @@ impl Archive {
         Err(trouble.expect("the store whose snapshot it is was asked"))
     }
 
+    /// Lays out what the list of one store says, with pieces from any.
     async fn lay_snapshot(
         &self,
-        copy: &Copy,
-        entry: &SnapshotEntry,
+        named: &[Named<'_>],
+        at: usize,
         path: &Path,
         watch: &mut impl FnMut(SnapshotFetched),
     ) -> Result<()> {
+        let (copy, entry) = named[at];
         let place = self.place(copy);
         let pieces = Arc::new(pieces(&place, entry).await?);
         let (partial, there) = (partial_of(path), Arc::clone(&pieces));
         let mut file = blocking(move || Partial::open(partial, &there)).await?;
+        // The store that had the last piece is asked first: one that does not answer is not waited for at each.
+        let mut nearest = at;
         for wanted in &pieces[file.pieces..] {
-            let bytes = piece(&place, entry, wanted).await?;
+            let bytes;
+            (nearest, bytes) = self.first_whole_piece(named, nearest, wanted).await?;
             file = blocking(move || file.with(&bytes)).await?;
             watch(SnapshotFetched { bytes: file.len, of: entry.len });
         }
@@ -62,7 +68,26 @@ impl Archive {
         let path = path.to_owned();
         blocking(move || file.complete(&path)).await
     }
+
+    /// A piece, from the first store that has it whole, and which that is. Its name tells its digest: whoever has it has the same.
+    async fn first_whole_piece(&self, named: &[Named<'_>], nearest: usize, wanted: &Piece) -> Result<(usize, Vec<u8>)> {
+        let mut trouble = None;
+        for at in (nearest..named.len()).chain(0..nearest) {
+            let (copy, entry) = named[at];
+            match piece(&self.place(copy), entry, wanted).await {
+                Ok(bytes) => return Ok((at, bytes)),
+                Err(error) => {
+                    tracing::warn!(store = copy.store.label(), %error, "another store is asked for a piece");
+                    trouble = trouble.or(Some(error));
+                }
+            }
+        }
+        Err(trouble.expect("the store whose list it is was asked"))
+    }
 }
+
+/// A store, and what it names the snapshot.
+type Named<'a> = (&'a Copy, &'a SnapshotEntry);
 
 /// A snapshot of which the first pieces are here.
 struct Partial {
