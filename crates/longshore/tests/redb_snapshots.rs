@@ -21,7 +21,12 @@ const LONG: Duration = Duration::from_secs(30);
 
 fn listed(store: &Store) -> Option<Listed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(list(store, None)).unwrap().pop().map(|(_, listed)| listed.unwrap())
+    let (_, listed) = runtime.block_on(list(store, None)).unwrap().pop()?;
+    match listed {
+        // Its first object is there already.
+        Err(longshore::archive::Error::NoManifest { .. }) => None,
+        listed => Some(listed.unwrap()),
+    }
 }
 
 fn into_redb(path: &Path) -> Output {
