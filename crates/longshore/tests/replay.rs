@@ -185,7 +185,7 @@ fn what_cannot_be_restored_is_refused_by_kind() {
     check("time:2200-01-01T00:00:00Z", &output, ErrorKind::Unreachable, "latest");
     check("mark:none", &output, ErrorKind::Unreachable, "no mark none");
     check(&(end.get() - 8).to_string(), &output, ErrorKind::Invalid, &end.to_string());
-    check("4096", &output, ErrorKind::NotFound, "no complete transaction");
+    check("4096", &output, ErrorKind::Unreachable, "nothing was committed by then");
     check("latest", &sqlite(&site.path("no/where.db")), ErrorKind::Preflight, "make the directory");
     fs::write(&path, "precious").unwrap();
     check("latest", &output, ErrorKind::Busy, "exists; name another output");
