@@ -121,13 +121,13 @@ async fn copy_once(
     let mut lost = None;
     for object in &objects {
         match copying.object(object).await {
+            Err(error @ Error::Missing { .. }) if !is_as_it_was => return Err(error),
             Err(error) if error.is_damage() => lost = lost.or(Some(error)),
             copied => copied?,
         }
         watch(&copying.done.copied);
     }
     match (lost, next) {
-        (Some(error @ Error::Missing { .. }), _) if !is_as_it_was => Err(error),
         // Where nothing is yet, what is left of a damaged archive is better than none. A target that has a manifest keeps it, for
         // it may name the beginning of what is lost.
         (Some(error), Some(next)) if seen.is_none() && !how.plan_only => {

@@ -326,6 +326,14 @@ impl Error {
         }
     }
 
+    /// Of what two stores said the one that counts: where one of them may have it whole later, it is not lost.
+    pub(crate) fn or(first: Option<Error>, next: Error) -> Error {
+        match first {
+            Some(first) if next.is_damage() || !first.is_damage() => first,
+            _ => next,
+        }
+    }
+
     /// Whether what is missing or damaged is of a snapshot.
     pub fn is_of_snapshot(&self) -> bool {
         match self {

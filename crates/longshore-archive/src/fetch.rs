@@ -189,7 +189,7 @@ impl Archive {
                 taken @ (Ok(_) | Err(Error::Io { .. })) => return taken,
                 Err(error) => {
                     tracing::warn!(store = copy.store.label(), %error, "another store is asked");
-                    trouble = trouble.or(Some(error));
+                    trouble = Some(Error::or(trouble, error));
                 }
             }
         }

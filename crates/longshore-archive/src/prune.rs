@@ -79,7 +79,7 @@ pub async fn forget(
 ) -> Result<Pruned> {
     let mut place = Place { store, log, id: None, keys, level: Some(1) };
     let (mut proven, mut missed) = (None, None);
-    loop {
+    for _ in 0..ATTEMPTS {
         let Some((mut manifest, seen)) = place.manifest().await? else {
             return Err(place.no_manifest().await);
         };
@@ -115,4 +115,8 @@ pub async fn forget(
             return Ok(pruned);
         }
     }
+    Err(place.corrupt(MANIFEST, "it changed each time that it was looked at: try again".to_owned()))
 }
+
+/// How often an archive is looked at anew that goes on meanwhile.
+const ATTEMPTS: u32 = 10;

@@ -191,12 +191,20 @@ fn up_to_damage(dir: &Arc<dyn Directory>, control: &Control, error: Error) -> Re
         bases.retain(|base| *base < gap.at);
     }
     let after = bases.last().and_then(|last| size.next_base(*last)).map_or(Lsn::MAX, |next| size.first_in(next));
-    let broken = gap.filter(|gap| gap.at <= known).unwrap_or(Broken { at: known.min(after), error });
+    let at = last_good(&Arc::new(at_rest(dir, control, after, bases.clone())), known.min(after));
+    let broken = gap.filter(|gap| gap.at == at).unwrap_or(Broken { at, error });
     bases.retain(|base| *base <= broken.at);
     if bases.is_empty() {
         return Err(broken.error);
     }
     Ok(at_rest(dir, control, broken.at, bases).with(Some(broken)))
+}
+
+/// Where the last good record ends that lies behind what is known durable, which the watermark tells only now and then.
+fn last_good(view: &Arc<View>, known: Lsn) -> Lsn {
+    let Ok(mut reader) = locate(view, known) else { return known };
+    while let Ok(Some(_)) = reader.next() {}
+    reader.position()
 }
 
 /// The first segment that is missing before others.

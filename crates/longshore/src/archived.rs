@@ -125,7 +125,15 @@ impl Node {
         let (plan, name) = (plan_of(archive)?, archive.name());
         let fetched = self.data_dir().join(format!("{name}.fetching"));
         tracing::info!(log = %name, store = plan.store, from = %plan.first, end = %plan.end, bytes = plan.bytes, "fetching a log from the archive");
-        archive.fetch(&plan, &fetched, |_| {}).await?;
+        match archive.fetch(&plan, &fetched, |_| {}).await {
+            // An earlier fetch that was interrupted began with another snapshot.
+            Err(longshore_archive::Error::Log(longshore_wal::Error::Exists { .. })) => {
+                let removed = std::fs::remove_dir_all(&fetched);
+                removed.map_err(|error| Error::io("remove an unfinished log", &fetched, error))?;
+                archive.fetch(&plan, &fetched, |_| {}).await?;
+            }
+            laid => drop(laid?),
+        }
         Ok(fetched)
     }
 
@@ -346,14 +354,20 @@ async fn serve_seed(node: &Node, sources: &Sources, log: &Arc<Log>) -> Result<()
         Taken::Whole => log.seeding.settle(seeding::Outcome::Fetched),
         Taken::None => {}
         Taken::Damaged { error, goes_back } => {
-            // A copy that begins no earlier is no better than this one.
-            if !goes_back || log.wal.first() <= plan_of(&archive)?.first {
+            // A copy that begins no earlier is no better than this one, and one that lacks something of this one is none.
+            if !goes_back || log.wal.first() <= plan_of(&archive)?.first || !holds_all_of(&archive, log) {
                 return Err(error.into());
             }
             begin_anew(node, &archive, log).await?;
         }
     }
     Ok(())
+}
+
+/// Whether an archive that a log follows has all that the log has: its records, and the last epoch that was accepted.
+fn holds_all_of(archive: &Archive, log: &Log) -> bool {
+    let archived = archive.facts().history.current().epoch.number;
+    log.wal.end() <= archive.end() && log.wal.accepted_epoch().number <= archived
 }
 
 /// Begins a copy anew that its archive no longer reaches back to, or that no snapshot leads to; its sinks are given one that does.

@@ -71,7 +71,7 @@ impl Archive {
         for copy in self.copies() {
             match tail_object(&self.place(copy), entry).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(error) => trouble = trouble.or(Some(error)),
+                Err(error) => trouble = Some(Error::or(trouble, error)),
             }
         }
         Err(trouble.expect("an archive has a copy"))

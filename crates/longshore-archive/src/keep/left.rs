@@ -9,7 +9,7 @@ use crate::place::Place;
 use crate::snapshot;
 
 /// Looks for every object of the oldest snapshot and of the log that is left, each as long as it is named. The snapshot's list
-/// is fetched, and nothing else.
+/// is fetched, and what is not as long as that.
 ///
 /// # Errors
 /// [`Error::Missing`] and [`Error::Corrupt`] name the first that is not as it must be; what the store says.
@@ -40,7 +40,8 @@ async fn check(
 ) -> Result<()> {
     match listing.len(place, object).await? {
         Some(bytes) if bytes == len => Ok(()),
-        Some(bytes) => Err(place.corrupt(object, format!("it is {bytes} bytes long instead of {len}"))),
+        // Two that archive one log may have compressed it differently: what counts is whether it holds.
+        Some(_) => place.get(object, (start, end)).await.map(drop),
         None => {
             let (store, object) = (place.store.label().to_owned(), place.name(object));
             Err(Error::Missing { store, object, start, end })

@@ -13,11 +13,11 @@ use crate::files::{io, partial_of, private};
 use crate::manifest::SnapshotEntry;
 
 impl Archive {
-    /// Fetches a snapshot into a file, its list and each of its pieces from the first store that has it whole. Interrupted, it goes on where it was; the file has its name once it is whole. `watch` is
-    /// told of each piece.
+    /// Fetches a snapshot into a file, its list and each of its pieces from the first store that has it whole. Interrupted, it
+    /// goes on where it was; the file has its name once it is whole. `watch` is told of each piece.
     ///
     /// # Errors
-    /// [`Error::Missing`](crate::Error::Missing) and [`Error::Corrupt`](crate::Error::Corrupt) name what no store has whole; [`Error::Io`](crate::Error::Io); what the stores say.
+    /// [`Error::Missing`] and [`Error::Corrupt`] name what no store has whole; [`Error::Io`]; what the stores say.
     pub async fn fetch_snapshot(
         &self,
         wanted: &SnapshotEntry,
@@ -36,7 +36,7 @@ impl Archive {
                 laid @ (Ok(()) | Err(Error::Io { .. })) => return laid,
                 Err(error) => {
                     tracing::warn!(store = copy.store.label(), %error, "another store is asked");
-                    trouble = trouble.or(Some(error));
+                    trouble = Some(Error::or(trouble, error));
                 }
             }
         }
@@ -78,7 +78,7 @@ impl Archive {
                 Ok(bytes) => return Ok((at, bytes)),
                 Err(error) => {
                     tracing::warn!(store = copy.store.label(), %error, "another store is asked for a piece");
-                    trouble = trouble.or(Some(error));
+                    trouble = Some(Error::or(trouble, error));
                 }
             }
         }

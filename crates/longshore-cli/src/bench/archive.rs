@@ -216,8 +216,12 @@ impl Bench {
     }
 
     fn archived(&self, store: &Store) -> Result<Lsn, Failure> {
-        let listed = self.runtime.block_on(archive::list(store, None))?.into_iter().next();
-        Ok(listed.map(|(_, listed)| listed).transpose()?.map_or(Lsn::ZERO, |log| log.end))
+        match self.runtime.block_on(archive::list(store, None))?.into_iter().next() {
+            Some((_, Ok(log))) => Ok(log.end),
+            // Its first object comes before its manifest.
+            None | Some((_, Err(archive::Error::NoManifest { .. }))) => Ok(Lsn::ZERO),
+            Some((_, Err(error))) => Err(error.into()),
+        }
     }
 
     /// The most memory of a command.

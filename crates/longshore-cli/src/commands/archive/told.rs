@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use longshore::archive::{Archive, Finding, Listed, Pruned, Verified};
+use longshore::archive::{Archive, Error, Finding, Listed, Pruned, Verified};
 use longshore_format::{ErrorKind, Lsn, Name};
 use serde::Serialize;
 
@@ -157,7 +157,7 @@ impl Proof {
         let restorable = archive.restorable(&verified.findings);
         // A store that holds another log is not to be blamed for this one.
         let passed_over: Vec<_> =
-            archive.passed_over().iter().filter(|error| error.kind() != ErrorKind::NotFound).collect();
+            archive.passed_over().iter().filter(|error| !matches!(error, Error::NoLog { .. })).collect();
         let mut proof = Self {
             log: archive.name().to_string(),
             first: archive.first().get(),
