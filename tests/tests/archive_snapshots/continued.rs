@@ -189,7 +189,7 @@ fn a_restore_that_is_fetched_keeps_others_out() {
     let scratch = stage.site.at("next/app.replay");
     std::fs::create_dir_all(&scratch).unwrap();
     let lock = longshore_storage::FsDirectory::open(&scratch).unwrap();
-    let held = longshore_storage::Directory::lock(&lock).unwrap();
+    let held = lock.lock_by("replay.lock").unwrap();
     let refused = stage.go_on("latest", "restored.db", "next", &["--accept-loss"]);
     assert_eq!(refused.status.code(), Some(7), "{}", said(&refused));
     assert!(!Path::new(&stage.site.at("restored.db")).exists());
