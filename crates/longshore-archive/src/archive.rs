@@ -171,6 +171,11 @@ impl Archive {
         &self.passed_over
     }
 
+    /// Those of them that may hold the log all the same.
+    pub fn unread(&self) -> impl Iterator<Item = &Error> {
+        self.passed_over.iter().filter(|error| !matches!(error, Error::NoLog { .. }))
+    }
+
     /// Which log it is.
     pub fn name(&self) -> &Name {
         &self.name

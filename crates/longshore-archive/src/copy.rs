@@ -59,9 +59,9 @@ const ATTEMPTS: u32 = 5;
 /// What does not hold is left out: everything else is copied, and a target that had nothing is an archive with that hole.
 ///
 /// # Errors
-/// [`Error::Overlap`] if one lies in the other; [`Error::NoLog`], [`Error::NoManifest`]; [`Error::Missing`] names what is missing
-/// first, [`Error::Envelope`] what is damaged there; [`Error::Fenced`] if the target holds another history, or was changed meanwhile;
-/// [`Error::Gap`] if there is one between the two.
+/// [`Error::Overlap`] if one lies in the other; [`Error::NoLog`], [`Error::NoManifest`]; [`Error::Missing`] and
+/// [`Error::Envelope`] name the first object that is missing or damaged; [`Error::Fenced`] if the target holds another history,
+/// or was changed meanwhile; [`Error::Gap`] if there is one between the two.
 pub async fn copy(
     from: &Store,
     to: &Store,
@@ -89,7 +89,7 @@ pub async fn copy(
             copied => return copied.map(|()| done.copied),
         }
     }
-    Err(source.corrupt(crate::manifest::MANIFEST, "it changed each time that it was copied: try again".to_owned()))
+    Err(source.unsteady())
 }
 
 async fn copy_once(

@@ -72,16 +72,30 @@ impl Archive {
     /// # Errors
     /// [`Error::Missing`] and [`Error::Corrupt`] name what no store has whole, [`Error::Broken`] also where what is whole ends;
     /// [`Error::Io`]; what the stores say. What was fetched stays.
-    pub async fn fetch(
-        &self,
-        plan: &FetchPlan,
-        dir: &Path,
-        mut watch: impl FnMut(Fetched),
-    ) -> Result<Option<CutShort>> {
+    pub async fn fetch(&self, plan: &FetchPlan, dir: &Path, watch: impl FnMut(Fetched)) -> Result<Option<CutShort>> {
         let directory: Arc<dyn Directory> = Arc::new(FsDirectory::create(dir).map_err(io(dir))?);
         let _lock = directory.lock().map_err(io(dir))?;
         partial::clear(dir)?;
         self.clear_others(plan, &directory, dir)?;
+        let cut = match self.lay_all(plan, dir, watch).await? {
+            Some(Lost { start, time, damage }) if plan.needs(start, time) => {
+                return Err(damage.behind(plan.first, start));
+            }
+            Some(Lost { start, time, damage }) => {
+                Some(CutShort { end: start, time: Some(time), why: damage.to_string() })
+            }
+            None => plan.cut.clone().map(|why| CutShort { end: plan.end, time: None, why }),
+        };
+        if let Some(cut) = &cut {
+            self.clear_from(cut.end, &directory, dir)?;
+        }
+        self.adopt(plan, cut.as_ref().map_or(plan.end, |cut| cut.end), &directory, dir)?;
+        Ok(cut)
+    }
+
+    /// Lays out every piece of a plan; the first in the log that no store has whole, if there is one. All pieces before that are
+    /// here then.
+    async fn lay_all(&self, plan: &FetchPlan, dir: &Path, mut watch: impl FnMut(Fetched)) -> Result<Option<Lost>> {
         let mut fetched = Fetched { objects: 0, of: plan.objects(), bytes: 0 };
         // The tail first: nothing is left to fetch while the last files are synced.
         let tail = plan.tail.first().map(|first| (Lsn::new(first.start), Either::Left(self.lay_tail(plan, dir))));
@@ -108,20 +122,7 @@ impl Archive {
                 break;
             }
         }
-        let cut = match lost {
-            Some(Lost { start, time, damage }) if plan.needs(start, time) => {
-                return Err(damage.behind(plan.first, start));
-            }
-            Some(Lost { start, time, damage }) => {
-                Some(CutShort { end: start, time: Some(time), why: damage.to_string() })
-            }
-            None => plan.cut.clone().map(|why| CutShort { end: plan.end, time: None, why }),
-        };
-        if let Some(cut) = &cut {
-            self.clear_from(cut.end, &directory, dir)?;
-        }
-        self.adopt(plan, cut.as_ref().map_or(plan.end, |cut| cut.end), &directory, dir)?;
-        Ok(cut)
+        Ok(lost)
     }
 
     /// Removes segments that were fetched behind one that cannot be had. An earlier fetch may have had that one: where the log

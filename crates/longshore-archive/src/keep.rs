@@ -48,8 +48,8 @@ impl Keep {
     /// Takes out of a manifest what need not be kept; returns the objects that nobody needs once the manifest is swapped.
     ///
     /// # Errors
-    /// [`Error::Needed`] if something goes, and of what everything from then on would consist not all is
-    /// there: then nothing may go. The manifest is of no use after an error.
+    /// [`Error::Needed`] if something goes, and of what everything from then on would consist not all is there: then nothing may
+    /// go. The manifest is of no use after an error.
     pub(crate) async fn cut(&self, manifest: &mut Manifest, place: &Place<'_>) -> Result<Cut> {
         let mut cut = Cut::default();
         let Some(since) = self.since(&manifest.snapshots, wall_micros()) else { return Ok(cut) };

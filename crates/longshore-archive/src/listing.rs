@@ -62,8 +62,7 @@ pub(crate) async fn has_objects(place: &Place<'_>) -> Result<bool> {
 
 impl Archive {
     /// What a restore would miss: segments that the plan needs, that the store which reaches furthest has lost, or has cut short,
-    /// and that no other has. Names are listed, and nothing is fetched but what is
-    /// not as long as it was.
+    /// and that no other has. Names are listed, and nothing is fetched but what is not as long as it was.
     ///
     /// # Errors
     /// What the stores say; `Denied` where the credentials may fetch and not list.
@@ -91,12 +90,20 @@ impl Archive {
                 }
             }
             // Two that archive one log may have compressed it differently: what counts is whether it holds.
-            if elsewhere || len.is_some() && self.segment(entry).await.is_ok() {
-                continue;
+            let is_whole = elsewhere || len.is_some() && self.holds(entry).await?;
+            if !is_whole {
+                holes.push(hole(&place, entry, len, size));
             }
-            holes.push(hole(&place, entry, len, size));
         }
         Ok(holes)
+    }
+
+    /// Whether any store has a segment whole.
+    async fn holds(&self, entry: &SegmentEntry) -> Result<bool> {
+        match self.segment(entry).await {
+            Err(error) if error.is_damage() => Ok(false),
+            segment => segment.map(|_| true),
+        }
     }
 }
 

@@ -69,17 +69,8 @@ impl Archive {
         let mut sample = Sample::default();
         let (mut beyond, mut walked, mut expected) = (None, begin, None);
         for piece in pieces.iter().skip(begin).take(AT_MOST) {
-            let (started, start) = (Instant::now(), size.first_in(piece.base()));
-            let here = match expected.filter(|expected| *expected != piece.base()) {
-                Some(hole) => self.best().check_known(hole, self.name()).map(|()| Tail::default()),
-                None => self.piece(piece).await,
-            };
-            let Tail { bytes, stored, lost, .. } = match here {
-                Err(damage) if damage.is_damage() => {
-                    Tail { lost: Some(Lost { start, time: piece.time(), damage }), ..Tail::default() }
-                }
-                here => here?,
-            };
+            let started = Instant::now();
+            let Tail { bytes, stored, lost, .. } = self.piece_or_hole(piece, expected).await?;
             sample.bytes += stored;
             sample.time += started.elapsed();
             if !bytes.is_empty() {
@@ -193,6 +184,21 @@ impl Archive {
         let sealed = best.segments.iter().map(Piece::Sealed);
         let tail = best.manifest.tail().first().map(|first| Piece::Tail { base: first.start, time: first.time });
         sealed.chain(tail).collect()
+    }
+
+    /// What can be had of a piece, where another base may have been expected: of a segment in between nobody knows any more.
+    async fn piece_or_hole(&self, piece: &Piece<'_>, expected: Option<Lsn>) -> Result<Tail> {
+        let had = match expected.filter(|expected| *expected != piece.base()) {
+            Some(hole) => self.best().check_known(hole, self.name()).map(|()| Tail::default()),
+            None => self.piece(piece).await,
+        };
+        match had {
+            Err(damage) if damage.is_damage() => {
+                let start = self.facts().size.first_in(piece.base());
+                Ok(Tail { lost: Some(Lost { start, time: piece.time(), damage }), ..Tail::default() })
+            }
+            had => had,
+        }
     }
 
     /// The bytes of a piece from its header on.

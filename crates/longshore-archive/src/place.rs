@@ -94,6 +94,11 @@ impl Place<'_> {
         }
     }
 
+    /// What is to be told where somebody has always been faster.
+    pub(crate) fn unsteady(&self) -> Error {
+        self.corrupt(MANIFEST, "it changed each time that it was read: try again".to_owned())
+    }
+
     /// Puts a manifest in the place of the one that was seen; `None` if somebody else was faster.
     pub(crate) async fn swap(&self, manifest: &Manifest, seen: Option<Version>) -> Result<Option<Version>> {
         let json = serde_json::to_vec(manifest).expect("plain data can be written as JSON");

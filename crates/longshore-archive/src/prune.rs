@@ -115,7 +115,7 @@ pub async fn forget(
             return Ok(pruned);
         }
     }
-    Err(place.corrupt(MANIFEST, "it changed each time that it was looked at: try again".to_owned()))
+    Err(place.unsteady())
 }
 
 /// How often an archive is looked at anew that goes on meanwhile.

@@ -2,7 +2,6 @@
 
 #[path = "support/chunked.rs"]
 mod chunked;
-#[allow(dead_code, reason = "shared by several test files")]
 mod support;
 
 use std::sync::Arc;

@@ -1,7 +1,6 @@
 //! Each object of an archive missing or damaged, one at a time: what the rest still tells comes back, and nothing else is
 //! promised.
 
-#[allow(dead_code, reason = "shared by several test files")]
 mod support;
 
 use std::sync::Arc;

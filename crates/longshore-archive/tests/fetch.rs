@@ -1,6 +1,5 @@
 //! What is fetched is what was sealed, to the last byte, however often a fetch is given up and begun again.
 
-#[allow(dead_code, reason = "not every test file uses all of it")]
 mod support;
 
 use std::sync::Arc;

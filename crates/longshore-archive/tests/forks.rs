@@ -3,7 +3,6 @@
 
 #[path = "support/chunked.rs"]
 mod chunked;
-#[allow(dead_code, reason = "shared by several test files")]
 mod support;
 
 use std::ops::ControlFlow;

@@ -5,7 +5,6 @@
 
 #[path = "support/servers.rs"]
 mod servers;
-#[allow(dead_code, reason = "one writer is enough here")]
 mod support;
 
 use std::io::{Read, Write};

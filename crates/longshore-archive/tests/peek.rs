@@ -1,6 +1,6 @@
 //! Where a restore stops is seen without fetching more than two segments.
 
-#[allow(dead_code, reason = "shared by several test files")]
+#[expect(dead_code, reason = "shared by several test files")]
 mod support;
 
 use std::sync::Arc;

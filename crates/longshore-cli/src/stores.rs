@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use longshore::archive::keys::{KeyProvider, parse_keys};
-use longshore::archive::{Archive, ArchiveSettings, Error, Keep, Schedule, Store};
+use longshore::archive::{Archive, ArchiveSettings, Keep, Schedule, Store};
 use longshore::settings::ByteSize;
 use longshore::{Node, Sources};
 use longshore_format::ErrorKind;
@@ -150,7 +150,7 @@ pub(crate) fn open(urls: &[String]) -> Result<Vec<Store>, Failure> {
 
 /// Refuses to go on without a store that was named and cannot be read: it may hold more than the others.
 pub(crate) fn must_all_be_read(archive: &Archive) -> Result<(), Failure> {
-    match archive.passed_over().iter().find(|error| !matches!(error, Error::NoLog { .. })) {
+    match archive.unread().next() {
         Some(error) => Err(Failure::library(error.kind(), error)
             .next("put it right, or leave that store out if the others are to do without it")),
         None => Ok(()),

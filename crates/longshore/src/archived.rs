@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_archive::keys::KeyProvider;
-use longshore_archive::{Archive, Begin, FetchPlan, Reach, Store, Until};
+use longshore_archive::{Archive, Begin, CutShort, FetchPlan, Fetched, Reach, Store, Until};
 use longshore_format::{ErrorKind, Frames, Lsn, Name};
 use longshore_protocol::Backoff;
 use longshore_wal::Wal;
@@ -125,15 +125,7 @@ impl Node {
         let (plan, name) = (plan_of(archive)?, archive.name());
         let fetched = self.data_dir().join(format!("{name}.fetching"));
         tracing::info!(log = %name, store = plan.store, from = %plan.first, end = %plan.end, bytes = plan.bytes, "fetching a log from the archive");
-        match archive.fetch(&plan, &fetched, |_| {}).await {
-            // An earlier fetch that was interrupted began with another snapshot.
-            Err(longshore_archive::Error::Log(longshore_wal::Error::Exists { .. })) => {
-                let removed = std::fs::remove_dir_all(&fetched);
-                removed.map_err(|error| Error::io("remove an unfinished log", &fetched, error))?;
-                archive.fetch(&plan, &fetched, |_| {}).await?;
-            }
-            laid => drop(laid?),
-        }
+        fetch(archive, &plan, &fetched, |_| {}).await?;
         Ok(fetched)
     }
 
@@ -148,6 +140,24 @@ impl Node {
             node.open(name.as_str()).map(drop)
         })
         .await
+    }
+}
+
+/// As [`Archive::fetch`], into a directory that nobody else uses: a log that an interrupted fetch has left there, and that is no
+/// beginning of this one, goes.
+pub(crate) async fn fetch(
+    archive: &Archive,
+    plan: &FetchPlan,
+    dir: &Path,
+    mut watch: impl FnMut(Fetched),
+) -> Result<Option<CutShort>> {
+    match archive.fetch(plan, dir, &mut watch).await {
+        // It began with another snapshot, or at another position.
+        Err(longshore_archive::Error::Log(longshore_wal::Error::Exists { .. })) => {
+            std::fs::remove_dir_all(dir).map_err(|error| Error::io("remove an unfinished log", dir, error))?;
+            Ok(archive.fetch(plan, dir, watch).await?)
+        }
+        fetched => Ok(fetched?),
     }
 }
 

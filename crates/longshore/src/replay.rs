@@ -206,8 +206,8 @@ impl Replay {
     /// its position, and the next run goes on there.
     ///
     /// # Errors
-    /// As [`plan`](Self::plan); `Preflight` when no file can be made there; `CheckFailed` when the restored file does not hold, which is then left
-    /// as `PATH.damaged`; `Interrupted`; and whatever the sink says.
+    /// As [`plan`](Self::plan); `Preflight` when no file can be made there; `CheckFailed` when the restored file does not hold,
+    /// which is then left as `PATH.damaged`; `Interrupted`; and whatever the sink says.
     pub fn run(&self, output: &Output, mut watch: impl FnMut(Stage<'_>) -> ControlFlow<()>) -> Result<Replayed> {
         let started = Instant::now();
         output.check_free()?;

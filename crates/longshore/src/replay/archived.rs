@@ -4,12 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use longshore_apply::{Cut, Edge, Plan, Point, Target};
-use longshore_archive::{Archive, Begin, CutShort, FetchPlan, Glimpse, Reach, Sample, Until};
+use longshore_archive::{Archive, Begin, CutShort, FetchPlan, Fetched, Glimpse, Reach, Sample, Until};
 use longshore_format::{ErrorKind, Lsn};
 
 use super::room::space_at;
 use super::seed::Seed;
 use super::{Output, Replay, Room};
+use crate::archived;
 use crate::error::{Error, Result};
 
 /// About what a replay from an archive takes, before anything is fetched.
@@ -102,7 +103,8 @@ impl Replay {
             seed = Some(Seed::open(path, archive.facts().log)?);
             before = entry.bytes;
         }
-        let short = archive.fetch(plan, &scratch.join(name), |fetched| watch(before + fetched.bytes)).await?;
+        let watch = |fetched: Fetched| watch(before + fetched.bytes);
+        let short = archived::fetch(archive, plan, &scratch.join(name), watch).await?;
         let cut = short.map(|CutShort { time, why, .. }| Cut { time, why });
         Ok(Replay { seed, cut, only: true, ..Replay::open(scratch, name)? })
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use longshore::archive::{Archive, Error, Finding, Listed, Pruned, Verified};
+use longshore::archive::{Archive, Finding, Listed, Pruned, Verified};
 use longshore_format::{ErrorKind, Lsn, Name};
 use serde::Serialize;
 
@@ -155,14 +155,12 @@ impl Object {
 impl Proof {
     pub(super) fn new(archive: &Archive, verified: Verified) -> Self {
         let restorable = archive.restorable(&verified.findings);
-        // A store that holds another log is not to be blamed for this one.
-        let passed_over: Vec<_> =
-            archive.passed_over().iter().filter(|error| !matches!(error, Error::NoLog { .. })).collect();
+        let unread: Vec<_> = archive.unread().collect();
         let mut proof = Self {
             log: archive.name().to_string(),
             first: archive.first().get(),
             end: archive.end().get(),
-            intact: passed_over.is_empty(),
+            intact: unread.is_empty(),
             objects: verified.objects,
             bytes: verified.bytes,
             known: verified.known,
@@ -172,8 +170,8 @@ impl Proof {
             acknowledged_gaps: Vec::new(),
             in_flight: Vec::new(),
             unnamed: Vec::new(),
-            passed_over: passed_over.iter().map(ToString::to_string).collect(),
-            passed_over_kind: passed_over.first().map(|error| error.kind()),
+            passed_over: unread.iter().map(ToString::to_string).collect(),
+            passed_over_kind: unread.first().map(|error| error.kind()),
         };
         verified.findings.into_iter().for_each(|finding| proof.take(finding));
         proof

@@ -294,12 +294,6 @@ pub(super) fn clear(scratch: &Path, into: &SinkSpec) {
     }
 }
 
-/// Removes what was fetched of a log into a scratch directory.
-pub(super) fn discard(scratch: &Path, log: &longshore_format::Name) -> Result<(), Failure> {
-    let dir = scratch.join(log.as_str());
-    remove(&dir).map_err(|error| Failure::file("cannot remove", &dir, &error))
-}
-
 /// Removes a scratch directory, unless somebody has by now.
 fn remove(scratch: &Path) -> std::io::Result<()> {
     match std::fs::remove_dir_all(scratch) {

@@ -67,12 +67,12 @@ impl Replay {
                 fetched => break fetched?,
             }
         };
-        let Some((replay, store)) = fetched else { return Ok(()) };
+        let Some((replay, all)) = fetched else { return Ok(()) };
         let done = self.run_with(&replay.to(target.clone()), &mut phases, &interrupted);
         let done = done.map_err(|failure| match failure.kind() {
             ErrorKind::NotFound | ErrorKind::TooOld | ErrorKind::Unreachable => {
                 let next = "name a target that is there, or a store that reaches further; `longshore archive ls` shows how far each reaches";
-                failure.after(store).next(next)
+                failure.after(all).next(next)
             }
             _ => failure,
         })?;
@@ -188,12 +188,7 @@ impl Replay {
             return Err(go_on.taken().into());
         }
         archived::claim(scratch, &self.into)?;
-        let mut fetched = Library::fetch(archive, &plan, scratch, |bytes| phases.fetching(bytes, plan.bytes)).await;
-        if fetched.as_ref().is_err_and(is_of_another_plan) {
-            archived::discard(scratch, go_on.log)?;
-            fetched = Library::fetch(archive, &plan, scratch, |bytes| phases.fetching(bytes, plan.bytes)).await;
-        }
-        match fetched {
+        match Library::fetch(archive, &plan, scratch, |bytes| phases.fetching(bytes, plan.bytes)).await {
             Ok(replay) => Ok(Some((replay, all_of_it(archive, &plan.store)))),
             Err(error) => {
                 let of_snapshot = matches!(&error, longshore::Error::Archive(error) if error.is_of_snapshot());
@@ -213,12 +208,6 @@ fn all_of_it(archive: &Archive, store: &str) -> String {
         ),
         None => format!("that is all of it in {store}"),
     }
-}
-
-/// Whether an interrupted restore to another target has left a log that is none of this one's beginning.
-fn is_of_another_plan(error: &longshore::Error) -> bool {
-    use longshore::archive::Error;
-    matches!(error, longshore::Error::Archive(Error::Log(longshore_wal::Error::Exists { .. })))
 }
 
 /// How long a promotion that is interrupted may take to end.
