@@ -125,12 +125,25 @@ impl Archive {
     /// # Errors
     /// As [`read_from`](Self::read_from); [`Error::NotSealed`] of one that is not archived as a whole.
     pub async fn sealed(&self, base: Lsn) -> Result<Vec<u8>> {
-        if let Some(entry) = self.best().segment(base.get()) {
-            return self.segment(entry).await;
+        self.segment(self.sealed_entry(base)?).await
+    }
+
+    /// Whether [`sealed`](Self::sealed) has something to fetch. Nothing is asked of a store.
+    ///
+    /// # Errors
+    /// As [`sealed`](Self::sealed), as far as the manifest tells.
+    pub fn check_sealed(&self, base: Lsn) -> Result<()> {
+        self.sealed_entry(base).map(drop)
+    }
+
+    fn sealed_entry(&self, base: Lsn) -> Result<&SegmentEntry> {
+        let best = self.best();
+        if let Some(entry) = best.segment(base.get()) {
+            return Ok(entry);
         }
-        self.best().check_known(base, &self.name)?;
+        best.check_known(base, &self.name)?;
         let (store, log) = (self.store().to_owned(), self.name.clone());
-        let (first, end) = (self.facts.size.base_of(self.first()), Lsn::new(self.best().manifest.next_base()));
+        let (first, end) = (self.facts.size.base_of(self.first()), Lsn::new(best.manifest.next_base()));
         Err(Error::NotSealed { store, log, base, first, end })
     }
 

@@ -93,10 +93,7 @@ impl Repair {
         let (stores, keys) = (stores::open(std::slice::from_ref(&self.from))?, self.keys.open()?);
         let runtime = runtime::for_commands()?;
         let archive = runtime.block_on(Archive::open(&stores, log, keys))?;
-        if archive.end() <= self.segment {
-            // Nothing of it is there, which is said without anything being fetched.
-            runtime.block_on(archive.sealed(self.segment))?;
-        }
+        archive.check_sealed(self.segment)?;
         Ok(Found::Archived(Box::new(archive), runtime))
     }
 }

@@ -13,7 +13,8 @@ use rustix::io::{Errno, retry_on_intr};
 use crate::Lock;
 use crate::trouble::{Locate, located};
 
-/// The name of the lock file of [`Directory::lock`](crate::Directory::lock). The file stays when the lock goes: removing it would let two owners lock two files.
+/// The name of the lock file of [`Directory::lock`](crate::Directory::lock). The file stays when the lock goes: removing it would
+/// let two owners lock two files.
 pub(super) const NAME: &str = "lock";
 
 /// A `flock` held through its own open file, so that a second open in the same process is refused as well.
