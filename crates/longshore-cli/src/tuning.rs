@@ -35,6 +35,11 @@ const SHARED: &[Row] = &[
     ("retention.interval", "DURATION", "How often retention runs"),
     ("network.window", "SIZE", "Bytes in flight per stream: at least 2.5 × bandwidth × round trip"),
     ("network.frame", "SIZE", "Largest message of log frames, 256KiB to 1MiB"),
+    (
+        "network.ship_ahead",
+        "true|false",
+        "Ship what is appended while it is still synced here: commits that wait for replicas are faster",
+    ),
     ("network.heartbeat", "DURATION", "How often both ends say that they live"),
     ("network.silence", "DURATION", "Silence after which the other end counts as gone"),
     ("network.stall", "DURATION", "How long a replica may take nothing of what is sent to it before it is dropped"),

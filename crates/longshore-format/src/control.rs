@@ -37,6 +37,9 @@ pub struct Control {
     /// The newest policies of the log, oldest first, each with the position that its record ends at: the last one holds, the
     /// one before it until the last is durable under both, and older ones after a truncation.
     pub policies: Vec<(Lsn, Policy)>,
+    /// Of a follower that is shipped what its writer is still syncing: what lies before is durable at the writer, too, and nothing
+    /// else is shown to anybody. `None` where all that is durable here is shown.
+    pub shown: Option<Lsn>,
     /// A change to the directory that was decided and must be finished before anything else.
     pub intent: Option<Intent>,
 }
@@ -80,7 +83,7 @@ pub enum ControlFault {
     #[error("this is no longshore control file")]
     Magic,
     /// Whole, and written by a later version.
-    #[error("the control file was written by a newer version: format {0}, this version reads up to 2")]
+    #[error("the control file was written by a newer version: format {0}, this version reads up to 3")]
     NewerVersion(u16),
     /// Torn or damaged.
     #[error("the control slot does not match its checksum")]
@@ -99,8 +102,17 @@ impl Control {
     pub const SLOTS_LIMIT: usize = 256;
     /// The most policies that are kept.
     pub const POLICIES_LIMIT: usize = 4;
-    /// The newest version that this code reads. It writes it where there are policies; without any, version 1 says all.
-    pub const VERSION: u16 = 2;
+    /// The newest version that this code reads. It writes the lowest that says all: 2 where there are policies, 3 where not all is
+    /// shown.
+    pub const VERSION: u16 = 3;
+
+    fn version(&self) -> u16 {
+        match self.shown {
+            Some(_) => 3,
+            None if self.policies.is_empty() => 1,
+            None => 2,
+        }
+    }
 
     /// What this node knows to be durable on its own disk: by the saved watermark, by the clean end, and by acks, which
     /// are of bytes that had left this node and so were durable here.
@@ -171,8 +183,7 @@ impl Control {
         let payload = codec::encode(self)?;
         let mut bytes = Vec::with_capacity(PRELUDE + payload.len() + 4);
         bytes.extend_from_slice(MAGIC);
-        let version = if self.policies.is_empty() { 1 } else { Control::VERSION };
-        bytes.extend_from_slice(&version.to_le_bytes());
+        bytes.extend_from_slice(&self.version().to_le_bytes());
         bytes.extend_from_slice(&[0; 2]);
         bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&sequence.to_le_bytes());

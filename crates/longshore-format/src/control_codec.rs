@@ -27,7 +27,7 @@ pub(crate) fn encode(control: &Control) -> Result<Vec<u8>, FormatError> {
     for slot in &control.slots {
         push_slot(&mut bytes, slot);
     }
-    if !control.policies.is_empty() {
+    if !control.policies.is_empty() || control.shown.is_some() {
         bytes.push(control.policies.len() as u8);
     }
     for (end, policy) in &control.policies {
@@ -36,11 +36,14 @@ pub(crate) fn encode(control: &Control) -> Result<Vec<u8>, FormatError> {
         bytes.extend_from_slice(&(policy.len() as u16).to_le_bytes());
         bytes.extend_from_slice(&policy);
     }
+    if let Some(shown) = control.shown {
+        bytes.extend_from_slice(&shown.get().to_le_bytes());
+    }
     push_intent(&mut bytes, control.intent);
     Ok(bytes)
 }
 
-/// Reads what version 1 or 2 wrote; only the latter has policies.
+/// Reads what version 1, 2 or 3 wrote; from 2 on there are policies, from 3 on what is shown.
 pub(crate) fn decode(payload: &[u8], version: u16) -> Result<Control, ControlFault> {
     let field = ControlFault::Field;
     let mut fields = Fields(payload);
@@ -59,6 +62,10 @@ pub(crate) fn decode(payload: &[u8], version: u16) -> Result<Control, ControlFau
         policies: match version {
             1 => Vec::new(),
             _ => take_policies(&mut fields).ok_or(field("policies"))?,
+        },
+        shown: match version {
+            ..3 => None,
+            _ => Some(fields.lsn().ok_or(field("shown position"))?),
         },
         intent: take_intent(&mut fields).ok_or(field("intent"))?,
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use longshore_format::{Epoch, Lsn};
 
 use crate::pulse::Pulse;
-use crate::{Ack, Error, Limits, NodeAck, NodeId, Result, ToReplica, ToUpstream, Verdict};
+use crate::{Ack, Error, Feature, Limits, NodeAck, NodeId, Result, ToReplica, ToUpstream, Verdict};
 
 /// The rules of the replica's end: what may be stored, when to ack, how much more to take.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Follower {
     granted: u64,
     acked: Option<Ack>,
     relayed: BTreeMap<NodeId, Ack>,
+    /// Whether frames may come before they are durable at the upstream.
+    ahead: bool,
     /// Since when the upstream is known to have sent frames of which none has come.
     awaiting: Option<Duration>,
 }
@@ -96,6 +98,7 @@ impl Follower {
             granted: 0,
             acked: None,
             relayed: BTreeMap::new(),
+            ahead: false,
             awaiting: None,
         }
     }
@@ -131,6 +134,12 @@ impl Follower {
         self.stage == Stage::Streaming
     }
 
+    /// Whether frames may come before they are durable at the upstream: what is stored of them is to be shown to nobody before it
+    /// says that they are.
+    pub fn is_shipped_ahead(&self) -> bool {
+        self.ahead
+    }
+
     /// Takes a message. Nothing of a refused one may be stored.
     pub fn on(&mut self, message: &ToReplica, now: Duration) -> Result<FollowerTurn> {
         self.pulse.hear(now);
@@ -139,6 +148,7 @@ impl Follower {
             (ToReplica::Welcome(welcome), Stage::Greeting) => {
                 self.stage = Stage::Deciding;
                 self.upstream = Some(welcome.epoch);
+                self.ahead = welcome.agreed.has(Feature::SHIP_AHEAD);
                 Ok(FollowerTurn::Welcomed { durable: welcome.durable })
             }
             (ToReplica::Probe { at }, Stage::Deciding | Stage::Streaming) => Ok(FollowerTurn::Answer(*at)),

@@ -43,6 +43,7 @@ mod pulse;
 mod rate;
 mod reception;
 mod session;
+mod telling;
 mod verdict;
 mod version;
 

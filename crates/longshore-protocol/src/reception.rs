@@ -6,8 +6,8 @@ use longshore_format::Lsn;
 
 use crate::pulse::Pulse;
 use crate::{
-    Agreed, Difference, Error, Hello, Limits, Locate, Located, LogState, NodeId, Offer, Probed, Region, Result,
-    Session, SessionId, ToUpstream, Turn, Verdict, Welcome, decide,
+    Agreed, Difference, Error, Feature, Hello, Limits, Locate, Located, LogState, NodeId, Offer, Probed, Region,
+    Result, Session, SessionId, ToUpstream, Turn, Verdict, Welcome, decide,
 };
 
 /// Who the peer is, as its certificate and the grants say; nothing of it comes from a message.
@@ -225,7 +225,8 @@ impl Reception {
         let Stage::Decided(Verdict::Continue { at }) = self.stage else {
             return None;
         };
-        Some(Session::new(self.session, self.peer, at, self.limits, now))
+        let ahead = self.agreed.has(Feature::SHIP_AHEAD);
+        Some(Session::new(self.session, self.peer, at, ahead, self.limits, now))
     }
 }
 

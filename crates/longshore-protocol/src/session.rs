@@ -8,6 +8,7 @@ use std::time::Duration;
 use longshore_format::{Digest, Lsn};
 
 use crate::pulse::Pulse;
+use crate::telling::Telling;
 use crate::{
     Ack, Error, Limits, Locate, Located, LogState, NodeAck, NodeId, Peer, Probed, Refusal, Result, ToReplica,
     ToUpstream,
@@ -76,6 +77,8 @@ pub struct Session {
     /// Digests the replica reported of segments that are not sealed here yet, oldest first.
     unproved: VecDeque<(Lsn, Digest)>,
     locate: Option<(Locate, Option<Duration>)>,
+    /// Only where frames are shipped ahead of the local sync.
+    telling: Option<Telling>,
 }
 
 /// Which frames to send next.
@@ -115,7 +118,7 @@ impl Session {
     /// The most digests kept for comparing: more than two unsealed segments cannot be.
     const MAX_UNPROVED: usize = 4;
 
-    pub(crate) fn new(id: SessionId, peer: Peer, at: Lsn, limits: Limits, now: Duration) -> Self {
+    pub(crate) fn new(id: SessionId, peer: Peer, at: Lsn, ahead: bool, limits: Limits, now: Duration) -> Self {
         Self {
             id,
             peer,
@@ -127,12 +130,24 @@ impl Session {
             acked: Ack::NONE,
             unproved: VecDeque::new(),
             locate: None,
+            telling: ahead.then(|| Telling::new(at)),
         }
     }
 
     /// Which stream this is.
     pub fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// Whether frames may leave while they are still synced here: both ends can, and want to.
+    pub fn ships_ahead(&self) -> bool {
+        self.telling.is_some()
+    }
+
+    /// Whether the replica is to be told now, by a heartbeat, that what lies before `durable` is durable here: it shows nothing of
+    /// what was shipped ahead before. Ask it before [`turn`](Self::turn), which says when to ask again.
+    pub fn owes_news(&mut self, durable: Lsn, now: Duration) -> bool {
+        self.telling.as_mut().is_some_and(|telling| telling.is_due(self.sent, durable, now))
     }
 
     /// The end of what was sent, or was there before.
@@ -184,10 +199,11 @@ impl Session {
         Ok(if moved.is_empty() { Heard::Nothing } else { Heard::Acks(moved) })
     }
 
-    /// What to send next, when there is credit for it. `durable` is the end of what may be shipped.
-    pub fn wants(&self, durable: Lsn) -> Option<Want> {
+    /// What to send next, when there is credit for it. `end` is the end of what may be shipped: of what is durable, or offered to
+    /// a replica to which this [ships ahead](Self::ships_ahead).
+    pub fn wants(&self, end: Lsn) -> Option<Want> {
         let credit = self.granted.saturating_sub(self.sent_bytes);
-        if durable <= self.sent || credit == 0 || self.locate.is_some() {
+        if end <= self.sent || credit == 0 || self.locate.is_some() {
             return None;
         }
         let max = self.limits.batch.min(Limits::MAX_FRAMES).min(usize::try_from(credit).unwrap_or(usize::MAX));
@@ -206,7 +222,11 @@ impl Session {
     /// What is due now; an error when the peer is to be given up.
     pub fn turn(&mut self, now: Duration) -> Result<Turn> {
         let asked = self.locate.as_ref().and_then(|(_, asked)| *asked);
-        self.pulse.turn(&self.limits, asked, now)
+        let news = self.telling.as_ref().map_or(Duration::MAX, Telling::deadline);
+        Ok(match self.pulse.turn(&self.limits, asked, now)? {
+            Turn::Until(wake) => Turn::Until(wake.min(news)),
+            turn => turn,
+        })
     }
 
     /// A digest that the replica reported and that is yet to be compared.
@@ -260,7 +280,7 @@ mod tests {
 
     /// A session of a replica that holds `records` records, opened at second 0.
     fn session(records: usize, limits: Limits) -> Session {
-        Session::new(SessionId(1), peer("eu-west"), lsn(records), limits, secs(0))
+        Session::new(SessionId(1), peer("eu-west"), lsn(records), false, limits, secs(0))
     }
 
     fn ack(received: usize, durable: usize, applied: usize) -> Ack {

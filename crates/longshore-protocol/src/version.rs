@@ -12,6 +12,11 @@ named! {
     Feature
 }
 
+impl Feature {
+    /// A replica can hold frames that are not durable at its upstream yet, and show them to nobody until they are.
+    pub const SHIP_AHEAD: &str = "ship-ahead";
+}
+
 /// The versions of the protocol that a program speaks, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VersionRange {
@@ -77,10 +82,16 @@ impl Offer {
     pub fn ours() -> Self {
         Self {
             versions: VersionRange::OURS,
-            features: BTreeSet::new(),
+            features: [Feature::SHIP_AHEAD].into_iter().filter_map(|name| Feature::new(name).ok()).collect(),
             required: BTreeSet::new(),
             program: concat!("longshore ", env!("CARGO_PKG_VERSION")).to_owned(),
         }
+    }
+
+    /// The same, but for one feature.
+    pub fn without(mut self, feature: &str) -> Self {
+        self.features.retain(|known| known.as_str() != feature);
+        self
     }
 
     /// What these two ends have in common; the error names both sides' versions.

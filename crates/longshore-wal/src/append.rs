@@ -355,7 +355,7 @@ impl Shared {
     /// Whether too much waits already, or somebody holds the log beyond its cap.
     #[inline]
     pub(crate) fn refuse_now(&self, end: Lsn, bytes: u64) -> Option<Full> {
-        let before = end.since(self.view.durable.get());
+        let before = end.since(self.view.synced.get());
         let limit = self.settings.unsynced_limit;
         // Something larger than the limit is taken when it is alone: it could never go otherwise.
         if before > 0 && limit < before + bytes {

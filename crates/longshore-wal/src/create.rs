@@ -128,6 +128,7 @@ impl Wal {
             lost: None,
             slots: Vec::new(),
             policies: spec.policies_to(end),
+            shown: None,
             intent: None,
         };
         match ControlFile::read(dir) {
@@ -204,6 +205,7 @@ fn begin(
             lost: None,
             slots: Vec::new(),
             policies,
+            shown: None,
             intent: None,
         },
     )

@@ -41,7 +41,7 @@ impl Shared {
     /// Whether the log's thread should sync what was appended up to `end`.
     #[inline]
     pub(crate) fn is_to_be_synced(&self, end: Lsn) -> bool {
-        let unsynced = end.since(self.view.durable.get());
+        let unsynced = end.since(self.view.synced.get());
         match self.gathering.load(Ordering::SeqCst) {
             0 => 0 < unsynced,
             _ => MOST.min(self.settings.unsynced_limit / 2) < unsynced,

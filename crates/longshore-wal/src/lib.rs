@@ -54,6 +54,7 @@ mod clock;
 mod fill;
 mod frames;
 mod gather;
+mod held_back;
 mod policies;
 mod prepare;
 mod promote;

@@ -59,7 +59,11 @@ impl Wal {
             lost: control.look(|state| state.lost),
             finished_truncation,
         };
-        let view = survey.view(&dir, &found);
+        if settings.role == Role::Writer {
+            // What this node goes on with is durable at the writer, which it is.
+            control.change(|state| state.shown = None);
+        }
+        let view = survey.view(&dir, &control.state());
         tell(&view, &survey, &cut, concern);
         let active = go_live(&view, &survey)?;
         let spares = adopt(&view, &survey)?;
@@ -104,7 +108,9 @@ impl Wal {
         shared.announce_lives(&[life])?;
         appender.mint(shared, Kind::INCARNATION, Flags::NONE, &payload, payload_crc(&payload), Some(life))?;
         appender.publish(shared);
-        Ok(())
+        drop(appender);
+        // Nobody may know of a life that this node could forget: no record of it is offered before its first is durable.
+        self.sync_once().map(drop)
     }
 }
 

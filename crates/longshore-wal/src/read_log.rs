@@ -10,7 +10,7 @@ use crate::control_file::ControlFile;
 use crate::names::Names;
 use crate::reader::{locate, locate_time};
 use crate::survey::{BelowDurable, Survey};
-use crate::view::{Broken, Segment, View};
+use crate::view::{Broken, Segment, Upto, View};
 use crate::{Error, FollowerSpec, Reader, Result, SegmentInfo, SegmentReader};
 
 /// A log opened for reading only. A torn tail is cut in memory; beside a live owner it ends at the durable position
@@ -81,7 +81,7 @@ impl ReadLog {
 
     /// A reader at the boundary `from`.
     pub fn reader(&self, from: Lsn) -> Result<Reader> {
-        locate(&self.view, from)
+        locate(&self.view, Upto::Durable, from)
     }
 
     /// The first position.
@@ -115,7 +115,7 @@ impl ReadLog {
             return Err(Error::NotFound { path: self.view.dir.path_hint(), missing: "every segment" });
         };
         let mut history = self.view.header(&last, &mut self.view.window(&last)?)?.history.clone();
-        let mut reader = locate(&self.view, self.view.size.first_in(last.base))?;
+        let mut reader = locate(&self.view, Upto::Durable, self.view.size.first_in(last.base))?;
         while reader.next()?.is_some() {
             let life = reader.chain().life;
             if life != *history.current() {
@@ -202,7 +202,7 @@ fn up_to_damage(dir: &Arc<dyn Directory>, control: &Control, error: Error) -> Re
 
 /// Where the last good record ends that lies behind what is known durable, which the watermark tells only now and then.
 fn last_good(view: &Arc<View>, known: Lsn) -> Lsn {
-    let Ok(mut reader) = locate(view, known) else { return known };
+    let Ok(mut reader) = locate(view, Upto::Durable, known) else { return known };
     while let Ok(Some(_)) = reader.next() {}
     reader.position()
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use longshore_format::{Chain, Cursor, Fault, Head, Lsn, RECORD_HEADER_LEN, Record, Step};
 
-use crate::view::View;
+use crate::view::{Upto, View};
 use crate::window::{HEADS_LEN, READ_LEN, Window, read_record};
-use crate::{Ended, Error, Result};
+use crate::{Ended, Error, Result, Watermark};
 
 /// A place in a log from which records, or frames to be shipped, are read in order.
 ///
@@ -17,6 +17,7 @@ use crate::{Ended, Error, Result};
 #[derive(Clone, Debug)]
 pub struct Reader {
     view: Arc<View>,
+    upto: Upto,
     cursor: Cursor,
     /// Into the segment of the position; absent until something there is read.
     window: Option<Window>,
@@ -34,9 +35,9 @@ pub struct Chunk {
 }
 
 impl Reader {
-    pub(crate) fn new(view: Arc<View>, chain: Chain) -> Reader {
+    pub(crate) fn new(view: Arc<View>, upto: Upto, chain: Chain) -> Reader {
         let cursor = Cursor::new(view.id, view.size, chain);
-        Reader { view, cursor, window: None }
+        Reader { view, upto, cursor, window: None }
     }
 
     /// Where the next record starts.
@@ -98,13 +99,13 @@ impl Reader {
     /// Waits until there is something to read, or the log ends. Cancel safe.
     pub async fn ready(&self) -> Result<()> {
         let after = self.position().just_after();
-        self.view.durable.wait(after).await.map(drop).map_err(|ended| Error::of_wait(ended, after))
+        self.end().wait(after).await.map(drop).map_err(|ended| Error::of_wait(ended, after))
     }
 
     /// As [`Reader::ready`] on this thread; `false` if the timeout came first.
     pub fn ready_blocking(&self, timeout: Option<Duration>) -> Result<bool> {
         let after = self.position().just_after();
-        match self.view.durable.wait_blocking(after, timeout) {
+        match self.end().wait_blocking(after, timeout) {
             Ok(_) => Ok(true),
             Err(Ended::TimedOut) => Ok(false),
             Err(ended) => Err(Error::of_wait(ended, after)),
@@ -113,15 +114,19 @@ impl Reader {
 
     /// Goes on at another boundary, forward or back.
     pub fn seek(&mut self, to: Lsn) -> Result<()> {
-        *self = locate(&self.view, to)?;
+        *self = locate(&self.view, self.upto, to)?;
         Ok(())
+    }
+
+    fn end(&self) -> &Watermark {
+        self.view.end_of(self.upto)
     }
 
     /// Makes the window one into the segment of the position; returns how far into it may be looked, or `None` at the
     /// durable end.
     fn enter(&mut self) -> Result<Option<u64>> {
         let position = self.cursor.position();
-        if self.view.durable.get() <= position {
+        if self.end().get() <= position {
             let broken = self.view.broken.as_ref().filter(|broken| broken.at == position);
             return broken.map_or(Ok(None), |broken| Err(broken.error.clone()));
         }
@@ -138,7 +143,7 @@ impl Reader {
             }
             self.window = Some(window);
         }
-        Ok(Some(self.view.limit_in(base)))
+        Ok(Some(self.view.limit_in(base, self.upto)))
     }
 }
 
@@ -152,16 +157,16 @@ pub(crate) fn fault_of(step: Step<'_>) -> Fault {
 }
 
 /// A reader at the boundary `lsn`: from the sparse index onwards, record by record.
-pub(crate) fn locate(view: &Arc<View>, lsn: Lsn) -> Result<Reader> {
+pub(crate) fn locate(view: &Arc<View>, upto: Upto, lsn: Lsn) -> Result<Reader> {
     let lsn = view.size.normalise(lsn);
-    let (first, end) = (view.first(), view.durable.get());
+    let (first, end) = (view.first(), view.end_of(upto).get());
     if lsn < first {
         return Err(Error::TooOld { lsn, first });
     }
     if end < lsn {
         return Err(Error::Beyond { lsn, end });
     }
-    let mut reader = nearby(view, lsn)?;
+    let mut reader = nearby(view, upto, lsn)?;
     while reader.position() < lsn {
         let nearest = reader.position();
         match reader.next()? {
@@ -189,9 +194,9 @@ pub(crate) fn locate_time(view: &Arc<View>, time: u64) -> Result<Lsn> {
     let Some(segment) = segments.get(after.saturating_sub(1)) else { return Ok(view.first()) };
     let index = view.index(segment)?;
     let entry = index.iter().rev().find(|entry| entry.time <= time && entry.position <= view.durable.get());
-    let mut reader = match entry.and_then(|entry| checked(view, *entry)) {
+    let mut reader = match entry.and_then(|entry| checked(view, Upto::Durable, *entry)) {
         Some(reader) => reader,
-        None => locate(view, view.size.first_in(segment.base))?,
+        None => locate(view, Upto::Durable, view.size.first_in(segment.base))?,
     };
     loop {
         let before = reader.position();
@@ -203,11 +208,11 @@ pub(crate) fn locate_time(view: &Arc<View>, time: u64) -> Result<Lsn> {
 }
 
 /// A reader somewhere before `lsn`, as near as the index of its segment leads, else at the segment's beginning.
-fn nearby(view: &Arc<View>, lsn: Lsn) -> Result<Reader> {
+fn nearby(view: &Arc<View>, upto: Upto, lsn: Lsn) -> Result<Reader> {
     let segment = match view.segment_of(lsn) {
         Ok(segment) => segment,
         // The end of a full segment whose successor was not begun yet.
-        Err(Error::Beyond { .. }) if lsn == view.durable.get() => match view.all().pop() {
+        Err(Error::Beyond { .. }) if lsn == view.end_of(upto).get() => match view.all().pop() {
             Some(last) => last,
             None => return Err(Error::TooOld { lsn, first: view.first() }),
         },
@@ -215,18 +220,18 @@ fn nearby(view: &Arc<View>, lsn: Lsn) -> Result<Reader> {
     };
     let index = view.index(&segment)?;
     let entry = index.iter().rev().find(|entry| entry.position <= lsn);
-    if let Some(reader) = entry.and_then(|entry| checked(view, *entry)) {
+    if let Some(reader) = entry.and_then(|entry| checked(view, upto, *entry)) {
         return Ok(reader);
     }
     let mut window = view.window(&segment)?;
     let chain = view.header(&segment, &mut window)?.chain;
-    Ok(Reader { window: Some(window), ..Reader::new(Arc::clone(view), chain) })
+    Ok(Reader { window: Some(window), ..Reader::new(Arc::clone(view), upto, chain) })
 }
 
 /// A reader at an index entry, if a record of the life it names is there with the predecessor it names (F-012).
-fn checked(view: &Arc<View>, entry: Chain) -> Option<Reader> {
-    let mut reader = Reader::new(Arc::clone(view), entry);
-    if reader.position() == view.durable.get() {
+fn checked(view: &Arc<View>, upto: Upto, entry: Chain) -> Option<Reader> {
+    let mut reader = Reader::new(Arc::clone(view), upto, entry);
+    if reader.position() == view.end_of(upto).get() {
         return None;
     }
     let limit = reader.enter().ok()??;

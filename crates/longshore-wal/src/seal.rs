@@ -14,7 +14,7 @@ use crate::evidence::body_from;
 use crate::reader::fault_of;
 use crate::shared::Shared;
 use crate::survey::read_at;
-use crate::view::Segment;
+use crate::view::{Segment, Upto};
 use crate::window::{Window, longest_record, read_record};
 use crate::{Error, Result, Wal};
 
@@ -62,7 +62,7 @@ impl Shared {
             sealer.scan = Some(self.begin_scan(segment)?);
         }
         let scan = sealer.scan.as_mut().expect("begun above");
-        let limit = self.view.limit_in(base);
+        let limit = self.view.limit_in(base, Upto::Durable);
         let full = limit == self.view.size.body_end_offset();
         let position = self.view.size.offset_in(scan.cursor.position());
         if !full && limit < position + STEP {
@@ -152,7 +152,7 @@ impl Shared {
         live.file.write_all_at(&bytes, size.body_end_offset()).map_err(Error::io("write a footer"))?;
         live.file.sync().map_err(Error::io("sync a footer"))?;
         let sealed = size.next_base(base).unwrap_or(Lsn::MAX);
-        self.control.set_durable(self.view.durable.get());
+        self.control.set_durable(self.view.synced.get());
         self.control.sync()?;
         scan.segment.set_sealed(footer);
         self.view.sealed.advance(sealed);

@@ -17,7 +17,7 @@ use crate::seal::Sealer;
 use crate::slots::Consumers;
 use crate::syncer::Syncer;
 use crate::view::View;
-use crate::{Error, Event, Full, Result, Settings, SyncStats};
+use crate::{Error, Event, Full, Result, Settings, SyncStats, Watermark};
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) fork: ForkGuard,
     /// Where the last appended record ends. Stored under the append lock (release) once its bytes are in place.
     end: AtomicU64,
+    /// How far a follower may show what it holds; beyond every position, unless somebody [holds back](crate::Wal::hold_back).
+    pub(crate) shown_to: AtomicU64,
     /// Where the upstream's log ends, as a follower last heard; only a hint.
     pub(crate) upstream_end: AtomicU64,
     /// Whether somebody holds the log beyond its cap; `consumers` knows who.
@@ -73,6 +75,7 @@ impl Shared {
     pub(crate) fn new(parts: Parts) -> Shared {
         let Parts { appender, control, spares, lock, view, env, settings } = parts;
         let consumers = Consumers::new(settings.retention.clone(), env.monotonic());
+        let shown_to = control.look(|control| control.shown).unwrap_or(Lsn::MAX);
         Shared {
             end: AtomicU64::new(appender.position().get()),
             append: Mutex::new(appender),
@@ -87,6 +90,7 @@ impl Shared {
             env,
             settings,
             fork: ForkGuard::new(),
+            shown_to: AtomicU64::new(shown_to.get()),
             upstream_end: AtomicU64::new(0),
             is_held: AtomicBool::new(false),
             room: event_listener::Event::new(),
@@ -147,15 +151,13 @@ impl Shared {
     /// Stops the log in order.
     pub(crate) fn close(&self) {
         let _failed_before = self.failure.set(Error::Closed);
-        self.view.durable.close();
-        self.view.sealed.close();
+        self.view.watermarks().into_iter().for_each(Watermark::close);
         self.wake_all();
         *lock(&self.lock) = None;
     }
 
     fn stop_waiters(&self, failure: &Error) {
-        self.view.durable.poison(failure.clone());
-        self.view.sealed.poison(failure.clone());
+        self.view.watermarks().into_iter().for_each(|mark| mark.poison(failure.clone()));
         self.wake_all();
     }
 

@@ -69,7 +69,7 @@ impl Wal {
             _ => None,
         };
         Pressure {
-            unsynced: end.since(shared.view.durable.get()),
+            unsynced: end.since(shared.view.synced.get()),
             unsynced_limit: shared.settings.unsynced_limit,
             disk_used: shared.disk_used(),
             disk_limit: shared.settings.disk_limit,

@@ -9,7 +9,7 @@ use event_listener::Listener;
 use longshore_format::Lsn;
 
 use crate::shared::Shared;
-use crate::{Ended, Error, Result, Wal};
+use crate::{Ended, Error, Result, Role, Wal};
 
 /// What whoever syncs holds; there is one at a time.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ impl Wal {
             if lsn <= durable {
                 return Ok(durable);
             }
-            if shared.end() < lsn || !shared.help_sync()? {
+            if !shared.can_sync(lsn) || !shared.help_sync()? {
                 let left = deadline.map(|deadline| deadline.saturating_sub(shared.env.monotonic()));
                 return self.wait_for_others(lsn, left);
             }
@@ -50,7 +50,7 @@ impl Wal {
     /// hearing of it, would take.
     pub fn sync_if_quick(&self) -> Result<()> {
         let shared = self.shared();
-        let unsynced = shared.end().since(shared.view.durable.get());
+        let unsynced = shared.end().since(shared.view.synced.get());
         let is_quick = shared.lock(&shared.stats)?.last <= QUICK;
         if 0 < unsynced && unsynced <= LITTLE && is_quick {
             shared.help_sync()?;
@@ -77,7 +77,7 @@ impl Wal {
             if let Some(ended) = shared.view.durable.ended() {
                 return Err(Error::of_wait(ended.clone(), lsn));
             }
-            if lsn <= shared.end() && shared.help_sync()? {
+            if shared.can_sync(lsn) && shared.help_sync()? {
                 continue;
             }
             match deadline.map(|deadline| deadline.saturating_sub(shared.env.monotonic())) {
@@ -92,6 +92,11 @@ impl Wal {
 }
 
 impl Shared {
+    /// Whether a sync brings `lsn` nearer: it was appended, and is not on this disk yet.
+    fn can_sync(&self, lsn: Lsn) -> bool {
+        lsn <= self.end() && self.view.synced.get() < lsn
+    }
+
     /// Syncs unless somebody else does; `false` if so.
     pub(crate) fn help_sync(&self) -> Result<bool> {
         let mut syncer = match self.sync.try_lock() {
@@ -112,28 +117,28 @@ impl Shared {
     pub(crate) fn sync_with(&self, _only_one: &mut Syncer) -> Result<Lsn> {
         self.alive()?;
         let target = self.end();
-        let before = self.view.durable.get();
+        let before = self.view.synced.get();
         if target <= before {
             return Ok(before);
         }
+        if self.settings.role == Role::Writer {
+            self.view.offered.advance(target);
+        }
         let outcome = self.sync_files(before, target).and_then(|()| self.note_durable(target));
         self.room.notify(usize::MAX);
-        if self.view.size.base_of(before) != self.view.size.base_of(target) {
-            self.wake_keeper.wake();
-        }
         match outcome {
             Ok(()) => Ok(target),
             Err(error) => Err(self.poison(error)),
         }
     }
 
-    /// Syncs each file that holds bytes from `durable` to `target`, in order. The watermark passes a segment's end only
+    /// Syncs each file that holds bytes from `synced` to `target`, in order. The watermark passes a segment's end only
     /// after that file's own sync.
-    fn sync_files(&self, mut durable: Lsn, target: Lsn) -> Result<()> {
+    fn sync_files(&self, mut synced: Lsn, target: Lsn) -> Result<()> {
         let size = self.view.size;
-        while durable < target {
-            let base = size.base_of(durable);
-            let segment = self.view.segment_of(durable)?;
+        while synced < target {
+            let base = size.base_of(synced);
+            let segment = self.view.segment_of(synced)?;
             let live = segment.live_file().ok_or(Error::Invalid("a sealed segment has bytes to sync"))?;
             let began = self.env.monotonic();
             live.file.sync().map_err(Error::io("sync a segment"))?;
@@ -142,7 +147,7 @@ impl Shared {
                 None => target,
             };
             let took = self.env.monotonic().saturating_sub(began);
-            self.lock(&self.stats)?.note(took, reached.since(durable));
+            self.lock(&self.stats)?.note(took, reached.since(synced));
             if size.base_of(reached) != base
                 && !self.view.dir.intact().map_err(Error::io("look at the log's directory"))?
             {
@@ -151,8 +156,10 @@ impl Shared {
                     .view
                     .damaged(base, "the directory was replaced or unmounted under the running log".into()));
             }
-            self.view.durable.advance(reached);
-            durable = reached;
+            self.view.offered.advance(reached);
+            self.view.synced.advance(reached);
+            self.show();
+            synced = reached;
         }
         Ok(())
     }

@@ -68,9 +68,9 @@ impl Wal {
             let idle = || !shared.is_to_be_synced(self.end()) && !stop.load(Ordering::Acquire);
             let busy = !idle();
             if busy && shared.help_sync()? {
-                own = self.durable().get();
-            } else if busy || own < self.durable().get() {
-                own = self.durable().get();
+                own = self.synced().get();
+            } else if busy || own < self.synced().get() {
+                own = self.synced().get();
                 std::thread::park_timeout(LOOK_IN);
             } else {
                 shared.wake_syncer.park_if(idle);
@@ -122,7 +122,7 @@ impl Wal {
     pub fn sync_control(&self) -> Result<()> {
         let shared = self.shared();
         shared.alive()?;
-        shared.control.set_durable(shared.view.durable.get());
+        shared.control.set_durable(shared.view.synced.get());
         shared.control.sync().map_err(|error| shared.poison(error))
     }
 }

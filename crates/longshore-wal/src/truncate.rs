@@ -39,7 +39,7 @@ pub fn set_aside(dir: &Arc<dyn Directory>, env: &Arc<dyn Environment>, fork: Lsn
     let settings = Settings { role: Role::Follower, ..Settings::default() };
     let (wal, _recovery) = Wal::open(Arc::clone(dir), Arc::clone(env), settings)?;
     let fork = wal.segment_size().normalise(fork);
-    let (found, to) = (wal.reader(fork).map(drop), wal.end());
+    let (found, to) = (wal.offered_reader(fork).map(drop), wal.end());
     wal.close()?;
     found?;
     let _lock = dir.lock().map_err(Error::io("take the log's lock"))?;
@@ -154,7 +154,13 @@ impl Truncation<'_> {
     fn control_aside(&self) -> Control {
         // Asked of the segment before; only the tail's own next seal would need it, and nobody appends to it.
         let view = View::at_rest(self.dir, self.old, Lsn::MAX, self.base, self.segments_before());
-        Control { before: view.digest_before(self.base).ok(), slots: Vec::new(), intent: None, ..self.old.clone() }
+        Control {
+            before: view.digest_before(self.base).ok(),
+            slots: Vec::new(),
+            shown: None,
+            intent: None,
+            ..self.old.clone()
+        }
     }
 
     fn segments_before(&self) -> VecDeque<Arc<Segment>> {

@@ -24,6 +24,10 @@ pub(crate) struct View {
     pub(crate) before: Option<Digest>,
     /// Nothing at or after this is shown to anybody.
     pub(crate) durable: Watermark,
+    /// What is durable on this disk; never before `durable`.
+    pub(crate) synced: Watermark,
+    /// What other nodes may be told of; never before `synced`.
+    pub(crate) offered: Watermark,
     /// The base of the first segment that is not sealed.
     pub(crate) sealed: Watermark,
     pub(crate) pool: Arc<Pool>,
@@ -32,6 +36,15 @@ pub(crate) struct View {
     pub(crate) broken: Option<Broken>,
     /// Contiguous, oldest first. Locked for lines.
     segments: RwLock<VecDeque<Arc<Segment>>>,
+}
+
+/// How far a reader looks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Upto {
+    /// As far as anybody is shown.
+    Durable,
+    /// As far as other nodes may be told.
+    Offered,
 }
 
 /// What is wrong with a log that is read as far as it is whole.
@@ -127,6 +140,8 @@ impl View {
             size: control.size,
             before: control.before,
             durable: Watermark::new(durable),
+            synced: Watermark::new(durable),
+            offered: Watermark::new(durable),
             sealed: Watermark::new(sealed),
             pool: Arc::default(),
             events: Events::default(),
@@ -135,9 +150,27 @@ impl View {
         }
     }
 
+    /// The same, of which no more is shown than this.
+    pub(crate) fn showing(self, shown: Option<Lsn>) -> View {
+        let durable = shown.map_or(self.durable.get(), |shown| shown.min(self.durable.get()));
+        View { durable: Watermark::new(durable), ..self }
+    }
+
     /// The same, at the end of which readers come to an error.
     pub(crate) fn with(self, broken: Option<Broken>) -> View {
         View { broken, ..self }
+    }
+
+    pub(crate) fn end_of(&self, upto: Upto) -> &Watermark {
+        match upto {
+            Upto::Durable => &self.durable,
+            Upto::Offered => &self.offered,
+        }
+    }
+
+    /// All that waiters wait for.
+    pub(crate) fn watermarks(&self) -> [&Watermark; 4] {
+        [&self.durable, &self.synced, &self.offered, &self.sealed]
     }
 
     pub(crate) fn first(&self) -> Lsn {
@@ -190,11 +223,11 @@ impl View {
     }
 
     /// How far into the segment at `base` may be looked.
-    pub(crate) fn limit_in(&self, base: Lsn) -> u64 {
-        let durable = self.durable.get();
-        match self.size.base_of(durable) {
+    pub(crate) fn limit_in(&self, base: Lsn, upto: Upto) -> u64 {
+        let end = self.end_of(upto).get();
+        match self.size.base_of(end) {
             current if base < current => self.size.body_end_offset(),
-            current if base == current => self.size.offset_in(durable),
+            current if base == current => self.size.offset_in(end),
             _ => 0,
         }
     }

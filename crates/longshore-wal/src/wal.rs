@@ -7,6 +7,7 @@ use longshore_storage::Directory;
 
 use crate::reader::{locate, locate_time};
 use crate::shared::{Shared, lock};
+use crate::view::Upto;
 use crate::{Error, Events, FollowerSpec, Reader, Result, Role, SegmentInfo, SegmentReader, SegmentState, Watermark};
 
 /// An open log. Clones are the same log.
@@ -71,7 +72,8 @@ impl Wal {
         lock(&self.shared.append).chain().link
     }
 
-    /// Up to where everything is durable on this disk.
+    /// Up to where everything is durable on this disk and shown to readers. On a follower that was shipped what its writer was still
+    /// syncing ([`Wal::hold_back`]) it is durable at the writer, too.
     pub fn durable(&self) -> &Watermark {
         &self.shared.view.durable
     }
@@ -88,15 +90,19 @@ impl Wal {
 
     /// A reader at the boundary `from`.
     pub fn reader(&self, from: Lsn) -> Result<Reader> {
+        self.reader_up_to(Upto::Durable, from)
+    }
+
+    pub(crate) fn reader_up_to(&self, upto: Upto, from: Lsn) -> Result<Reader> {
         let view = &self.shared.view;
         if let Ok(appender) = self.shared.append.lock()
             && appender.position() == view.size.normalise(from)
-            && appender.position() == view.durable.get()
+            && appender.position() == view.end_of(upto).get()
         {
             // At the end, where followers and appliers mostly go on, nothing needs to be looked for.
-            return Ok(Reader::new(Arc::clone(view), *appender.chain()));
+            return Ok(Reader::new(Arc::clone(view), upto, *appender.chain()));
         }
-        locate(view, from)
+        locate(view, upto, from)
     }
 
     /// Its segments, oldest first.
@@ -119,10 +125,10 @@ impl Wal {
         self.shared.view.start_point(&self.policies())
     }
 
-    /// The header checksum of the record that ends at the durable boundary `lsn`; fails with
+    /// The header checksum of the record that ends at the boundary `lsn`, up to what is [offered](Wal::offered); fails with
     /// [`NotABoundary`](crate::Error::NotABoundary), [`TooOld`](crate::Error::TooOld) or [`Beyond`](crate::Error::Beyond).
     pub fn crc_at(&self, lsn: Lsn) -> Result<u32> {
-        self.reader(lsn).map(|reader| reader.chain().link)
+        self.offered_reader(lsn).map(|reader| reader.chain().link)
     }
 
     /// The boundary before the first record later than `time` (microseconds UTC).

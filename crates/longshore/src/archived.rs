@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::link::moved;
 use crate::log::Log;
 use crate::node::Node;
 use crate::replica::Sinks;
@@ -181,7 +182,11 @@ pub(crate) async fn catch_up(archive: &Archive, log: &Log) -> Result<bool> {
             (start, rest) = (end, &rest[len..]);
         }
         if wal.end() == from {
-            wal.wait(from).await?;
+            if begun < from {
+                // Nothing is archived that its writer had not made durable.
+                wal.show_up_to(from);
+            }
+            moved(wal.synced().wait(from).await)?;
             if from < archive.end() {
                 return Err(unreadable(archive, log, from));
             }

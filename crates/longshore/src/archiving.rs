@@ -301,7 +301,7 @@ impl Work {
         }
         if let Some(mut archiver) = archiver {
             // What was appended last is to be archived, too; what cannot be synced says so elsewhere.
-            let _synced = self.wal.wait_blocking(self.wal.end(), Some(LAST));
+            let _synced = self.wal.sync_once();
             let last = runtime.block_on(async { tokio::time::timeout(LAST, archiver.finish()).await });
             match last {
                 Ok(Ok(archived)) => self.shared.change(self.index, |state| state.archived = Some(archived)),

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use longshore_format::{Epoch, Lsn};
 use longshore_protocol::{
-    Difference, Error as ProtocolError, Frames, Heard, Hello, Limits, Located, NodeAck, NodeId, Offer, Peer, Reception,
-    Refusal, Registry, Reply, Session, SessionId, ToReplica, ToUpstream, Turn, Verdict,
+    Difference, Error as ProtocolError, Feature, Frames, Heard, Hello, Limits, Located, NodeAck, NodeId, Offer, Peer,
+    Reception, Refusal, Registry, Reply, Session, SessionId, ToReplica, ToUpstream, Turn, Verdict,
 };
 use longshore_transport::UpstreamEnd;
 use longshore_wal::{Chunk, Reader, Wal};
@@ -28,6 +28,8 @@ pub trait Upstream: Send + Sync {
     fn registry(&self) -> &Mutex<Registry>;
     /// The oldest position that some replica of this log still needs.
     fn retain(&self) -> Lsn;
+    /// Whether replicas that can hold it back are sent what is still synced here.
+    fn ships_ahead(&self) -> bool;
 }
 
 /// What a feed tells of its replica.
@@ -103,7 +105,10 @@ pub async fn feed(
     let outcome = async {
         let Some(hello) = first(limits, &mut inlet).await? else { return Ok(()) };
         let stream = Stream::open(log, node, &peer, report);
-        let reception = Reception::new(hello, peer.clone(), &Offer::ours(), stream.id, limits, out.now())?;
+        let offer = if log.ships_ahead() { Offer::ours() } else { Offer::ours().without(Feature::SHIP_AHEAD) };
+        let reception = Reception::new(hello, peer.clone(), &offer, stream.id, limits, out.now())?;
+        // What an earlier stream was shipped ahead is durable here before this replica's log is judged.
+        moved(log.wal().durable().wait(log.wal().offered().get()).await)?;
         match receive(&stream, reception, &out, &mut inlet).await? {
             Some(session) => ship(&stream, session, limits, &out, &mut inlet).await,
             None => Ok(()),
@@ -239,7 +244,7 @@ fn ended_by<U: Upstream>(stream: &Stream<'_, U>, verdict: Verdict, believed: boo
     verdict.kind().map_or(Ok(()), |kind| Err(Error::Refused { kind, reason: reason(), at }))
 }
 
-/// Ships what is durable as credit allows, and takes acks, until the stream ends.
+/// Ships what is durable, or offered already, as credit allows, and takes acks, until the stream ends.
 async fn ship<U: Upstream>(
     stream: &Stream<'_, U>,
     mut session: Session,
@@ -249,14 +254,18 @@ async fn ship<U: Upstream>(
 ) -> Result<()> {
     let wal = stream.log.wal();
     (stream.report)(FeedReport::Accepted { from: session.sent() });
-    let mut reader = wal.reader(session.sent())?;
+    let mut reader = match session.ships_ahead() {
+        true => wal.offered_reader(session.sent())?,
+        false => wal.reader(session.sent())?,
+    };
     let mut waiting: Option<Waiting> = None;
     loop {
         stream.is_newest()?;
         let now = out.now();
+        let owes_news = session.owes_news(wal.durable().get(), now);
         let wake = match session.turn(now)? {
-            Turn::Until(wake) => wake,
-            Turn::Heartbeat => {
+            Turn::Until(wake) if !owes_news => wake,
+            _ => {
                 out.send_urgent(stream.heartbeat(session.sent())).await?;
                 continue;
             }
@@ -292,7 +301,8 @@ async fn ship<U: Upstream>(
 }
 
 fn next_chunk(session: &Session, reader: &mut Reader, wal: &Wal) -> Result<Option<Chunk>> {
-    match session.wants(wal.durable().get()) {
+    let end = if session.ships_ahead() { wal.offered().get() } else { wal.durable().get() };
+    match session.wants(end) {
         Some(want) => Ok(reader.next_frames(want.max)?),
         None => Ok(None),
     }
@@ -372,5 +382,9 @@ impl Upstream for Arc<Log> {
     fn retain(&self) -> Lsn {
         let needed = self.wal.slots().into_iter().filter(|slot| !slot.lost).map(|slot| slot.ack.durable);
         needed.min().unwrap_or_else(|| self.wal.durable().get())
+    }
+
+    fn ships_ahead(&self) -> bool {
+        Log::ships_ahead(self)
     }
 }

@@ -130,7 +130,7 @@ async fn take(
         // Who waits for this ack waits for every switch of threads.
         wal.sync_if_quick()?;
         // Listen first, then look: nothing that moves in between is missed.
-        let (stirred, durable, sealed) = (log.stirred(), wal.durable().get(), wal.sealed().get());
+        let (stirred, synced, sealed) = (log.stirred(), wal.synced().get(), wal.sealed().get());
         while let Some(message) = follower.say(log.ack(), &log.below(), out.now())? {
             out.send(message).await?;
         }
@@ -148,7 +148,7 @@ async fn take(
                     }
                 }
             },
-            more = wal.durable().wait(durable.just_after()) => moved(more)?,
+            more = wal.synced().wait(synced.just_after()) => moved(more)?,
             () = stirred => {}
             more = wal.sealed().wait(sealed.just_after()) => moved(more)?,
             free = wal.wait_room(room), if room != 0 => free?,
@@ -187,7 +187,12 @@ async fn hear(
     }
     match turn {
         FollowerTurn::Welcomed { durable } => report(FollowReport::Welcomed { durable }),
-        FollowerTurn::Heard { durable, retain } => report(FollowReport::Upstream { durable, retain }),
+        FollowerTurn::Heard { durable, retain } => {
+            if follower.is_streaming() {
+                wal.show_up_to(durable);
+            }
+            report(FollowReport::Upstream { durable, retain });
+        }
         FollowerTurn::Proved { to } => report(FollowReport::Proved { to }),
         FollowerTurn::Frames => {
             if let ToReplica::Frames(frames) = message {
@@ -198,7 +203,14 @@ async fn hear(
             let crc = crc_at(wal, at)?;
             out.send(ToUpstream::Probed(Probed { at, crc })).await?;
         }
-        FollowerTurn::Verdict(Verdict::Continue { at }) => report(FollowReport::Following { from: at }),
+        FollowerTurn::Verdict(Verdict::Continue { at }) => {
+            // What is here is durable there, too. What comes may not be.
+            match follower.is_shipped_ahead() {
+                true => wal.hold_back(at)?,
+                false => wal.show_all(),
+            }
+            report(FollowReport::Following { from: at });
+        }
         FollowerTurn::Verdict(Verdict::Wait { .. }) => report(FollowReport::Waiting),
         FollowerTurn::Verdict(Verdict::Truncate { fork, crc }) if crc_at(wal, fork)? != Some(crc) => {
             return Err(ProtocolError::Diverged { at: fork }.into());

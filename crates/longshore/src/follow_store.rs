@@ -37,7 +37,7 @@ pub(crate) async fn store(wal: &Wal, follower: &Follower, frames: &Frames) -> Re
 
 /// Frames that are already held must be the same bytes; other ones at the same position are a divergence (F-090).
 async fn compare(wal: &Wal, start: Lsn, mut theirs: &[u8]) -> Result<()> {
-    let mut reader = match wal.reader(start) {
+    let mut reader = match wal.offered_reader(start) {
         Err(WalError::NotABoundary { nearest, .. }) => return Err(ProtocolError::Diverged { at: nearest }.into()),
         reader => reader?,
     };

@@ -58,6 +58,8 @@ pub(crate) struct Log {
     /// What a wait asks for by default: what the log says, else the settings.
     policy: RwLock<Arc<AckPolicy>>,
     pub(crate) lack: Mutex<Lack>,
+    /// Whether replicas are sent what is still synced here.
+    ship_ahead: bool,
     /// Who holds its lease, where there is one.
     pub(crate) lease: Seen,
     /// Whether it may be written as far as its lease goes; always where there is none.
@@ -106,6 +108,7 @@ impl Log {
             data_dir,
             policy: RwLock::new(Arc::new(settings.ack.policy())),
             lack: Mutex::default(),
+            ship_ahead: settings.network.ship_ahead,
             lease: Seen::default(),
             leased: AtomicBool::new(settings.lease.url.is_none()),
             claim: Claim::default(),
@@ -187,6 +190,11 @@ impl Log {
         self.leased.store(leased, Ordering::Release);
     }
 
+    /// Whether replicas are sent what is still synced here: only what this node wrote itself.
+    pub(crate) fn ships_ahead(&self) -> bool {
+        self.ship_ahead && self.wal.role() == Role::Writer
+    }
+
     /// Takes no appends from here on.
     pub(crate) fn stop_appends(&self) {
         self.stopping.store(true, Ordering::Release);
@@ -199,8 +207,8 @@ impl Log {
             (Quorum::Local, Stage::Durable) => self.wal.durable().get(),
             (Quorum::Local, Stage::Applied) => self.applying.applied(self.wal.durable().get()),
             _ if self.is_degraded() && *durability == self.policy().durability => self.wal.durable().get(),
-            // Only what is durable here is ever sent, so a replica's ack says that, too.
-            _ => self.standing.reached(durability),
+            // Whoever was shipped ahead may have it before this disk has, which then counts, too.
+            _ => self.standing.reached(durability).min(self.wal.durable().get()),
         }
     }
 
@@ -208,8 +216,11 @@ impl Log {
     pub(crate) async fn wait(&self, position: Lsn, durability: &Durability) -> Result<Lsn> {
         self.may_be_reached(position)?;
         self.may_be_had(durability)?;
-        if *durability == Durability::LOCAL {
-            return self.wal.durable().wait(position).await.map_err(|ended| self.ended(ended, position));
+        if *durability == Durability::LOCAL || durability.quorum != Quorum::Local {
+            let durable = self.wal.durable().wait(position).await.map_err(|ended| self.ended(ended, position))?;
+            if *durability == Durability::LOCAL {
+                return Ok(durable);
+            }
         }
         loop {
             let moved = self.standing.listen();
@@ -229,7 +240,7 @@ impl Log {
             return self.sync_blocking(position, durability, timeout);
         }
         if durability.quorum != Quorum::Local {
-            // Only what is durable here is shipped.
+            // Nothing is confirmed that is not durable here, too.
             self.sync_blocking(position, durability, timeout)?;
         }
         loop {
@@ -332,7 +343,7 @@ impl Log {
     pub(crate) fn ack(&self) -> Ack {
         // Read from the last stage to the first: each is then at least what the one before was.
         let applied = self.applying.applied(self.wal.end()).min(self.wal.durable().get());
-        let durable = self.wal.durable().get().max(applied);
+        let durable = self.wal.synced().get().max(applied);
         let received = self.wal.end().max(durable);
         Ack::new(received, durable, applied).expect("ordered by the lines above")
     }

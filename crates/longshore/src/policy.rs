@@ -83,7 +83,7 @@ impl Log {
         if self.standing.policies().len() < 2 || self.wal.is_fenced() {
             return Ok(None);
         }
-        let reached = self.standing.policies_reached();
+        let reached = self.standing.policies_reached().min(self.wal.durable().get());
         Ok(in_force(&self.wal)?.pop().filter(|(end, _)| *end <= reached).map(|(_, policy)| policy))
     }
 

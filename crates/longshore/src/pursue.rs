@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::follow::{self, FollowEnd, FollowReport};
 use crate::lanes::{Lane, Lanes, belongs_elsewhere};
+use crate::link::moved;
 use crate::local_copy;
 use crate::log::Log;
 use crate::node::Node;
@@ -56,7 +57,7 @@ async fn attempt(node: &Node, lanes: &Lanes, offered: &LogSummary, path: Vec<Nod
     log.upstream.heard(offered.durable, log.now());
     log.upstream.came_by(path);
     // What is offered as held must survive a power cut here.
-    log.wal.wait(log.wal.end()).await?;
+    moved(log.wal.synced().wait(log.wal.end()).await)?;
     Applying::known(&log).await;
     let channel = client.follow(&log.name, local_copy::hello(node, &log)).await?;
     let report = |report| note(&log, &address, report);

@@ -133,7 +133,7 @@ async fn drain(node: &Node) {
     for log in logs {
         let end = log.wal.end();
         let shipped = async {
-            if log.wal.durable().wait(end).await.is_err() {
+            if log.wal.synced().wait(end).await.is_err() {
                 return;
             }
             loop {

@@ -207,6 +207,10 @@ pub struct NetworkSettings {
     /// Largest message of log frames. Default 512 KiB, between the protocol's 256 KiB and 1 MiB:
     /// large enough to amortise, small enough that an ack never waits long behind one.
     pub frame: ByteSize,
+    /// Ship what is appended here while this node still syncs it, so that its disk and its replicas' work at the same time.
+    /// Replicas apply, archive and pass on nothing of it before it is durable here, too; a power cut here may leave them with a
+    /// tail to set aside that nobody was promised. Default false: nothing leaves before it is durable here (F-096).
+    pub ship_ahead: bool,
     /// How often both ends say that they live, also when idle. Default 2 s.
     #[serde(with = "duration")]
     pub heartbeat: Duration,
@@ -333,6 +337,7 @@ impl Default for NetworkSettings {
             http: SocketAddr::from(([127, 0, 0, 1], 7421)),
             window: ByteSize::mib(16),
             frame: ByteSize::kib(512),
+            ship_ahead: false,
             heartbeat: Duration::from_secs(2),
             silence: Duration::from_secs(10),
             handshake: Duration::from_secs(10),

@@ -17,7 +17,7 @@ impl Log {
     /// All that is known of this log and its replicas.
     pub(crate) fn status(&self) -> LogStatus {
         let now = self.now();
-        let (end, durable) = (self.wal.end(), self.wal.durable().get());
+        let (end, durable) = (self.wal.end(), self.wal.synced().get());
         let pressure = self.wal.pressure();
         let slots = self.wal.slots();
         let slot_of = |replica: &Replica| slots.iter().find(|slot| slot.name.as_str() == replica.node.as_str());

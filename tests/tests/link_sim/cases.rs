@@ -40,7 +40,7 @@ async fn append(node: &Node, records: usize, byte: u8) -> Lsn {
 /// A primary with this many records, and an empty replica of it.
 async fn pair(records: usize) -> (Node, Node) {
     let mut rng = Rng::new(7);
-    let primary = Node::primary(&mut rng, "primary").unwrap();
+    let primary = Node::primary(&mut rng, "primary", false).unwrap();
     append(&primary, records, 1).await;
     let replica = Node::replica(&mut rng, "eu-west", &primary.log.wal.start_point().unwrap()).unwrap();
     (primary, replica)

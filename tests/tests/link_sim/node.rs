@@ -12,7 +12,7 @@ use longshore_protocol::{Ack, AckTable, NodeAck, NodeId, Registry};
 use longshore_testkit::sim_disk::SimDisk;
 use longshore_testkit::sim_env::SimEnvironment;
 use longshore_testkit::sim_rng::Rng;
-use longshore_wal::{CreateSpec, FollowerSpec, Role, Settings, Wal};
+use longshore_wal::{CreateSpec, FollowerSpec, Role, Settings, Wal, set_aside};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
@@ -25,6 +25,7 @@ pub(crate) struct Node {
     pub(crate) disk: SimDisk,
     environment: SimEnvironment,
     role: Role,
+    ahead: bool,
     pub(crate) log: Arc<Log>,
     /// Everything that runs on this machine, and ends when its power does.
     pub(crate) tasks: Tasks,
@@ -39,25 +40,28 @@ pub(crate) struct Log {
     pub(crate) wal: Wal,
     registry: Mutex<Registry>,
     pub(crate) table: Mutex<AckTable>,
+    /// Whether it is shipped ahead of its own sync.
+    ahead: bool,
     stirred: Event,
 }
 
 impl Node {
-    pub(crate) fn primary(rng: &mut Rng, id: &str) -> Result<Self, String> {
-        Self::create(rng, id, Role::Writer, |dir, environment| {
+    pub(crate) fn primary(rng: &mut Rng, id: &str, ahead: bool) -> Result<Self, String> {
+        Self::create(rng, id, Role::Writer, ahead, |dir, environment| {
             let spec = CreateSpec { segment_size: longshore_format::SegmentSize::MIN, ..CreateSpec::default() };
             Wal::create(dir, environment, &spec).map(drop)
         })
     }
 
     pub(crate) fn replica(rng: &mut Rng, id: &str, spec: &FollowerSpec) -> Result<Self, String> {
-        Self::create(rng, id, Role::Follower, |dir, _| Wal::create_follower(dir, spec))
+        Self::create(rng, id, Role::Follower, false, |dir, _| Wal::create_follower(dir, spec))
     }
 
     fn create(
         rng: &mut Rng,
         id: &str,
         role: Role,
+        ahead: bool,
         create: impl FnOnce(Arc<dyn longshore_storage::Directory>, &SimEnvironment) -> longshore_wal::Result<()>,
     ) -> Result<Self, String> {
         let environment = SimEnvironment::new(rng.next_u64());
@@ -66,8 +70,8 @@ impl Node {
         let dir = root.subdir(LOG).and_then(|dir| root.sync().map(|()| dir)).map_err(|error| error.to_string())?;
         create(dir, &environment).map_err(|error| format!("{id}: create: {error}"))?;
         let id = NodeId::new(id).unwrap();
-        let log = open(&disk, &environment, role, &id)?;
-        let mut node = Self { id, disk, environment, role, log, tasks: Tasks::default(), following: None };
+        let log = open(&disk, &environment, role, ahead, &id)?;
+        let mut node = Self { id, disk, environment, role, ahead, log, tasks: Tasks::default(), following: None };
         node.start(rng);
         Ok(node)
     }
@@ -75,9 +79,9 @@ impl Node {
     /// A second machine that begins with what this one's disk holds now, as after a restore from a backup.
     pub(crate) fn reopened(&self, rng: &mut Rng, seed: u64) -> Self {
         let (disk, environment) = (self.disk.fork(seed), SimEnvironment::new(rng.next_u64()));
-        let log = open(&disk, &environment, self.role, &self.id).unwrap();
+        let log = open(&disk, &environment, self.role, self.ahead, &self.id).unwrap();
         let (id, tasks) = (self.id.clone(), Tasks::default());
-        let mut node = Self { id, disk, environment, role: self.role, log, tasks, following: None };
+        let mut node = Self { id, disk, environment, role: self.role, ahead: self.ahead, log, tasks, following: None };
         node.start(rng);
         node
     }
@@ -87,7 +91,21 @@ impl Node {
         // Streams and links that hold on to the old set start nothing on this machine any more.
         *self.tasks.lock().unwrap() = JoinSet::new();
         self.disk.power_cut();
-        self.log = open(&self.disk, &self.environment, self.role, &self.id)?;
+        self.begin(rng)
+    }
+
+    /// What lies behind a fork is set aside. Answers where the log ends now.
+    pub(crate) fn truncate(&mut self, rng: &mut Rng, fork: Lsn) -> Result<Lsn, String> {
+        *self.tasks.lock().unwrap() = JoinSet::new();
+        self.log.wal.close().map_err(|error| format!("{}: close: {error}", self.id))?;
+        let dir = self.disk.root().open_subdir(LOG).map_err(|error| error.to_string())?;
+        let environment: Arc<dyn longshore_storage::Environment> = Arc::new(self.environment.clone());
+        set_aside(&dir, &environment, fork).map_err(|error| format!("{}: set aside: {error}", self.id))?;
+        self.begin(rng)
+    }
+
+    fn begin(&mut self, rng: &mut Rng) -> Result<Lsn, String> {
+        self.log = open(&self.disk, &self.environment, self.role, self.ahead, &self.id)?;
         self.start(rng);
         Ok(self.log.wal.end())
     }
@@ -113,12 +131,19 @@ impl Node {
                 let wal = &log.wal;
                 // A disk without room is tried again.
                 while wal.prepare_once().unwrap_or(false) {}
+                // What is shown now may have been synced before.
+                while wal.seal_once().expect("the disk does not fail") {}
                 // The less there is to do, the seldomer it looks, so that quiet times cost nothing.
-                if wal.durable().get() == wal.end() {
+                if wal.synced().get() == wal.end() {
                     pause = (pause * 2).min(2_000);
                     continue;
                 }
                 pause = busy;
+                if log.ahead {
+                    // A sync begins, and takes its time.
+                    wal.offer();
+                    sleep(Duration::from_millis(rng.below(30))).await;
+                }
                 wal.sync_once().expect("the disk of this simulator does not fail");
                 log.stirred.notify(usize::MAX);
                 while wal.seal_once().expect("the disk does not fail") {}
@@ -127,7 +152,13 @@ impl Node {
     }
 }
 
-fn open(disk: &SimDisk, environment: &SimEnvironment, role: Role, id: &NodeId) -> Result<Arc<Log>, String> {
+fn open(
+    disk: &SimDisk,
+    environment: &SimEnvironment,
+    role: Role,
+    ahead: bool,
+    id: &NodeId,
+) -> Result<Arc<Log>, String> {
     let dir = disk.root().open_subdir(LOG).map_err(|error| error.to_string())?;
     let settings = Settings { role, ..Settings::default() };
     let (wal, recovery) =
@@ -135,9 +166,13 @@ fn open(disk: &SimDisk, environment: &SimEnvironment, role: Role, id: &NodeId) -
     if let Some(lost) = recovery.lost {
         return Err(format!("{id}: lost what it had acknowledged up to {lost}"));
     }
-    let log =
-        Log { wal, registry: Mutex::new(Registry::new(1)), table: Mutex::new(AckTable::new()), stirred: Event::new() };
-    Ok(Arc::new(log))
+    Ok(Arc::new(Log {
+        wal,
+        registry: Mutex::new(Registry::new(1)),
+        table: Mutex::new(AckTable::new()),
+        ahead,
+        stirred: Event::new(),
+    }))
 }
 
 impl Log {
@@ -150,6 +185,11 @@ impl Log {
         }
         drop(table);
         self.stirred.notify(usize::MAX);
+    }
+
+    /// Knows nothing of `node` any more: what it acknowledged is not in its log.
+    pub(crate) fn forget(&self, node: &NodeId) {
+        self.table.lock().unwrap().forget(node);
     }
 
     /// The furthest ack of each node that is known here.
@@ -170,6 +210,10 @@ impl Upstream for Log {
     fn retain(&self) -> Lsn {
         self.wal.first()
     }
+
+    fn ships_ahead(&self) -> bool {
+        self.ahead
+    }
 }
 
 impl Downstream for Log {
@@ -178,7 +222,7 @@ impl Downstream for Log {
     }
 
     fn ack(&self) -> Ack {
-        let durable = self.wal.durable().get();
+        let durable = self.wal.synced().get();
         Ack::new(self.wal.end().max(durable), durable, Lsn::ZERO).unwrap()
     }
 

@@ -8,7 +8,7 @@ use longshore::feed::{FeedReport, feed};
 use longshore::follow::{FollowEnd, FollowReport, follow};
 use longshore_format::{ErrorKind, Lsn, SegmentSize};
 use longshore_protocol::{
-    Ack, Backoff, Error as ProtocolError, Hello, Holding, Limits, NodeAck, Offer, Peer, ToUpstream,
+    Ack, Backoff, Error as ProtocolError, Hello, Holding, Limits, NodeAck, NodeId, Offer, Peer, ToUpstream, Verdict,
 };
 use longshore_testkit::sim_rng::Rng;
 use longshore_wal::{RecordDraft, Wal};
@@ -37,6 +37,11 @@ struct Story {
     broken: Arc<Mutex<Option<String>>>,
     trace: Trace,
     appended: u64,
+    ahead: bool,
+    /// Up to where the primary could tell anybody that a record is durable at both ends.
+    confirmed: Lsn,
+    /// Who is to set aside what lies behind where.
+    forks: Arc<Mutex<Vec<(NodeId, Lsn)>>>,
 }
 
 /// What happened last, for the report of a broken promise.
@@ -68,7 +73,9 @@ impl Story {
         let tally = Arc::new(Mutex::new(Tally::default()));
         let follows = rng.pick(&[&[0][..], &[0, 0], &[0, 1]]).to_vec();
         tally.lock().unwrap().cascades += u64::from(follows == [0, 1]);
-        let mut nodes = vec![Node::primary(&mut rng, NAMES[0])?];
+        let ahead = rng.one_in(2);
+        tally.lock().unwrap().ahead += u64::from(ahead);
+        let mut nodes = vec![Node::primary(&mut rng, NAMES[0], ahead)?];
         let spec = nodes[0].log.wal.start_point().map_err(|error| error.to_string())?;
         for (name, _) in NAMES[1..].iter().zip(&follows) {
             nodes.push(Node::replica(&mut rng, name, &spec)?);
@@ -97,6 +104,9 @@ impl Story {
             broken: Arc::default(),
             trace: Trace(Arc::default(), Instant::now()),
             appended: 0,
+            ahead,
+            confirmed: Lsn::ZERO,
+            forks: Arc::default(),
         })
     }
 
@@ -111,6 +121,7 @@ impl Story {
         }
         for _ in 0..10 + self.rng.below(20) {
             self.act().await?;
+            self.part()?;
             self.check()?;
         }
         self.peace().await?;
@@ -163,26 +174,60 @@ impl Story {
         let end = self.nodes[replica].crash(&mut self.rng)?;
         self.trace.note(|| format!("{} lost power, and ends at {end}", self.nodes[replica].id));
         self.check_believed(replica, end)?;
+        self.follow_again(replica);
+        Ok(())
+    }
+
+    fn follow_again(&mut self, replica: usize) {
         self.start_following(replica);
         // Those who follow it lose their streams with it, and dial the new process.
         for below in (1..self.nodes.len()).filter(|below| self.follows[below - 1] == replica).collect::<Vec<_>>() {
             self.start_following(below);
         }
-        Ok(())
     }
 
     fn crash_primary(&mut self) -> Result<(), String> {
         self.tally.lock().unwrap().primary_crashes += 1;
         let end = self.nodes[0].crash(&mut self.rng)?;
         self.trace.note(|| format!("the primary lost power, and ends at {end}"));
-        for node in &self.nodes[1..] {
-            let ahead = node.log.wal.end();
-            if end < ahead {
-                return Err(format!("the primary lost what it had shipped: it ends at {end}, {} at {ahead}", node.id));
-            }
+        if end < self.confirmed {
+            return Err(format!("the primary ends at {end}, and {} was confirmed", self.confirmed));
         }
+        let mut lost = false;
+        for node in &self.nodes[1..] {
+            let (shown, held) = (node.log.wal.durable().get(), node.log.wal.end());
+            let kept = if self.ahead { shown } else { held };
+            if end < kept {
+                return Err(format!("the primary lost what was shown: it ends at {end}, {} at {kept}", node.id));
+            }
+            lost |= end < held;
+        }
+        self.tally.lock().unwrap().lost_ahead += u64::from(lost);
         for below in (1..self.nodes.len()).filter(|below| self.follows[below - 1] == 0).collect::<Vec<_>>() {
             self.start_following(below);
+        }
+        Ok(())
+    }
+
+    /// Sets aside what the primary has lost, where verdicts have said so since.
+    fn part(&mut self) -> Result<(), String> {
+        let forks = std::mem::take(&mut *self.forks.lock().unwrap());
+        for (id, fork) in forks {
+            let replica = self.nodes.iter().position(|node| node.id == id).expect("it follows");
+            let shown = self.nodes[replica].log.wal.durable().get();
+            if fork < shown.max(self.confirmed) {
+                return Err(format!(
+                    "{id} is to set aside from {fork} on what it has shown up to {shown}, or was confirmed"
+                ));
+            }
+            self.believed.lock().unwrap().retain(|acked| acked.node != id || acked.ack.durable() <= fork);
+            for node in &self.nodes {
+                node.log.forget(&id);
+            }
+            let end = self.nodes[replica].truncate(&mut self.rng, fork)?;
+            self.tally.lock().unwrap().set_aside += 1;
+            self.trace.note(|| format!("{id} sets aside what lies behind {end}"));
+            self.follow_again(replica);
         }
         Ok(())
     }
@@ -198,7 +243,10 @@ impl Story {
     }
 
     /// What must hold at every moment.
-    fn check(&self) -> Result<(), String> {
+    fn check(&mut self) -> Result<(), String> {
+        let primary = &self.nodes[0].log;
+        let acked = primary.known().values().map(Ack::durable).max().unwrap_or(Lsn::ZERO);
+        self.confirmed = self.confirmed.max(acked.min(primary.wal.durable().get()));
         if let Some(broken) = self.broken.lock().unwrap().take() {
             return Err(broken);
         }
@@ -212,8 +260,11 @@ impl Story {
             }
         }
         for node in 1..self.nodes.len() {
-            let durable = self.nodes[node].log.wal.durable().get();
-            self.check_believed(node, durable)?;
+            let log = &self.nodes[node].log.wal;
+            self.check_believed(node, log.synced().get())?;
+            if self.nodes[0].log.wal.durable().get() < log.durable().get() {
+                return Err(format!("{} shows what is not durable at the primary", self.nodes[node].id));
+            }
         }
         Ok(())
     }
@@ -226,6 +277,7 @@ impl Story {
         self.append()?;
         let began = Instant::now();
         while let Some(missing) = self.missing() {
+            self.part()?;
             self.check()?;
             if Duration::from_secs(600) < began.elapsed() {
                 return Err(format!("ten minutes of peace were not enough: {missing}"));
@@ -274,6 +326,8 @@ impl Story {
             tally: Arc::clone(&self.tally),
             broken: Arc::clone(&self.broken),
             trace: self.trace.clone(),
+            forks: Arc::clone(&self.forks),
+            ahead: self.ahead,
             peer: Peer { node: node.id.clone(), region: None, may_promote: false },
             log: Arc::clone(&node.log),
             upstream_id,
@@ -292,6 +346,8 @@ struct Dial {
     tally: Arc<Mutex<Tally>>,
     broken: Arc<Mutex<Option<String>>>,
     trace: Trace,
+    forks: Arc<Mutex<Vec<(NodeId, Lsn)>>>,
+    ahead: bool,
     peer: Peer,
     log: Arc<Log>,
     upstream_id: longshore_protocol::NodeId,
@@ -320,7 +376,7 @@ impl Dial {
         let feeding = self.feeding(upstream_end);
         self.upstream_tasks.lock().unwrap().spawn(feeding);
         let wal = &self.log.wal;
-        wal.durable().wait(wal.end()).await.expect("the log is open");
+        wal.synced().wait(wal.end()).await.expect("the log is open");
         let hello = ToUpstream::Hello(Box::new(self.hello()));
         if replica_end.send(hello).await.is_err() {
             return;
@@ -374,6 +430,9 @@ impl Dial {
         self.trace.note(|| format!("{} no longer follows, at {}: {ended:?}", self.peer.node, self.log.wal.end()));
         let mut tally = self.tally.lock().unwrap();
         match ended {
+            Ok(FollowEnd::Verdict(Verdict::Truncate { fork, .. })) if self.ahead => {
+                self.forks.lock().unwrap().push((self.peer.node.clone(), fork));
+            }
             Ok(FollowEnd::Verdict(verdict)) => {
                 *self.broken.lock().unwrap() = Some(format!("{}: {verdict}", self.peer.node));
             }

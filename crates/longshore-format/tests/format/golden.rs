@@ -92,6 +92,7 @@ fn control_of_version_1() {
             lost: false,
         }],
         policies: Vec::new(),
+        shown: None,
         intent: None,
     };
     let bytes = control.encode_slot(3).unwrap();

@@ -201,6 +201,7 @@ fn control() -> Control {
             },
         ],
         policies: vec![(Lsn::new(69_000), policy(32))],
+        shown: Some(Lsn::new(69_400)),
         intent: Some(Intent::Truncate { at: Lsn::new(69_700), time: NOON }),
     }
 }
@@ -215,10 +216,13 @@ fn a_control_slot_comes_back_as_it_was() {
         slots: Vec::new(),
         writers: Vec::new(),
         policies: Vec::new(),
+        shown: None,
         intent: None,
         ..control()
     };
-    for control in [full, bare] {
+    let shown = Control { shown: Some(Lsn::new(7)), ..bare.clone() };
+    let with_policies = Control { shown: None, ..full.clone() };
+    for control in [full, bare, shown, with_policies] {
         let mut bytes = control.encode_slot(42).unwrap();
         assert_eq!(Control::decode_slot(&bytes), Ok((42, control.clone())));
         // What an older, longer version left behind it does not matter.

@@ -12,6 +12,7 @@ use super::again::{again, may_pass};
 use super::refused;
 use crate::error::{Error, Result};
 use crate::follow::{self, FollowEnd, FollowReport};
+use crate::link::moved;
 use crate::local_copy;
 use crate::node::Node;
 
@@ -29,7 +30,7 @@ pub(super) async fn up_to(node: &Node, name: &Name, peer: &Client, to: Lsn) -> R
 async fn follow_up_to(node: &Node, name: &Name, peer: &Client, to: Lsn) -> Result<()> {
     loop {
         let log = node.require(name)?;
-        log.wal.wait(log.wal.end()).await?;
+        moved(log.wal.synced().wait(log.wal.end()).await)?;
         let channel = peer.follow(name, local_copy::hello(node, &log)).await?;
         let follows = watch::Sender::new(false);
         let report = |report| {
@@ -40,15 +41,15 @@ async fn follow_up_to(node: &Node, name: &Name, peer: &Client, to: Lsn) -> Resul
         let mut begun = follows.subscribe();
         let reached = async {
             if timeout(STALL, begun.wait_for(|follows| *follows)).await.is_err() {
-                return Err(stalled(name, log.wal.durable().get(), to));
+                return Err(stalled(name, log.wal.synced().get(), to));
             }
-            let mut durable = log.wal.durable().get();
-            while durable < to {
-                let more = timeout(STALL, log.wal.durable().wait(durable.just_after())).await;
-                durable = match more {
-                    Ok(Ok(durable)) => durable,
-                    Ok(Err(ended)) => return Err(crate::link::moved(Err(ended)).expect_err("it ended")),
-                    Err(_) => return Err(stalled(name, durable, to)),
+            let mut held = log.wal.synced().get();
+            while held < to {
+                let more = timeout(STALL, log.wal.synced().wait(held.just_after())).await;
+                held = match more {
+                    Ok(Ok(held)) => held,
+                    Ok(Err(ended)) => return Err(moved(Err(ended)).expect_err("it ended")),
+                    Err(_) => return Err(stalled(name, held, to)),
                 };
             }
             Ok(())
@@ -66,7 +67,7 @@ async fn follow_up_to(node: &Node, name: &Name, peer: &Client, to: Lsn) -> Resul
                 return Err(refused(verdict.kind().unwrap_or(ErrorKind::Unavailable), name, &verdict.to_string()));
             }
             FollowEnd::Refused(refusal) => return Err(refused(refusal.kind, name, &refusal.text)),
-            FollowEnd::Closed => return Err(stalled(name, log.wal.durable().get(), to)),
+            FollowEnd::Closed => return Err(stalled(name, log.wal.synced().get(), to)),
         }
     }
 }
@@ -75,7 +76,7 @@ async fn follow_up_to(node: &Node, name: &Name, peer: &Client, to: Lsn) -> Resul
 pub(super) async fn near(node: &Node, name: &Name, peer: &Client) -> Result<()> {
     loop {
         let there = again(|| peer.survey(name, None), |error| may_pass(peer, error.kind())).await?.witness.end;
-        if there.since(node.require(name)?.wal.durable().get()) <= NEAR {
+        if there.since(node.require(name)?.wal.synced().get()) <= NEAR {
             return Ok(());
         }
         up_to(node, name, peer, there).await?;

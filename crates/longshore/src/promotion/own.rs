@@ -8,6 +8,7 @@ use longshore_transport::Surveyed;
 use longshore_wal::{Error as WalError, Role};
 
 use crate::error::Result;
+use crate::link::moved;
 use crate::local_copy::{self, Unwritten};
 use crate::log::Log;
 use crate::node::Node;
@@ -35,7 +36,7 @@ pub(crate) async fn fence(node: &Node, log: &Arc<Log>, epoch: Epoch) -> Result<S
         let (node, log) = (node.clone(), Arc::clone(log));
         blocking("accept an epoch", move || node.accept_epoch(&log, epoch)).await?;
     }
-    log.wal.wait(log.wal.end()).await?;
+    moved(log.wal.synced().wait(log.wal.end()).await)?;
     let left_open = node.memory().is_left_open(&log.name, log.wal.history().current().epoch);
     Ok(Surveyed { log: log.wal.id(), witness: witness(node, log)?, records_since: None, left_open })
 }
@@ -44,7 +45,7 @@ pub(crate) async fn fence(node: &Node, log: &Arc<Log>, epoch: Epoch) -> Result<S
 pub(super) fn witness(node: &Node, log: &Log) -> Result<Witness> {
     let wal = &log.wal;
     // The end first: lives and policies are known before their records are durable, never after.
-    let end = wal.durable().get();
+    let end = wal.synced().get();
     Ok(Witness {
         node: node.id().clone(),
         history: wal.history(),
@@ -61,14 +62,14 @@ pub(super) fn witness(node: &Node, log: &Log) -> Result<Witness> {
 }
 
 fn count(log: &Log, since: Lsn) -> Result<Option<u64>> {
-    let durable = log.wal.durable().get();
-    if durable <= since {
+    let end = log.wal.synced().get();
+    if end <= since {
         return Ok(Some(0));
     }
-    if COUNTED < durable.since(since) {
+    if COUNTED < end.since(since) {
         return Ok(None);
     }
-    let mut reader = match log.wal.reader(since) {
+    let mut reader = match log.wal.offered_reader(since) {
         Err(WalError::NotABoundary { .. } | WalError::TooOld { .. } | WalError::Beyond { .. }) => return Ok(None),
         reader => reader?,
     };
@@ -94,7 +95,7 @@ pub(super) struct Behind {
 pub(super) async fn behind(log: &Arc<Log>, to: Lsn) -> Result<Behind> {
     let log = Arc::clone(log);
     blocking("count records", move || {
-        let time = log.wal.reader(to)?.chain().time;
+        let time = log.wal.offered_reader(to)?.chain().time;
         Ok(Behind { records: count(&log, to)?, time })
     })
     .await
