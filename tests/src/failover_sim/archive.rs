@@ -146,8 +146,8 @@ impl World {
             None => Request::Read,
             // What a later life has made void is seen by the lives alone: it is judged again.
             Some(going) if going.lives != *node.copy.history() => Request::Read,
-            Some(going) if going.manifest.log.len() < node.copy.synced() => {
-                let (from, to) = (going.reaches_at_least(), node.copy.synced());
+            Some(going) if going.manifest.log.len() < node.copy.shown() => {
+                let (from, to) = (going.reaches_at_least(), node.copy.shown());
                 if to < from {
                     return Ok(());
                 }

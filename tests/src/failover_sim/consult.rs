@@ -152,6 +152,7 @@ impl World {
         self.tally.archive_fetches += 1;
         let copy = &mut self.nodes[number].copy;
         copy.sync();
+        copy.show_up_to(copy.log().len());
         assert_eq!(lsn(copy.synced()), to, "all of it was fetched");
         let epoch = copy.history().current().epoch;
         if copy.accepted().number < epoch.number {

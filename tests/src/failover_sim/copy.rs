@@ -15,6 +15,8 @@ const LOG: LogId = LogId::from_bytes([1; 16]);
 pub(super) struct Copy {
     log: Vec<Id>,
     synced: usize,
+    /// How much of it is shown to anybody, where not all is.
+    shown: Option<usize>,
     history: EpochHistory,
     policies: Vec<(Lsn, Rc<Policy>)>,
     accepted: Epoch,
@@ -35,6 +37,7 @@ impl Copy {
         Copy {
             log: Vec::new(),
             synced: 0,
+            shown: None,
             history,
             policies: Vec::new(),
             accepted,
@@ -52,6 +55,26 @@ impl Copy {
 
     pub(super) fn synced(&self) -> usize {
         self.synced
+    }
+
+    /// How much of what is durable here is passed on and archived.
+    pub(super) fn shown(&self) -> usize {
+        self.shown.map_or(self.synced, |shown| shown.min(self.synced))
+    }
+
+    /// Nothing beyond `from` is shown before somebody says so.
+    pub(super) fn hold_back(&mut self, from: usize) {
+        self.shown = Some(from);
+    }
+
+    /// The writer has made durable what lies before `to`.
+    pub(super) fn show_up_to(&mut self, to: usize) {
+        self.shown = self.shown.map(|shown| shown.max(to));
+    }
+
+    /// Whatever comes is durable at the writer.
+    pub(super) fn show_all(&mut self) {
+        self.shown = None;
     }
 
     pub(super) fn history(&self) -> &EpochHistory {
@@ -234,7 +257,7 @@ impl Copy {
     }
 }
 
-/// A copy up to its durable end.
+/// A copy up to the end of what it shows.
 pub(super) struct View<'a> {
     copy: &'a Copy,
     records: &'a Records,
@@ -263,7 +286,7 @@ impl LogState for View<'_> {
         lsn(0)
     }
     fn end(&self) -> Lsn {
-        lsn(self.copy.synced)
+        lsn(self.copy.shown())
     }
     fn writes(&self) -> bool {
         self.writes

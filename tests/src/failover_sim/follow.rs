@@ -78,6 +78,9 @@ impl World {
                 self.send_up(id, Some(ToUpstream::Probed(Probed { at, crc })));
             }
             Ok(FollowerTurn::Verdict(verdict)) => self.act_on(number, verdict),
+            Ok(FollowerTurn::Heard { durable, .. }) if follow.follower.is_streaming() => {
+                node.copy.show_up_to(index(durable));
+            }
             Ok(FollowerTurn::Welcomed { .. } | FollowerTurn::Heard { .. } | FollowerTurn::Proved { .. }) => {}
         }
         self.attend(number)
@@ -85,7 +88,14 @@ impl World {
 
     fn act_on(&mut self, number: usize, verdict: Verdict) {
         match verdict {
-            Verdict::Continue { .. } | Verdict::Wait { .. } => {}
+            Verdict::Continue { at } => {
+                let node = &mut self.nodes[number];
+                match node.follow.as_ref().is_some_and(|follow| follow.follower.is_shipped_ahead()) {
+                    true => node.copy.hold_back(index(at)),
+                    false => node.copy.show_all(),
+                }
+            }
+            Verdict::Wait { .. } => {}
             Verdict::Truncate { fork, crc } if self.nodes[number].copy.crc_at(fork, &self.records) == Some(crc) => {
                 self.truncate(number, index(fork));
                 self.nodes[number].dial_at = self.at;

@@ -135,14 +135,16 @@ impl World {
         self.check_lease()
     }
 
-    /// The record that a node has just appended is another node's, too, or an epoch begins with one of the two.
+    /// The record that a node has just appended is another node's, too, or an epoch begins with one of the two; or a life, where a
+    /// writer may lose what it has shipped.
     pub(super) fn check_fork(&self, number: usize) -> Step {
         let ours = self.nodes[number].copy.log();
         let at = ours.len() - 1;
         for other in self.nodes.iter().filter(|node| node.id != self.nodes[number].id) {
             let theirs = other.copy.log();
             let parts = theirs.get(at).is_some_and(|id| *id != ours[at]) && (at == 0 || theirs[at - 1] == ours[at - 1]);
-            let explained = || self.records.begins_an_epoch(theirs[at]) || self.records.begins_an_epoch(ours[at]);
+            let begins = |id| self.records.begins_an_epoch(id) || self.ships_ahead && self.records.begins_a_life(id);
+            let explained = || begins(theirs[at]) || begins(ours[at]);
             if parts && !explained() {
                 let (us, them) = (&self.nodes[number].id, &other.id);
                 return Err(format!("the logs of {us} and {them} part at {at}, and no epoch says so"));

@@ -56,6 +56,11 @@ impl Records {
         id.map_or(7, |id| self.get(id).crc)
     }
 
+    /// Whether a writer begins another life with it.
+    pub(super) fn begins_a_life(&self, id: Id) -> bool {
+        matches!(self.get(id).what, What::Incarnation(_))
+    }
+
     /// Whether an epoch begins with it.
     pub(super) fn begins_an_epoch(&self, id: Id) -> bool {
         matches!(self.get(id).what, What::EpochStart(_))

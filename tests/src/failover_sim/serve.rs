@@ -1,8 +1,8 @@
 //! A node as somebody's upstream: the loop around `Reception` and `Session`.
 
 use longshore_protocol::{
-    Ack, Error, Frames, Heard, Hello, NodeAck, Offer, Peer, Reception, Reply, Session, ToReplica, ToUpstream, Turn,
-    Verdict,
+    Ack, Error, Feature, Frames, Heard, Hello, NodeAck, Offer, Peer, Reception, Reply, Session, ToReplica, ToUpstream,
+    Turn, Verdict,
 };
 
 use super::net::StreamId;
@@ -14,6 +14,8 @@ use super::world::{Step, World};
 #[derive(Debug)]
 pub(super) struct Feed {
     stream: StreamId,
+    /// What was shipped ahead on an earlier stream is durable before the replica's log is judged.
+    judges_from: usize,
     stage: Stage,
 }
 
@@ -81,11 +83,17 @@ impl World {
         let node = &mut self.nodes[number];
         let session = node.registry.open(&name(peer));
         let who = Peer { node: name(peer), region: Some(region(peer)), may_promote: true };
-        let reception = Reception::new(hello, who, &Offer::ours(), session, self.limits, now)
-            .map_err(|error| format!("{} cannot receive {}: {error}", node.id, name(peer)))?;
         let writes = node.writer.is_some();
+        let offer = match self.ships_ahead && writes {
+            true => Offer::ours(),
+            false => Offer::ours().without(Feature::SHIP_AHEAD),
+        };
+        let reception = Reception::new(hello, who, &offer, session, self.limits, now)
+            .map_err(|error| format!("{} cannot receive {}: {error}", node.id, name(peer)))?;
+        let judges_from = if writes { node.copy.log().len() } else { 0 };
         let welcome = reception.welcome(node.id.clone(), &node.copy.view(&self.records, writes));
-        node.feeds.insert(peer, Feed { stream: id, stage: Stage::Receiving(Box::new(reception)) });
+        let stage = Stage::Receiving(Box::new(reception));
+        node.feeds.insert(peer, Feed { stream: id, judges_from, stage });
         self.send_down(id, Some(ToReplica::Welcome(welcome)));
         self.attend(number)
     }
@@ -147,6 +155,9 @@ impl World {
             }
             Ok(Turn::Until(_)) => {}
         }
+        if node.copy.synced() < feed.judges_from {
+            return Some(Fed::GoesOn);
+        }
         let Ok(reply) = reception.step(&node.copy.view(&self.records, writes), now);
         let believed = reception.is_believed();
         match reply {
@@ -178,14 +189,16 @@ impl World {
     fn accepted(&mut self, number: usize, peer: usize) {
         let node = &mut self.nodes[number];
         let now = node.clock.boot(self.at);
-        let Some(Feed { stream, stage: Stage::Receiving(reception) }) = node.feeds.remove(&peer) else { return };
+        let Some(Feed { stream, judges_from, stage: Stage::Receiving(reception) }) = node.feeds.remove(&peer) else {
+            return;
+        };
         let session = reception.into_session(now).expect("the verdict was to continue");
         let ack = Ack::new(session.sent(), session.sent(), longshore_format::Lsn::ZERO).expect("in order");
         node.below.insert(name(peer), ack);
         if let Some(writer) = &mut node.writer {
             writer.table.set(&name(peer), ack);
         }
-        node.feeds.insert(peer, Feed { stream, stage: Stage::Shipping(Box::new(session)) });
+        node.feeds.insert(peer, Feed { stream, judges_from, stage: Stage::Shipping(Box::new(session)) });
     }
 
     fn ship(&mut self, number: usize, peer: usize) -> Fed {
@@ -194,19 +207,22 @@ impl World {
             let now = node.clock.boot(self.at);
             let feed = node.feeds.get_mut(&peer).expect("it is served");
             let (stream, Stage::Shipping(session)) = (feed.stream, &mut feed.stage) else { return Fed::GoesOn };
+            let owes_news = session.owes_news(lsn(node.copy.shown()), now);
             match session.turn(now) {
                 Err(_) => return Fed::Ends,
-                Ok(Turn::Heartbeat) => {
+                Ok(turn) if owes_news || turn == Turn::Heartbeat => {
                     let sent = index(session.sent());
                     let heartbeat = self.heartbeat(number, sent);
                     self.send_down(stream, Some(heartbeat));
                     continue;
                 }
-                Ok(Turn::Until(_)) => {}
+                Ok(_) => {}
             }
-            let Some(want) = session.wants(lsn(node.copy.synced())) else { return Fed::GoesOn };
+            let end = if session.ships_ahead() { node.copy.log().len() } else { node.copy.shown() };
+            let Some(want) = session.wants(lsn(end)) else { return Fed::GoesOn };
             let from = index(want.from);
-            let to = (from + (want.max / RECORD).max(1)).min(node.copy.synced());
+            let to = (from + (want.max / RECORD).max(1)).min(end);
+            self.tally.shipped_ahead += to.saturating_sub(node.copy.synced().max(from)) as u64;
             let bytes = encode(&node.copy.log()[from..to]);
             session.on_sent(lsn(to), bytes.len());
             // A node that only follows may serve under a later epoch than its records are of.
@@ -218,6 +234,6 @@ impl World {
     fn heartbeat(&self, number: usize, sent: usize) -> ToReplica {
         let copy = &self.nodes[number].copy;
         let sent = if sent == 0 { longshore_format::Lsn::ZERO } else { lsn(sent) };
-        ToReplica::Heartbeat { durable: lsn(copy.synced()), epoch: copy.accepted(), retain: lsn(0), sent }
+        ToReplica::Heartbeat { durable: lsn(copy.shown()), epoch: copy.accepted(), retain: lsn(0), sent }
     }
 }

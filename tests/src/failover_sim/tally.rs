@@ -38,6 +38,7 @@ tally! {
     streams "streams opened",
     crashes "crashes",
     unsynced_lost "records that a crash took before they were durable",
+    shipped_ahead "records shipped before they were durable at the writer",
     torn "disks that lost what they had promised to keep",
     suspends "suspends",
     long_suspends "suspends of more than a minute",

@@ -76,6 +76,8 @@ pub(super) struct World {
     /// What was done, if anybody wants to know.
     pub(super) trace: Option<Vec<String>>,
     pub(super) limits: Limits,
+    /// Whether writers ship what they have not made durable yet.
+    pub(super) ships_ahead: bool,
     pub(super) done: bool,
     /// How much was acknowledged when it was last seen to grow, and when.
     pub(super) progress: (u64, Moment),
@@ -107,6 +109,7 @@ impl World {
             clients: true,
             trace: traced.then(Vec::new),
             limits: limits(&mut rng),
+            ships_ahead: rng.one_in(2),
             done: false,
             progress: (0, 0),
             rng,

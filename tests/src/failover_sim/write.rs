@@ -33,6 +33,7 @@ impl World {
         for other in (0..NODES).filter(|other| *other != number) {
             table.admit(name(other), Some(region(other))).expect("they are few");
         }
+        node.copy.show_all();
         let start = node.copy.epoch_start();
         if self.records.begins_an_epoch(node.copy.log()[start]) {
             table.set_floor(lsn(start + 1));
@@ -77,7 +78,8 @@ impl World {
         let Some(writer) = &mut node.writer else { return Ok(()) };
         writer.table.set_local(local);
         writer.table.set_stores(stores);
-        let reached = index(writer.table.policies_reached());
+        // Whoever was shipped ahead may have it before this disk has, which then counts, too.
+        let reached = index(writer.table.policies_reached()).min(node.copy.synced());
         let log =
             node.copy.log().get(..reached).ok_or_else(|| {
                 format!("{} acknowledges {reached} records and has {}", node.id, node.copy.log().len())
@@ -99,7 +101,7 @@ impl World {
         let node = &self.nodes[number];
         let Some(writer) = &node.writer else { return Ok(()) };
         let Some((end, policy)) = node.copy.policy() else { return Ok(()) };
-        if !node.copy.is_changing() || writer.table.policies_reached() < end {
+        if !node.copy.is_changing() || writer.table.policies_reached().min(lsn(node.copy.synced())) < end {
             return Ok(());
         }
         let again = Policy { writer: node.id.clone(), ..policy.clone() };
