@@ -109,7 +109,7 @@ impl World {
         for (record, bytes) in (from..to).zip(bytes.chunks_mut(RECORD as usize)) {
             bytes[..4].copy_from_slice(&whole().crcs[record + 1].to_le_bytes());
         }
-        self.session.on_sent(lsn(to), bytes.len());
+        self.session.on_sent(lsn(to), bytes.len(), secs(0));
         let frames = Frames { start: want.from, epoch: epoch(1, 1), bytes: bytes.freeze() };
         self.down.push_back(ToReplica::Frames(frames));
     }

@@ -144,8 +144,8 @@ impl Session {
         self.telling.is_some()
     }
 
-    /// Whether the replica is to be told now, by a heartbeat, that what lies before `durable` is durable here: it shows nothing of
-    /// what was shipped ahead before. Ask it before [`turn`](Self::turn), which says when to ask again.
+    /// Whether the replica is to be told now, by a heartbeat, that what lies before `durable` is durable here, because no frames
+    /// have told it lately: it shows nothing of what was shipped ahead before. Ask it before [`turn`](Self::turn), which says when to ask again.
     pub fn owes_news(&mut self, durable: Lsn, now: Duration) -> bool {
         self.telling.as_mut().is_some_and(|telling| telling.is_due(self.sent, durable, now))
     }
@@ -210,13 +210,16 @@ impl Session {
         Some(Want { from: self.sent, max })
     }
 
-    /// Notes that frames of `bytes` bytes were sent, and that the next ones begin at `next`.
+    /// Notes that frames of `bytes` bytes were sent just now, and that the next ones begin at `next`.
     ///
     /// A record that is longer than the credit left may be sent whole: credit is then overdrawn by at most that record.
-    pub fn on_sent(&mut self, next: Lsn, bytes: usize) {
+    pub fn on_sent(&mut self, next: Lsn, bytes: usize, now: Duration) {
         debug_assert!(self.sent < next, "frames go forward");
         self.sent = self.sent.max(next);
         self.sent_bytes = self.sent_bytes.saturating_add(bytes as u64);
+        if let Some(telling) = &mut self.telling {
+            telling.put_off(now);
+        }
     }
 
     /// What is due now; an error when the peer is to be given up.
@@ -314,9 +317,9 @@ mod tests {
         assert_eq!(session.wants(lsn(4)), None, "a watermark behind the replica");
         let want = |from, max| Some(Want { from: lsn(from), max });
         assert_eq!(session.wants(lsn(50)), want(5, 1000), "a batch");
-        session.on_sent(lsn(15), 1000);
+        session.on_sent(lsn(15), 1000, secs(0));
         assert_eq!(session.wants(lsn(50)), want(15, 500), "what is left");
-        session.on_sent(lsn(23), 800);
+        session.on_sent(lsn(23), 800, secs(0));
         assert_eq!(session.wants(lsn(50)), None, "overdrawn by a long record");
         session.on(ToUpstream::Credit { total: 1700 }, secs(0)).unwrap();
         assert_eq!(session.wants(lsn(50)), None, "still");

@@ -42,7 +42,12 @@ impl Wal {
             appender.history.push(*life).expect("the cursor accepted the life");
         }
         appender.cursor = checked.cursor;
-        Ok(appender.publish(shared))
+        let end = appender.publish(shared);
+        drop(appender);
+        if let Some(promise) = checked.promise {
+            self.show_up_to(promise);
+        }
+        Ok(end)
     }
 }
 
@@ -54,6 +59,8 @@ struct Checked {
     pieces: Vec<Piece>,
     lives: Vec<EpochEntry>,
     policies: Vec<(Lsn, Policy)>,
+    /// What the writer knew to be durable on its own disk when it wrote the last of them.
+    promise: Option<Lsn>,
 }
 
 struct Piece {
@@ -68,6 +75,7 @@ fn check(appender: &Appender, frames: &[u8]) -> Result<Checked> {
     let mut cursor = appender.cursor.clone();
     let size = cursor.size();
     let (mut pieces, mut lives, mut policies) = (Vec::<Piece>::new(), Vec::new(), Vec::new());
+    let mut promise = None;
     let mut rest = frames;
     while !rest.is_empty() {
         let (position, life) = (cursor.position(), cursor.chain().life);
@@ -78,6 +86,7 @@ fn check(appender: &Appender, frames: &[u8]) -> Result<Checked> {
             step => return Err(Error::BadFrame { position, fault: fault_of(step) }),
         };
         let len = record.extent() as usize;
+        promise = promise.max(record.durable);
         rest = &rest[len..];
         if cursor.chain().life != life {
             lives.push(cursor.chain().life);
@@ -94,7 +103,7 @@ fn check(appender: &Appender, frames: &[u8]) -> Result<Checked> {
             _ => pieces.push(Piece { base, offset, len, full }),
         }
     }
-    Ok(Checked { cursor, pieces, lives, policies })
+    Ok(Checked { cursor, pieces, lives, policies, promise })
 }
 
 fn policy_of(record: &Record<'_>) -> Result<Policy> {

@@ -290,7 +290,7 @@ async fn ship<U: Upstream>(
             sent = send(waiting.as_ref(), wal, out) => {
                 let (end, bytes) = sent?;
                 waiting = None;
-                session.on_sent(end, bytes);
+                session.on_sent(end, bytes, out.now());
                 (stream.report)(FeedReport::Sent { to: session.sent() });
             }
             more = reader.ready(), if waiting.is_none() && session.wants(Lsn::MAX).is_some() => more?,

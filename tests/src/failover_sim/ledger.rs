@@ -135,6 +135,20 @@ impl World {
         self.check_lease()
     }
 
+    /// A writer comes back: whatever it lost, nobody has passed on or archived.
+    pub(super) fn check_shown(&self, writer: usize) -> Step {
+        let ours = &self.nodes[writer].copy;
+        let kept = ours.log().len();
+        for node in &self.nodes {
+            let theirs = &node.copy;
+            let goes_on = kept < theirs.shown() && theirs.log().starts_with(ours.log());
+            if goes_on && theirs.history().current() == ours.history().current() {
+                return Err(format!("{} shows {} records, and the writer kept {kept}", node.id, theirs.shown()));
+            }
+        }
+        Ok(())
+    }
+
     /// The record that a node has just appended is another node's, too, or an epoch begins with one of the two; or a life, where a
     /// writer may lose what it has shipped.
     pub(super) fn check_fork(&self, number: usize) -> Step {

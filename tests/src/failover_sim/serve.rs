@@ -224,7 +224,7 @@ impl World {
             let to = (from + (want.max / RECORD).max(1)).min(end);
             self.tally.shipped_ahead += to.saturating_sub(node.copy.synced().max(from)) as u64;
             let bytes = encode(&node.copy.log()[from..to]);
-            session.on_sent(lsn(to), bytes.len());
+            session.on_sent(lsn(to), bytes.len(), now);
             // A node that only follows may serve under a later epoch than its records are of.
             let frames = Frames { start: want.from, epoch: node.copy.accepted(), bytes };
             self.send_down(stream, Some(ToReplica::Frames(frames)));

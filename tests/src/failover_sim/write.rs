@@ -193,6 +193,7 @@ impl World {
 
     /// The writer of before is the writer again, in another life.
     fn resume(&mut self, number: usize) -> Step {
+        self.check_shown(number)?;
         let start = lsn(self.nodes[number].copy.log().len());
         let epoch = self.nodes[number].copy.accepted();
         let life = EpochEntry { start, epoch, incarnation: Incarnation::new(self.rng.next_u64()) };

@@ -215,10 +215,8 @@ impl Story {
         for (id, fork) in forks {
             let replica = self.nodes.iter().position(|node| node.id == id).expect("it follows");
             let shown = self.nodes[replica].log.wal.durable().get();
-            if fork < shown.max(self.confirmed) {
-                return Err(format!(
-                    "{id} is to set aside from {fork} on what it has shown up to {shown}, or was confirmed"
-                ));
+            if fork < shown {
+                return Err(format!("{id} is to set aside from {fork} on, and has shown what lies before {shown}"));
             }
             self.believed.lock().unwrap().retain(|acked| acked.node != id || acked.ack.durable() <= fork);
             for node in &self.nodes {

@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What is waited for, and the replicas there are, each in a region of its own.
 const POLICIES: [(&str, &[&str]); 2] = [("replicas:1", &["replica"]), ("regions:2", &["replica", "other"])];
 
+/// What the rows are called that ship what is appended while it is still synced, and those that ship it afterwards.
+const WAYS: [(&str, bool); 2] = [("", false), (", shipped ahead", true)];
+
 pub(crate) fn run(plan: &Plan) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     for (policy, replicas) in POLICIES {
@@ -35,39 +38,50 @@ pub(crate) fn run(plan: &Plan) -> Result<Vec<Row>, Failure> {
 
 fn of_policy(plan: &Plan, policy: &str, replicas: &[&str]) -> Result<Vec<Row>, Failure> {
     let rounds = plan.amount(ROUNDS, 50) as usize;
-    let (mut ours, mut raw) = <([Figures; 3], [Figures; 3])>::default();
+    let (mut ways, mut raw) = <([[Figures; 3]; 2], [Figures; 3])>::default();
     for _ in plan.runs(&format!("commits at {policy}")) {
-        let place = Place::new(&plan.dir, "confirmed")?;
+        let place = Place::new(&plan.dir, "raw")?;
         for (figures, clients) in raw.iter_mut().zip(CLIENTS) {
             let group = (HEADER + RECORD) * clients;
             let times = raw_commit::commit(place.path(), raw_sync::prepared, replicas.len(), group, rounds)
                 .map_err(|error| Failure::file("raw files in", place.path(), &error))?;
             figures.add(&times, clients, times.iter().sum());
         }
-        let stage = Stage::set(&place, replicas)?;
-        for (figures, clients) in ours.iter_mut().zip(CLIENTS) {
-            let (times, took) = stage.commit(clients, rounds, policy)?;
-            figures.add(&times, 1, took);
+        drop(place);
+        for (ours, (_, ahead)) in ways.iter_mut().zip(WAYS) {
+            let place = Place::new(&plan.dir, "confirmed")?;
+            let stage = Stage::set(&place, replicas, ahead)?;
+            for (figures, clients) in ours.iter_mut().zip(CLIENTS) {
+                let (times, took) = stage.commit(clients, rounds, policy)?;
+                figures.add(&times, 1, took);
+            }
+            stage.clear()?;
         }
-        stage.clear()?;
     }
+    let rows = ways.iter().zip(WAYS).flat_map(|(ours, (way, _))| of_way(policy, way, ours, &raw));
+    Ok(rows.collect())
+}
+
+fn of_way(policy: &str, way: &str, ours: &[Figures], raw: &[Figures]) -> Vec<Row> {
     let file = "bench/raw_commit.rs";
-    let figures = ours.into_iter().zip(raw).zip(CLIENTS);
-    Ok(figures
+    let figures = ours.iter().zip(raw).zip(CLIENTS);
+    figures
         .flat_map(|((ours, raw), clients)| {
             let name = |what: &str| match clients {
-                1 => format!("{policy} durable 1 KiB, one client{what}"),
-                many => format!("{policy} durable 1 KiB, {many} clients{what}"),
+                1 => format!("{policy} durable 1 KiB, one client{way}{what}"),
+                many => format!("{policy} durable 1 KiB, {many} clients{way}{what}"),
             };
-            let p50 = Row::new(name(", p50"), "µs", median(ours.p50)).beside(median(raw.p50), file);
-            let rate = Row::new(name(""), "thousand commits/s", median(ours.rate)).beside(median(raw.rate), file);
+            let beside = |row: Row, raw: &[f64]| row.beside(median(raw.to_vec()), file);
+            let p50 = beside(Row::new(name(", p50"), "µs", median(ours.p50.clone())), &raw.p50);
+            let p99 = beside(Row::new(name(", p99"), "µs", median(ours.p99.clone())), &raw.p99);
+            let rate = beside(Row::new(name(""), "thousand commits/s", median(ours.rate.clone())), &raw.rate);
             [
                 if clients == 1 { p50.ratio_at_most(1.5) } else { p50 },
-                Row::new(name(", p99"), "µs", median(ours.p99)).beside(median(raw.p99), file),
+                p99,
                 if clients == 64 { rate.at_least(25.0) } else { rate },
             ]
         })
-        .collect())
+        .collect()
 }
 
 #[derive(Default)]
@@ -97,12 +111,13 @@ struct Stage {
 }
 
 impl Stage {
-    fn set(place: &Place, replicas: &[&str]) -> Result<Self, Failure> {
+    fn set(place: &Place, replicas: &[&str], ahead: bool) -> Result<Self, Failure> {
         let site = Site::new(place.path())?;
         let runtime = runtime::for_agents()?;
         let mut settings = Settings::default();
         settings.log.accept_weak_storage = true;
         settings.network.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        settings.network.ship_ahead = ahead;
         settings.tls.dir = Some(site.path("tls"));
         settings.tls.identity = Some("primary".to_owned());
         let primary = Primary::create(site.path("data"), "bench", Content::Bytes, &settings)?;
