@@ -46,16 +46,26 @@ impl Wal {
     }
 
     /// Makes what little was appended durable on this thread, unless somebody else is at it or the disk took its time for the
-    /// last sync. For a thread that others share: it is blocked for no longer than handing the sync to another thread, and
-    /// hearing of it, would take.
-    pub fn sync_if_quick(&self) -> Result<()> {
+    /// last sync; whether it did. For a thread that others share: it is blocked for no longer than handing the sync to another
+    /// thread, and hearing of it, would take. The watermark is left to [`Wal::note_synced`]: whoever waits for an ack need not wait
+    /// for that, too.
+    pub fn sync_if_quick(&self) -> Result<bool> {
         let shared = self.shared();
         let unsynced = shared.end().since(shared.view.synced.get());
         let is_quick = shared.lock(&shared.stats)?.last <= QUICK;
-        if 0 < unsynced && unsynced <= LITTLE && is_quick {
-            shared.help_sync()?;
+        if unsynced == 0 || LITTLE < unsynced || !is_quick {
+            return Ok(false);
         }
-        Ok(())
+        match shared.sync.try_lock() {
+            Ok(mut syncer) => shared.sync_only(&mut syncer).map(|_| true),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Writes down up to where everything is durable here, as each sync but the [quick](Wal::sync_if_quick) one does by itself.
+    pub fn note_synced(&self) -> Result<()> {
+        let shared = self.shared();
+        shared.note_durable(shared.view.synced.get()).map_err(|error| shared.poison(error))
     }
 
     /// Waits until `lsn` is durable; while somebody gathers ([`Wal::gather`]), until that ends. Needs the threads of
@@ -114,7 +124,17 @@ impl Shared {
         outcome.map(|_| true)
     }
 
-    pub(crate) fn sync_with(&self, _only_one: &mut Syncer) -> Result<Lsn> {
+    pub(crate) fn sync_with(&self, syncer: &mut Syncer) -> Result<Lsn> {
+        let before = self.view.synced.get();
+        let synced = self.sync_only(syncer)?;
+        if before < synced {
+            self.note_durable(synced).map_err(|error| self.poison(error))?;
+        }
+        Ok(synced)
+    }
+
+    /// Syncs, and writes nothing down.
+    fn sync_only(&self, _only_one: &mut Syncer) -> Result<Lsn> {
         self.alive()?;
         let target = self.end();
         let before = self.view.synced.get();
@@ -124,7 +144,7 @@ impl Shared {
         if self.settings.role == Role::Writer {
             self.view.offered.advance(target);
         }
-        let outcome = self.sync_files(before, target).and_then(|()| self.note_durable(target));
+        let outcome = self.sync_files(before, target);
         self.room.notify(usize::MAX);
         match outcome {
             Ok(()) => Ok(target),

@@ -128,11 +128,16 @@ async fn take(
         }
         let room = store_kept(wal, &mut follower, &mut kept).await?;
         // Who waits for this ack waits for every switch of threads.
-        wal.sync_if_quick()?;
+        let synced_here = wal.sync_if_quick()?;
         // Listen first, then look: nothing that moves in between is missed.
         let (stirred, synced, sealed) = (log.stirred(), wal.synced().get(), wal.sealed().get());
         while let Some(message) = follower.say(log.ack(), &log.below(), out.now())? {
             out.send(message).await?;
+        }
+        if synced_here {
+            // Once the ack is on its way.
+            tokio::task::yield_now().await;
+            wal.note_synced()?;
         }
         if follower.is_streaming() {
             reported = report_seals(wal, reported, sealed, out).await?;
