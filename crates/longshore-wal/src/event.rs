@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use longshore_format::{Lsn, Name};
 
+use crate::Bell;
 use crate::retention::Consumer;
 use crate::shared::lock;
 
@@ -91,7 +92,7 @@ pub enum Event {
 #[derive(Debug, Default)]
 pub struct Events {
     queue: Mutex<Queue>,
-    arrived: event_listener::Event,
+    arrived: Bell,
 }
 
 #[derive(Debug, Default)]
@@ -111,7 +112,7 @@ impl Events {
         }
         queue.events.push_back(event);
         drop(queue);
-        self.arrived.notify(usize::MAX);
+        self.arrived.ring();
     }
 
     /// Takes all that arrived since the last call.

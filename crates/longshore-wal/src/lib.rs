@@ -50,6 +50,7 @@ mod survey;
 mod accept;
 mod active;
 mod append;
+mod bell;
 mod clock;
 mod fill;
 mod frames;
@@ -84,6 +85,7 @@ mod settings;
 mod stats;
 
 pub use append::{Appended, RecordDraft};
+pub use bell::{Bell, Listening};
 pub use create::{CreateSpec, FollowerSpec};
 pub use error::{Error, Full, Result};
 pub use event::{Event, Events};

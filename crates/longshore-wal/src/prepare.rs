@@ -161,7 +161,7 @@ impl Shared {
             (Some(_), None) => self.view.events.push(Event::SpaceAgain),
             _ => {}
         }
-        self.room.notify(usize::MAX);
+        self.room.ring();
         Ok(trouble.is_none())
     }
 

@@ -17,7 +17,7 @@ use crate::seal::Sealer;
 use crate::slots::Consumers;
 use crate::syncer::Syncer;
 use crate::view::View;
-use crate::{Error, Event, Full, Result, Settings, SyncStats, Watermark};
+use crate::{Bell, Error, Event, Full, Result, Settings, SyncStats, Watermark};
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -45,7 +45,7 @@ pub(crate) struct Shared {
     /// Whether somebody holds the log beyond its cap; `consumers` knows who.
     pub(crate) is_held: AtomicBool,
     /// Notified when there may be room again for a refused append.
-    pub(crate) room: event_listener::Event,
+    pub(crate) room: Bell,
     /// How many gather ([`Wal::gather`](crate::Wal::gather)). Changed by anybody; after a change to less the syncer is woken.
     pub(crate) gathering: AtomicU64,
     pub(crate) wake_syncer: WakeUp,
@@ -93,7 +93,7 @@ impl Shared {
             shown_to: AtomicU64::new(shown_to.get()),
             upstream_end: AtomicU64::new(0),
             is_held: AtomicBool::new(false),
-            room: event_listener::Event::new(),
+            room: Bell::new(),
             gathering: AtomicU64::new(0),
             wake_syncer: WakeUp::default(),
             wake_keeper: WakeUp::default(),
@@ -162,7 +162,7 @@ impl Shared {
     }
 
     pub(crate) fn wake_all(&self) {
-        self.room.notify(usize::MAX);
+        self.room.ring();
         self.wake_syncer.wake();
         self.wake_keeper.wake();
     }

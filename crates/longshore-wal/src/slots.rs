@@ -241,7 +241,7 @@ impl Wal {
             cap: retention.cap_bytes,
         }))?;
         let segments = shared.trim(decision.keep_from)?;
-        shared.room.notify(usize::MAX);
+        shared.room.ring();
         Ok(Trimmed { first: shared.view.first(), segments, dropped, decision })
     }
 }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use event_listener::Listener;
-
 use crate::append::{RESERVE, Refusal};
 use crate::{Error, Full, Result, Role, Wal};
 
@@ -110,7 +108,7 @@ impl Wal {
                 None => listener.wait(),
                 Some(Duration::ZERO) => return Ok(false),
                 Some(left) => {
-                    let _ = listener.wait_timeout(left);
+                    let _ = listener.wait_for(left);
                 }
             }
         }

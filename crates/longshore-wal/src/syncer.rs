@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use event_listener::Listener;
 use longshore_format::Lsn;
 
 use crate::shared::Shared;
@@ -94,7 +93,7 @@ impl Wal {
                 None => listener.wait(),
                 Some(Duration::ZERO) => return Err(Error::of_wait(Ended::TimedOut, lsn)),
                 Some(left) => {
-                    let _ = listener.wait_timeout(left);
+                    let _ = listener.wait_for(left);
                 }
             }
         }
@@ -145,7 +144,7 @@ impl Shared {
             self.view.offered.advance(target);
         }
         let outcome = self.sync_files(before, target);
-        self.room.notify(usize::MAX);
+        self.room.ring();
         match outcome {
             Ok(()) => Ok(target),
             Err(error) => Err(self.poison(error)),

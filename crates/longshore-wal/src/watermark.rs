@@ -7,10 +7,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use event_listener::{Event, Listener};
 use longshore_format::Lsn;
 
-use crate::Error;
+use crate::{Bell, Error, Listening};
 
 /// Why a watermark will never reach a position.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -36,13 +35,13 @@ pub struct Watermark {
     position: AtomicU64,
     /// Set once; after that the position stays.
     ended: OnceLock<Ended>,
-    moved: Event,
+    moved: Bell,
 }
 
 impl Watermark {
     /// A watermark at `position`.
     pub fn new(position: Lsn) -> Watermark {
-        Watermark { position: AtomicU64::new(position.get()), ended: OnceLock::new(), moved: Event::new() }
+        Watermark { position: AtomicU64::new(position.get()), ended: OnceLock::new(), moved: Bell::new() }
     }
 
     /// Where it stands.
@@ -85,7 +84,7 @@ impl Watermark {
             match deadline {
                 None => listener.wait(),
                 Some(deadline) => {
-                    if listener.wait_deadline(deadline).is_none() {
+                    if !listener.wait_until(deadline) {
                         return self.outcome(lsn).unwrap_or(Err(Ended::TimedOut));
                     }
                 }
@@ -94,13 +93,13 @@ impl Watermark {
     }
 
     /// To be told of the next move, end or [`nudge`](Self::nudge).
-    pub(crate) fn listen(&self) -> event_listener::EventListener {
+    pub(crate) fn listen(&self) -> Listening {
         self.moved.listen()
     }
 
     /// Wakes all waiters without a move.
     pub(crate) fn nudge(&self) {
-        self.moved.notify(usize::MAX);
+        self.moved.ring();
     }
 
     /// Moves forward to `lsn` and wakes all waiters; does nothing if it stands there or further, or has ended.
@@ -109,7 +108,7 @@ impl Watermark {
             return;
         }
         self.position.fetch_max(lsn.get(), Ordering::AcqRel);
-        self.moved.notify(usize::MAX);
+        self.moved.ring();
     }
 
     /// Ends it in order: waits for what it has not reached return [`Ended::Closed`].
@@ -125,7 +124,7 @@ impl Watermark {
     fn end(&self, ended: Ended) {
         // The first reason stays: it is the cause of what follows.
         let _already_ended = self.ended.set(ended);
-        self.moved.notify(usize::MAX);
+        self.moved.ring();
     }
 
     fn outcome(&self, lsn: Lsn) -> Option<Result<Lsn, Ended>> {

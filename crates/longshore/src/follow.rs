@@ -6,14 +6,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use event_listener::EventListener;
 use longshore_format::{Epoch, Lsn};
 use longshore_protocol::{
     Ack, Error as ProtocolError, Follower, FollowerTurn, Frames, Limits, NodeAck, Probed, Refusal, ToReplica,
     ToUpstream, Verdict,
 };
 use longshore_transport::Channel;
-use longshore_wal::Wal;
+use longshore_wal::{Listening, Wal};
 
 use crate::ask;
 use crate::error::{Error, Result};
@@ -32,7 +31,7 @@ pub trait Downstream: Send + Sync {
     fn below(&self) -> Vec<NodeAck>;
     /// To be asked for before looking at [`ack`](Self::ack) and [`below`](Self::below): what was applied here, or held
     /// below, has moved.
-    fn stirred(&self) -> EventListener;
+    fn stirred(&self) -> Listening;
 }
 
 /// What following tells of the upstream.
@@ -254,7 +253,7 @@ impl Downstream for Arc<Log> {
         self.standing.relayed()
     }
 
-    fn stirred(&self) -> EventListener {
+    fn stirred(&self) -> Listening {
         self.standing.listen()
     }
 }

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use event_listener::Listener;
 use longshore_format::{Lsn, Name};
 use longshore_protocol::{Ack, AckPolicy, Durability, NodeId, Quorum, Registry, Shortfall, Stage};
 use longshore_storage::Environment;
@@ -250,7 +249,7 @@ impl Log {
             }
             match deadline {
                 None => moved.wait(),
-                Some(deadline) if moved.wait_deadline(deadline).is_none() => {
+                Some(deadline) if !moved.wait_until(deadline) => {
                     let late = self.look(position, durability)?;
                     return late.ok_or_else(|| self.unconfirmed(position, durability, timeout));
                 }

@@ -1,15 +1,15 @@
 //! Who holds what of one log: the acks of every node, what they prove, and who waits for it.
 //!
-//! One lock guards plain values and is held for lines. Everything that moves wakes one event; a
+//! One lock guards plain values and is held for lines. Everything that moves rings one bell; a
 //! waiter then asks the [`AckTable`] again, which is a handful of comparisons.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use event_listener::{Event as Moved, EventListener};
 use longshore_format::{Epoch, Lsn};
 use longshore_protocol::{Ack, AckTable, Durability, NodeAck, NodeId, Policy, Rate, Region, StoreState, Timeline};
+use longshore_wal::{Bell, Listening};
 
 use crate::lock;
 
@@ -17,7 +17,7 @@ use crate::lock;
 #[derive(Debug)]
 pub(crate) struct Standing {
     state: Mutex<State>,
-    moved: Moved,
+    moved: Bell,
 }
 
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Standing {
             timeline: Timeline::new(),
             appended: Rate::new(SMOOTHING),
         };
-        Self { state: Mutex::new(state), moved: Moved::new() }
+        Self { state: Mutex::new(state), moved: Bell::new() }
     }
 
     /// Lets a replica count. False when there are more than can be counted.
@@ -313,13 +313,13 @@ impl Standing {
     }
 
     /// To be asked for before looking whether something holds, and waited for if it does not.
-    pub(crate) fn listen(&self) -> EventListener {
+    pub(crate) fn listen(&self) -> Listening {
         self.moved.listen()
     }
 
     /// Lets every waiter look again.
     pub(crate) fn wake(&self) {
-        self.moved.notify(usize::MAX);
+        self.moved.ring();
     }
 
     /// The state is plain values, whole after every line: a panic elsewhere cannot have torn it.

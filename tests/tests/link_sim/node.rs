@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use event_listener::{Event, EventListener};
 use longshore::feed::Upstream;
 use longshore::follow::Downstream;
 use longshore_format::Lsn;
@@ -12,7 +11,7 @@ use longshore_protocol::{Ack, AckTable, NodeAck, NodeId, Registry};
 use longshore_testkit::sim_disk::SimDisk;
 use longshore_testkit::sim_env::SimEnvironment;
 use longshore_testkit::sim_rng::Rng;
-use longshore_wal::{CreateSpec, FollowerSpec, Role, Settings, Wal, set_aside};
+use longshore_wal::{Bell, CreateSpec, FollowerSpec, Listening, Role, Settings, Wal, set_aside};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
@@ -42,7 +41,7 @@ pub(crate) struct Log {
     pub(crate) table: Mutex<AckTable>,
     /// Whether it is shipped ahead of its own sync.
     ahead: bool,
-    stirred: Event,
+    stirred: Bell,
 }
 
 impl Node {
@@ -145,7 +144,7 @@ impl Node {
                     sleep(Duration::from_millis(rng.below(30))).await;
                 }
                 wal.sync_once().expect("the disk of this simulator does not fail");
-                log.stirred.notify(usize::MAX);
+                log.stirred.ring();
                 while wal.seal_once().expect("the disk does not fail") {}
             }
         });
@@ -171,7 +170,7 @@ fn open(
         registry: Mutex::new(Registry::new(1)),
         table: Mutex::new(AckTable::new()),
         ahead,
-        stirred: Event::new(),
+        stirred: Bell::new(),
     }))
 }
 
@@ -184,7 +183,7 @@ impl Log {
             table.merge(node, *ack);
         }
         drop(table);
-        self.stirred.notify(usize::MAX);
+        self.stirred.ring();
     }
 
     /// Knows nothing of `node` any more: what it acknowledged is not in its log.
@@ -230,7 +229,7 @@ impl Downstream for Log {
         self.known().into_iter().map(|(node, ack)| NodeAck { node, ack }).collect()
     }
 
-    fn stirred(&self) -> EventListener {
+    fn stirred(&self) -> Listening {
         self.stirred.listen()
     }
 }
