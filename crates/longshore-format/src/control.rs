@@ -114,8 +114,8 @@ impl Control {
         }
     }
 
-    /// What this node knows to be durable on its own disk: by the saved watermark, by the clean end, and by acks, which
-    /// are of bytes that had left this node and so were durable here.
+    /// What this node knows to be durable on its own disk: by the saved watermark, by the clean end, and by acks, of which
+    /// no more was noted than was durable here when they came.
     pub fn known_durable(&self) -> Lsn {
         let acked = self.slots.iter().map(|slot| slot.durable).max().unwrap_or(Lsn::ZERO);
         self.size.normalise(self.durable.max(acked).max(self.clean.unwrap_or(Lsn::ZERO)))

@@ -208,7 +208,10 @@ impl World {
     }
 
     fn check(&self) {
-        assert!(self.log.len() <= self.upstream, "only durable bytes are shipped (F-096)");
+        assert!(
+            self.log.len() <= self.upstream,
+            "only durable bytes are shipped where nothing is shipped ahead (F-096)"
+        );
         let reached = self.table.reached(&"replicas:1".parse().unwrap());
         assert!(reached <= lsn(self.durable), "acked durable is durable (F-105)");
     }

@@ -27,8 +27,9 @@ pub struct Follower {
     granted: u64,
     acked: Option<Ack>,
     relayed: BTreeMap<NodeId, Ack>,
-    /// Whether frames may come before they are durable at the upstream.
+    /// Whether frames may come before they are durable at the upstream, and what was durable there when it welcomed this node.
     ahead: bool,
+    durable_there: Lsn,
     /// Since when the upstream is known to have sent frames of which none has come.
     awaiting: Option<Duration>,
 }
@@ -99,6 +100,7 @@ impl Follower {
             acked: None,
             relayed: BTreeMap::new(),
             ahead: false,
+            durable_there: Lsn::ZERO,
             awaiting: None,
         }
     }
@@ -140,6 +142,11 @@ impl Follower {
         self.ahead
     }
 
+    /// What was durable at the upstream when it welcomed this node.
+    pub fn durable_there(&self) -> Lsn {
+        self.durable_there
+    }
+
     /// Takes a message. Nothing of a refused one may be stored.
     pub fn on(&mut self, message: &ToReplica, now: Duration) -> Result<FollowerTurn> {
         self.pulse.hear(now);
@@ -149,6 +156,7 @@ impl Follower {
                 self.stage = Stage::Deciding;
                 self.upstream = Some(welcome.epoch);
                 self.ahead = welcome.agreed.has(Feature::SHIP_AHEAD);
+                self.durable_there = welcome.durable;
                 Ok(FollowerTurn::Welcomed { durable: welcome.durable })
             }
             (ToReplica::Probe { at }, Stage::Deciding | Stage::Streaming) => Ok(FollowerTurn::Answer(*at)),

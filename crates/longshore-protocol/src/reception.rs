@@ -109,6 +109,11 @@ impl Reception {
         Welcome { session: self.session, agreed: self.agreed.clone(), node, epoch: log.accepted(), durable: log.end() }
     }
 
+    /// Whether frames may leave before they are shown here: both ends can, and want to.
+    pub fn ships_ahead(&self) -> bool {
+        self.agreed.has(Feature::SHIP_AHEAD)
+    }
+
     /// The peer.
     pub fn peer(&self) -> &Peer {
         &self.peer
@@ -225,7 +230,7 @@ impl Reception {
         let Stage::Decided(Verdict::Continue { at }) = self.stage else {
             return None;
         };
-        let ahead = self.agreed.has(Feature::SHIP_AHEAD);
+        let ahead = self.ships_ahead();
         Some(Session::new(self.session, self.peer, at, ahead, self.limits, now))
     }
 }

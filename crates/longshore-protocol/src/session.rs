@@ -139,15 +139,15 @@ impl Session {
         self.id
     }
 
-    /// Whether frames may leave while they are still synced here: both ends can, and want to.
+    /// Whether frames may leave before they are shown here: both ends can, and want to.
     pub fn ships_ahead(&self) -> bool {
         self.telling.is_some()
     }
 
     /// Whether the replica is to be told now, by a heartbeat, that what lies before `durable` is durable here, because no frames
     /// have told it lately: it shows nothing of what was shipped ahead before. Ask it before [`turn`](Self::turn), which says when to ask again.
-    pub fn owes_news(&mut self, durable: Lsn, now: Duration) -> bool {
-        self.telling.as_mut().is_some_and(|telling| telling.is_due(self.sent, durable, now))
+    pub fn take_news(&mut self, durable: Lsn, now: Duration) -> bool {
+        self.telling.as_mut().is_some_and(|telling| telling.tell(self.sent, durable, now))
     }
 
     /// The end of what was sent, or was there before.

@@ -3,7 +3,9 @@
 //! A writer may offer to its followers what it is making durable at the moment ([`Wal::offered`]), so that its disk and theirs
 //! work at the same time. Should it lose that in a power cut, it goes on without it in a new life, and what a follower holds
 //! of it is set aside like any other tail (F-096). So until the writer has said that it is durable there, no
-//! reader of a follower's sees it: nothing is applied, archived or passed on that may yet be taken back.
+//! reader of an open follower's sees it: nothing is applied or archived that may yet be taken back. Followers that hold back
+//! themselves are offered it, so that the longest copy can be had when the writer is gone; and a directory that is read
+//! without its owner ([`ReadLog`](crate::ReadLog)) is read to its end.
 
 use std::sync::atomic::{Ordering, fence};
 
@@ -24,7 +26,7 @@ impl Wal {
         &self.shared().view.offered
     }
 
-    /// For a writer: offers all that was appended, as each sync does when it begins.
+    /// For a writer: offers all that was appended, as each sync does when it begins. For simulators, whose syncs take no time, and tests.
     pub fn offer(&self) {
         if self.role() == Role::Writer {
             self.shared().view.offered.advance(self.end());
@@ -36,14 +38,21 @@ impl Wal {
         self.reader_up_to(Upto::Offered, from)
     }
 
-    /// For a follower: shows nothing beyond `from`, where its log ends, before [`Wal::show_up_to`] says so; also after a
-    /// restart, for which it waits for the disk.
+    /// Whether this follower may hold what it does not show.
+    pub fn holds_back(&self) -> bool {
+        self.shared().shown_to.load(Ordering::Relaxed) < u64::MAX
+    }
+
+    /// For a follower: shows nothing beyond `from` before [`Wal::show_up_to`] says so; also after a restart, for which it waits for the
+    /// disk unless that is known already. What is shown beyond `from` stays shown.
     pub fn hold_back(&self, from: Lsn) -> Result<()> {
         let shared = self.shared();
         shared.alive()?;
-        shared.control.change(|control| control.shown = Some(from));
-        shared.control.sync().map_err(|error| shared.poison(error))?;
         shared.shown_to.store(from.get(), Ordering::Relaxed);
+        if shared.control.look(|control| control.shown) != Some(from) {
+            shared.control.change(|control| control.shown = Some(from));
+            shared.control.sync().map_err(|error| shared.poison(error))?;
+        }
         shared.show();
         Ok(())
     }
@@ -52,7 +61,7 @@ impl Wal {
     /// also true.
     pub fn show_up_to(&self, to: Lsn) {
         let shared = self.shared();
-        if shared.shown_to.fetch_max(to.get(), Ordering::Relaxed) < to.get() {
+        if shared.alive().is_ok() && shared.shown_to.fetch_max(to.get(), Ordering::Relaxed) < to.get() {
             shared.control.change(|control| control.shown = control.shown.map(|shown| shown.max(to)));
             shared.show();
         }
@@ -61,7 +70,7 @@ impl Wal {
     /// For a follower: whatever comes is durable at its writer already.
     pub fn show_all(&self) {
         let shared = self.shared();
-        if shared.shown_to.swap(u64::MAX, Ordering::Relaxed) < u64::MAX {
+        if shared.alive().is_ok() && shared.shown_to.swap(u64::MAX, Ordering::Relaxed) < u64::MAX {
             shared.control.change(|control| control.shown = None);
             shared.show();
         }

@@ -2,7 +2,8 @@
 //!
 //! A [`Wal`] is a directory of segments, each of which is mapped while it is written. Appending copies into the map;
 //! one sync makes all that waits durable and moves one [`Watermark`]; a [`Reader`] follows it, and nothing that is not
-//! durable leaves through it. A follower's log is made of its upstream's bytes, by [`Wal::append_frames`].
+//! durable leaves through it, but for what followers are [offered](Wal::offered) and hold back. A follower's log is made of its
+//! upstream's bytes, by [`Wal::append_frames`].
 //!
 //! Every step that takes time (sync, prepare, seal) is a method that does it once and returns, so that a simulator can
 //! drive the log without threads; [`Wal::start`] runs the same steps in two threads.

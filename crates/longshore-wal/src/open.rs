@@ -63,7 +63,7 @@ impl Wal {
             // What this node goes on with is durable at the writer, which it is.
             control.change(|state| state.shown = None);
         }
-        let view = survey.view(&dir, &control.state());
+        let view = survey.view(&dir, &found).showing(control.look(|state| state.shown));
         tell(&view, &survey, &cut, concern);
         let active = go_live(&view, &survey)?;
         let spares = adopt(&view, &survey)?;

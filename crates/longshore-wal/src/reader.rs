@@ -123,7 +123,7 @@ impl Reader {
     }
 
     /// Makes the window one into the segment of the position; returns how far into it may be looked, or `None` at the
-    /// durable end.
+    /// end of what may be.
     fn enter(&mut self) -> Result<Option<u64>> {
         let position = self.cursor.position();
         if self.end().get() <= position {

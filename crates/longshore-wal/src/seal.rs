@@ -1,7 +1,7 @@
 //! Sealing: a segment's digest and index are taken as it fills, off the append path, from what the disk cache holds.
 //!
 //! Each record is read back and checked on the way, and so is what stands around them, so that a byte that was damaged in
-//! memory between append and sync is never sealed (F-080, F-081). The footer is written when all of the segment is durable (F-074), and segments are sealed
+//! memory between append and sync is never sealed (F-080, F-081). The footer is written when all of the segment is durable (F-074), and shown, and segments are sealed
 //! in order: what lacks a footer after a crash are the last segments only, which recovery goes through again. Before a
 //! segment that is sealed, a missing footer is corruption.
 

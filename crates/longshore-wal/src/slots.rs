@@ -113,7 +113,7 @@ impl Wal {
     fn note_ack(&self, slot: &Name, ack: SlotAck, note: impl FnOnce(&mut Slot, SlotAck)) -> Result<()> {
         let shared = self.shared();
         shared.alive()?;
-        // What a replica claims beyond what left this node is no knowledge of ours, and acks count in recovery.
+        // What a replica has beyond what is durable here is no knowledge of this disk, and acks count in recovery.
         let durable = shared.view.durable.get();
         let ack = SlotAck { durable: ack.durable.min(durable), applied: ack.applied.min(durable) };
         let (now, seen) = (shared.env.monotonic(), shared.env.wall_micros());

@@ -112,7 +112,7 @@ impl Survey {
             Arc::new(segment)
         };
         let segments = self.bases.iter().map(segment).collect();
-        View::at_rest(dir, control, self.chain.position, self.unsealed, segments).showing(control.shown)
+        View::at_rest(dir, control, self.chain.position, self.unsealed, segments)
     }
 }
 

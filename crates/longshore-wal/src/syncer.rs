@@ -28,7 +28,8 @@ impl Wal {
         shared.sync_with(&mut syncer)
     }
 
-    /// Waits until `lsn` is durable, and helps: if no sync is running this thread does it.
+    /// Waits until `lsn` is durable, on a follower that holds back at its writer, too, and helps: if no sync is running this thread does
+    /// it.
     pub fn wait_blocking(&self, lsn: Lsn, timeout: Option<Duration>) -> Result<Lsn> {
         let shared = self.shared();
         let deadline = timeout.map(|timeout| shared.env.monotonic().saturating_add(timeout));
@@ -46,7 +47,7 @@ impl Wal {
 
     /// Makes what little was appended durable on this thread, unless somebody else is at it or the disk took its time for the
     /// last sync; whether it did. For a thread that others share: it is blocked for no longer than handing the sync to another
-    /// thread, and hearing of it, would take. The watermark is left to [`Wal::note_synced`]: whoever waits for an ack need not wait
+    /// thread, and hearing of it, would take. The saved watermark is left to [`Wal::note_synced`]: whoever waits for an ack need not wait
     /// for that, too.
     pub fn sync_if_quick(&self) -> Result<bool> {
         let shared = self.shared();
@@ -64,10 +65,11 @@ impl Wal {
     /// Writes down up to where everything is durable here, as each sync but the [quick](Wal::sync_if_quick) one does by itself.
     pub fn note_synced(&self) -> Result<()> {
         let shared = self.shared();
+        shared.alive()?;
         shared.note_durable(shared.view.synced.get()).map_err(|error| shared.poison(error))
     }
 
-    /// Waits until `lsn` is durable; while somebody gathers ([`Wal::gather`]), until that ends. Needs the threads of
+    /// Waits until `lsn` is durable, on a follower that holds back at its writer, too; while somebody gathers ([`Wal::gather`]), until that ends. Needs the threads of
     /// [`Wal::start`]. Cancel safe.
     pub async fn wait(&self, lsn: Lsn) -> Result<Lsn> {
         self.durable().wait(lsn).await.map_err(|ended| Error::of_wait(ended, lsn))

@@ -67,6 +67,7 @@ pub(crate) fn finish(dir: &Arc<dyn Directory>, control: &ControlFile) -> Result<
         state.durable = at;
         state.clean = Some(at);
         state.lost = None;
+        state.shown = state.shown.map(|shown| shown.min(at));
         for slot in &mut state.slots {
             slot.durable = slot.durable.min(at);
             slot.applied = slot.applied.min(at);

@@ -22,7 +22,7 @@ pub(crate) struct View {
     pub(crate) size: SegmentSize,
     /// What the first segment's footer names as its predecessor's digest, if it is the first this node ever held.
     pub(crate) before: Option<Digest>,
-    /// Nothing at or after this is shown to anybody.
+    /// Nothing at or after this is shown to anybody, but for what other nodes are [offered](Self::offered).
     pub(crate) durable: Watermark,
     /// What is durable on this disk; never before `durable`.
     pub(crate) synced: Watermark,

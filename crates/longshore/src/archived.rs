@@ -179,13 +179,11 @@ pub(crate) async fn catch_up(archive: &Archive, log: &Log) -> Result<bool> {
         let (mut start, mut rest) = (from, &bytes[..]);
         while let Some((end, len)) = next_piece(start, wal, rest) {
             append(wal, start, &rest[..len]).await?;
+            // Nothing is archived that its writer had not made durable, and the chain of checksums is of all that lies before.
+            wal.show_up_to(end);
             (start, rest) = (end, &rest[len..]);
         }
         if wal.end() == from {
-            if begun < from {
-                // Nothing is archived that its writer had not made durable.
-                wal.show_up_to(from);
-            }
             moved(wal.synced().wait(from).await)?;
             if from < archive.end() {
                 return Err(unreadable(archive, log, from));

@@ -12,7 +12,7 @@ use longshore_protocol::{
     Reception, Refusal, Registry, Reply, Session, SessionId, ToReplica, ToUpstream, Turn, Verdict,
 };
 use longshore_transport::UpstreamEnd;
-use longshore_wal::{Chunk, Reader, Wal};
+use longshore_wal::{Chunk, Reader, Role, Wal};
 
 use crate::error::{Error, Result};
 use crate::feed_state::State;
@@ -28,7 +28,7 @@ pub trait Upstream: Send + Sync {
     fn registry(&self) -> &Mutex<Registry>;
     /// The oldest position that some replica of this log still needs.
     fn retain(&self) -> Lsn;
-    /// Whether replicas that can hold it back are sent what is still synced here.
+    /// Whether replicas that hold back are sent what is shown to nobody yet.
     fn ships_ahead(&self) -> bool;
 }
 
@@ -107,8 +107,6 @@ pub async fn feed(
         let stream = Stream::open(log, node, &peer, report);
         let offer = if log.ships_ahead() { Offer::ours() } else { Offer::ours().without(Feature::SHIP_AHEAD) };
         let reception = Reception::new(hello, peer.clone(), &offer, stream.id, limits, out.now())?;
-        // What an earlier stream was shipped ahead is durable here before this replica's log is judged.
-        moved(log.wal().durable().wait(log.wal().offered().get()).await)?;
         match receive(&stream, reception, &out, &mut inlet).await? {
             Some(session) => ship(&stream, session, limits, &out, &mut inlet).await,
             None => Ok(()),
@@ -186,6 +184,9 @@ async fn receive<U: Upstream>(
     inlet: &mut In,
 ) -> Result<Option<Session>> {
     let wal = stream.log.wal();
+    let holds_back = reception.ships_ahead() && wal.role() == Role::Follower;
+    // What an earlier stream was shipped ahead is durable here before this replica's log is judged, unless it never will be.
+    let judged_from = if reception.ships_ahead() { wal.offered().get() } else { Lsn::ZERO };
     out.send(ToReplica::Welcome(reception.welcome(stream.node.clone(), &State::of(wal)))).await?;
     loop {
         stream.is_newest()?;
@@ -197,8 +198,12 @@ async fn receive<U: Upstream>(
                 continue;
             }
         };
-        let state = State::of(wal);
-        match reception.step(&state, now)? {
+        // A copy that holds back is offered whole to one that does, too: it may be the longest there is.
+        let (state, grows) =
+            if holds_back { (State::offered(wal), wal.offered()) } else { (State::of(wal), wal.durable()) };
+        let is_settled = holds_back || judged_from <= wal.durable().get() || wal.durable().ended().is_some();
+        let reply = if is_settled { reception.step(&state, now)? } else { Reply::Nothing };
+        match reply {
             Reply::Probe { at } => out.send(ToReplica::Probe { at }).await?,
             Reply::Verdict(verdict) => {
                 out.send(ToReplica::Verdict(verdict)).await?;
@@ -219,7 +224,7 @@ async fn receive<U: Upstream>(
                     Some(message) => reception.on(message, out.now())?,
                     None => return Ok(None),
                 },
-                more = wal.durable().wait(state.end.just_after()) => moved(more)?,
+                more = grows.wait(state.end.just_after()) => moved(more)?,
                 () = tokio::time::sleep_until(out.moment(wake)) => {}
             },
         }
@@ -254,18 +259,16 @@ async fn ship<U: Upstream>(
 ) -> Result<()> {
     let wal = stream.log.wal();
     (stream.report)(FeedReport::Accepted { from: session.sent() });
-    let mut reader = match session.ships_ahead() {
-        true => wal.offered_reader(session.sent())?,
-        false => wal.reader(session.sent())?,
-    };
+    let from = session.sent();
+    let mut reader = if session.ships_ahead() { wal.offered_reader(from)? } else { wal.reader(from)? };
     let mut waiting: Option<Waiting> = None;
     loop {
         stream.is_newest()?;
         let now = out.now();
-        let owes_news = session.owes_news(wal.durable().get(), now);
+        let news = session.take_news(wal.durable().get(), now);
         let wake = match session.turn(now)? {
-            Turn::Until(wake) if !owes_news => wake,
-            _ => {
+            Turn::Until(wake) if !news => wake,
+            Turn::Until(_) | Turn::Heartbeat => {
                 out.send_urgent(stream.heartbeat(session.sent())).await?;
                 continue;
             }

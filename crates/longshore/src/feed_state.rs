@@ -16,7 +16,15 @@ pub(crate) struct State<'a> {
 impl<'a> State<'a> {
     pub(crate) fn of(wal: &'a Wal) -> Self {
         // The end first: lives are announced before their records are durable, never after.
-        let end = wal.durable().get();
+        Self::up_to(wal, wal.durable().get())
+    }
+
+    /// With what is shown to nobody but replicas that hold it back.
+    pub(crate) fn offered(wal: &'a Wal) -> Self {
+        Self::up_to(wal, wal.offered().get())
+    }
+
+    fn up_to(wal: &'a Wal, end: Lsn) -> Self {
         Self { wal, history: wal.history(), first: wal.first(), end, accepted: wal.accepted_epoch() }
     }
 }

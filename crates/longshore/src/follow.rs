@@ -208,10 +208,11 @@ async fn hear(
             out.send(ToUpstream::Probed(Probed { at, crc })).await?;
         }
         FollowerTurn::Verdict(Verdict::Continue { at }) => {
-            // What is here is durable there, too. What comes may not be.
-            match follower.is_shipped_ahead() {
-                true => wal.hold_back(at)?,
-                false => wal.show_all(),
+            if follower.is_shipped_ahead() {
+                wal.hold_back(at.min(follower.durable_there()).max(wal.durable().get()))?;
+            } else {
+                // What is here is durable there, and what comes will be.
+                wal.show_all();
             }
             report(FollowReport::Following { from: at });
         }

@@ -9,7 +9,7 @@ use longshore_format::{Lsn, Name};
 use longshore_protocol::{Ack, AckPolicy, Durability, NodeId, Quorum, Registry, Shortfall, Stage};
 use longshore_storage::Environment;
 use longshore_transport::{LogSummary, Positions, ReplicaPosition};
-use longshore_wal::{Consumer, Ended, Pressure, RecordDraft, Role, Threads, Wal};
+use longshore_wal::{Consumer, Ended, Pressure, RecordDraft, Role, SlotAck, Threads, Wal};
 
 use crate::applying::Applying;
 use crate::archived::Sources;
@@ -189,9 +189,12 @@ impl Log {
         self.leased.store(leased, Ordering::Release);
     }
 
-    /// Whether replicas are sent what is still synced here: only what this node wrote itself.
+    /// Whether replicas that hold back are sent what is shown to nobody: what is still synced here, or what this node holds back itself.
     pub(crate) fn ships_ahead(&self) -> bool {
-        self.ship_ahead && self.wal.role() == Role::Writer
+        match self.wal.role() {
+            Role::Writer => self.ship_ahead,
+            Role::Follower => self.wal.holds_back(),
+        }
     }
 
     /// Takes no appends from here on.
@@ -355,10 +358,31 @@ impl Log {
         for event in self.wal.events().take() {
             self.events.raise(Event::of_log(&self.name, event));
         }
+        self.keep_acks();
         self.settle_policies();
         self.watch_policy(now);
         if self.wal.durable().ended().is_some() {
             self.standing.wake();
+        }
+    }
+
+    /// Keeps in their slots what connected replicas acknowledged before it was durable here.
+    fn keep_acks(&self) {
+        if !self.ship_ahead {
+            return;
+        }
+        let durable = self.wal.durable().get();
+        for slot in self.wal.slots().into_iter().filter(|slot| slot.ack.durable < durable && !slot.lost) {
+            let node = slot.name.clone().into();
+            let held = self.standing.ack_of(&node).filter(|held| slot.ack.durable < held.durable());
+            if let Some(held) = held
+                && self.standing.is_connected(&node)
+            {
+                let ack = SlotAck { durable: held.durable(), applied: held.applied() };
+                if let Err(error) = self.wal.ack(&slot.name, ack) {
+                    tracing::debug!(log = %self.name, replica = %node, %error, "cannot keep the replica's slot");
+                }
+            }
         }
     }
 

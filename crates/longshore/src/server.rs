@@ -8,6 +8,7 @@ use std::time::Duration;
 use longshore_format::{ErrorKind, Name};
 use longshore_transport::tls::{ServerTls, TlsFiles};
 use longshore_transport::{Access, Http2, ServerSettings, Services};
+use longshore_wal::Role;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -131,7 +132,8 @@ async fn drain(node: &Node) {
     }
     let deadline = tokio::time::Instant::now() + node.settings().shutdown.ship_for;
     for log in logs {
-        let end = log.wal.end();
+        // What a replica holds back its own replicas may be unable to.
+        let end = if log.wal.role() == Role::Writer { log.wal.end() } else { log.wal.durable().get() };
         let shipped = async {
             if log.wal.synced().wait(end).await.is_err() {
                 return;

@@ -155,10 +155,9 @@ impl Log {
         reader.next().ok()?.map(|record| record.time)
     }
 
-    /// The time of the last durable record.
+    /// The time of the last record that is durable here.
     pub(crate) fn last_time(&self) -> Option<u64> {
-        let durable = self.wal.durable().get();
-        let time = self.wal.reader(durable).ok()?.chain().time;
+        let time = self.wal.offered_reader(self.wal.synced().get()).ok()?.chain().time;
         (time != 0).then_some(time)
     }
 

@@ -67,6 +67,11 @@ impl Copy {
         self.shown = Some(from);
     }
 
+    /// Whether it may hold what it does not show.
+    pub(super) fn holds_back(&self) -> bool {
+        self.shown.is_some()
+    }
+
     /// The writer has made durable what lies before `to`.
     pub(super) fn show_up_to(&mut self, to: usize) {
         self.shown = self.shown.map(|shown| shown.max(to));
@@ -243,7 +248,12 @@ impl Copy {
 
     /// As a verdict on another copy sees it.
     pub(super) fn view<'a>(&'a self, records: &'a Records, writes: bool) -> View<'a> {
-        View { copy: self, records, writes }
+        View { copy: self, records, writes, end: self.shown() }
+    }
+
+    /// With what it holds back, for one that holds back, too.
+    pub(super) fn whole<'a>(&'a self, records: &'a Records) -> View<'a> {
+        View { copy: self, records, writes: false, end: self.synced }
     }
 
     /// The checksum of the record that ends at `at`, if one does.
@@ -262,6 +272,7 @@ pub(super) struct View<'a> {
     copy: &'a Copy,
     records: &'a Records,
     writes: bool,
+    end: usize,
 }
 
 impl LogState for View<'_> {
@@ -286,7 +297,7 @@ impl LogState for View<'_> {
         lsn(0)
     }
     fn end(&self) -> Lsn {
-        lsn(self.copy.shown())
+        lsn(self.end)
     }
     fn writes(&self) -> bool {
         self.writes

@@ -90,9 +90,12 @@ impl World {
         match verdict {
             Verdict::Continue { at } => {
                 let node = &mut self.nodes[number];
-                match node.follow.as_ref().is_some_and(|follow| follow.follower.is_shipped_ahead()) {
-                    true => node.copy.hold_back(index(at)),
-                    false => node.copy.show_all(),
+                match node.follow.as_ref().map(|follow| &follow.follower) {
+                    Some(follower) if follower.is_shipped_ahead() => {
+                        let shown = index(at.min(follower.durable_there())).max(node.copy.shown());
+                        node.copy.hold_back(shown);
+                    }
+                    _ => node.copy.show_all(),
                 }
             }
             Verdict::Wait { .. } => {}

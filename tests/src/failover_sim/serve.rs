@@ -84,10 +84,8 @@ impl World {
         let session = node.registry.open(&name(peer));
         let who = Peer { node: name(peer), region: Some(region(peer)), may_promote: true };
         let writes = node.writer.is_some();
-        let offer = match self.ships_ahead && writes {
-            true => Offer::ours(),
-            false => Offer::ours().without(Feature::SHIP_AHEAD),
-        };
+        let ahead = if writes { self.ships_ahead } else { node.copy.holds_back() };
+        let offer = if ahead { Offer::ours() } else { Offer::ours().without(Feature::SHIP_AHEAD) };
         let reception = Reception::new(hello, who, &offer, session, self.limits, now)
             .map_err(|error| format!("{} cannot receive {}: {error}", node.id, name(peer)))?;
         let judges_from = if writes { node.copy.log().len() } else { 0 };
@@ -158,7 +156,9 @@ impl World {
         if node.copy.synced() < feed.judges_from {
             return Some(Fed::GoesOn);
         }
-        let Ok(reply) = reception.step(&node.copy.view(&self.records, writes), now);
+        let whole = reception.ships_ahead() && !writes;
+        let view = if whole { node.copy.whole(&self.records) } else { node.copy.view(&self.records, writes) };
+        let Ok(reply) = reception.step(&view, now);
         let believed = reception.is_believed();
         match reply {
             Reply::Nothing => return Some(Fed::GoesOn),
@@ -207,10 +207,10 @@ impl World {
             let now = node.clock.boot(self.at);
             let feed = node.feeds.get_mut(&peer).expect("it is served");
             let (stream, Stage::Shipping(session)) = (feed.stream, &mut feed.stage) else { return Fed::GoesOn };
-            let owes_news = session.owes_news(lsn(node.copy.shown()), now);
+            let news = session.take_news(lsn(node.copy.shown()), now);
             match session.turn(now) {
                 Err(_) => return Fed::Ends,
-                Ok(turn) if owes_news || turn == Turn::Heartbeat => {
+                Ok(turn) if news || turn == Turn::Heartbeat => {
                     let sent = index(session.sent());
                     let heartbeat = self.heartbeat(number, sent);
                     self.send_down(stream, Some(heartbeat));
@@ -218,7 +218,8 @@ impl World {
                 }
                 Ok(_) => {}
             }
-            let end = if session.ships_ahead() { node.copy.log().len() } else { node.copy.shown() };
+            let offered = if node.writer.is_some() { node.copy.log().len() } else { node.copy.synced() };
+            let end = if session.ships_ahead() { offered } else { node.copy.shown() };
             let Some(want) = session.wants(lsn(end)) else { return Fed::GoesOn };
             let from = index(want.from);
             let to = (from + (want.max / RECORD).max(1)).min(end);

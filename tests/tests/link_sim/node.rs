@@ -211,7 +211,7 @@ impl Upstream for Log {
     }
 
     fn ships_ahead(&self) -> bool {
-        self.ahead
+        self.ahead || self.wal.holds_back()
     }
 }
 

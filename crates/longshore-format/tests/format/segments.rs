@@ -272,11 +272,11 @@ fn the_newest_good_slot_counts() {
     assert_eq!(pick([torn, &[]]), Err(ControlFault::Checksum));
     assert_eq!(pick([&[], &[]]), Err(ControlFault::Empty));
     let mut newer = new.clone();
-    newer[8] = 3;
+    newer[8] = Control::VERSION as u8 + 1;
     let end = newer.len() - 4;
     let crc = crc32fast::hash(&newer[..end]);
     newer[end..].copy_from_slice(&crc.to_le_bytes());
-    assert_eq!(pick([&old, &newer]), Err(ControlFault::NewerVersion(3)), "F-021");
+    assert_eq!(pick([&old, &newer]), Err(ControlFault::NewerVersion(Control::VERSION + 1)), "F-021");
 }
 
 #[test]

@@ -122,7 +122,7 @@ async fn catch_up(archive: &Archive, log: &Log, to: Lsn) -> Result<()> {
     loop {
         match timeout(STALL, &mut fetching).await {
             // Whoever follows the archive here may have been faster.
-            Ok(Err(_)) if to <= log.wal.durable().get() => return Ok(()),
+            Ok(Err(_)) if to <= log.wal.synced().get() => return Ok(()),
             Ok(caught_up) => return caught_up.map(drop),
             Err(_) if log.wal.end() == at => return Err(stalled(archive, log, at, to)),
             Err(_) => at = log.wal.end(),

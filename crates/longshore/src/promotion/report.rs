@@ -132,7 +132,7 @@ impl Report {
         let end = self.known.position;
         self.known.position = to;
         let mut cut = Loss { bytes: end.since(to), records: None, time: None, holder: self.own.node.to_string() };
-        let own_end = log.wal.durable().get();
+        let own_end = log.wal.synced().get();
         if to <= own_end {
             let here = own::behind(log, to).await?;
             // What is fetched first was counted where it is.
