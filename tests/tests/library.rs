@@ -88,39 +88,6 @@ async fn a_replica_of_a_replica_counts_once_at_the_primary() -> Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_shipped_ahead_is_confirmed_and_shown_once_it_is_durable_at_the_primary_f096() -> Outcome {
-    let world = World::new(&["eu-west", "us-east"]);
-    let mut settings = world.settings("primary");
-    settings.network.ship_ahead = true;
-    let primary = Primary::create(world.dir("primary"), "orders", Content::Bytes, &settings)?;
-    let served = Agent::serve(&primary).await;
-    let replica = world.follow("eu-west", &served).await;
-    append(&primary, 3, 100, "replicas:1").await;
-    let below = world.follow("us-east", &replica).await;
-    let before = append(&primary, 3, 100, "replicas:2").await;
-
-    // The log's own thread syncs nothing meanwhile, as if the disk stood still.
-    let gathering = primary.wal().gather();
-    let ticket = primary.append(&[b"ahead"])?;
-    primary.wal().offer();
-    let have_it = || primary.status().replicas.iter().all(|replica| replica.durable == ticket.position());
-    until("the replicas have it on their disks, also the one that follows the other", have_it).await;
-    assert_eq!(primary.wal().durable().get(), before);
-    assert_eq!(primary.reached(&durability("replicas:1")), before, "the primary's disk counts, too");
-    let shown = |agent: &Agent| agent.node.log("orders").unwrap().positions().durable;
-    assert_eq!((shown(&replica), shown(&below)), (before, before), "neither shows it");
-
-    drop(gathering);
-    within(ticket.wait(durability("replicas:2"))).await?;
-    until("both show it", || shown(&replica) == ticket.position() && shown(&below) == ticket.position()).await;
-    below.stop().await?;
-    replica.stop().await?;
-    served.stop().await?;
-    assert_eq!(segments(&world.dir("primary"), "orders"), segments(&world.dir("us-east"), "orders"));
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_is_away_stays_visible_with_its_lag() -> Outcome {
     let world = World::new(&["eu-west"]);
     let primary = world.create("primary", "orders");

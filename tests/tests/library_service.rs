@@ -16,10 +16,10 @@ use longshore::transport::{
     SnapshotOutline, SnapshotPlace,
 };
 use longshore::{
-    Content, DatabaseImage, ErrorKind, Event, Kind, Lsn, Name, OpenSink, Replica, SnapshotError, Snapshotter,
+    Content, DatabaseImage, ErrorKind, Event, Kind, Lsn, Name, OpenSink, Primary, Replica, SnapshotError, Snapshotter,
 };
 use longshore_protocol::{Hello, Holding, Offer};
-use support::{Agent, World, append, durability, segments, until, within};
+use support::{Agent, PATIENCE, World, append, durability, segments, until, within};
 use tokio_stream::StreamExt;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -143,6 +143,44 @@ async fn forgetting_a_replica_promises_nothing_that_somebody_else_still_needs() 
     primary.wal().hold(longshore::wal::Consumer::Archive, Some(primary.first()));
     assert_eq!(client.forget(&request).await?.frees, 0);
     served.stop().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_shipped_ahead_is_confirmed_and_shown_once_it_is_durable_at_the_primary_f096() -> Outcome {
+    let world = World::new(&["eu-west", "us-east"]);
+    let mut settings = world.settings("primary");
+    settings.network.ship_ahead = true;
+    let primary = Primary::create(world.dir("primary"), "orders", Content::Bytes, &settings)?;
+    let served = Agent::serve(&primary).await;
+    let replica = world.follow("eu-west", &served).await;
+    append(&primary, 3, 100, "replicas:1").await;
+    let below = world.follow("us-east", &replica).await;
+    let before = append(&primary, 3, 100, "replicas:2").await;
+
+    // The log's own thread syncs nothing meanwhile, as if the disk stood still.
+    let gathering = primary.wal().gather();
+    let ticket = primary.append(&[b"ahead"])?;
+    primary.wal().offer();
+    let have_it = || primary.status().replicas.iter().all(|replica| replica.durable == ticket.position());
+    until("the replicas have it on their disks, also the one that follows the other", have_it).await;
+    assert_eq!(primary.wal().durable().get(), before);
+    assert_eq!(primary.reached(&durability("replicas:1")), before, "the primary's disk counts, too");
+    let orders = Name::new("orders")?;
+    let clients = [connect(&world, "primary", &replica).await, connect(&world, "primary", &below).await];
+    for client in &clients {
+        assert_eq!(client.positions(&orders).await?.durable, before, "neither shows it");
+    }
+
+    drop(gathering);
+    within(ticket.wait(durability("replicas:2"))).await?;
+    for client in &clients {
+        client.wait(&orders, ticket.position(), &durability("local"), PATIENCE).await?;
+    }
+    below.stop().await?;
+    replica.stop().await?;
+    served.stop().await?;
+    assert_eq!(segments(&world.dir("primary"), "orders"), segments(&world.dir("us-east"), "orders"));
     Ok(())
 }
 
