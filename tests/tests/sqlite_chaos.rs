@@ -228,10 +228,11 @@ fn stock_writers_and_readers_never_notice_kills_stops_and_checkpoints() {
         assert!(reader.exit().success(), "{}", reader.said());
         reads += reader.line("reads ").parse::<u64>().unwrap();
     }
-    for mut agent in [replica.running, primary.running] {
+    let said = [replica.running, primary.running].map(|mut agent| {
         agent.signal("TERM");
         assert!(agent.exit().success(), "{}", agent.said());
-    }
+        agent.said()
+    });
     println!(
         "{kills} kills, {stops} stops, {reads} reads, {sessions:?} sessions of the shell, {} bytes of SQL",
         ours.len()
@@ -240,6 +241,9 @@ fn stock_writers_and_readers_never_notice_kills_stops_and_checkpoints() {
 
     // The worst day: nothing but the replica's log is left.
     let into = format!("sqlite:{}", stage.at("restored.db"));
-    must(longshore(["replay", "--from", &stage.at("eu-west"), "--log", "app", "--into", &into]), b"");
+    let replayed =
+        run_with(longshore(["replay", "--from", &stage.at("eu-west"), "--log", "app", "--into", &into]), b"");
+    let why = String::from_utf8_lossy(&replayed.stderr);
+    assert!(replayed.status.success(), "{why}\nthe replica said:\n{}\nand the primary:\n{}", said[0], said[1]);
     assert!(stage.dump("restored.db").as_ref() == Ok(&ours), "what is restored is what the application had");
 }
