@@ -160,6 +160,10 @@ fn unknown_life<L: LogState>(fork: Lsn, replica: &Holding, log: &L) -> Result<Ve
     if theirs.number < ours.number {
         return truncate(fork, replica, log);
     }
+    if ours.writer == theirs.writer && !log.writes() {
+        // A copy that was shipped ahead may hold what its writer has lost, and will set it aside once it hears of that.
+        return Ok(Verdict::Wait { end: fork });
+    }
     let why = if ours.writer == theirs.writer { Difference::ForgottenLife } else { Difference::TwoWriters };
     Ok(Verdict::Diverged { at: fork, why })
 }

@@ -142,7 +142,10 @@ impl World {
         for node in &self.nodes {
             let theirs = &node.copy;
             let goes_on = kept < theirs.shown() && theirs.log().starts_with(ours.log());
-            if goes_on && theirs.history().current() == ours.history().current() {
+            // Whoever accepted a later epoch may be told by its writer, who went on with it.
+            let of_this_life =
+                theirs.history().current() == ours.history().current() && theirs.accepted() == ours.accepted();
+            if goes_on && of_this_life {
                 return Err(format!("{} shows {} records, and the writer kept {kept}", node.id, theirs.shown()));
             }
         }
