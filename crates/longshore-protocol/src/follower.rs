@@ -136,15 +136,10 @@ impl Follower {
         self.stage == Stage::Streaming
     }
 
-    /// Whether frames may come before they are durable at the upstream: what is stored of them is to be shown to nobody before it
-    /// says that they are.
-    pub fn is_shipped_ahead(&self) -> bool {
-        self.ahead
-    }
-
-    /// What was durable at the upstream when it welcomed this node.
-    pub fn durable_there(&self) -> Lsn {
-        self.durable_there
+    /// From where on what is stored is to be shown to nobody before the upstream says that it is durable there; `None` where all that
+    /// comes is. Frames follow from `at`, and what lies before `shown` is shown already.
+    pub fn holds_back_from(&self, at: Lsn, shown: Lsn) -> Option<Lsn> {
+        self.ahead.then(|| at.min(self.durable_there).max(shown))
     }
 
     /// Takes a message. Nothing of a refused one may be stored.

@@ -145,7 +145,8 @@ impl Session {
     }
 
     /// Whether the replica is to be told now, by a heartbeat, that what lies before `durable` is durable here, because no frames
-    /// have told it lately: it shows nothing of what was shipped ahead before. Ask it before [`turn`](Self::turn), which says when to ask again.
+    /// have told it lately: it shows nothing of what was shipped ahead before. It then counts as told. To be asked before
+    /// [`turn`](Self::turn), which says when to ask again.
     pub fn take_news(&mut self, durable: Lsn, now: Duration) -> bool {
         self.telling.as_mut().is_some_and(|telling| telling.tell(self.sent, durable, now))
     }

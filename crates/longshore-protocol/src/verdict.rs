@@ -414,6 +414,8 @@ mod tests {
         check("a restored primary", &restored, &remembered, at(8, Difference::ForgottenLife));
         let restored = Fake::new(&[(1, 1, 1, 8)]);
         check("and before it wrote", &restored, &remembered, at(8, Difference::ForgottenLife));
+        let shipped_ahead = follower(&[(1, 1, 1, 12)]);
+        check("a copy of what the writer lost", &shipped_ahead, &remembered, Verdict::Wait { end: lsn(10) });
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Offer {
     pub fn ours() -> Self {
         Self {
             versions: VersionRange::OURS,
-            features: [Feature::SHIP_AHEAD].into_iter().filter_map(|name| Feature::new(name).ok()).collect(),
+            features: BTreeSet::from([Feature::new(Feature::SHIP_AHEAD).expect("it is a name")]),
             required: BTreeSet::new(),
             program: concat!("longshore ", env!("CARGO_PKG_VERSION")).to_owned(),
         }

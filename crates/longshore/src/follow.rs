@@ -208,11 +208,10 @@ async fn hear(
             out.send(ToUpstream::Probed(Probed { at, crc })).await?;
         }
         FollowerTurn::Verdict(Verdict::Continue { at }) => {
-            if follower.is_shipped_ahead() {
-                wal.hold_back(at.min(follower.durable_there()).max(wal.durable().get()))?;
-            } else {
+            match follower.holds_back_from(at, wal.durable().get()) {
+                Some(from) => wal.hold_back(from)?,
                 // What is here is durable there, and what comes will be.
-                wal.show_all();
+                None => wal.show_all(),
             }
             report(FollowReport::Following { from: at });
         }

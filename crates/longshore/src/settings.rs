@@ -208,7 +208,7 @@ pub struct NetworkSettings {
     /// large enough to amortise, small enough that an ack never waits long behind one.
     pub frame: ByteSize,
     /// Ship what is appended here while this node still syncs it, so that its disk and its replicas' work at the same time.
-    /// Replicas apply, archive and pass on nothing of it before it is durable here, too; a power cut here may leave them with a
+    /// Replicas apply and archive nothing of it before it is durable here, too; a power cut here may leave them with a
     /// tail to set aside that nobody was promised. Default false: nothing leaves before it is durable here (F-096).
     pub ship_ahead: bool,
     /// How often both ends say that they live, also when idle. Default 2 s.

@@ -90,12 +90,10 @@ impl World {
         match verdict {
             Verdict::Continue { at } => {
                 let node = &mut self.nodes[number];
-                match node.follow.as_ref().map(|follow| &follow.follower) {
-                    Some(follower) if follower.is_shipped_ahead() => {
-                        let shown = index(at.min(follower.durable_there())).max(node.copy.shown());
-                        node.copy.hold_back(shown);
-                    }
-                    _ => node.copy.show_all(),
+                let shown = lsn(node.copy.shown());
+                match node.follow.as_ref().and_then(|follow| follow.follower.holds_back_from(at, shown)) {
+                    Some(from) => node.copy.hold_back(index(from)),
+                    None => node.copy.show_all(),
                 }
             }
             Verdict::Wait { .. } => {}
