@@ -28,8 +28,8 @@ impl Wal {
         shared.sync_with(&mut syncer)
     }
 
-    /// Waits until `lsn` is durable, on a follower that holds back at its writer, too, and helps: if no sync is running this thread does
-    /// it.
+    /// Waits until `lsn` is durable, on a follower that holds back at its writer, too, and helps: if no sync is running this
+    /// thread does it.
     pub fn wait_blocking(&self, lsn: Lsn, timeout: Option<Duration>) -> Result<Lsn> {
         let shared = self.shared();
         let deadline = timeout.map(|timeout| shared.env.monotonic().saturating_add(timeout));
@@ -69,8 +69,8 @@ impl Wal {
         shared.note_durable(shared.view.synced.get()).map_err(|error| shared.poison(error))
     }
 
-    /// Waits until `lsn` is durable, on a follower that holds back at its writer, too; while somebody gathers ([`Wal::gather`]), until that ends. Needs the threads of
-    /// [`Wal::start`]. Cancel safe.
+    /// Waits until `lsn` is durable, on a follower that holds back at its writer, too; while somebody gathers ([`Wal::gather`]),
+    /// until that ends. Needs the threads of [`Wal::start`]. Cancel safe.
     pub async fn wait(&self, lsn: Lsn) -> Result<Lsn> {
         self.durable().wait(lsn).await.map_err(|ended| Error::of_wait(ended, lsn))
     }

@@ -186,7 +186,7 @@ async fn receive<U: Upstream>(
     let wal = stream.log.wal();
     let holds_back = reception.ships_ahead() && wal.role() == Role::Follower;
     // What an earlier stream was shipped ahead is durable here before this replica's log is judged, unless it never will be.
-    let judged_from = if reception.ships_ahead() { wal.offered().get() } else { Lsn::ZERO };
+    let judged_from = if reception.ships_ahead() && !holds_back { wal.offered().get() } else { Lsn::ZERO };
     out.send(ToReplica::Welcome(reception.welcome(stream.node.clone(), &State::of(wal)))).await?;
     loop {
         stream.is_newest()?;
@@ -201,7 +201,7 @@ async fn receive<U: Upstream>(
         // A copy that holds back is offered whole to one that does, too: it may be the longest there is.
         let (state, grows) =
             if holds_back { (State::offered(wal), wal.offered()) } else { (State::of(wal), wal.durable()) };
-        let is_settled = holds_back || judged_from <= wal.durable().get() || wal.durable().ended().is_some();
+        let is_settled = judged_from <= wal.durable().get() || wal.durable().ended().is_some();
         let reply = if is_settled { reception.step(&state, now)? } else { Reply::Nothing };
         match reply {
             Reply::Probe { at } => out.send(ToReplica::Probe { at }).await?,
